@@ -1,0 +1,56 @@
+"""UNet++ for MONAI: nested U-Nets as a bundle, a command line and this Python API.
+
+Names are loaded when first used, so that importing the package, or only its network, does no work.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bundle import Bundle, read_bundle
+    from .errors import UnetppError
+    from .io import find_cases, read_volume, write_nifti
+    from .labels import Label
+    from .networks import UNetPlusPlus
+    from .packing import pack
+    from .segmenter import Segmentation, Segmenter
+    from .volume import Volume
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "bundle",
+    "Label": "labels",
+    "Segmentation": "segmenter",
+    "Segmenter": "segmenter",
+    "UNetPlusPlus": "networks",
+    "UnetppError": "errors",
+    "Volume": "volume",
+    "find_cases": "io",
+    "pack": "packing",
+    "read_bundle": "bundle",
+    "read_volume": "io",
+    "write_nifti": "io",
+}
+
+__all__ = [
+    "Bundle",
+    "Label",
+    "Segmentation",
+    "Segmenter",
+    "UNetPlusPlus",
+    "UnetppError",
+    "Volume",
+    "find_cases",
+    "pack",
+    "read_bundle",
+    "read_volume",
+    "write_nifti",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

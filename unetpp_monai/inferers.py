@@ -1,6 +1,7 @@
 """How the network is swept over a volume or a training batch, around MONAI's inferers."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from monai.inferers import Inferer
@@ -35,3 +36,38 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+class DepthInferer(Inferer):
+    """Wrap an inferer so that the network is evaluated to a chosen depth.
+
+    Args:
+        inferer: what calls the network, such as MONAI's `SlidingWindowInferer`.
+        depth: 1 ... the depth the network was built with; None = all of it.
+    """
+
+    def __init__(self, inferer: Inferer, *, depth: int | None = None) -> None:
+        super().__init__()
+        self.inferer, self.depth = inferer, depth
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, depth: int | None = None
+    ) -> torch.Tensor:
+        """Return logits `(B, out_channels, *spatial)` for images `(B, C, *spatial)`; `depth` here overrides the config's."""
+        chosen = self.depth if depth is None else depth
+        return self.inferer(inputs, network, *args, **({} if chosen is None else {"depth": chosen}))  # type: ignore[no-any-return]
+
+
+def window_count(shape: Sequence[int], roi_size: Sequence[int], overlap: float) -> int:
+    """How many windows MONAI's `sliding_window_inference` evaluates.
+
+    Args:
+        shape: of the image, voxels per axis.
+        roi_size: of a window, voxels per axis.
+        overlap: fraction of a window shared with the next, 0 <= overlap < 1.
+    """
+    count = 1
+    for size, roi in zip(shape, roi_size, strict=True):
+        step = max(int(roi * (1 - overlap)), 1)
+        count *= 1 + max(math.ceil((size - roi) / step), 0)
+    return count

@@ -1,0 +1,100 @@
+"""Bundles on disk: find one, read its configs, load its weights strictly. Runs nothing."""
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from .errors import BundleError
+from .io.files import sha256
+from .labels import Label, read_labels
+from .networks import UNetPlusPlus
+
+CONFIG, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.pt"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle folder and what its configs say."""
+
+    root: Path  # folder with configs/ and models/
+    metadata: dict[str, Any]  # of metadata.json
+    labels: tuple[Label, ...]  # structures, background left out
+    weights_sha256: str  # of models/model.pt, hexadecimal
+
+    @property
+    def name(self) -> str:
+        """Name for people, from the metadata."""
+        return str(self.metadata.get("name", self.root.name))
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle, x.y.z."""
+        return str(self.metadata["version"])
+
+    def parser(self) -> ConfigParser:
+        """Parse `inference.json`; each call gives objects of its own."""
+        parser = ConfigParser()
+        parser.read_config(self.root / CONFIG)
+        parser["bundle_root"] = str(self.root)
+        return parser
+
+
+def default_bundle() -> Path:
+    """Folder of the bundle that came with this package: installed, in a checkout, or packed around the package."""
+    package = Path(__file__).resolve().parent
+    for root in (package / "default_bundle", package.parent / "bundle", package.parent):
+        if (root / METADATA).is_file():
+            return root
+    raise BundleError(f"a bundle must lie in or beside {package}, found none; name one with --bundle")
+
+
+def read_bundle(root: str | Path | None = None) -> Bundle:
+    """Read a bundle's metadata and check that its parts are there.
+
+    Args:
+        root: bundle folder; None = the one that came with this package.
+
+    Raises:
+        BundleError: a file is missing or no JSON, or the metadata lacks what we need.
+    """
+    folder = default_bundle() if root is None else Path(root)
+    for part in (METADATA, CONFIG, WEIGHTS):
+        if not (folder / part).is_file():
+            raise BundleError(f"a bundle must hold {part}, found none in {folder}; name another folder or pack it again")
+    try:
+        metadata = json.loads((folder / METADATA).read_text())
+        version = metadata["version"]
+    except (ValueError, KeyError) as error:
+        raise BundleError(f"{folder / METADATA} must be JSON with a version, got {error!r}") from error
+    if not isinstance(version, str):
+        raise BundleError(f"version must be a string such as '0.1.0', got {version!r} in {folder / METADATA}")
+    return Bundle(folder.resolve(), metadata, read_labels(metadata), sha256(folder / WEIGHTS))
+
+
+def load_network(bundle: Bundle, parser: ConfigParser, device: torch.device) -> UNetPlusPlus:
+    """Build the network of `inference.json` with the bundle's weights.
+
+    Args:
+        bundle: whose weights to load; every entry must fit by name and shape.
+        parser: of `bundle`, from which `network_def` is taken.
+        device: to put the network on.
+
+    Returns:
+        The network in eval mode.
+
+    Raises:
+        BundleError: the weights do not belong to the network.
+    """
+    network = parser.get_parsed_content("network_def")
+    path = bundle.root / WEIGHTS
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise BundleError(f"{path} must hold the weights of network_def in {CONFIG}, got {error}") from error
+    return network.eval().to(device)  # type: ignore[no-any-return]
+

@@ -1,0 +1,38 @@
+"""Files that appear complete or not at all, and their hashes."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import OutputError
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path of the same name; what is written there replaces `path` if the block ends well.
+
+    Raises:
+        OutputError: the folder or file cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unetpp_") as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, hexadecimal; of a folder, the hash of the sorted hashes of the files directly in it."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        digest.update("".join(sorted(sha256(entry) for entry in path.iterdir() if entry.is_file())).encode())
+        return digest.hexdigest()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,36 @@
+"""NRRD and MetaImage to volume, through SimpleITK."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..volume import Volume
+from .dicom_series import LPS_TO_RAS
+
+SUFFIXES = (".nrrd", ".mha", ".mhd")
+
+
+def read_itk(path: Path) -> Volume:
+    """Read an image whose geometry ITK states in LPS.
+
+    Args:
+        path: `.nrrd`, `.mha` or `.mhd` with 3 axes; vector pixels become channels.
+
+    Raises:
+        InputError: unreadable, or not 3-D.
+    """
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path} is not a readable image ({str(error).splitlines()[-1].strip()})") from error
+    if image.GetDimension() != 3:
+        raise InputError(f"an image must have 3 axes, got {image.GetDimension()} in {path}")
+    array = sitk.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
+    array = array[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else array
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return Volume(array.transpose(3, 2, 1, 0), LPS_TO_RAS @ affine)

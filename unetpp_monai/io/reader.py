@@ -1,0 +1,105 @@
+"""One reader for every input, used by the configs (as a MONAI `ImageReader`) and by the Python API alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+
+from ..errors import AmbiguityError, InputError, UnetppError
+from ..volume import Volume
+from .dicom_series import holds_dicom, is_dicom, read_dicom_series
+from .itk import SUFFIXES as ITK_SUFFIXES
+from .itk import read_itk
+from .nifti import SUFFIXES as NIFTI_SUFFIXES
+from .nifti import read_nifti
+
+SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether the file's name ends like a format that `read_volume` reads."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a NIfTI file, a DICOM series folder, or a NRRD or MetaImage file.
+
+    Args:
+        path: `.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.mhd`, or a folder whose files are one DICOM series.
+
+    Returns:
+        The volume `(C, X, Y, Z)`, affine in mm, RAS, on the grid of the file.
+
+    Raises:
+        InputError: missing, unreadable, empty, or not finite; `GeometryError` and `AmbiguityError` are its kinds.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"input must exist, got {path}; check the path")
+    if path.is_dir():
+        volume = _read_folder(path)
+    elif path.name.lower().endswith(NIFTI_SUFFIXES):
+        volume = read_nifti(path)
+    elif path.name.lower().endswith(ITK_SUFFIXES):
+        volume = read_itk(path)
+    elif is_dicom(path):
+        raise AmbiguityError(f"{path} is one DICOM image; give the folder of its series, {path.parent}")
+    else:
+        raise InputError(f"input must be one of {', '.join(SUFFIXES)} or a DICOM folder, got {path}")
+    if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
+        count = int(volume.array.size - np.isfinite(volume.array).sum())
+        raise InputError(f"voxels must be finite, got {count} NaN or infinite ones in {path}; replace them first")
+    return volume
+
+
+def _read_folder(path: Path) -> Volume:
+    if not holds_dicom(path):
+        images = [entry.name for entry in sorted(path.iterdir()) if is_image_file(entry)]
+        hint = f"; it holds image files, name one of {images[:3]}" if images else ""
+        raise InputError(f"a folder must hold one DICOM series, found none in {path}{hint}")
+    return read_dicom_series(path)
+
+
+class VolumeReader(ImageReader):
+    """`read_volume` as a MONAI reader: `{"_target_": "LoadImaged", "reader": "$VolumeReader"}`.
+
+    `LoadImage` hands a file whose `read` fails to its other readers, which then take two mixed series or a missing slice
+    without a word. So `read` keeps the error and `get_data` raises it.
+    """
+
+    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
+        """Accept any single path: what cannot be read is to fail with our message, not to fall to another reader."""
+        return isinstance(filename, str | Path) or len(filename) == 1
+
+    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Volume | UnetppError:
+        """Read one path; return the error instead of raising it."""
+        paths = [data] if isinstance(data, str | Path) else list(data)
+        if len(paths) != 1:
+            return AmbiguityError(f"one path per image must be given, got {len(paths)}; give the series folder")
+        try:
+            return read_volume(paths[0])
+        except UnetppError as error:
+            return error
+
+    def get_data(self, img: Volume | UnetppError) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return `(C, X, Y, Z)` and the metadata that MONAI's transforms use.
+
+        Raises:
+            InputError: why the path could not be read.
+        """
+        if isinstance(img, UnetppError):
+            raise img
+        return img.array, metadata(img)
+
+
+def metadata(volume: Volume) -> dict[str, Any]:
+    """MONAI's metadata of a channel-first volume: affine RAS, mm."""
+    return {
+        "affine": volume.affine,
+        "original_affine": volume.affine,
+        "spatial_shape": np.array(volume.shape),
+        "original_channel_dim": 0,
+        "space": "RAS",
+    }

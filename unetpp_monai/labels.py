@@ -1,0 +1,56 @@
+"""What the integers of a label map mean: name, SNOMED codes and colour, as the bundle's metadata states them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import BundleError
+
+
+@dataclass(frozen=True)
+class Code:
+    """A term of a coding scheme."""
+
+    value: str  # such as "5366008"
+    scheme: str  # such as "SCT" (SNOMED CT)
+    meaning: str  # in words
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure of a label map."""
+
+    index: int  # value of its voxels, >= 1
+    name: str  # as in channel_def
+    category: Code | None  # DICOM's segmented property category
+    type: Code | None  # DICOM's segmented property type
+    modifier: Code | None  # DICOM's segmented property type modifier
+    colour: tuple[int, int, int] | None  # recommended display colour, sRGB, 0 ... 255
+
+
+def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
+    """List the structures of a bundle's metadata, background left out, by index.
+
+    Args:
+        metadata: with `network_data_format` (names) and, if there are codes, `label_codes` by index.
+
+    Raises:
+        BundleError: no names, or codes for labels that do not exist.
+    """
+    try:
+        names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    except KeyError as error:
+        raise BundleError(f"metadata must name the labels in network_data_format, got no {error}") from error
+    codes = metadata.get("label_codes", {})
+    if unknown := sorted(codes.keys() - names.keys()):
+        raise BundleError(f"label_codes must belong to labels of channel_def, got {unknown}")
+    return tuple(_label(int(index), name, codes.get(index, {})) for index, name in names.items() if index != "0")
+
+
+def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
+    category, kind, modifier = (Code(**entry[key]) if key in entry else None for key in ("category", "type", "modifier"))
+    colour = None
+    if "colour" in entry:
+        red, green, blue = entry["colour"]
+        colour = (red, green, blue)
+    return Label(index, name, category, kind, modifier, colour)

@@ -1,0 +1,68 @@
+"""An image and where it lies in the patient; knows no file format."""
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import GeometryError, InputError
+
+SAME_GRID_MM = 1e-3  # two grids are the same if no corner is farther apart than this
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Array and geometry, which never travel apart.
+
+    Raises:
+        InputError: the array is not `(C, X, Y, Z)` or has no voxels.
+        GeometryError: the affine is not 4x4, not finite, or singular.
+    """
+
+    array: NDArray[np.generic]  # (C, X, Y, Z), any real dtype; 2-D images have Z = 1
+    affine: NDArray[np.float64]  # 4x4, voxel index (0 = centre of the first voxel) -> mm, RAS
+
+    def __post_init__(self) -> None:
+        affine = np.asarray(self.affine, dtype=np.float64)
+        object.__setattr__(self, "affine", affine)
+        if self.array.ndim != 4 or 0 in self.array.shape:
+            raise InputError(f"a volume must be (C, X, Y, Z) with at least 1 voxel, got shape {self.array.shape}")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError(f"affine must be 4x4 and finite, got {affine.tolist()}")
+        if min(self.spacing) <= 0 or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * np.prod(self.spacing):
+            raise GeometryError(
+                f"affine must not be singular, got axes {affine[:3, :3].tolist()}; the file's geometry is broken, "
+                "export the image again"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels per axis, order X, Y, Z."""
+        x, y, z = self.array.shape[1:]
+        return x, y, z
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Mm per voxel along X, Y, Z."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def axcodes(self) -> tuple[str, str, str]:
+        """Anatomical direction each axis points to, such as ("R", "A", "S")."""
+        x, y, z = nib.orientations.aff2axcodes(self.affine)
+        return x, y, z
+
+    @property
+    def voxel_ml(self) -> float:
+        """Millilitres per voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    def same_grid(self, other: "Volume") -> bool:
+        """Whether both have the same shape, and every corner at the same place within `SAME_GRID_MM`."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*self.shape, 1)
+        distance = np.linalg.norm(corners @ (self.affine - other.affine).T, axis=1)
+        return bool(distance.max() <= SAME_GRID_MM)
