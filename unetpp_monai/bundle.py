@@ -65,7 +65,9 @@ def read_bundle(root: str | Path | None = None) -> Bundle:
     folder = default_bundle() if root is None else Path(root)
     for part in (METADATA, CONFIG, WEIGHTS):
         if not (folder / part).is_file():
-            raise BundleError(f"a bundle must hold {part}, found none in {folder}; name another folder or pack it again")
+            raise BundleError(
+                f"a bundle must hold {part}, found none in {folder}; name another folder or pack it again"
+            )
     try:
         metadata = json.loads((folder / METADATA).read_text())
         version = metadata["version"]
@@ -97,4 +99,3 @@ def load_network(bundle: Bundle, parser: ConfigParser, device: torch.device) -> 
     except (RuntimeError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise BundleError(f"{path} must hold the weights of network_def in {CONFIG}, got {error}") from error
     return network.eval().to(device)  # type: ignore[no-any-return]
-

@@ -1,11 +1,11 @@
 """Every error this package raises on purpose, except the network's `ValueError`s (it can be lifted out alone).
 
-    UnetppError
-    ├── InputError             the given path or image cannot be segmented; the message says why and what to do
-    │   ├── GeometryError      positions, spacing or orientation are missing, contradictory or singular
-    │   └── AmbiguityError     more than one reading is possible, and we do not choose
-    ├── BundleError            a bundle lacks a file, or its parts do not fit each other
-    └── OutputError            a result cannot be written, or would overwrite one
+UnetppError
+├── InputError             the given path or image cannot be segmented; the message says why and what to do
+│   ├── GeometryError      positions, spacing or orientation are missing, contradictory or singular
+│   └── AmbiguityError     more than one reading is possible, and we do not choose
+├── BundleError            a bundle lacks a file, or its parts do not fit each other
+└── OutputError            a result cannot be written, or would overwrite one
 """
 
 

@@ -34,7 +34,7 @@ class AutocastInferer(Inferer):
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether `device` multiplies bfloat16 in hardware: CUDA from Ampere on, CPUs with AVX512-BF16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -53,9 +53,11 @@ class DepthInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, depth: int | None = None
     ) -> torch.Tensor:
-        """Return logits `(B, out_channels, *spatial)` for images `(B, C, *spatial)`; `depth` here overrides the config's."""
+        """Map images `(B, C, *spatial)` to logits `(B, out_channels, *spatial)`; a `depth` given here comes first."""
         chosen = self.depth if depth is None else depth
-        return self.inferer(inputs, network, *args, **({} if chosen is None else {"depth": chosen}))  # type: ignore[no-any-return]
+        options = {} if chosen is None else {"depth": chosen}
+        logits: torch.Tensor = self.inferer(inputs, network, *args, **options)
+        return logits
 
 
 def window_count(shape: Sequence[int], roi_size: Sequence[int], overlap: float) -> int:

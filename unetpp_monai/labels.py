@@ -48,7 +48,9 @@ def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
 
 
 def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
-    category, kind, modifier = (Code(**entry[key]) if key in entry else None for key in ("category", "type", "modifier"))
+    category, kind, modifier = (
+        Code(**entry[key]) if key in entry else None for key in ("category", "type", "modifier")
+    )
     colour = None
     if "colour" in entry:
         red, green, blue = entry["colour"]

@@ -100,7 +100,9 @@ def _one_series(folder: Path) -> list[Instance]:
             for uid, members in series.items()
             for first in [members[0].header]
         )
-        raise AmbiguityError(f"{folder} must hold one image series, got {len(series)}: {listing}; move all but one away")
+        raise AmbiguityError(
+            f"{folder} must hold one image series, got {len(series)}: {listing}; move all but one away"
+        )
     return next(iter(series.values()))
 
 
@@ -206,4 +208,5 @@ def _pixels(instance: Instance) -> NDArray[np.float32]:
     except (OSError, EOFError, ValueError, AttributeError) as error:
         raise InputError(f"{instance.path} has no readable pixels ({error}); export the series again") from error
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    return (stored * np.float32(slope) + np.float32(intercept)).T.astype(np.float32, copy=False)
+    voxels: NDArray[np.float32] = np.asarray(stored.T, dtype=np.float32) * np.float32(slope) + np.float32(intercept)
+    return voxels

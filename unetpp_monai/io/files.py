@@ -1,7 +1,6 @@
 """Files that appear complete or not at all, and their hashes."""
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ def complete_file(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unetpp_") as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            os.replace(temporary, path)
+            temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
 

@@ -20,15 +20,15 @@ def read_itk(path: Path) -> Volume:
     Raises:
         InputError: unreadable, or not 3-D.
     """
-    import SimpleITK as sitk
+    import SimpleITK
 
     try:
-        image = sitk.ReadImage(str(path))
+        image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"{path} is not a readable image ({str(error).splitlines()[-1].strip()})") from error
     if image.GetDimension() != 3:
         raise InputError(f"an image must have 3 axes, got {image.GetDimension()} in {path}")
-    array = sitk.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
+    array = SimpleITK.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
     array = array[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else array
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()

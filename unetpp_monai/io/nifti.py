@@ -33,7 +33,9 @@ def read_nifti(path: Path) -> Volume:
             raise InputError(f"voxels must be real numbers, got {image.get_data_dtype()} in {path}")
         array = np.asanyarray(image.dataobj)
     except BROKEN as error:
-        raise InputError(f"{path} is not a readable NIfTI file ({_first_line(error)}); export or copy it again") from error
+        raise InputError(
+            f"{path} is not a readable NIfTI file ({_first_line(error)}); export or copy it again"
+        ) from error
     while array.ndim > 4 and array.shape[-1] == 1:
         array = array[..., 0]
     if not 2 <= array.ndim <= 4:

@@ -65,7 +65,7 @@ def _read_folder(path: Path) -> Volume:
 class VolumeReader(ImageReader):
     """`read_volume` as a MONAI reader: `{"_target_": "LoadImaged", "reader": "$VolumeReader"}`.
 
-    `LoadImage` hands a file whose `read` fails to its other readers, which then take two mixed series or a missing slice
+    `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
     without a word. So `read` keeps the error and `get_data` raises it.
     """
 

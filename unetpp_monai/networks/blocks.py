@@ -58,7 +58,7 @@ class PlainBlock(nn.Sequential):
     """The VGG block of the paper: two times convolution, normalisation, (dropout,) activation.
 
     Args:
-        unit: arguments of MONAI's `Convolution` that both convolutions share, `spatial_dims` and `kernel_size` included.
+        unit: arguments of MONAI's `Convolution` that both share, `spatial_dims` and `kernel_size` included.
         in_channels: channels of the input.
         out_channels: channels of the output.
 
@@ -91,7 +91,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map `(B, in_channels, *spatial)` to `(B, out_channels, *spatial)`."""
-        return self.act(self.conv_1(self.conv_0(x)) + self.shortcut(x))
+        x = self.act(self.conv_1(self.conv_0(x)) + self.shortcut(x))
+        return x
 
 
 class PixelShuffle(nn.Module):
@@ -112,7 +113,7 @@ class PixelShuffle(nn.Module):
         channels = shape[1]
         for factor in self.stride:
             channels = channels // factor
-        split = [shape[0], channels] + self.stride + shape[2:]
+        split = [shape[0], channels] + self.stride + shape[2:]  # noqa: RUF005 - TorchScript has no unpacking
         dims = len(self.stride)
         order = [0, 1]
         merged = [shape[0], channels]
@@ -136,9 +137,10 @@ def up_sampling(name: str, spatial_dims: int, in_channels: int, out_channels: in
     if name == "pixelshuffle":
         return PixelShuffle(spatial_dims, in_channels, out_channels, stride)
     mode = {"deconv": "deconv", "interp": "nontrainable"}[name]
-    return UpSample(
+    up: nn.Module = UpSample(
         spatial_dims, in_channels, out_channels, tuple(stride), mode=mode, interp_mode="linear", align_corners=True
     )
+    return up
 
 
 class AttentionGate(nn.Module):
@@ -175,7 +177,7 @@ class NoGate(nn.Module):
 
 
 class FloorPool(nn.Module):
-    """Max-pooling that drops an incomplete last window, as MONAI's nets do; an axis shorter than its stride is edge-padded.
+    """Max-pooling without an incomplete last window, as MONAI's nets do; an axis shorter than its stride is padded.
 
     Args:
         spatial_dims: 2 or 3.
@@ -190,7 +192,8 @@ class FloorPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map `(B, C, *spatial)` to `(B, C, *max(spatial // stride, 1))`."""
         shape = [max(x.size(2 + axis), factor) for axis, factor in enumerate(self.stride)]
-        return self.pool(fit(x, shape))  # type: ignore[no-any-return]
+        x = self.pool(fit(x, shape))
+        return x
 
 
 def down_sampling(spatial_dims: int, stride: Sequence[int], *, ceil_mode: bool) -> nn.Module:
@@ -262,14 +265,16 @@ class Node(nn.Module):
         Returns:
             `(B, C_i, *spatial_i)`.
         """
-        if not torch.jit.is_scripting():
+        if not torch.jit.is_scripting():  # noqa: SIM102 - alone, so that TorchScript leaves `checkpoint` out
             if self.checkpointing and self.training:
-                return checkpoint(self._compute, skips, neighbour, use_reentrant=False)  # type: ignore[no-any-return]
+                x: torch.Tensor = checkpoint(self._compute, skips, neighbour, use_reentrant=False)
+                return x
         return self._compute(skips, neighbour)
 
     def _compute(self, skips: list[torch.Tensor], neighbour: torch.Tensor) -> torch.Tensor:
         x = self.resample(neighbour)
         if len(skips) > 0:
-            x = crop(x, skips[0]) if self.ceil_mode else fit(x, skips[0].shape[2:])
-            x = torch.cat(self.gate(skips, x) + [x], 1)
-        return self.block(x)  # type: ignore[no-any-return]
+            x = crop(x, skips[0]) if self.ceil_mode else fit(x, list(skips[0].shape[2:]))
+            x = torch.cat(self.gate(skips, x) + [x], 1)  # noqa: RUF005 - TorchScript has no unpacking
+        y: torch.Tensor = self.block(x)
+        return y

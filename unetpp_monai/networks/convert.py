@@ -1,6 +1,6 @@
 """Weights that people trained with other UNet++ implementations, as a ready `UNetPlusPlus`.
 
-What a state dict cannot tell (activation, kind of an affine norm) is that implementation's default, or said by the caller.
+What a state dict cannot tell (activation, kind of an affine norm) is their default, or said by the caller.
 """
 
 import re
@@ -39,14 +39,14 @@ def from_basic_unetplusplus(
     ]
     features = [weight.shape[0] for weight in encoders]
     last = _entry(state_dict, "final_conv_0_4.weight", "BasicUNetPlusPlus")
-    if norm is None:
-        norm = "batch" if "conv_0_0.conv_0.adn.N.running_mean" in state_dict else ("instance", {"affine": True})
+    running = "conv_0_0.conv_0.adn.N.running_mean" in state_dict
+    guess: LayerName = "batch" if running else ("instance", {"affine": True})
     network = UNetPlusPlus(
         stem.dim() - 2,
         stem.shape[1],
         last.shape[0],
         features,
-        norm=norm,
+        norm=guess if norm is None else norm,
         act=act,
         bias="conv_0_0.conv_0.conv.bias" in state_dict,
         upsample="deconv" if "upcat_0_1.upsample.deconv.weight" in state_dict else "interp",

@@ -53,12 +53,12 @@ def per_level(name: str, value: PerLevel, spatial_dims: int, levels: int) -> tup
     Raises:
         ValueError: a wrong number of entries or axes, or an entry < 1.
     """
-    entries = [value] * levels if isinstance(value, Integral) else list(value)
+    entries = [value] * levels if isinstance(value, int) else list(value)
     if len(entries) != levels:
         raise ValueError(f"{name} must be one number or {levels} entries, finest first, got {len(entries)}: {value!r}")
     result = []
     for level, entry in enumerate(entries):
-        axes = [entry] * spatial_dims if isinstance(entry, Integral) else list(entry)
+        axes = [entry] * spatial_dims if isinstance(entry, int) else list(entry)
         if len(axes) != spatial_dims:
             raise ValueError(f"{name}[{level}] must be one number or {spatial_dims} (one per axis), got {entry!r}")
         result.append(tuple(positive(f"{name}[{level}]", size) for size in axes))

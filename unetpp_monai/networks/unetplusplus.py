@@ -12,8 +12,17 @@ from monai.networks.layers.factories import Conv
 from monai.networks.layers.utils import get_act_layer
 from torch import nn
 
-from .blocks import AttentionGate, LayerName, NoGate, Node, PlainBlock, ResidualBlock
-from .blocks import down_sampling, mend_instance_norm, up_sampling
+from .blocks import (
+    AttentionGate,
+    LayerName,
+    Node,
+    NoGate,
+    PlainBlock,
+    ResidualBlock,
+    down_sampling,
+    mend_instance_norm,
+    up_sampling,
+)
 from .options import PerLevel, choice, depth_within, odd, per_level, positive, widths
 
 BLOCKS = {"plain": PlainBlock, "residual": ResidualBlock}
@@ -107,36 +116,43 @@ class UNetPlusPlus(nn.Module):
         if final_head_only and deep_supervision:
             raise ValueError("deep_supervision needs every head, got final_head_only=True; set one of them to False")
         self.spatial_dims, self.deep_supervision = spatial_dims, deep_supervision
+        self.block, self.upsample, self.attention = block, upsample, attention
+        self.ceil_mode, self.checkpointing = ceil_mode, checkpointing
         self.first_head = self.depth if final_head_only else 1  # the smallest depth that has a head
 
-        unit = {"spatial_dims": spatial_dims, "norm": norm, "act": act, "dropout": dropout, "bias": bias}
-
-        def node(row: int, column: int) -> Node:
-            gate, resample, channels = NoGate(), nn.Identity(), in_channels
-            neighbour = f"x_{row - 1}_0" if row > 0 else "image"
-            if column > 0:
-                neighbour = f"x_{row + 1}_{column - 1}"
-                skips, up = self.features[row] * column, self.up_features[row]
-                channels = skips + up
-                resample = up_sampling(upsample, spatial_dims, self.features[row + 1], up, self.strides[row])
-                gate = AttentionGate(spatial_dims, skips, up) if attention else gate
-            elif row > 0:
-                channels = self.features[row - 1]
-                resample = down_sampling(spatial_dims, self.strides[row - 1], ceil_mode=ceil_mode)
-            convolutions = BLOCKS[block]({**unit, "kernel_size": self.kernels[row]}, channels, self.width(row, column))
-            return Node(
-                (row, column), neighbour, resample, gate, convolutions, ceil_mode=ceil_mode, checkpointing=checkpointing
-            )
-
+        unit: dict[str, object] = {
+            "spatial_dims": spatial_dims,
+            "norm": norm,
+            "act": act,
+            "dropout": dropout,
+            "bias": bias,
+        }
         with torch.random.fork_rng(devices=[]):  # building leaves the caller's random numbers alone
-            self.nodes = nn.ModuleDict({"x_0_0": node(0, 0)})
+            self.nodes = nn.ModuleDict({"x_0_0": self._node(0, 0, unit)})
             for d in range(1, self.depth + 1):
-                self.nodes.update({f"x_{d - column}_{column}": node(d - column, column) for column in range(d + 1)})
+                self.nodes.update({f"x_{d - j}_{j}": self._node(d - j, j, unit) for j in range(d + 1)})
             self.outputs = nn.ModuleDict()
             for d in range(self.first_head, self.depth + 1):
                 self.outputs[f"x_0_{d}"] = Conv[Conv.CONV, spatial_dims](self.width(0, d), out_channels, 1)
         mend_instance_norm(self)
         self.initialise(seed, getattr(get_act_layer(act), "negative_slope", 0.0))
+
+    def _node(self, i: int, j: int, unit: dict[str, object]) -> Node:
+        """Build x_i_j; `unit` holds what all its convolutions share."""
+        gate: nn.Module = NoGate()
+        if j > 0:
+            neighbour, skips, up = f"x_{i + 1}_{j - 1}", self.features[i] * j, self.up_features[i]
+            channels = skips + up
+            resample = up_sampling(self.upsample, self.spatial_dims, self.features[i + 1], up, self.strides[i])
+            gate = AttentionGate(self.spatial_dims, skips, up) if self.attention else gate
+        elif i > 0:
+            neighbour, channels = f"x_{i - 1}_0", self.features[i - 1]
+            resample = down_sampling(self.spatial_dims, self.strides[i - 1], ceil_mode=self.ceil_mode)
+        else:
+            neighbour, channels, resample = "image", self.in_channels, nn.Identity()
+        block = BLOCKS[self.block]({**unit, "kernel_size": self.kernels[i]}, channels, self.width(i, j))
+        modes = {"ceil_mode": self.ceil_mode, "checkpointing": self.checkpointing}
+        return Node((i, j), neighbour, resample, gate, block, **modes)
 
     def width(self, row: int, column: int) -> int:
         """Channels of node x_row_column."""
@@ -160,7 +176,7 @@ class UNetPlusPlus(nn.Module):
         grid = {"image": x}
         for d in range(1, last + 1):
             self.grow(grid, d)
-        if not torch.jit.is_scripting():
+        if not torch.jit.is_scripting():  # noqa: SIM102 - alone, so that TorchScript leaves the list out of its types
             if self.training and self.deep_supervision:
                 return [self.head(grid, d) for d in range(last, 0, -1)]  # type: ignore[return-value]
         return self.head(grid, last)
@@ -169,7 +185,8 @@ class UNetPlusPlus(nn.Module):
         """Add the nodes of anti-diagonal `depth` to `grid`, which holds the image and all shallower nodes."""
         for node in self.nodes.values():
             if node.depth == depth:
-                grid[node.name] = node([grid[skip] for skip in node.skips], grid[node.neighbour])
+                skips = [grid[skip] for skip in node.skips]  # type: ignore
+                grid[node.name] = node(skips, grid[node.neighbour])  # type: ignore
 
     def head(self, grid: dict[str, torch.Tensor], depth: int) -> torch.Tensor:
         """Logits `(B, out_channels, *spatial)` of the head on x_0_depth."""
@@ -200,17 +217,17 @@ class UNetPlusPlus(nn.Module):
         return list(self.anytime(x))
 
     def prune(self, depth: int) -> "UNetPlusPlus":
-        """Copy the network without what lies deeper than `depth` (paper 2020, section III-D): same logits, fewer nodes.
+        """Copy the network without what lies deeper than `depth`: same logits, fewer nodes (Zhou et al. 2018, 3.3).
 
         Raises:
             ValueError: no head at that depth.
         """
         pruned = copy.copy(self)
         pruned.depth = depth_within(depth, self.first_head, self.depth)
-        pruned._modules = {
-            "nodes": nn.ModuleDict({name: node for name, node in self.nodes.items() if node.depth <= depth}),
-            "outputs": nn.ModuleDict({name: head for name, head in self.outputs.items() if int(name[4:]) <= depth}),
-        }
+        pruned._modules = {}
+        for part, modules in (("nodes", self.nodes), ("outputs", self.outputs)):
+            kept = {name: module for name, module in modules.items() if _depth_of(name) <= depth}
+            pruned.add_module(part, nn.ModuleDict(kept))
         return copy.deepcopy(pruned)
 
     def check(self, x: torch.Tensor, depth: int | None) -> int:
@@ -218,11 +235,10 @@ class UNetPlusPlus(nn.Module):
         last = self.depth if depth is None else depth
         if last < self.first_head or last > self.depth:
             raise ValueError(f"depth must be from {self.first_head} to {self.depth}, got {last}")
-        if not torch.jit.is_tracing():
-            if x.dim() != self.spatial_dims + 2 or x.size(1) != self.in_channels:
-                raise ValueError(
-                    f"images must be (B, {self.in_channels}, + {self.spatial_dims} spatial axes), got {list(x.shape)}"
-                )
+        if not torch.jit.is_tracing() and (x.dim() != self.spatial_dims + 2 or x.size(1) != self.in_channels):
+            raise ValueError(
+                f"images must be (B, {self.in_channels}, + {self.spatial_dims} spatial axes), got {list(x.shape)}"
+            )
         return last
 
     @torch.no_grad()
@@ -241,3 +257,8 @@ class UNetPlusPlus(nn.Module):
                 module.weight.normal_(0.0, math.sqrt(2.0 / ((1.0 + slope**2) * fan_in)), generator=generator)
                 if module.bias is not None:
                     module.bias.zero_()
+
+
+def _depth_of(name: str) -> int:
+    """Anti-diagonal of a node name such as "x_1_2"."""
+    return sum(map(int, name.split("_")[1:]))
