@@ -90,8 +90,10 @@ def _one_series(folder: Path) -> list[Instance]:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
         except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:
             raise InputError(f"{path} is not a readable DICOM file ({error}); export the series again") from error
-        if "Rows" in header:  # anything else (reports, segmentations without pixels, DICOMDIR) is no image
+        if "Rows" in header:
             series[str(header.get("SeriesInstanceUID", ""))].append(Instance(path, header))
+        elif _should_be_image(header):
+            raise InputError(f"{path} is an image without its pixels (truncated?); export the series again")
     if not series:
         raise InputError(f"a DICOM folder must hold an image series, found no image in {folder}")
     if len(series) > 1:
@@ -104,6 +106,12 @@ def _one_series(folder: Path) -> list[Instance]:
             f"{folder} must hold one image series, got {len(series)}: {listing}; move all but one away"
         )
     return next(iter(series.values()))
+
+
+def _should_be_image(header: "pydicom.Dataset") -> bool:
+    """Whether an object without rows claims to be an image; reports, a DICOMDIR and their like do not."""
+    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
+    return "Image Storage" in getattr(kind, "name", "Image Storage")
 
 
 def _geometry(instances: Sequence[Instance], folder: Path) -> tuple[list[Instance], NDArray[np.float64]]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from ..errors import GeometryError, InputError
@@ -14,7 +16,8 @@ from .files import complete_file
 
 SUFFIXES = (".nii", ".nii.gz")
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # unknown: every tool takes it as mm
-BROKEN = (ImageFileError, OSError, EOFError, zlib.error, ValueError)  # what nibabel raises on a file it cannot decode
+# what nibabel raises on a file that it cannot decode
+BROKEN = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
 
 
 def read_nifti(path: Path) -> Volume:
