@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused(load, state):
             load(weights)
     weights = dict(state())
     rename(weights)
-    with pytest.raises(ValueError, match="not a .* state dict"):
+    with pytest.raises(ValueError, match=r"not a .* state dict"):
         load(weights)
-    with pytest.raises(ValueError, match="not a .* state dict"):
+    with pytest.raises(ValueError, match=r"not a .* state dict"):
         load({})

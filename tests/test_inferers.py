@@ -30,7 +30,9 @@ def test_tiling_does_not_move_the_result():
     images = torch.rand(1, 1, 37, 29)
     with torch.no_grad():
         for roi in ((16, 16), (37, 29), (64, 8)):
-            torch.testing.assert_close(SlidingWindowInferer(roi, overlap=0.5, mode="gaussian")(images, point), point(images))
+            torch.testing.assert_close(
+                SlidingWindowInferer(roi, overlap=0.5, mode="gaussian")(images, point), point(images)
+            )
 
 
 def test_autocast_only_where_the_device_has_bfloat16(network):

@@ -6,11 +6,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-
 from conftest import phantom, save_nifti
+
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError, OutputError
-from unetpp_monai.io import VolumeReader, case_name, find_cases, read_volume, write_nifti
+from unetpp_monai.io import case_name, find_cases, read_volume, write_nifti
 from unetpp_monai.io.files import complete_file, sha256
+from unetpp_monai.io.monai_reader import VolumeReader
 from unetpp_monai.volume import Volume
 
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-
 from conftest import BUNDLE, ROOT
+
 from unetpp_monai.errors import BundleError
 from unetpp_monai.labels import read_labels
 
@@ -15,13 +15,18 @@ def metadata(**codes):
 
 def test_default_bundle():
     labels = read_labels(json.loads((BUNDLE / "configs" / "metadata.json").read_text()))
-    assert [(label.index, label.name) for label in labels] == [(1, "anterior hippocampus"), (2, "posterior hippocampus")]
+    assert [(label.index, label.name) for label in labels] == [
+        (1, "anterior hippocampus"),
+        (2, "posterior hippocampus"),
+    ]
     assert [label.type.value for label in labels] == ["5366008", "5366008"]
     assert [label.modifier.meaning for label in labels] == ["Anterior", "Posterior"]
     assert all(len(label.colour) == 3 for label in labels)
 
 
-@pytest.mark.parametrize("path", [BUNDLE / "configs", *sorted((ROOT / "configs").iterdir())], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [BUNDLE / "configs", *sorted((ROOT / "configs").iterdir())], ids=lambda path: path.name
+)
 def test_codes_are_those_of_dicoms_dictionary(path):
     codes = pytest.importorskip("pydicom.sr.codedict").codes
     for label in read_labels(json.loads((path / "metadata.json").read_text())):

@@ -134,8 +134,7 @@ def test_initialisation_is_seeded_he_and_leaves_the_global_generator_alone():
 def test_script_and_trace_agree_with_eager(dims, name):
     network, images = build(dims, 3, **VARIANTS[name]), torch.rand(2, 2, *(16, 24, 16)[:dims])
     other = torch.rand(1, 2, *(11, 13, 9)[:dims])
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated", DeprecationWarning)
+    with torch.no_grad():
         scripted = torch.jit.script(network)
         traced = torch.jit.trace(network, images)
         file = io.BytesIO()

@@ -8,21 +8,26 @@ import time
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from . import __version__
 from .errors import OutputError, UnetppError
 from .io import case_name, find_cases, read_volume, write_nifti
 from .io.files import complete_file, sha256
-from .segmenter import Segmentation, Segmenter
+
+if TYPE_CHECKING:
+    from .segmenter import Segmentation, Segmenter
 
 app = typer.Typer(help="UNet++ for medical images: one set of weights, any depth.", no_args_is_help=True)
 console = Console(stderr=True)
+if not console.is_terminal:
+    console.width = 240  # a log has no edge to wrap at
 
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder; default: the one that came along.")]
 DepthOption = Annotated[int | None, typer.Option(help="How deep to evaluate the network; default: all of it.")]
@@ -41,6 +46,8 @@ def segment(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
+    from .segmenter import Segmenter
+
     failures: list[tuple[str, str]] = []
     cases = _collect(inputs, failures)
     if cases:
@@ -108,6 +115,7 @@ def demo(
 ) -> None:
     """Segment the MRI sample that came along, print the volumes, write label map, JSON and picture."""
     from .preview import write_preview
+    from .segmenter import Segmenter
 
     sample = Path(__file__).parent / "sample" / "mni_hippocampus_right.nii.gz"
     _make_folder(output)
@@ -137,8 +145,8 @@ def _collect(inputs: list[Path], failures: list[tuple[str, str]]) -> list[Path]:
 
 
 def _segment_case(
-    segmenter: Segmenter, case: Path, output: Path, depth: int | None, overwrite: bool, bar: tuple[Progress, TaskID]
-) -> Segmentation:
+    segmenter: "Segmenter", case: Path, output: Path, depth: int | None, overwrite: bool, bar: tuple[Progress, TaskID]
+) -> "Segmentation":
     """Read, segment, write `<case>_seg.nii.gz` and `<case>.json`, both or neither."""
     labels, report = output / f"{case_name(case)}_seg.nii.gz", output / f"{case_name(case)}.json"
     for target in (labels, report):
@@ -157,7 +165,7 @@ def _segment_case(
     return result
 
 
-def _provenance(case: Path, labels: Path, result: Segmentation, seconds: dict[str, float]) -> dict[str, Any]:
+def _provenance(case: Path, labels: Path, result: "Segmentation", seconds: dict[str, float]) -> dict[str, Any]:
     names = [field.name for field in fields(result) if field.name not in ("labels", "seconds")]
     return {
         "input": str(case.resolve()),
@@ -193,18 +201,21 @@ def _progress() -> Progress:
 
 def _report_failures(failures: list[tuple[str, str]]) -> None:
     if len(failures) == 1:
-        _fail(f"{failures[0][0]}: {failures[0][1]}" if failures[0][0] not in failures[0][1] else failures[0][1])
+        ((case, reason),) = failures
+        _print_error(reason if case in reason else f"{case}: {reason}")
+        raise typer.Exit(1)
     if failures:
-        table = Table("case", "not written, because", title=f"{len(failures)} cases failed", show_lines=True)
-        for row in failures:
-            table.add_row(*row)
+        table = Table(title=f"{len(failures)} cases failed", show_lines=True)
+        table.add_column("case", overflow="fold")
+        table.add_column("not written, because", overflow="fold")
+        for case, reason in failures:
+            table.add_row(Text(case), Text(reason))
         console.print(table)
         raise typer.Exit(1)
 
 
-def _fail(message: str) -> None:
+def _print_error(message: str) -> None:
     console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
 
 
 def main() -> None:
@@ -213,5 +224,5 @@ def main() -> None:
     try:
         app()
     except UnetppError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _print_error(str(error))
         sys.exit(1)

@@ -17,7 +17,7 @@ from monai.inferers import SlidingWindowInferer
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
 from .inferers import window_count
-from .io.reader import metadata
+from .io.monai_reader import metadata
 from .networks import UNetPlusPlus
 from .volume import Volume
 

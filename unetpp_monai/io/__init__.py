@@ -2,6 +2,6 @@
 
 from .cases import case_name, find_cases
 from .nifti import write_nifti
-from .reader import VolumeReader, read_volume
+from .reader import read_volume
 
-__all__ = ["VolumeReader", "case_name", "find_cases", "read_volume", "write_nifti"]
+__all__ = ["case_name", "find_cases", "read_volume", "write_nifti"]

@@ -1,13 +1,10 @@
-"""One reader for every input, used by the configs (as a MONAI `ImageReader`) and by the Python API alike."""
+"""One reader for every input: which format a path is, and what every volume must be."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from monai.data import ImageReader
 
-from ..errors import AmbiguityError, InputError, UnetppError
+from ..errors import AmbiguityError, InputError
 from ..volume import Volume
 from .dicom_series import holds_dicom, is_dicom, read_dicom_series
 from .itk import SUFFIXES as ITK_SUFFIXES
@@ -60,46 +57,3 @@ def _read_folder(path: Path) -> Volume:
         hint = f"; it holds image files, name one of {images[:3]}" if images else ""
         raise InputError(f"a folder must hold one DICOM series, found none in {path}{hint}")
     return read_dicom_series(path)
-
-
-class VolumeReader(ImageReader):
-    """`read_volume` as a MONAI reader: `{"_target_": "LoadImaged", "reader": "$VolumeReader"}`.
-
-    `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
-    without a word. So `read` keeps the error and `get_data` raises it.
-    """
-
-    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Accept any single path: what cannot be read is to fail with our message, not to fall to another reader."""
-        return isinstance(filename, str | Path) or len(filename) == 1
-
-    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Volume | UnetppError:
-        """Read one path; return the error instead of raising it."""
-        paths = [data] if isinstance(data, str | Path) else list(data)
-        if len(paths) != 1:
-            return AmbiguityError(f"one path per image must be given, got {len(paths)}; give the series folder")
-        try:
-            return read_volume(paths[0])
-        except UnetppError as error:
-            return error
-
-    def get_data(self, img: Volume | UnetppError) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return `(C, X, Y, Z)` and the metadata that MONAI's transforms use.
-
-        Raises:
-            InputError: why the path could not be read.
-        """
-        if isinstance(img, UnetppError):
-            raise img
-        return img.array, metadata(img)
-
-
-def metadata(volume: Volume) -> dict[str, Any]:
-    """MONAI's metadata of a channel-first volume: affine RAS, mm."""
-    return {
-        "affine": volume.affine,
-        "original_affine": volume.affine,
-        "spatial_shape": np.array(volume.shape),
-        "original_channel_dim": 0,
-        "space": "RAS",
-    }

@@ -1,0 +1,129 @@
+"""Volume in, label volume out."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import BUNDLE, ROOT, phantom
+
+from unetpp_monai import Segmenter, Volume, read_volume
+from unetpp_monai.errors import InputError
+from unetpp_monai.segmenter import choose_device
+
+SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter.from_bundle(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return read_volume(SAMPLE)
+
+
+def test_sample_has_a_plausible_hippocampus(segmenter, sample):
+    result = segmenter(sample)
+    assert result.labels.same_grid(sample) and result.labels.array.dtype == np.uint8
+    assert list(result.ml) == ["anterior hippocampus", "posterior hippocampus"]
+    assert all(0.8 <= ml <= 3.0 for ml in result.ml.values()), result.ml
+    assert result.ml["anterior hippocampus"] == pytest.approx((result.labels.array == 1).sum() / 1000)
+    anterior, posterior = (np.argwhere(result.labels.array[0] == index).mean(axis=0) for index in (1, 2))
+    assert anterior[1] > posterior[1] + 10  # Y points to anterior, voxels are 1 mm
+    middle = sample.affine @ [*np.argwhere(result.labels.array[0] > 0).mean(axis=0), 1]
+    assert np.abs(middle[:3] - (27, -22, -14)).max() < 5  # the right hippocampus in MNI space, mm
+    assert set(result.seconds) == {"preprocessing", "network", "postprocessing"}
+    assert (result.depth, result.device, result.version) == (3, "cpu", segmenter.bundle.version)
+
+
+def test_depths_differ_a_little(segmenter, sample):
+    full = segmenter(sample).labels.array > 0
+    for depth in (1, 2):
+        result = segmenter(sample, depth=depth)
+        assert result.depth == depth
+        found = result.labels.array > 0
+        assert 0.8 < 2 * (found & full).sum() / (found.sum() + full.sum()) < 1
+
+
+def flipped(volume, order, signs):
+    """The same image stored with other axes."""
+    transform = np.stack([order, signs], axis=1).astype(float)
+    array = nib.orientations.apply_orientation(volume.array[0], transform)
+    return Volume(array[None], volume.affine @ nib.orientations.inv_ornt_aff(transform, volume.shape)), transform
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_storage_order_does_not_matter(segmenter, sample, order):
+    """Every axis permutation, with its flips taken in turn, gives the same voxels at the same places."""
+    expected = segmenter(sample, depth=1).labels.array[0]
+    for signs in ((1, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1)):
+        other, transform = flipped(sample, order, signs)
+        result = segmenter(other, depth=1)
+        assert result.labels.same_grid(other)
+        np.testing.assert_array_equal(result.labels.array[0], nib.orientations.apply_orientation(expected, transform))
+
+
+def test_other_spacings_give_similar_volumes(segmenter, sample):
+    """2 mm slices: resampled to the network's 1 mm and back to the source grid."""
+    thick = Volume(sample.array[..., ::2], sample.affine @ np.diag([1, 1, 2, 1]))
+    result = segmenter(thick)
+    assert result.labels.same_grid(thick)
+    assert sum(result.ml.values()) == pytest.approx(sum(segmenter(sample).ml.values()), rel=0.15)
+
+
+def test_progress_counts_windows(segmenter):
+    calls = []
+    image = phantom((60, 60, 45))[0]
+    segmenter(Volume(image[None], np.eye(4)), depth=1, progress=lambda done, total: calls.append((done, total)))
+    done, total = calls[-1]
+    assert done == total > 1
+
+
+@pytest.mark.parametrize(
+    ("array", "depth", "message"),
+    [
+        (np.zeros((4, 8, 8, 8), np.float32), None, r"takes 1 channel\(s\), got 4"),
+        (np.full((1, 8, 8, 8), 7.0), None, "must not be constant, got 7.0"),
+        (phantom((8, 8, 8))[0][None], 4, "depth must be from 1 to 3, got 4"),
+        (phantom((8, 8, 8))[0][None], 0, "depth must be from 1 to 3, got 0"),
+    ],
+)
+def test_what_cannot_be_segmented(segmenter, array, depth, message):
+    with pytest.raises(InputError, match=message):
+        segmenter(Volume(array, np.eye(4)), depth=depth)
+
+
+def test_one_voxel_is_an_image(segmenter):
+    result = segmenter(Volume(np.array([0.0, 1.0], np.float32).reshape(1, 2, 1, 1), np.eye(4)))
+    assert result.labels.shape == (2, 1, 1)
+
+
+def test_devices():
+    assert choose_device("cpu") == torch.device("cpu")
+    for name in ("cuda:99", "meta", "gpu"):
+        with pytest.raises(InputError, match="device must"):
+            choose_device(name)
+
+
+def test_same_voxels_as_monai_bundle_run(segmenter, shared_data, tmp_path):
+    """Real NIfTI volumes and a real DICOM series through `monai.bundle run` and through our API."""
+    images = sorted((shared_data / "Task04_Hippocampus" / "imagesTr").iterdir())[:3]
+    for image in images:
+        shutil.copy(image, tmp_path)
+    series = shared_data / "dicom" / "Study1_13_HCropVolume"
+    shutil.copytree(series, tmp_path / series.name)
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
+    command += ["--config_file", BUNDLE / "configs" / "inference.json", "--bundle_root", BUNDLE]
+    command += ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--device", "cpu"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True, cwd=tmp_path)
+    for case in [*images, series]:
+        ours = segmenter(read_volume(case)).labels
+        theirs = read_volume(tmp_path / "out" / f"{Path(case).name.removesuffix('.nii.gz')}_seg.nii.gz")
+        assert theirs.same_grid(ours)
+        np.testing.assert_array_equal(theirs.array, ours.array)

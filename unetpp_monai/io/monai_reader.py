@@ -1,0 +1,55 @@
+"""Our reader as MONAI's transforms want one, so that configs, MONAI Label and the Python API read the same voxels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+
+from ..errors import AmbiguityError, UnetppError
+from ..volume import Volume
+from .reader import read_volume
+
+
+class VolumeReader(ImageReader):
+    """`read_volume` as a MONAI reader: `{"_target_": "LoadImaged", "reader": "$VolumeReader"}`.
+
+    `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
+    without a word. So `read` keeps the error and `get_data` raises it.
+    """
+
+    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
+        """Accept any single path: what cannot be read is to fail with our message, not to fall to another reader."""
+        return isinstance(filename, str | Path) or len(filename) == 1
+
+    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Volume | UnetppError:
+        """Read one path; return the error instead of raising it."""
+        paths = [data] if isinstance(data, str | Path) else list(data)
+        if len(paths) != 1:
+            return AmbiguityError(f"one path per image must be given, got {len(paths)}; give the series folder")
+        try:
+            return read_volume(paths[0])
+        except UnetppError as error:
+            return error
+
+    def get_data(self, img: Volume | UnetppError) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return `(C, X, Y, Z)` and the metadata that MONAI's transforms use.
+
+        Raises:
+            InputError: why the path could not be read.
+        """
+        if isinstance(img, UnetppError):
+            raise img
+        return img.array, metadata(img)
+
+
+def metadata(volume: Volume) -> dict[str, Any]:
+    """MONAI's metadata of a channel-first volume: affine RAS, mm."""
+    return {
+        "affine": volume.affine,
+        "original_affine": volume.affine,
+        "spatial_shape": np.array(volume.shape),
+        "original_channel_dim": 0,
+        "space": "RAS",
+    }
