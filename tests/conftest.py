@@ -12,7 +12,7 @@ BUNDLE = ROOT / "bundle"
 
 
 def phantom(shape=(34, 50, 36), seed=0):
-    """A noisy image `(X, Y, Z)` float32 with two touching ellipsoids, and their labels 1 (anterior) and 2 (posterior)."""
+    """A noisy image `(X, Y, Z)` float32 with an ellipsoid, and its front half as label 1, its back half as label 2."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij"))
     inside = (grid[0] ** 2 * 5 + grid[1] ** 2 * 1.6 + grid[2] ** 2 * 5) < 1

@@ -150,5 +150,5 @@ def test_overlays_that_do_not_fit(overlay, tmp_path):
     (overlay / "task.json").write_text(json.dumps(values))
     (overlay / "model.pt").unlink()
     expect("must hold trained weights")
-    with pytest.raises(BundleError, match="a task must be a folder with task.json"):
+    with pytest.raises(BundleError, match=r"a task must be a folder with task\.json"):
         pack(tmp_path / "dist", task="nothing")

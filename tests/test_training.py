@@ -80,7 +80,7 @@ def test_evaluation_gives_dice_per_case_and_label_at_any_depth(trained, tmp_path
         arguments = common(msd_folder, folder, output_dir=tmp_path / str(depth), depth=depth)
         run("--config_file", configs, *arguments, folder=tmp_path)
         with (tmp_path / str(depth) / "val_mean_dice_raw.csv").open() as file:
-            rows = list(csv.reader(file, delimiter="\t"))
+            rows = list(csv.reader(file))
         assert rows[0][1:3] == ["class0", "class1"] and len(rows) == 3  # two cases of the fold
         means.append([float(value) for row in rows[1:] for value in row[1:3]])
     assert means[0] != means[1]
