@@ -46,6 +46,8 @@ def segment(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
+    import torch
+
     from .segmenter import Segmenter
 
     failures: list[tuple[str, str]] = []
@@ -59,7 +61,7 @@ def segment(
                 windows = progress.add_task(case_name(case), total=None)
                 try:
                     _segment_case(segmenter, case, output, depth, overwrite, (progress, windows))
-                except (UnetppError, MemoryError) as error:
+                except (UnetppError, MemoryError, torch.OutOfMemoryError) as error:
                     failures.append((str(case), str(error) or type(error).__name__))
                 progress.remove_task(windows)
                 progress.advance(bar)

@@ -1,0 +1,41 @@
+"""What each depth of the default bundle costs on this machine: `python benchmarks/depth_cost.py [--rounds 9]`.
+
+Depths take turns within one run, and ratios to full depth are printed: seconds alone say more about the machine.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+
+from unetpp_monai import Segmenter, read_volume
+
+SAMPLE = Path(__file__).parents[1] / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
+
+
+def main() -> None:
+    """Segment the sample at every depth in turn, and print the median network time of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    segmenter, volume = Segmenter.from_bundle(device=options.device), read_volume(SAMPLE)
+    depths = range(1, segmenter.network.depth + 1)
+    seconds: dict[int, list[float]] = {depth: [] for depth in depths}
+    for turn in range(options.rounds + 1):
+        for depth in depths:
+            result = segmenter(volume, depth=depth)
+            if turn > 0:  # the first turn warms up
+                seconds[depth].append(result.seconds["network"])
+    full = statistics.median(seconds[segmenter.network.depth])
+    print(f"{segmenter.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds")
+    print("depth  parameters  seconds  relative time")
+    for depth in depths:
+        median = statistics.median(seconds[depth])
+        parameters = sum(parameter.numel() for parameter in segmenter.network.prune(depth).parameters())
+        print(f"{depth:5d}  {parameters:10,d}  {median:7.3f}  {median / full:13.2f}")
+
+
+if __name__ == "__main__":
+    main()
