@@ -83,6 +83,7 @@ class Segmenter:
         depth = self._check(volume, depth)
         marks = [time.perf_counter()]
         with torch.inference_mode():
+            # a copy: MONAI normalises in place
             image = MetaTensor(torch.from_numpy(volume.array.astype(np.float32)), meta=metadata(volume))
             data = self.preprocessing({"image": image})
             marks.append(time.perf_counter())
