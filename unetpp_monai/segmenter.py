@@ -78,7 +78,7 @@ class Segmenter:
             Labels on the volume's grid, with volumes in mL.
 
         Raises:
-            InputError: wrong number of channels, a constant image, or a depth that does not exist.
+            InputError: wrong number of channels, a constant or not finite image, or a depth that does not exist.
         """
         depth = self._check(volume, depth)
         marks = [time.perf_counter()]
@@ -115,8 +115,11 @@ class Segmenter:
                 f"{self.bundle.name} takes {channels} channel(s), got {volume.array.shape[0]} (a 4-D image or time "
                 "series?); give one 3-D volume"
             )
-        if volume.array.min() == volume.array.max():
-            raise InputError(f"an image must not be constant, got {volume.array.flat[0]} in every voxel")
+        low, high = volume.array.min(), volume.array.max()  # a NaN anywhere makes both NaN
+        if not np.isfinite([low, high]).all():
+            raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
+        if low == high:
+            raise InputError(f"an image must not be constant, got {low} in every voxel")
         depth = self.network.depth if depth is None else depth
         if not self.network.first_head <= depth <= self.network.depth:
             raise InputError(f"depth must be from {self.network.first_head} to {self.network.depth}, got {depth}")
