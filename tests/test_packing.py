@@ -60,6 +60,13 @@ def test_archives_of_the_same_files_are_equal(packed, tmp_path):
     assert pack(tmp_path).archive.read_bytes() == packed.archive.read_bytes()
 
 
+def test_a_bundle_without_its_licence_is_refused(packed, tmp_path):
+    shutil.copytree(packed.folder, tmp_path / "bundle")
+    (tmp_path / "bundle" / "LICENSE").unlink()
+    with pytest.raises(BundleError, match="a bundle must hold LICENSE to be packed"):
+        pack(tmp_path / "dist", bundle=tmp_path / "bundle")
+
+
 def test_nothing_is_overwritten(packed):
     before = packed.archive.stat()
     with pytest.raises(OutputError, match="must not exist yet"):

@@ -84,6 +84,8 @@ def _copy(source: Path, root: Path) -> None:
     package = Path(__file__).resolve().parent
     for part in BUNDLE_PARTS:
         target = root / part
+        if not (source / part).exists():
+            raise BundleError(f"a bundle must hold {part} to be packed, found none in {source}")
         target.parent.mkdir(parents=True, exist_ok=True)
         if (source / part).is_dir():
             shutil.copytree(source / part, target)
