@@ -165,6 +165,7 @@ def test_cases_of_files_and_folders(tmp_path):
         (tmp_path / name).touch()
     assert [case.name for case in find_cases(tmp_path)] == ["a.nii", "b.nii.gz", "c.NRRD", "lonely_seg.nii"]
     assert find_cases(tmp_path / "b.nii.gz") == [tmp_path / "b.nii.gz"]
+    assert len(find_cases([tmp_path / "b.nii.gz", tmp_path])) == 4  # named twice, once by its folder
     (tmp_path / "imagesTs").mkdir()
     (tmp_path / "imagesTs" / "x.nii.gz").touch()
     assert [case.name for case in find_cases(tmp_path)] == ["x.nii.gz"]

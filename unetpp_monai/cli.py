@@ -138,9 +138,7 @@ def _collect(inputs: list[Path], failures: list[tuple[str, str]]) -> list[Path]:
     cases: list[Path] = []
     for path in inputs:
         try:
-            found = find_cases(path)
-            find_cases([*cases, *found])  # refuses two cases of one name
-            cases += found
+            cases = find_cases([*cases, path])
         except UnetppError as error:
             failures.append((str(path), str(error)))
     return cases

@@ -13,20 +13,19 @@ def find_cases(inputs: Iterable[str | Path] | str | Path) -> list[Path]:
 
     A file is a case; a folder with DICOM files is a case; any other folder stands for the image files and DICOM folders
     directly in it, or for those in its `imagesTs` if it has one (Medical Segmentation Decathlon). A label map
-    `NAME_seg.*` beside its image `NAME.*`, and hidden files, are no cases.
+    `NAME_seg.*` beside its image `NAME.*`, and hidden files, are no cases; a path named twice is one case.
 
     Raises:
         InputError: a path does not exist, or a folder holds nothing to segment.
         AmbiguityError: two cases would write the same results.
     """
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    cases = [case for path in paths for case in _cases_in(Path(path))]
-    names: dict[str, Path] = {}
-    for case in cases:
-        other = names.setdefault(case_name(case), case)
-        if other is not case:
+    cases: dict[str, Path] = {}
+    for case in (case for path in paths for case in _cases_in(Path(path))):
+        other = cases.setdefault(case_name(case), case)
+        if other.resolve() != case.resolve():
             raise AmbiguityError(f"results are named after cases, got {other} and {case}; rename or run them apart")
-    return cases
+    return list(cases.values())
 
 
 def case_name(path: str | Path) -> str:
