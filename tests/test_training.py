@@ -119,3 +119,13 @@ def test_two_processes(tmp_path, msd_folder):
     assert result.returncode == 0, result.stderr[-3000:]
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     assert not any(key.startswith("module.") for key in weights)
+
+
+def test_training_starts_from_given_weights(trained, tmp_path, msd_folder):
+    """With a learning rate of 0 they come out as they went in."""
+    folder, _ = trained
+    given = folder / "model.pt"
+    values = {"max_epochs": 1, "initial_weights": given, "learning_rate": 0.0}
+    run("--config_file", BUNDLE / "configs" / "train.json", *common(msd_folder, tmp_path, **values), folder=tmp_path)
+    before, after = (torch.load(path, weights_only=True) for path in (given, tmp_path / "model.pt"))
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
