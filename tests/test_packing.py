@@ -78,14 +78,10 @@ def test_nothing_is_overwritten(packed):
 def isolated(script, folder):
     """Run a script in a process that can import site-packages but not the checkout."""
     hide = (
-        "import sys\n"
+        "import importlib.util, sys\n"
         "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in repr(finder).lower()]\n"
-        f"sys.path = [entry for entry in sys.path if entry and not entry.startswith({str(ROOT)!r})]\n"
         "sys.path_hooks = [hook for hook in sys.path_hooks if 'editable' not in repr(hook).lower()]\n"
-        "import importlib.util, pathlib\n"
-        "spec = importlib.util.find_spec('unetpp_monai')\n"
-        f"site = [str(pathlib.Path(spec.origin).parent.parent)] if spec else []\n"
-        "sys.path = [entry for entry in sys.path if entry not in site]\n"
+        f"sys.path = [entry for entry in sys.path if entry not in ('', {str(ROOT)!r})]\n"
         "importlib.invalidate_caches()\n"
         "assert importlib.util.find_spec('unetpp_monai') is None\n"
     )
