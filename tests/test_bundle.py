@@ -267,6 +267,6 @@ def test_conformance_checker(copied):
     command = [sys.executable, checker, copied, "--schema", schema, "--run"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
-    assert "0 MUST rule(s) failed" in result.stdout and "WARN" not in result.stdout.replace("WARN M7", ""), (
-        result.stdout
-    )
+    assert "0 MUST rule(s) failed" in result.stdout
+    warned = [line for line in result.stdout.splitlines() if line.startswith("WARN ")]
+    assert [line for line in warned if not line.startswith("WARN M7")] == []  # M7: versions other than the tested ones
