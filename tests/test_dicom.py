@@ -122,6 +122,15 @@ def test_scanner_jitter_is_tolerated_and_other_objects_are_ignored(tmp_path):
     assert read_volume(folder).array.shape == (1, *SHAPE)
 
 
+def test_thickness_is_not_needed_where_positions_tell(tmp_path):
+    def thin(slices):
+        for dataset in slices:
+            del dataset.SliceThickness
+        return slices
+
+    assert read_volume(write_series(tmp_path / "series", change=thin)).spacing == pytest.approx((0.8, 1.1, 2.5))
+
+
 def one_slice(slices):
     return slices[:1]
 
@@ -167,6 +176,11 @@ def nowhere(slices):
     return slices
 
 
+def sizeless(slices):
+    del slices[2].Columns
+    return slices
+
+
 def colour(slices):
     for dataset in slices:
         dataset.PhotometricInterpretation = "RGB"
@@ -193,6 +207,7 @@ def short(slices):
         (turned, GeometryError, "same spacing and orientation"),
         (resized, GeometryError, "same Rows, got"),
         (nowhere, GeometryError, "every image must have ImagePositionPatient"),
+        (sizeless, GeometryError, "every image must have Columns"),
         (colour, InputError, "must be MONOCHROME2"),
         (multiframe, InputError, "multi-frame objects are not supported"),
         (short, InputError, "no readable pixels"),

@@ -126,8 +126,9 @@ def _geometry(instances: Sequence[Instance], folder: Path) -> tuple[list[Instanc
         raise GeometryError(f"direction cosines must be two orthogonal unit vectors, got {row}, {column} in {folder}")
     slices = sorted(instances, key=lambda instance: float(instance.position @ normal))
     origin = slices[0].position
-    step = normal * _thickness(slices[0])
-    if len(slices) > 1:
+    if len(slices) == 1:
+        step = normal * _thickness(slices[0])
+    else:
         _check_steps(slices, normal, folder)
         step = (slices[-1].position - origin) / (len(slices) - 1)
         lateral = np.linalg.norm(step - (step @ normal) * normal) * (len(slices) - 1)
@@ -144,7 +145,7 @@ def _geometry(instances: Sequence[Instance], folder: Path) -> tuple[list[Instanc
 
 def _check_object(instance: Instance) -> None:
     header = instance.header
-    missing = [tag for tag in GEOMETRY_TAGS if not header.get(tag)]
+    missing = [tag for tag in (*GEOMETRY_TAGS, "Columns") if not header.get(tag)]
     if int(header.get("NumberOfFrames", 1) or 1) > 1:
         raise InputError(f"multi-frame objects are not supported, got {instance.path}; convert to single-frame images")
     if missing:
