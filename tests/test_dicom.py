@@ -161,6 +161,12 @@ def sheared(slices):
     return slices
 
 
+def leaning(slices):
+    for index, dataset in enumerate(slices):
+        dataset.ImagePositionPatient[0] += index * 0.05
+    return slices
+
+
 def turned(slices):
     slices[2].ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
     return slices
@@ -207,6 +213,7 @@ def short(slices):
         (turned, GeometryError, "same spacing and orientation"),
         (resized, GeometryError, "same Rows, got"),
         (nowhere, GeometryError, "every image must have ImagePositionPatient"),
+        (leaning, GeometryError, r"0.3 mm of sideways drift"),
         (sizeless, GeometryError, "every image must have Columns"),
         (colour, InputError, "must be MONOCHROME2"),
         (multiframe, InputError, "multi-frame objects are not supported"),

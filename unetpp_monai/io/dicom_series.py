@@ -131,8 +131,9 @@ def _geometry(instances: Sequence[Instance], folder: Path) -> tuple[list[Instanc
     else:
         _check_steps(slices, normal, folder)
         step = (slices[-1].position - origin) / (len(slices) - 1)
-        lateral = np.linalg.norm(step - (step @ normal) * normal) * (len(slices) - 1)
-        if lateral > JITTER_MM * len(slices):
+        length = (step @ normal) * (len(slices) - 1)
+        lateral = np.linalg.norm(slices[-1].position - origin - length * normal)
+        if lateral > JITTER_MM + DIRECTION_TOLERANCE * length:
             raise GeometryError(
                 f"slices must lie behind one another along their normal, got {lateral:.1f} mm of sideways drift "
                 f"(tilted gantry) in {folder}; resample the series to an upright grid first"
