@@ -10,8 +10,8 @@ from monai.inferers import Inferer
 class AutocastInferer(Inferer):
     """Wrap an inferer so that the network runs in bfloat16 where the device has it in hardware.
 
-    MONAI's own mixed precision is CUDA only (`monai/engines/trainer.py`); this one also halves training time on CPUs
-    with AVX512-BF16 or AMX, needs no gradient scaler, and does nothing on other devices. Weights stay float32.
+    MONAI's own mixed precision is CUDA only (`monai/engines/trainer.py`); this one also serves CPUs with
+    AVX512-BF16, needs no gradient scaler, and does nothing on other devices. Weights stay float32.
 
     Args:
         inferer: what calls the network.
