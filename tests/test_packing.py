@@ -136,6 +136,9 @@ def test_overlay_is_frozen_in(overlay, tmp_path):
         assert config["network_def"]["_target_"] == "unetpp_monai.networks.UNetPlusPlus"
     assert bundle.metadata["changelog"] == {"0.1.0": "configuration only"}
     assert Segmenter(bundle, device="cpu").network.depth == 4
+    for name in ("README.md", "data_license.txt"):  # figures and terms of the base's weights must not be claimed
+        text = (packed.folder / "docs" / name).read_text()
+        assert "Atrial Segmentation Challenge" in text and "ippocampus" not in text
 
 
 def test_overlays_that_do_not_fit(overlay, tmp_path):

@@ -18,6 +18,7 @@ from .io.files import sha256
 
 BASE_CONFIGS = ("configs/inference.json", "configs/train.json")  # what an overlay's values are frozen into
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
+DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
 SUMS = "SHA256SUMS"  # in the format of `sha256sum --check`
 
 
@@ -106,6 +107,10 @@ def _freeze(overlay: Path, root: Path) -> None:
         _write(root / name, merge_overlay(base, values))
     merged = ConfigParser.load_config_files([str(root / METADATA), str(overlay / "metadata.json")])
     _write(root / METADATA, merged)
+    for name, keys in DOCUMENTS.items():  # the base's card and licence speak of other weights and other data
+        own = overlay / "docs" / name
+        text = own.read_text() if own.is_file() else "".join(f"{merged[key]}\n\n" for key in keys if key in merged)
+        (root / "docs" / name).write_text(text)
     weights = overlay / "model.pt"
     if not weights.is_file():
         raise BundleError(f"an overlay must hold trained weights to be packed, found no {weights}; train them first")

@@ -24,9 +24,8 @@ DIRECTION_TOLERANCE = 1e-3  # largest difference of direction cosines within one
 GEOMETRY_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 HEADER_TAGS = [
     *GEOMETRY_TAGS,
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber"),
-    *("Modality", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
-    *("AcquisitionNumber", "BitsAllocated"),
+    *("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Modality"),
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
 ]
 
 
