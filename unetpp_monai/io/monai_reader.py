@@ -6,18 +6,26 @@ from typing import Any
 
 import numpy as np
 from monai.data import ImageReader
+from numpy.typing import NDArray
 
-from ..errors import AmbiguityError, UnetppError
+from ..errors import AmbiguityError, InputError, UnetppError
 from ..volume import Volume
 from .reader import read_volume
 
 
 class VolumeReader(ImageReader):
-    """`read_volume` as a MONAI reader: `{"_target_": "LoadImaged", "reader": "$VolumeReader"}`.
+    """`read_volume` as a MONAI reader: `{"_target_": "LoadImaged", "reader": "$VolumeReader(spatial_dims=3)"}`.
+
+    Args:
+        spatial_dims: 3, or 2 for images of one slice, which then lose their Z axis.
 
     `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
     without a word. So `read` keeps the error and `get_data` raises it.
     """
+
+    def __init__(self, spatial_dims: int = 3) -> None:
+        super().__init__()
+        self.spatial_dims = spatial_dims
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
         """Accept any single path: what cannot be read is to fail with our message, not to fall to another reader."""
@@ -34,22 +42,35 @@ class VolumeReader(ImageReader):
             return error
 
     def get_data(self, img: Volume | UnetppError) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return `(C, X, Y, Z)` and the metadata that MONAI's transforms use.
+        """Return `(C, X, Y, Z)` or `(C, X, Y)` and the metadata that MONAI's transforms use.
 
         Raises:
             InputError: why the path could not be read.
         """
         if isinstance(img, UnetppError):
             raise img
-        return img.array, metadata(img)
+        return spatial_array(img, self.spatial_dims), metadata(img, self.spatial_dims)
 
 
-def metadata(volume: Volume) -> dict[str, Any]:
+def spatial_array(volume: Volume, spatial_dims: int) -> NDArray[np.generic]:
+    """The voxels as a network of 3 or 2 spatial dimensions takes them, `(C, X, Y, Z)` or `(C, X, Y)`.
+
+    Raises:
+        InputError: several slices for a 2-D network.
+    """
+    if spatial_dims == 3:
+        return volume.array
+    if volume.shape[2] != 1:
+        raise InputError(f"a 2-D network takes images of 1 slice, got {volume.shape[2]}; give the slices one by one")
+    return volume.array[..., 0]
+
+
+def metadata(volume: Volume, spatial_dims: int) -> dict[str, Any]:
     """MONAI's metadata of a channel-first volume: affine RAS, mm."""
     return {
         "affine": volume.affine,
         "original_affine": volume.affine,
-        "spatial_shape": np.array(volume.shape),
+        "spatial_shape": np.array(volume.shape[:spatial_dims]),
         "original_channel_dim": 0,
         "space": "RAS",
     }

@@ -11,8 +11,10 @@ from .itk import SUFFIXES as ITK_SUFFIXES
 from .itk import read_itk
 from .nifti import SUFFIXES as NIFTI_SUFFIXES
 from .nifti import read_nifti
+from .picture import SUFFIXES as PICTURE_SUFFIXES
+from .picture import read_picture
 
-SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + PICTURE_SUFFIXES
 
 
 def is_image_file(path: Path) -> bool:
@@ -20,14 +22,21 @@ def is_image_file(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Read a NIfTI file, a DICOM series folder, or a NRRD or MetaImage file.
+def is_picture(path: Path) -> bool:
+    """Whether the file's name ends like a picture: pixels, no lengths, one slice."""
+    return path.name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def read_volume(path: str | Path, *, labels: bool = False) -> Volume:
+    """Read a NIfTI file, a DICOM series folder, a NRRD or MetaImage file, or a PNG or TIFF picture.
 
     Args:
-        path: `.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.mhd`, or a folder whose files are one DICOM series.
+        path: `.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.mhd`, `.png`, `.tif`, `.tiff`, or a folder whose files are one DICOM
+            series.
+        labels: the file is a label map, so that a palette picture stands for its indices.
 
     Returns:
-        The volume `(C, X, Y, Z)`, affine in mm, RAS, on the grid of the file.
+        The volume `(C, X, Y, Z)`, affine in mm, RAS, on the grid of the file; a picture has 1 per pixel.
 
     Raises:
         InputError: missing, unreadable, empty, or not finite; `GeometryError` and `AmbiguityError` are its kinds.
@@ -41,6 +50,8 @@ def read_volume(path: str | Path) -> Volume:
         volume = read_nifti(path)
     elif path.name.lower().endswith(ITK_SUFFIXES):
         volume = read_itk(path)
+    elif is_picture(path):
+        volume = read_picture(path, labels=labels)
     elif is_dicom(path):
         raise AmbiguityError(f"{path} is one DICOM image; give the folder of its series, {path.parent}")
     else:

@@ -1,0 +1,66 @@
+"""PNG and TIFF pictures to volume, and label maps to PNG. Pictures have pixels, not mm: nothing here knows a length."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..volume import Volume
+from .files import complete_file
+
+SUFFIXES = (".png", ".tif", ".tiff")
+IMAGE_MODES = ("L", "RGB", "I;16", "I", "F")  # what Pillow calls grey and colour pictures without transparency
+Colour = tuple[int, int, int]  # sRGB, 0 ... 255
+
+
+def read_picture(path: Path, *, labels: bool = False) -> Volume:
+    """Read a picture; x runs to the right and y down, as it is displayed.
+
+    Args:
+        path: `.png`, `.tif` or `.tiff`, grey (8, 16 or 32 bit) or RGB, one page.
+        labels: a palette picture is a label map, whose indices are wanted; otherwise it is refused.
+
+    Returns:
+        `(C, X, Y, 1)`, C = 1 for grey and 3 for RGB, on a grid of 1 per pixel.
+
+    Raises:
+        InputError: unreadable, several pages, transparency, or a palette.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            pages, mode = getattr(picture, "n_frames", 1), picture.mode
+            pixels = np.array(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        reason = "; ".join(str(error).split("\n")[:1])
+        raise InputError(f"{path} is not a readable picture ({reason}); export or copy it again") from error
+    if pages != 1:
+        raise InputError(f"a picture must have 1 page, got {pages} in {path}; save the page that is meant")
+    if mode not in IMAGE_MODES and not (labels and mode == "P"):
+        raise InputError(f"a picture must be grey or RGB, got Pillow's mode {mode!r} in {path}; convert it first")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)  # (Y, X, C)
+    return Volume(pixels.transpose(2, 1, 0)[..., None], np.eye(4))
+
+
+def write_label_picture(labels: Volume, path: Path, *, colours: Sequence[Colour]) -> None:
+    """Write a label map as a palette PNG, complete or not at all: pixel values are label indices, shown in colours.
+
+    Args:
+        labels: `(1, X, Y, 1)` uint8.
+        path: `.png`.
+        colours: of the labels 1, 2, ...; background is black.
+
+    Raises:
+        InputError: more than one slice or channel.
+        OutputError: the file cannot be written.
+    """
+    from PIL import Image
+
+    if labels.array.shape[0] != 1 or labels.shape[2] != 1:
+        raise InputError(f"a label picture must be (1, X, Y, 1), got {labels.array.shape}; write NIfTI instead")
+    picture = Image.fromarray(np.ascontiguousarray(labels.array[0, :, :, 0].T))
+    picture.putpalette([0, 0, 0, *(value for colour in colours for value in colour)])
+    with complete_file(path) as temporary:
+        picture.save(temporary)
