@@ -14,16 +14,18 @@ FLOORS = {
     "labels": 1,
     "networks": 2,
     "transforms": 2,
+    "metrics": 2,
     "inferers": 2,
     "io": 2,
     "preview": 3,
     "bundle": 3,
     "segmenter": 4,
     "packing": 4,
+    "evaluation": 4,
     "cli": 5,
     "__main__": 6,
 }
-ROOMS = {"pydicom": "io", "SimpleITK": "io", "matplotlib": "preview", "typer": "cli", "rich": "cli"}
+ROOMS = {"PIL": "io", "pydicom": "io", "SimpleITK": "io", "matplotlib": "preview", "typer": "cli", "rich": "cli"}
 
 
 def room_of(path):

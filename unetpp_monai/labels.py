@@ -6,6 +6,8 @@ from typing import Any
 
 from .errors import BundleError
 
+PALETTE = ((216, 101, 79), (128, 174, 128), (111, 184, 210), (241, 214, 145))  # sRGB, for labels without a colour
+
 
 @dataclass(frozen=True)
 class Code:
@@ -56,3 +58,8 @@ def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
         red, green, blue = entry["colour"]
         colour = (red, green, blue)
     return Label(index, name, category, kind, modifier, colour)
+
+
+def label_colour(label: Label) -> tuple[int, int, int]:
+    """Colour to display a label in, sRGB: its own, or one of `PALETTE` by its index."""
+    return label.colour or PALETTE[(label.index - 1) % len(PALETTE)]

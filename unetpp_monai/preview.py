@@ -1,18 +1,18 @@
-"""A picture of a label map on its image, to look at."""
+"""Pictures to look at: a label map on its image, and how metrics are spread over cases."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from .errors import OutputError
 from .io.files import complete_file
-from .labels import Label
+from .labels import Label, label_colour
 from .volume import Volume
 
 PLANES = ("sagittal", "coronal", "axial")  # normal to X, Y, Z of RAS
-PALETTE = ((216, 101, 79), (128, 174, 128), (111, 184, 210), (241, 214, 145))  # sRGB, for labels without a colour
 
 
 def write_preview(image: Volume, labels: Volume, names: Sequence[Label], path: Path) -> None:
@@ -27,11 +27,9 @@ def write_preview(image: Volume, labels: Volume, names: Sequence[Label], path: P
     Raises:
         OutputError: matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-    except ImportError as error:
-        raise OutputError("a picture needs matplotlib; pip install 'unetpp_monai[preview]'") from error
+    Figure = _figure_class()  # noqa: N806 - a class
+    from matplotlib.lines import Line2D
+
     voxels, mask, spacing = (_to_ras(image), _to_ras(labels), _ras_spacing(image))
     found = np.argwhere(mask > 0)
     centre = np.median(found, axis=0).astype(int) if len(found) else np.array(mask.shape) // 2
@@ -50,6 +48,36 @@ def write_preview(image: Volume, labels: Volume, names: Sequence[Label], path: P
     figure.legend(handles=handles, loc="outside lower center", ncols=len(names), facecolor="black", labelcolor="white")
     with complete_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def write_distribution(metrics: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
+    """Draw one panel per metric: a box per label, and a dot per case.
+
+    Args:
+        metrics: name of the metric -> label -> value of each case.
+        path: PNG to write.
+
+    Raises:
+        OutputError: matplotlib is not installed, or the file cannot be written.
+    """
+    figure = _figure_class()(figsize=(4 * len(metrics), 4), layout="constrained")
+    jitter = np.random.default_rng(0)
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for panel, (metric, labels) in zip(panels, metrics.items(), strict=True):
+        panel.boxplot(list(labels.values()), tick_labels=list(labels), showfliers=False)
+        for place, values in enumerate(labels.values(), start=1):
+            panel.plot(place + jitter.uniform(-0.15, 0.15, len(values)), values, ".", alpha=0.4, markersize=5)
+        panel.set_title(metric)
+    with complete_file(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise OutputError("a picture needs matplotlib; pip install 'unetpp_monai[preview]'") from error
+    return Figure
 
 
 def _to_ras(volume: Volume) -> np.ndarray:
@@ -73,5 +101,5 @@ def _ras_mm(volume: Volume, index: np.ndarray, axis: int) -> float:
 
 
 def _colour(label: Label) -> tuple[float, float, float]:
-    red, green, blue = label.colour or PALETTE[(label.index - 1) % len(PALETTE)]
+    red, green, blue = label_colour(label)
     return red / 255, green / 255, blue / 255

@@ -17,7 +17,7 @@ from monai.inferers import SlidingWindowInferer
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
 from .inferers import window_count
-from .io.monai_reader import metadata
+from .io.monai_reader import metadata, spatial_array
 from .networks import UNetPlusPlus
 from .volume import Volume
 
@@ -29,7 +29,8 @@ class Segmentation:
     """A label volume and how it came about."""
 
     labels: Volume  # (1, X, Y, Z) uint8, label indices, on the grid of the image
-    ml: dict[str, float]  # label name -> millilitres
+    voxels: dict[str, int]  # label name -> how many
+    ml: dict[str, float]  # label name -> millilitres; empty for 2-D
     depth: int  # anti-diagonals of the network that were evaluated
     device: str  # such as "cpu" or "cuda:0"
     seconds: dict[str, float]  # step -> wall time
@@ -81,25 +82,30 @@ class Segmenter:
             InputError: wrong number of channels, a constant or not finite image, or a depth that does not exist.
         """
         depth = self._check(volume, depth)
+        dims = self.network.spatial_dims
         marks = [time.perf_counter()]
         with torch.inference_mode():
             # a copy: MONAI normalises in place
-            image = MetaTensor(torch.from_numpy(volume.array.astype(np.float32)), meta=metadata(volume))
+            array = spatial_array(volume, dims).astype(np.float32)
+            image = MetaTensor(torch.from_numpy(array), meta=metadata(volume, dims))
             data = self.preprocessing({"image": image})
             marks.append(time.perf_counter())
             batch = data["image"][None].to(self.device)
             data["pred"] = self.inferer(batch, self._counted(batch, progress), depth=depth)[0]
             marks.append(time.perf_counter())
             pred = self.postprocessing(data)["pred"]
-        labels = Volume(np.asarray(pred.cpu()).astype(np.uint8), volume.affine)
+        labels = Volume(
+            np.asarray(pred.cpu()).astype(np.uint8).reshape(1, *pred.shape[1:], *[1] * (3 - dims)), volume.affine
+        )
         if labels.shape != volume.shape:
             raise BundleError(f"postprocessing must give the grid of the image, {volume.shape}, got {labels.shape}")
         marks.append(time.perf_counter())
         steps = np.diff(marks)
-        counts = np.bincount(labels.array.ravel(), minlength=256)
+        counts = np.bincount(labels.array.ravel(), minlength=256).tolist()
         return Segmentation(
             labels=labels,
-            ml={label.name: float(counts[label.index]) * volume.voxel_ml for label in self.bundle.labels},
+            voxels={label.name: counts[label.index] for label in self.bundle.labels},
+            ml={label.name: counts[label.index] * volume.voxel_ml for label in self.bundle.labels} if dims == 3 else {},
             depth=depth,
             device=str(self.device),
             seconds=dict(zip(("preprocessing", "network", "postprocessing"), steps.tolist(), strict=True)),

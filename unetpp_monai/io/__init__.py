@@ -2,6 +2,7 @@
 
 from .cases import case_name, find_cases
 from .nifti import write_nifti
-from .reader import read_volume
+from .picture import write_label_picture
+from .reader import is_picture, read_volume
 
-__all__ = ["case_name", "find_cases", "read_volume", "write_nifti"]
+__all__ = ["case_name", "find_cases", "is_picture", "read_volume", "write_label_picture", "write_nifti"]

@@ -1,0 +1,26 @@
+"""The command line: parse, call, report, exit code."""
+
+import signal
+import sys
+
+import typer
+
+from ..errors import UnetppError
+from .bundle import info, pack
+from .common import print_error
+from .evaluate import evaluate
+from .segment import demo, segment
+
+app = typer.Typer(help="UNet++ for medical images: one set of weights, any depth.", no_args_is_help=True)
+for command in (segment, evaluate, info, pack, demo):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line and exit code 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files go
+    try:
+        app()
+    except UnetppError as error:
+        print_error(str(error))
+        sys.exit(1)

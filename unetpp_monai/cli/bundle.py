@@ -1,0 +1,49 @@
+"""`unetpp info` and `unetpp pack`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .common import BundleOption
+
+
+def info(bundle: BundleOption = None) -> None:
+    """Show a bundle: labels, expected input, and what each depth gives and costs."""
+    from ..bundle import load_network, read_bundle
+    from ..segmenter import choose_device
+
+    found = read_bundle(bundle)
+    network = load_network(found, found.parser(), choose_device("cpu"))
+    image = found.metadata["network_data_format"]["inputs"]["image"]
+    out = Console()
+    out.print(f"[bold]{found.name}[/bold] {found.version}\n{found.metadata.get('description', '')}")
+    out.print(f"folder   {found.root}\nweights  sha256 {found.weights_sha256}", highlight=False, soft_wrap=True)
+    out.print(f"input    {image['num_channels']} channel(s), {image['modality']}: {image['channel_def']['0']}")
+    for label in found.labels:
+        codes = ", ".join(
+            f"{code.meaning} ({code.scheme} {code.value})" for code in (label.type, label.modifier) if code
+        )
+        out.print(f"label {label.index}  {label.name}: {codes}", highlight=False)
+    measured = found.metadata.get("depths", {})
+    columns = list(dict.fromkeys(column for row in measured.values() for column in row))
+    table = Table("depth", "parameters", *columns)
+    for d in range(network.first_head, network.depth + 1):
+        row = measured.get(str(d), {})
+        parameters = sum(parameter.numel() for parameter in network.prune(d).parameters())
+        table.add_row(str(d), f"{parameters:,}", *(str(row.get(column, "not measured")) for column in columns))
+    out.print(table)
+
+
+def pack(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for <name>/ and <name>.zip.")] = Path("dist"),
+    task: Annotated[str | None, typer.Option(help="Overlay folder, or the name of one in configs/.")] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed."""
+    from ..packing import pack as pack_bundle
+
+    packed = pack_bundle(output, task=task, bundle=bundle)
+    Console().print(f"{packed.folder}\n{packed.archive}", soft_wrap=True)

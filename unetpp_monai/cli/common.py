@@ -1,0 +1,56 @@
+"""What the commands share: options, progress bars, failures. The only room that prints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import OutputError
+
+console = Console(stderr=True)
+if not console.is_terminal:
+    console.width = 240  # a log has no edge to wrap at
+
+BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder; default: the one that came along.")]
+DepthOption = Annotated[int | None, typer.Option(help="How deep to evaluate the network; default: all of it.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, unless it exists."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} must be a folder we can write to, got {error.strerror}; choose another") from error
+
+
+def progress_bars() -> Progress:
+    """Bars on a terminal, nothing in a log."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def report_failures(failures: list[tuple[str, str]]) -> None:
+    """Print what was not written and why, and exit with 1 if there is any."""
+    if len(failures) == 1:
+        ((case, reason),) = failures
+        print_error(reason if case in reason else f"{case}: {reason}")
+        raise typer.Exit(1)
+    if failures:
+        table = Table(title=f"{len(failures)} cases failed", show_lines=True)
+        table.add_column("case", overflow="fold")
+        table.add_column("not written, because", overflow="fold")
+        for case, reason in failures:
+            table.add_row(Text(case), Text(reason))
+        console.print(table)
+        raise typer.Exit(1)
+
+
+def print_error(message: str) -> None:
+    """Print one line on stderr."""
+    console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,115 @@
+"""`unetpp evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import InputError, OutputError
+from .common import OverwriteOption
+
+if TYPE_CHECKING:
+    from ..evaluation import Report, Summary
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps, such as `unetpp segment` wrote.")],
+    references: Annotated[Path, typer.Argument(help="Folder of label maps on the same grids, with the same names.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="JSON to write; .csv and .png beside it.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Bundle folder whose labels to compare, by name.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Of surface Dice, mm; pixels for pictures.")] = 1.0,
+    reference_values: Annotated[
+        str, typer.Option(help="The references' values of labels 0, 1, ..., as in 0,255.")
+    ] = "",
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out references without prediction.")] = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Compare label maps with references: Dice, IoU, HD95, surface Dice, volume error, with confidence intervals."""
+    from ..bundle import read_bundle
+    from ..evaluation import evaluate as evaluate_folders
+    from ..evaluation import write_report
+
+    if output is not None:
+        _check_target(output, overwrite=overwrite)
+    labels = None if bundle is None else {label.index: label.name for label in read_bundle(bundle).labels}
+    report = evaluate_folders(
+        predictions,
+        references,
+        labels=labels,
+        tolerance=tolerance,
+        reference_values=_values(reference_values),
+        partial=partial,
+    )
+    _print_report(report)
+    if output is not None:
+        from ..preview import write_distribution
+
+        write_distribution(_spread(report), output.with_suffix(".png"))
+        write_report(report, output)
+
+
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    if path.suffix != ".json":
+        raise InputError(f"a report must end in .json, got {path}")
+    for target in (path.with_suffix(suffix) for suffix in (".json", ".csv", ".png")):
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists; choose another name or --overwrite")
+
+
+def _values(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(value) for value in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(f"reference values must be whole numbers as in 0,255, got {text!r}") from error
+
+
+def _print_report(report: "Report") -> None:
+    out = Console()
+    table = Table("label", *_names(report).values(), title="mean over cases [95 % bootstrap interval]")
+    cells: dict[str, list[str]] = {}
+    for summary in report.summary:
+        cells.setdefault(summary.label, []).append(_cell(summary))
+    for label, row in cells.items():
+        table.add_row(label, *row)
+    out.print(table)
+    cases = report.mean_dice()
+    out.print(f"{len(cases)} cases; lowest Dice: " + ", ".join(f"{case} {dice:.3f}" for case, dice in report.worst()))
+    if report.without_prediction:
+        out.print(f"{len(report.without_prediction)} references have no prediction and were left out")
+
+
+def _names(report: "Report") -> dict[str, str]:
+    """Metric -> its name with unit, for people."""
+    return {
+        "dice": "Dice",
+        "iou": "IoU",
+        "hd95": f"HD95 {report.unit}",
+        "surface_dice": f"surface Dice {report.tolerance:g} {report.unit}",
+        "volume_error": f"volume error {'mL' if report.unit == 'mm' else 'px'}",
+        "volume_error_percent": "volume error %",
+    }
+
+
+def _spread(report: "Report") -> dict[str, dict[str, list[float]]]:
+    """Metric's name -> label -> defined values of the cases."""
+    spread: dict[str, dict[str, list[float]]] = {}
+    for metric, name in _names(report).items():
+        labels = spread.setdefault(name, {})
+        for row in report.rows:
+            value = getattr(row, metric)
+            labels.setdefault(row.label, []).extend([] if value is None else [value])
+    return spread
+
+
+def _cell(summary: "Summary") -> str:
+    if summary.mean is None:
+        return "undefined"
+    digits = 3 if abs(summary.mean) < 10 else 1
+    interval = "" if summary.low is None else f" [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+    return f"{summary.mean:.{digits}f}{interval} n={summary.cases}"

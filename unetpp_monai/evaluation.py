@@ -1,0 +1,243 @@
+"""Two folders of label maps in, accuracy per case and over all cases out. Knows no network and draws nothing."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import AmbiguityError, GeometryError, InputError, OutputError
+from .io import case_name, find_cases, is_picture, read_volume
+from .io.files import complete_file
+from .metrics import CONVENTIONS, MaskMetrics, compare_masks
+from .volume import Volume
+
+METRICS = tuple(field.name for field in fields(MaskMetrics))
+RESAMPLES = 9999  # of the bootstrap
+CONFIDENCE = 0.95  # of the bootstrap's interval
+
+
+@dataclass(frozen=True)
+class CaseMetrics(MaskMetrics):
+    """How one label of one case compares with its reference."""
+
+    case: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of one label over all cases."""
+
+    label: str
+    metric: str  # one of METRICS
+    mean: float | None
+    low: float | None  # 95 % bootstrap interval of the mean
+    high: float | None
+    sd: float | None  # of the cases
+    median: float | None
+    cases: int  # whose value is defined
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation: every case, and their summary."""
+
+    rows: tuple[CaseMetrics, ...]  # by case, then label
+    summary: tuple[Summary, ...]  # by label, then metric
+    tolerance: float  # of surface Dice, mm (pictures: pixels)
+    unit: str  # of lengths: "mm" or "px"
+    without_prediction: tuple[str, ...]  # references that nothing was compared with
+
+    def worst(self, count: int = 3) -> list[tuple[str, float]]:
+        """Cases with the lowest Dice, mean over their labels, lowest first."""
+        return sorted(self.mean_dice().items(), key=lambda entry: entry[1])[:count]
+
+    def mean_dice(self) -> dict[str, float]:
+        """Case -> Dice, mean over its labels."""
+        cases: dict[str, list[float]] = {}
+        for row in self.rows:
+            cases.setdefault(row.case, []).append(row.dice)
+        return {case: float(np.mean(values)) for case, values in cases.items()}
+
+
+def evaluate(
+    predictions: str | Path,
+    references: str | Path,
+    *,
+    labels: Mapping[int, str] | None = None,
+    tolerance: float = 1.0,
+    reference_values: Sequence[int] = (),
+    partial: bool = False,
+) -> Report:
+    """Compare a folder of label maps with another; files belong together by name, a `_seg` suffix aside.
+
+    Args:
+        predictions: folder (or file) of label maps.
+        references: folder (or file) of label maps on the same grids.
+        labels: index -> name of the labels to compare; None = every value above 0 that occurs, named by its number.
+        tolerance: of surface Dice, mm (pictures: pixels), >= 0.
+        reference_values: the references' values of the labels 0, 1, 2, ...; () = the labels themselves.
+        partial: compare the cases that have a prediction, instead of refusing references that have none.
+
+    Raises:
+        InputError: no pair, a prediction without reference (or the reverse), values that are no labels.
+        GeometryError: prediction and reference are on different grids.
+        OutputError: scipy is not installed.
+    """
+    try:
+        import scipy  # noqa: F401 - MONAI's surface distances need it and fail late without
+    except ImportError as error:
+        raise OutputError("an evaluation needs scipy; pip install 'unetpp_monai[evaluation]'") from error
+    if not tolerance >= 0:
+        raise InputError(f"tolerance must be >= 0, got {tolerance}")
+    pairs, missing = _pair(predictions, references, partial=partial)
+    unit = _unit(path for pair in pairs.values() for path in pair)
+    found = labels or _labels_of(pairs, reference_values)
+    rows = []
+    for case, (prediction, reference) in pairs.items():
+        volumes = (_read(prediction, found, ()), _read(reference, found, reference_values))
+        rows += _compare(case, *volumes, labels=found, tolerance=tolerance, unit=unit)
+    return Report(tuple(rows), summarise(rows), tolerance, unit, tuple(missing))
+
+
+def summarise(rows: Sequence[CaseMetrics]) -> tuple[Summary, ...]:
+    """Mean, interval, spread and median of every metric, per label and over the cases' means of all labels."""
+    labels = list(dict.fromkeys(row.label for row in rows))
+    summaries = [
+        _summary(label, metric, [getattr(row, metric) for row in rows if row.label == label])
+        for label in labels
+        for metric in METRICS
+    ]
+    return tuple(summaries)
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the report as JSON, and every case as CSV beside it.
+
+    Args:
+        report: what to write.
+        path: `.json`; the table goes to the same name with `.csv`.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    document = {"conventions": CONVENTIONS, **asdict(report)}
+    with complete_file(path.with_suffix(".csv")) as table, complete_file(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n")
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["case", "label", *METRICS])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in report.rows)
+
+
+def _pair(
+    predictions: str | Path, references: str | Path, *, partial: bool
+) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    predicted = _by_name(predictions)
+    referred = _by_name(references)
+    if len(predicted) == len(referred) == 1 and Path(predictions).is_file() and Path(references).is_file():
+        referred = dict(
+            zip(predicted, referred.values(), strict=True)
+        )  # two files belong together whatever their names
+    if unknown := sorted(predicted.keys() - referred.keys()):
+        raise InputError(f"every prediction must have a reference, got none for {unknown[:5]} ({len(unknown)} in all)")
+    missing = sorted(referred.keys() - predicted.keys())
+    if missing and not partial:
+        raise InputError(
+            f"every reference must have a prediction, got none for {missing[:5]} ({len(missing)} in all); --partial "
+            "compares the others"
+        )
+    return {case: (predicted[case], referred[case]) for case in sorted(predicted)}, missing
+
+
+def _by_name(path: str | Path) -> dict[str, Path]:
+    cases: dict[str, Path] = {}
+    for case in find_cases(path):
+        name = case_name(case).removesuffix("_seg")
+        if cases.setdefault(name, case) != case:
+            raise AmbiguityError(f"label maps belong together by name, got {cases[name]} and {case}; remove one")
+    return cases
+
+
+def _unit(paths: Any) -> str:
+    kinds = {is_picture(path) for path in paths}
+    if len(kinds) > 1:
+        raise AmbiguityError(
+            "label maps must be all volumes (mm) or all pictures (pixels), got both; evaluate them apart"
+        )
+    return "px" if kinds.pop() else "mm"
+
+
+def _labels_of(pairs: Mapping[str, tuple[Path, Path]], reference_values: Sequence[int]) -> dict[int, str]:
+    values: set[int] = set()
+    for prediction, reference in pairs.values():
+        values |= set(np.unique(_read(prediction, None, ()).array).tolist())
+        values |= set(np.unique(_read(reference, None, reference_values).array).tolist())
+    if not values - {0}:
+        raise InputError("label maps must hold a label, got only 0 in all of them; name the labels by --bundle")
+    return {value: str(value) for value in sorted(values - {0})}
+
+
+def _read(path: Path, labels: Mapping[int, str] | None, values: Sequence[int]) -> Volume:
+    """A label map with integer values, all of them known labels."""
+    volume = read_volume(path, labels=True)
+    array = volume.array
+    if array.shape[0] != 1:
+        raise InputError(f"a label map must have 1 channel, got {array.shape[0]} in {path}")
+    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
+        raise InputError(f"a label map must hold whole numbers, got others in {path}; is it an image?")
+    array = array.astype(np.int64)
+    found = np.unique(array)
+    if values:
+        if unknown := sorted(set(found.tolist()) - set(values)):
+            raise InputError(f"the references' values must be {list(values)}, got also {unknown} in {path}")
+        array = sum((np.int64(index) * (array == value) for index, value in enumerate(values)), np.zeros_like(array))
+    elif labels is not None and (unknown := sorted(set(found.tolist()) - {0, *labels})):
+        raise InputError(f"labels must be among {sorted({0, *labels})}, got also {unknown} in {path}")
+    elif found[0] < 0:
+        raise InputError(f"labels must be >= 0, got {found[0]} in {path}")
+    return Volume(array, volume.affine)
+
+
+def _compare(
+    case: str, prediction: Volume, reference: Volume, *, labels: Mapping[int, str], tolerance: float, unit: str
+) -> list[CaseMetrics]:
+    if not prediction.same_grid(reference):
+        raise GeometryError(
+            f"prediction and reference must be on the same grid, got {prediction.shape} voxels of {prediction.spacing} "
+            f"and {reference.shape} of {reference.spacing}, or places that differ, in case {case}; resample one of them"
+        )
+    size = prediction.voxel_ml if unit == "mm" else 1.0
+    rows = []
+    for index, name in labels.items():
+        masks = prediction.array[0] == index, reference.array[0] == index
+        metrics = compare_masks(*masks, spacing=prediction.spacing, tolerance=tolerance, voxel_size=size)
+        rows.append(CaseMetrics(**asdict(metrics), case=case, label=name))
+    return rows
+
+
+def _summary(label: str, metric: str, values: Sequence[float | None]) -> Summary:
+    defined = np.array([value for value in values if value is not None and math.isfinite(value)])
+    if not len(defined):
+        return Summary(label, metric, None, None, None, None, None, 0)
+    low, high = _interval(defined)
+    sd = float(defined.std(ddof=1)) if len(defined) > 1 else None
+    return Summary(label, metric, float(defined.mean()), low, high, sd, float(np.median(defined)), len(defined))
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Percentile bootstrap of the mean over cases, seeded; None for fewer than two cases."""
+    from scipy.stats import bootstrap
+
+    if len(values) < 2:
+        return None, None
+    result = bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
