@@ -19,6 +19,7 @@ from unetpp_monai.bundle import default_bundle, load_network, read_bundle
 from unetpp_monai.errors import BundleError
 
 SCHEMA_SHA256 = "cd64aa8a5904426f6fc6855dabe46af8c742d5bad644b4e9cfb78ebad09ad678"
+TASKS = sorted(path.parent for path in (ROOT / "configs").glob("*/task.json"))
 INFERENCE, TRAIN = BUNDLE / "configs" / "inference.json", BUNDLE / "configs" / "train.json"
 
 
@@ -100,6 +101,7 @@ def test_shared_numbers_are_equal_in_both_configs():
         "out_channels",
         "features",
         "pixdim",
+        "resize",
         "roi_size",
         "overlap",
         "device",
@@ -113,16 +115,17 @@ def test_shared_numbers_are_equal_in_both_configs():
     }
     deterministic = copy.deepcopy(train["train"]["deterministic_transforms"])
     for step in deterministic:
-        step["keys"] = "image"
-        step["mode"] = step["mode"][0] if "mode" in step else None
-    stated = [{"mode": None, **step} for step in inference["preprocessing"]["transforms"]]
-    assert deterministic == stated
+        for key in ("keys", "mode", "anti_aliasing"):
+            step[key] = step[key][0] if isinstance(step.get(key), list) else step.get(key)
+    none = {"mode": None, "anti_aliasing": None}
+    stated = [{**none, **step} for step in inference["preprocessing"]["transforms"]]
+    assert [step for step in deterministic if step["keys"] == "image"] == stated
     names = read(BUNDLE / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert len(names) == inference["out_channels"]
     assert len(train["head_weights"]) == len(train["features"]) - 1
 
 
-@pytest.mark.parametrize("task", sorted(path for path in (ROOT / "configs").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("task", TASKS, ids=lambda path: path.name)
 def test_overlays_hold_values_only(task):
     text, values = (task / "task.json").read_text(), read(task / "task.json")
     assert len(text.splitlines()) <= 30 and "_target_" not in text and "$import" not in text

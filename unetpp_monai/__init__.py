@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bundle import Bundle, read_bundle
     from .errors import UnetppError
+    from .evaluation import evaluate
     from .io import find_cases, read_volume, write_nifti
     from .labels import Label
     from .networks import UNetPlusPlus
@@ -26,6 +27,7 @@ _HOMES = {
     "UNetPlusPlus": "networks",
     "UnetppError": "errors",
     "Volume": "volume",
+    "evaluate": "evaluation",
     "find_cases": "io",
     "pack": "packing",
     "read_bundle": "bundle",
@@ -41,6 +43,7 @@ __all__ = [
     "UNetPlusPlus",
     "UnetppError",
     "Volume",
+    "evaluate",
     "find_cases",
     "pack",
     "read_bundle",

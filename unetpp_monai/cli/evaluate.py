@@ -86,13 +86,14 @@ def _print_report(report: "Report") -> None:
 
 def _names(report: "Report") -> dict[str, str]:
     """Metric -> its name with unit, for people."""
+    size, unit = ("volume", "mL") if report.unit == "mm" else ("area", "px")
     return {
         "dice": "Dice",
         "iou": "IoU",
         "hd95": f"HD95 {report.unit}",
         "surface_dice": f"surface Dice {report.tolerance:g} {report.unit}",
-        "volume_error": f"volume error {'mL' if report.unit == 'mm' else 'px'}",
-        "volume_error_percent": "volume error %",
+        "volume_error": f"{size} error {unit}",
+        "volume_error_percent": f"{size} error %",
     }
 
 
