@@ -212,7 +212,7 @@ def test_command_writes_json_table_and_plot(folders, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(document["rows"]) == 6 and rows[3]["hd95"] == ""
     assert document["rows"][3]["hd95"] is None
-    assert report.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    assert "</svg>" in report.with_suffix(".svg").read_text()
     again = unetpp("evaluate", *folders, "-o", report)
     assert again.returncode == 1 and "exists; choose another name or --overwrite" in again.stderr
     assert unetpp("evaluate", *folders, "-o", report, "--overwrite").returncode == 0

@@ -15,39 +15,59 @@ from .volume import Volume
 PLANES = ("sagittal", "coronal", "axial")  # normal to X, Y, Z of RAS
 
 
-def write_preview(image: Volume, labels: Volume, names: Sequence[Label], path: Path) -> None:
+def write_preview(
+    image: Volume, labels: Volume, names: Sequence[Label], path: Path, *, reference: Volume | None = None
+) -> None:
     """Draw sagittal, coronal and axial sections, outlines of the labels on the image, and their names.
 
     Args:
-        image: `(1, X, Y, Z)`.
+        image: `(1, X, Y, Z)`; a single slice or picture, `(1 or 3, X, Y, 1)`, is one panel, y down.
         labels: `(1, X, Y, Z)` label indices on the same grid.
         names: of the labels, with colours.
         path: PNG to write.
+        reference: `(1, X, Y, Z)` label indices on the same grid, whose outlines are dashed.
 
     Raises:
         OutputError: matplotlib is not installed, or the file cannot be written.
     """
-    Figure = _figure_class()  # noqa: N806 - a class
+    figure_class = _figure_class()
     from matplotlib.lines import Line2D
 
-    voxels, mask, spacing = (_to_ras(image), _to_ras(labels), _ras_spacing(image))
+    voxels, mask, spacing = _to_ras(image), _to_ras(labels)[0], _ras_spacing(image)
+    masks = {"solid": mask} if reference is None else {"solid": mask, "dashed": _to_ras(reference)[0]}
     found = np.argwhere(mask > 0)
     centre = np.median(found, axis=0).astype(int) if len(found) else np.array(mask.shape) // 2
-    low, high = np.percentile(voxels, (1, 99))
-    figure = Figure(figsize=(12, 4.6), layout="constrained", facecolor="black")
-    for axis, (plane, panel) in enumerate(zip(PLANES, figure.subplots(1, 3), strict=True)):
+    flat = mask.shape[2] == 1
+    axes = (2,) if flat else (0, 1, 2)
+    figure = figure_class(figsize=(4 * len(axes), 4.6), layout="constrained", facecolor="black")
+    for axis, panel in zip(axes, figure.subplots(1, len(axes), squeeze=False)[0], strict=True):
         across, up = (other for other in range(3) if other != axis)
-        section, cut = (np.take(array, centre[axis], axis=axis).T for array in (voxels, mask))
-        panel.imshow(section, cmap="gray", origin="lower", vmin=low, vmax=high, aspect=spacing[up] / spacing[across])
-        for label in names:
-            if (cut == label.index).any():
-                panel.contour(cut == label.index, [0.5], colors=[_colour(label)], linewidths=1.5)
-        panel.set_title(f"{plane}, {'RAS'[axis]} {_ras_mm(image, centre, axis):.0f} mm", color="white")
+        _draw_section(panel, np.take(voxels, centre[axis], axis=axis + 1), spacing[up] / spacing[across], flat)
+        for style, drawn in masks.items():
+            _draw_outlines(panel, np.take(drawn, centre[axis], axis=axis).T, names, style)
+        if not flat:
+            panel.set_title(f"{PLANES[axis]}, {'RAS'[axis]} {_ras_mm(image, centre, axis):.0f} mm", color="white")
         panel.axis("off")
     handles = [Line2D([], [], color=_colour(label), label=label.name) for label in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(names), facecolor="black", labelcolor="white")
+    if reference is not None:
+        handles += [Line2D([], [], color="white", linestyle="dashed", label="reference")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, facecolor="black", labelcolor="white")
     with complete_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _draw_section(panel: Any, section: np.ndarray, aspect: float, flat: bool) -> None:
+    """Show `(C, across, up)` as grey or RGB, contrast from the 1st to the 99th percentile."""
+    low, high = np.percentile(section, (1, 99))
+    shown = np.clip((section.astype(np.float64) - low) / max(high - low, 1e-6), 0, 1).transpose(2, 1, 0)
+    shown = shown if shown.shape[2] == 3 else shown[..., 0]
+    panel.imshow(shown, cmap="gray", origin="upper" if flat else "lower", vmin=0, vmax=1, aspect=aspect)
+
+
+def _draw_outlines(panel: Any, cut: np.ndarray, names: Sequence[Label], style: str) -> None:
+    for label in names:
+        if (cut == label.index).any() and not (cut == label.index).all():
+            panel.contour(cut == label.index, [0.5], colors=[_colour(label)], linewidths=1.5, linestyles=style)
 
 
 def write_distribution(metrics: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
@@ -55,7 +75,7 @@ def write_distribution(metrics: Mapping[str, Mapping[str, Sequence[float]]], pat
 
     Args:
         metrics: name of the metric -> label -> value of each case.
-        path: PNG to write.
+        path: picture to write, `.svg` or `.png`.
 
     Raises:
         OutputError: matplotlib is not installed, or the file cannot be written.
@@ -81,9 +101,9 @@ def _figure_class() -> Any:
 
 
 def _to_ras(volume: Volume) -> np.ndarray:
-    """Voxels of the first channel, axes permuted and flipped to the nearest RAS."""
+    """Voxels `(C, X, Y, Z)`, axes permuted and flipped to the nearest RAS."""
     orientation = nib.orientations.io_orientation(volume.affine)
-    return np.asarray(nib.orientations.apply_orientation(volume.array[0], orientation))
+    return np.stack([nib.orientations.apply_orientation(channel, orientation) for channel in volume.array])
 
 
 def _ras_spacing(volume: Volume) -> np.ndarray:

@@ -18,7 +18,7 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder of label maps, such as `unetpp segment` wrote.")],
     references: Annotated[Path, typer.Argument(help="Folder of label maps on the same grids, with the same names.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="JSON to write; .csv and .png beside it.")
+        Path | None, typer.Option("-o", "--output", help="JSON to write; .csv and .svg beside it.")
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="Bundle folder whose labels to compare, by name.")
@@ -50,14 +50,14 @@ def evaluate(
     if output is not None:
         from ..preview import write_distribution
 
-        write_distribution(_spread(report), output.with_suffix(".png"))
+        write_distribution(_spread(report), output.with_suffix(".svg"))
         write_report(report, output)
 
 
 def _check_target(path: Path, *, overwrite: bool) -> None:
     if path.suffix != ".json":
         raise InputError(f"a report must end in .json, got {path}")
-    for target in (path.with_suffix(suffix) for suffix in (".json", ".csv", ".png")):
+    for target in (path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")):
         if target.exists() and not overwrite:
             raise OutputError(f"{target} exists; choose another name or --overwrite")
 

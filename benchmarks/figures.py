@@ -1,0 +1,77 @@
+"""Pictures for the model card: `python -m benchmarks.figures curves ...` and `python -m benchmarks.figures worst ...`.
+
+`curves` draws the loss and the validation Dice that a training left in its `--output_dir` for TensorBoard. `worst` draws
+the cases with the lowest Dice, the prediction's outlines solid and the reference's dashed.
+"""
+
+import argparse
+from pathlib import Path
+
+from unetpp_monai import evaluate, find_cases, read_bundle, read_volume
+from unetpp_monai.io import case_name
+from unetpp_monai.preview import write_preview
+
+CURVES = {"train_loss": "loss per iteration, mean of 50", "train_mean_dice": "Dice, augmented training crops",
+          "val_mean_dice": "Dice, validation cases"}  # fmt: skip
+SMOOTHING = 50  # iterations that the loss is averaged over
+
+
+def main() -> None:
+    """Draw what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(required=True)
+    curves = kinds.add_parser("curves")
+    curves.add_argument("run", type=Path)
+    curves.set_defaults(draw=lambda options: draw_curves(options.run, options.output))
+    worst = kinds.add_parser("worst")
+    for name in ("predictions", "references", "images"):
+        worst.add_argument(name, type=Path)
+    worst.add_argument("--bundle", type=Path)
+    worst.add_argument("--count", type=int, default=3)
+    worst.set_defaults(draw=draw_worst)
+    for kind in (curves, worst):
+        kind.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    options.draw(options)
+
+
+def draw_curves(run: Path, output: Path) -> None:
+    """Draw the scalars of a run's event files, one panel each."""
+    import numpy as np
+    from matplotlib.figure import Figure
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, dice = figure.subplots(1, 2)
+    for tag, title in CURVES.items():
+        points = np.array([(event.step, event.value) for event in events.Scalars(tag)])
+        if tag == "train_loss":
+            count = len(points) // SMOOTHING * SMOOTHING
+            points = points[:count].reshape(-1, SMOOTHING, 2).mean(1)
+        (loss if tag == "train_loss" else dice).plot(*points.T, label=title)
+    loss.set(xlabel="iteration", title=CURVES["train_loss"])
+    dice.set(xlabel="epoch", ylim=(0.8, 0.92))
+    dice.legend(loc="lower right")
+    figure.savefig(output, dpi=110)
+
+
+def draw_worst(options: argparse.Namespace) -> None:
+    """Draw the cases with the lowest Dice into a folder, and print their names."""
+    bundle = read_bundle(options.bundle)
+    names = {label.index: label.name for label in bundle.labels}
+    report = evaluate(options.predictions, options.references, labels=names, partial=True)
+    folders = (options.images, options.predictions, options.references)
+    images, predictions, references = (
+        {case_name(case).removesuffix("_seg"): case for case in find_cases(folder)} for folder in folders
+    )
+    options.output.mkdir(parents=True, exist_ok=True)
+    for case, dice in report.worst(options.count):
+        volumes = [read_volume(paths[case], labels=paths is not images) for paths in (images, predictions, references)]
+        path = options.output / f"{case}.png"
+        write_preview(volumes[0], volumes[1], bundle.labels, path, reference=volumes[2])
+        print(f"{case}: mean Dice {dice:.3f}, {path}")
+
+
+if __name__ == "__main__":
+    main()
