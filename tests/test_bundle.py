@@ -115,10 +115,9 @@ def test_shared_numbers_are_equal_in_both_configs():
     }
     deterministic = copy.deepcopy(train["train"]["deterministic_transforms"])
     for step in deterministic:
-        for key in ("keys", "mode", "anti_aliasing"):
+        for key in ("keys", "mode"):
             step[key] = step[key][0] if isinstance(step.get(key), list) else step.get(key)
-    none = {"mode": None, "anti_aliasing": None}
-    stated = [{**none, **step} for step in inference["preprocessing"]["transforms"]]
+    stated = [{"mode": None, **step} for step in inference["preprocessing"]["transforms"]]
     assert [step for step in deterministic if step["keys"] == "image"] == stated
     names = read(BUNDLE / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert len(names) == inference["out_channels"]

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import BUNDLE, ROOT, phantom, save_nifti
+from PIL import Image
 from test_dicom import write_series
 
 from unetpp_monai.networks import UNetPlusPlus
@@ -39,6 +41,9 @@ def desk(tmp_path_factory, msd_folder):
     shutil.copytree(BUNDLE, folder / "bundle")
     shutil.copytree(ROOT / "configs", folder / "configs")
     shutil.copytree(msd_folder, folder / "data" / "LeftAtrium")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8)).save(
+        folder / "picture.png"
+    )
     return folder
 
 

@@ -1,0 +1,74 @@
+"""The comparison trains, judges, resumes and prints; its networks are built as they are named."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from test_bundle import BUNDLE, TASKS
+from test_training import TINY
+
+sys.path.insert(0, str(ROOT))
+from benchmarks.compare import NETWORKS, parsed
+from benchmarks.tables import paired, read_rows
+
+
+class Options:
+    dataset_dir, overrides = BUNDLE, ()
+
+    def __init__(self, task):
+        self.task = task
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("task", [None, *(task.name for task in TASKS)])
+def test_networks_take_a_window_and_give_logits(task):
+    for name in NETWORKS:
+        parser = parsed(Options(task), name)
+        parser["features"] = parser["features"] if task is None else [4, 8, 16, 32, 64][: len(parser["features"])]
+        network = parser.get_parsed_content("network_def").eval()
+        shape = (32,) * parser["spatial_dims"]
+        with torch.no_grad():
+            logits = network(torch.rand(1, parser["in_channels"], *shape))
+        logits = logits if torch.is_tensor(logits) else logits[0]
+        assert logits.shape == (1, parser["out_channels"], *shape), name
+
+
+@pytest.mark.parametrize("task", [None, "nuclei_2d"])
+def test_the_matched_unet_has_as_many_parameters(task):
+    ours, matched = (
+        count(parsed(Options(task), name).get_parsed_content("network_def")) for name in ("unetpp", "unet_matched")
+    )
+    assert matched == pytest.approx(ours, rel=0.005)
+
+
+def test_one_row_end_to_end(msd_folder, tmp_path):
+    values = {**TINY, "max_epochs": 1, "head_weights": "[0.4,0.3,0.3]"}
+    overrides = [part for key, value in values.items() for part in (f"--{key}", str(value))]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.compare", "--dataset_dir", msd_folder, "-o", tmp_path]
+    command += ["--networks", "unetpp", "dynunet", "--rounds", "1", *overrides]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr[-3000:]
+    assert "training unetpp, fold 0, seed 0" in first.stdout and "training dynunet" in first.stdout
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert [entry["network"] for entry in table] == ["unetpp", "unetpp L2", "unetpp L1", "dynunet"]
+    assert all(entry["parameters"] and float(entry["GFLOPs"]) >= 0 and entry["Dice 1"] for entry in table)
+    rows = read_rows(tmp_path / "unetpp")
+    assert len(rows) == 2 * 2 * 3  # cases of the fold, labels, depths
+    assert (tmp_path / "depths.png").exists()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "training" not in again.stdout  # what is complete is not repeated
+
+
+def test_the_paired_test_pairs_cases():
+    def rows(shift):
+        return [{"case": str(index), "dice": 0.8 + index / 100 + shift * (1 + index % 3)} for index in range(12)]
+
+    assert paired(rows(0.0), rows(0.0)) == 1
+    assert paired(rows(0.01), rows(0.0)) < 0.001
+    assert paired(rows(0.01), list(reversed(rows(0.0)))) < 0.001
