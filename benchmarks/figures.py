@@ -1,6 +1,6 @@
 """Pictures for the model card: `python -m benchmarks.figures curves ...` and `python -m benchmarks.figures worst ...`.
 
-`curves` draws the loss and the validation Dice that a training left in its `--output_dir` for TensorBoard. `worst` shows
+`curves` draws the loss and the validation Dice that a training left in its `--output_dir`. `worst` shows
 the cases with the lowest Dice, the prediction's outlines solid and the reference's dashed.
 """
 
