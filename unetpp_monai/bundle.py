@@ -24,7 +24,8 @@ class Bundle:
     root: Path  # folder with configs/ and models/
     metadata: dict[str, Any]  # of metadata.json
     labels: tuple[Label, ...]  # structures, background left out
-    weights_sha256: str  # of models/model.pt, hexadecimal
+    weights: Path  # models/model.pt, or the file that was given instead
+    weights_sha256: str  # hexadecimal
 
     @property
     def name(self) -> str:
@@ -53,21 +54,25 @@ def default_bundle() -> Path:
     raise BundleError(f"a bundle must lie in or beside {package}, found none; name one with --bundle")
 
 
-def read_bundle(root: str | Path | None = None) -> Bundle:
+def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = None) -> Bundle:
     """Read a bundle's metadata and check that its parts are there.
 
     Args:
         root: bundle folder; None = the one that came with this package.
+        weights: a file to take instead of the bundle's own, such as a training's `model.pt`; None = its own.
 
     Raises:
         BundleError: a file is missing or no JSON, or the metadata lacks what we need.
     """
     folder = default_bundle() if root is None else Path(root)
-    for part in (METADATA, CONFIG, WEIGHTS):
+    for part in (METADATA, CONFIG, *([] if weights is not None else [WEIGHTS])):
         if not (folder / part).is_file():
             raise BundleError(
                 f"a bundle must hold {part}, found none in {folder}; name another folder or pack it again"
             )
+    path = folder / WEIGHTS if weights is None else Path(weights)
+    if not path.is_file():
+        raise BundleError(f"weights must be a file, got {path}; check the path")
     try:
         metadata = json.loads((folder / METADATA).read_text())
         version = metadata["version"]
@@ -75,7 +80,7 @@ def read_bundle(root: str | Path | None = None) -> Bundle:
         raise BundleError(f"{folder / METADATA} must be JSON with a version, got {error!r}") from error
     if not isinstance(version, str):
         raise BundleError(f"version must be a string such as '0.1.0', got {version!r} in {folder / METADATA}")
-    return Bundle(folder.resolve(), metadata, read_labels(metadata), sha256(folder / WEIGHTS))
+    return Bundle(folder.resolve(), metadata, read_labels(metadata), path.resolve(), sha256(path))
 
 
 def load_network(bundle: Bundle, parser: ConfigParser, device: torch.device) -> UNetPlusPlus:
@@ -93,7 +98,7 @@ def load_network(bundle: Bundle, parser: ConfigParser, device: torch.device) -> 
         BundleError: the weights do not belong to the network.
     """
     network = parser.get_parsed_content("network_def")
-    path = bundle.root / WEIGHTS
+    path = bundle.weights
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:

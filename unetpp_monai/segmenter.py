@@ -63,9 +63,11 @@ class Segmenter:
         self.postprocessing = parser.get_parsed_content("postprocessing")
 
     @classmethod
-    def from_bundle(cls, root: str | Path | None = None, *, device: str = "auto") -> "Segmenter":
-        """Load a bundle folder; None = the bundle that came with this package."""
-        return cls(read_bundle(root), device=device)
+    def from_bundle(
+        cls, root: str | Path | None = None, *, device: str = "auto", weights: str | Path | None = None
+    ) -> "Segmenter":
+        """Load a bundle folder, None = the bundle that came with this package; `weights` replace its own."""
+        return cls(read_bundle(root, weights=weights), device=device)
 
     def __call__(self, volume: Volume, *, depth: int | None = None, progress: Progress | None = None) -> Segmentation:
         """Segment a volume.

@@ -41,6 +41,9 @@ def segment(
     bundle: BundleOption = None,
     depth: DepthOption = None,
     device: DeviceOption = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(help="Instead of the bundle's, such as a training's model.pt.")
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
@@ -52,7 +55,7 @@ def segment(
     cases = _collect(inputs, failures)
     if cases:
         make_folder(output)
-        segmenter = Segmenter.from_bundle(bundle, device=device)
+        segmenter = Segmenter.from_bundle(bundle, device=device, weights=weights)
         with progress_bars() as progress:
             bar = progress.add_task("cases", total=len(cases))
             for case in cases:

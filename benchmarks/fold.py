@@ -1,0 +1,30 @@
+"""Images of a fold, which training with `--fold N` leaves out: `python -m benchmarks.fold N --dataset_dir DIR`.
+
+One path a line, as in `unetpp segment $(python -m benchmarks.fold 0 --dataset_dir DIR) -o predictions`.
+"""
+
+import argparse
+from pathlib import Path
+
+from monai.bundle import ConfigParser
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Print the paths."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fold", type=int)
+    parser.add_argument("--dataset_dir", required=True)
+    parser.add_argument("--task", help="overlay folder in configs/; default: the hippocampus of the bundle")
+    options = parser.parse_args()
+    config = ConfigParser()
+    tasks = [] if options.task is None else [ROOT / "configs" / options.task / "task.json"]
+    config.read_config([str(path) for path in (ROOT / "bundle/configs/train.json", *tasks)])
+    config["dataset_dir"] = options.dataset_dir
+    for case in config.get_parsed_content("folds")[options.fold]:
+        print(case["image"])
+
+
+if __name__ == "__main__":
+    main()
