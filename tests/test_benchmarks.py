@@ -72,3 +72,13 @@ def test_the_paired_test_pairs_cases():
     assert paired(rows(0.0), rows(0.0)) == 1
     assert paired(rows(0.01), rows(0.0)) < 0.001
     assert paired(rows(0.01), list(reversed(rows(0.0)))) < 0.001
+
+
+def test_the_cases_of_a_fold_are_those_that_training_leaves_out(msd_folder):
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fold", "0", "--dataset_dir", msd_folder]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    parser = parsed(Options(None), "unetpp")
+    parser["dataset_dir"] = str(msd_folder)
+    assert printed == [case["image"] for case in parser.get_parsed_content("validate#dataset#data")]
+    trained = {case["image"] for case in parser.get_parsed_content("train#dataset#data")}
+    assert not trained & set(printed) and len(trained | set(printed)) == 6

@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from conftest import BUNDLE, phantom, save_nifti
 from test_io import broken_files
 
@@ -164,3 +165,16 @@ def test_real_dicom_series(shared_data, tmp_path):
         # anterior lies in front of posterior; the axes are L, P, S
         anterior, posterior = (np.argwhere(labels.array[0] == index).mean(axis=0) for index in (1, 2))
         assert (labels.affine[:3, :3] @ (anterior - posterior))[1] > 10
+
+
+def test_other_weights_of_the_same_network(image_file, tmp_path):
+    weights = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
+    weights["outputs.x_0_3.bias"] += torch.tensor([0.0, 0.0, 100.0])  # everything becomes label 2
+    torch.save(weights, tmp_path / "model.pt")
+    result = unetpp("segment", image_file, "-o", tmp_path / "out", "--weights", tmp_path / "model.pt")
+    assert result.returncode == 0, result.stderr
+    assert (read_volume(tmp_path / "out" / "case_1_seg.nii.gz").array == 2).all()
+    report = json.loads((tmp_path / "out" / "case_1.json").read_text())
+    assert report["weights_sha256"] == sha256(tmp_path / "model.pt")
+    result = unetpp("segment", image_file, "-o", tmp_path / "none", "--weights", tmp_path / "absent.pt")
+    assert result.returncode == 1 and "weights must be a file" in result.stderr

@@ -107,10 +107,14 @@ def _freeze(overlay: Path, root: Path) -> None:
         _write(root / name, merge_overlay(base, values))
     merged = ConfigParser.load_config_files([str(root / METADATA), str(overlay / "metadata.json")])
     _write(root / METADATA, merged)
-    for name, keys in DOCUMENTS.items():  # the base's card and licence speak of other weights and other data
-        own = overlay / "docs" / name
-        text = own.read_text() if own.is_file() else "".join(f"{merged[key]}\n\n" for key in keys if key in merged)
-        (root / "docs" / name).write_text(text)
+    shutil.rmtree(root / "docs")  # they speak of other weights and other data
+    if (overlay / "docs").is_dir():
+        shutil.copytree(overlay / "docs", root / "docs")
+    for name, keys in DOCUMENTS.items():
+        path = root / "docs" / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.is_file():
+            path.write_text("".join(f"{merged[key]}\n\n" for key in keys if key in merged))
     weights = overlay / "model.pt"
     if not weights.is_file():
         raise BundleError(f"an overlay must hold trained weights to be packed, found no {weights}; train them first")
