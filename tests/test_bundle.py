@@ -130,7 +130,9 @@ def test_overlays_hold_values_only(task):
     assert len(text.splitlines()) <= 30 and "_target_" not in text and "$import" not in text
     base = {**read(INFERENCE), **read(TRAIN)}
     assert set(values) <= set(base) and "#" not in "".join(values)
-    names = read(task / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
+    metadata = read(task / "metadata.json")
+    assert metadata["version"] == next(iter(metadata["changelog"]))
+    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert len(names) == values.get("out_channels", base["out_channels"])
     assert len(values["head_weights"]) == len(values["features"]) - 1
     parser = ConfigParser(ConfigParser.load_config_files([str(INFERENCE), str(task / "task.json")]))
