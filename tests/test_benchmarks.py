@@ -57,7 +57,10 @@ def test_one_row_end_to_end(msd_folder, tmp_path):
     assert "training unetpp, fold 0, seed 0" in first.stdout and "training dynunet" in first.stdout
     table = json.loads((tmp_path / "table.json").read_text())
     assert [entry["network"] for entry in table] == ["unetpp", "unetpp L2", "unetpp L1", "dynunet"]
-    assert all(entry["parameters"] and float(entry["GFLOPs"]) >= 0 and entry["Dice 1"] for entry in table)
+    assert all(
+        entry["parameters"] and float(entry["seconds"]) > 0 and 0 <= float(entry["Dice 1"]) <= 1 for entry in table
+    )
+    assert float(table[0]["GFLOPs"]) > float(table[2]["GFLOPs"])
     rows = read_rows(tmp_path / "unetpp")
     assert len(rows) == 2 * 2 * 3  # cases of the fold, labels, depths
     assert (tmp_path / "depths.png").exists()

@@ -213,6 +213,8 @@ def test_command_writes_json_table_and_plot(folders, tmp_path):
     assert len(rows) == len(document["rows"]) == 6 and rows[3]["hd95"] == ""
     assert document["rows"][3]["hd95"] is None
     assert "</svg>" in report.with_suffix(".svg").read_text()
+    nowhere = unetpp("evaluate", *folders, "-o", tmp_path / "absent" / "report.json")
+    assert nowhere.returncode == 1 and "folder must exist" in nowhere.stderr and nowhere.stdout == ""
     again = unetpp("evaluate", *folders, "-o", report)
     assert again.returncode == 1 and "exists; choose another name or --overwrite" in again.stderr
     assert unetpp("evaluate", *folders, "-o", report, "--overwrite").returncode == 0

@@ -57,6 +57,8 @@ def evaluate(
 def _check_target(path: Path, *, overwrite: bool) -> None:
     if path.suffix != ".json":
         raise InputError(f"a report must end in .json, got {path}")
+    if not path.parent.is_dir():
+        raise OutputError(f"a report's folder must exist, got {path.parent}; make it first")
     for target in (path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")):
         if target.exists() and not overwrite:
             raise OutputError(f"{target} exists; choose another name or --overwrite")

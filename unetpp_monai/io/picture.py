@@ -34,8 +34,7 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
             pages, mode = getattr(picture, "n_frames", 1), picture.mode
             pixels = np.array(picture)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = "; ".join(str(error).split("\n")[:1])
-        raise InputError(f"{path} is not a readable picture ({reason}); export or copy it again") from error
+        raise InputError(f"{path} is not a readable picture ({error}); export or copy it again") from error
     if pages != 1:
         raise InputError(f"a picture must have 1 page, got {pages} in {path}; save the page that is meant")
     if mode not in IMAGE_MODES and not (labels and mode == "P"):
