@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 
-from unetpp_monai.inferers import AutocastInferer, DepthInferer, has_fast_bfloat16, window_count
+from unetpp_monai.inferers import AutocastInferer, DepthInferer, EarlyExit, has_fast_bfloat16, sweep, window_count
 from unetpp_monai.networks import UNetPlusPlus
 
 
@@ -56,3 +56,86 @@ def test_window_count_is_monais(shape, overlap):
 
     SlidingWindowInferer((16, 16), sw_batch_size=2, overlap=overlap)(torch.rand(1, 1, *shape), network)
     assert window_count(shape, (16, 16), overlap) == seen
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize(
+    ("shape", "roi"), [((37, 24, 16), (16, 12, 16)), ((9, 40, 21), (16, 16, 16)), ((50, 31), (16, 8))]
+)
+def test_slabs_are_the_bits_of_monais_sliding_window(shape, roi, overlap):
+    network = UNetPlusPlus(len(shape), 1, 3, (4, 8)).eval()
+    image = torch.rand(1, 1, *shape)
+    sliding = SlidingWindowInferer(roi, sw_batch_size=3, overlap=overlap, mode="gaussian", cval=-1)
+    with torch.no_grad():
+        slabs = list(sweep(image, network, sliding))
+        assert [slab.start for slab in slabs[1:]] == [slab.start + slab.logits.shape[1] for slab in slabs[:-1]]
+        assert torch.equal(torch.cat([slab.logits for slab in slabs], 1), sliding(image, network)[0])
+
+
+class Unsure:
+    """A network of depth 3 whose heads know a window better the deeper they are, except for windows of noise."""
+
+    depth, first_head, out_channels = 3, 1, 2
+
+    def __init__(self):
+        self.seen = []
+
+    def step(self, grid, depth):
+        windows = grid.get("image", grid.get("x"))
+        grid["x"] = windows
+        self.seen.append(len(windows))
+        return torch.stack([-windows[:, 0], windows[:, 0]], 1) * depth
+
+
+def test_windows_stop_when_they_are_decided():
+    """Windows of value v have margins 2 * v * depth, so that each passes the threshold at a depth of its own."""
+    windows = torch.ones(4, 1, 8, 8) * torch.tensor([4.0, 1.5, 0.9, 0.0]).reshape(4, 1, 1, 1)
+    windows[:3, 0, 0, 0] += 0.01  # the last one is constant
+    network = Unsure()
+    early_exit = EarlyExit(network, 0.01)
+    logits = early_exit(windows)
+    assert network.seen == [3, 2, 1] and dict(early_exit.counts) == {0: 1, 1: 1, 2: 1, 3: 1}
+    for window, depth in zip(range(3), (1, 2, 3), strict=True):
+        assert torch.equal(logits[window, 1], windows[window, 0] * depth)
+    assert (logits[3].argmax(0) == 0).all()
+    with pytest.raises(ValueError, match=r"exit threshold must be from 0 to 1, got 1\.5"):
+        EarlyExit(network, 1.5)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_no_threshold_gives_the_bits_of_the_full_network(dims):
+    network = UNetPlusPlus(dims, 1, 3, (4, 8, 16)).eval()
+    image = torch.rand(1, 1, *(40, 24, 24)[:dims])
+    sliding = SlidingWindowInferer((16,) * dims, sw_batch_size=3, overlap=0.5, mode="gaussian")
+    with torch.no_grad():
+        full = sliding(image, network)
+        assert torch.equal(DepthInferer(sliding, depth="auto")(image, network), full)
+        assert torch.equal(DepthInferer(sliding, depth="full")(image, network), full)
+        predictor = DepthInferer(sliding, exit_threshold=0.0).predictor(network, "auto")
+        sliding(image, predictor)
+        assert set(predictor.early_exit.counts) - {0} == {1, 2} and predictor.early_exit.counts[1] == 0
+
+
+def test_windows_that_go_on_alone_keep_their_logits():
+    network = UNetPlusPlus(3, 1, 3, (4, 8, 16)).eval()
+    windows = torch.rand(5, 1, 16, 16, 16) * torch.tensor([1.0, 5, 1, 5, 1]).reshape(5, 1, 1, 1, 1)
+    with torch.no_grad():
+        first, full = network.heads(windows)
+        doubts = EarlyExit(network, 0.0).doubt(first)
+        early_exit = EarlyExit(network, float(doubts.sort().values[2]))  # two are below
+        logits = early_exit(windows)
+    stopped = doubts < early_exit.threshold
+    assert early_exit.counts == {0: 0, 1: 2, 2: 3}
+    assert torch.equal(logits[stopped], first[stopped])
+    torch.testing.assert_close(logits[~stopped], full[~stopped], rtol=0, atol=1e-5)
+
+
+def test_mirrored_passes_are_averaged():
+    """An even network is the same when mirrored; the mean over mirror images of any network is even."""
+    network = UNetPlusPlus(2, 1, 2, (4, 8)).eval()
+    image = torch.rand(1, 1, 16, 16)
+    sliding = SlidingWindowInferer((16, 16))
+    with torch.no_grad():
+        mean = DepthInferer(sliding, mirror_axes=(0, 1))(image, network)
+        flipped = [network(image.flip(axes)).flip(axes) for axes in ((2,), (3,), (2, 3))]
+        torch.testing.assert_close(mean, (network(image) + sum(flipped)) / 4)

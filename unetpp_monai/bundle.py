@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from .errors import BundleError
+from .errors import BundleError, InputError
 from .io.files import sha256
 from .labels import Label, read_labels
 from .networks import UNetPlusPlus
@@ -83,24 +83,33 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
     return Bundle(folder.resolve(), metadata, read_labels(metadata), path.resolve(), sha256(path))
 
 
-def load_network(bundle: Bundle, parser: ConfigParser, device: torch.device) -> UNetPlusPlus:
+def load_network(
+    bundle: Bundle, parser: ConfigParser, device: torch.device, *, depth: int | None = None
+) -> UNetPlusPlus:
     """Build the network of `inference.json` with the bundle's weights.
 
     Args:
         bundle: whose weights to load; every entry must fit by name and shape.
         parser: of `bundle`, from which `network_def` is taken.
         device: to put the network on.
+        depth: build no deeper than this, 1 ... the depth of `network_def`; None = all of it.
 
     Returns:
         The network in eval mode.
 
     Raises:
         BundleError: the weights do not belong to the network.
+        InputError: no such depth.
     """
-    network = parser.get_parsed_content("network_def")
+    with torch.device("meta"):  # shapes only: what is not needed is never made
+        network = parser.get_parsed_content("network_def")
     path = bundle.weights
+    if depth is not None and not network.first_head <= depth <= network.depth:
+        raise InputError(f"depth must be from {network.first_head} to {network.depth}, got {depth}")
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=depth is not None)
+        network.load_state_dict(weights, assign=True)
+        network = network if depth is None else network.prune(depth)
     except (RuntimeError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise BundleError(f"{path} must hold the weights of network_def in {CONFIG}, got {error}") from error
-    return network.eval().to(device)  # type: ignore[no-any-return]
+    return network.float().eval().to(device)  # type: ignore[no-any-return]

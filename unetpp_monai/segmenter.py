@@ -4,21 +4,25 @@ Preprocessing, inferer and postprocessing are built from the config; nothing of 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
+from monai.transforms import Compose
 
+from .backends import choose_backend
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
-from .inferers import window_count
+from .inferers import DepthInferer, Slab, window_count
 from .io.monai_reader import metadata, spatial_array
 from .networks import UNetPlusPlus
+from .transforms import InvertLabelsd
 from .volume import Volume
 
 Progress = Callable[[int, int], None]  # windows done, windows in all
@@ -31,8 +35,14 @@ class Segmentation:
     labels: Volume  # (1, X, Y, Z) uint8, label indices, on the grid of the image
     voxels: dict[str, int]  # label name -> how many
     ml: dict[str, float]  # label name -> millilitres; empty for 2-D
-    depth: int  # anti-diagonals of the network that were evaluated
+    depth: int | str  # anti-diagonals of the network that were evaluated, or "auto"
+    windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
+    uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
+    scores: dict[str, float]  # label name -> uncertainty of its segmentation, 0 (sure) ... 1; empty if not asked for
+    review: bool | None  # whether the bundle's threshold says that a person should look; None: not known
     device: str  # such as "cpu" or "cuda:0"
+    runtime: str  # such as "eager" or "openvino"
+    precision: str  # such as "float32"
     seconds: dict[str, float]  # step -> wall time
     bundle: str  # name of the bundle
     version: str  # of the bundle
@@ -45,36 +55,69 @@ class Segmenter:
     Args:
         bundle: what to run.
         device: "auto" (first GPU if there is one), "cpu" or "cuda:N".
+        depth: build the network no deeper than this and use this depth; None = all of it, and as `inference.json` says.
+        runtime: one of `backends.RUNTIMES`, or "auto": OpenVINO on a CPU where it is installed, else PyTorch.
+        precision: of convolutions, one of `backends.PRECISIONS`.
 
     Raises:
         BundleError: the bundle's parts do not fit each other.
-        InputError: the device does not exist.
+        InputError: the device, runtime or depth does not exist.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        depth: int | None = None,
+        runtime: str = "auto",
+        precision: str = "float32",
+    ) -> None:
         self.bundle, self.device = bundle, choose_device(device)
         parser = bundle.parser()
         parser["device"] = self.device
         for chain in ("preprocessing", "postprocessing"):
             _drop_file_transforms(parser, chain)
-        self.network: UNetPlusPlus = load_network(bundle, parser, self.device)
+        self.network: UNetPlusPlus = load_network(bundle, parser, self.device, depth=depth)
+        self.backend = choose_backend(self.network, runtime, device=self.device, precision=precision)
         self.preprocessing = parser.get_parsed_content("preprocessing")
-        self.inferer = parser.get_parsed_content("inferer")
-        self.postprocessing = parser.get_parsed_content("postprocessing")
+        self.inferer: DepthInferer = parser.get_parsed_content("inferer")
+        self.invert, *others = parser.get_parsed_content("postprocessing").transforms
+        self.postprocessing = Compose(others)
+        if not isinstance(self.inferer, DepthInferer) or not isinstance(self.invert, InvertLabelsd):
+            raise BundleError(
+                "inference.json must have a DepthInferer, and an InvertLabelsd first in its postprocessing, got "
+                f"{type(self.inferer).__name__} and {type(self.invert).__name__}; pack the bundle again"
+            )
 
     @classmethod
     def from_bundle(
-        cls, root: str | Path | None = None, *, device: str = "auto", weights: str | Path | None = None
+        cls, root: str | Path | None = None, *, weights: str | Path | None = None, **options: Any
     ) -> "Segmenter":
-        """Load a bundle folder, None = the bundle that came with this package; `weights` replace its own."""
-        return cls(read_bundle(root, weights=weights), device=device)
+        """Load a bundle folder, None = the bundle that came with this package.
 
-    def __call__(self, volume: Volume, *, depth: int | None = None, progress: Progress | None = None) -> Segmentation:
+        Args:
+            root: bundle folder.
+            weights: instead of the bundle's own.
+            options: `device`, `depth`, `runtime`, `precision` of `Segmenter`.
+        """
+        return cls(read_bundle(root, weights=weights), **options)
+
+    def __call__(
+        self,
+        volume: Volume,
+        *,
+        depth: int | str | None = None,
+        uncertainty: bool = False,
+        progress: Progress | None = None,
+    ) -> Segmentation:
         """Segment a volume.
 
         Args:
             volume: `(C, X, Y, Z)`, any orientation and spacing.
-            depth: how deep to evaluate the network, 1 ... its depth; None = all of it.
+            depth: how deep to evaluate the network: 1 ... its depth, "full", "auto" (each window as deep as it
+                needs), or None: what `inference.json` says.
+            uncertainty: also give a voxel map, a score per label, and whether a person should look.
             progress: called after each batch of windows.
 
         Returns:
@@ -91,32 +134,47 @@ class Segmenter:
             array = spatial_array(volume, dims).astype(np.float32)
             image = MetaTensor(torch.from_numpy(array), meta=metadata(volume, dims))
             data = self.preprocessing({"image": image})
+            del array, image
             marks.append(time.perf_counter())
-            batch = data["image"][None].to(self.device)
-            data["pred"] = self.inferer(batch, self._counted(batch, progress), depth=depth)[0]
-            marks.append(time.perf_counter())
-            pred = self.postprocessing(data)["pred"]
-        labels = Volume(
-            np.asarray(pred.cpu()).astype(np.uint8).reshape(1, *pred.shape[1:], *[1] * (3 - dims)), volume.affine
-        )
-        if labels.shape != volume.shape:
-            raise BundleError(f"postprocessing must give the grid of the image, {volume.shape}, got {labels.shape}")
+            sweep = _Sweep(self, data["image"], depth, progress)
+            data = self.invert.from_slabs(data, sweep, uncertainty=uncertainty)
+            data = self.postprocessing(data)
+        labels = self._volume(data["pred"], volume)
         marks.append(time.perf_counter())
-        steps = np.diff(marks)
+        preprocessing, rest = np.diff(marks).tolist()
         counts = np.bincount(labels.array.ravel(), minlength=256).tolist()
+        names = {label.name: counts[label.index] for label in self.bundle.labels}
         return Segmentation(
             labels=labels,
-            voxels={label.name: counts[label.index] for label in self.bundle.labels},
-            ml={label.name: counts[label.index] * volume.voxel_ml for label in self.bundle.labels} if dims == 3 else {},
+            voxels=names,
+            ml={name: count * volume.voxel_ml for name, count in names.items()} if dims == 3 else {},
             depth=depth,
+            windows=sweep.windows(),
+            **self._doubts(data, volume, asked=uncertainty),
             device=str(self.device),
-            seconds=dict(zip(("preprocessing", "network", "postprocessing"), steps.tolist(), strict=True)),
+            runtime=getattr(self.backend, "runtime", "eager"),
+            precision=getattr(self.backend, "precision", "float32"),
+            seconds={"preprocessing": preprocessing, "network": sweep.seconds, "postprocessing": rest - sweep.seconds},
             bundle=self.bundle.name,
             version=self.bundle.version,
             weights_sha256=self.bundle.weights_sha256,
         )
 
-    def _check(self, volume: Volume, depth: int | None) -> int:
+    def _volume(self, pred: torch.Tensor, volume: Volume) -> Volume:
+        """A result `(1, *spatial)` of the postprocessing as a volume on the image's grid."""
+        array = pred.cpu().numpy().reshape(1, *pred.shape[1:], *[1] * (3 - self.network.spatial_dims))
+        found = Volume(array, volume.affine)
+        if found.shape != volume.shape:
+            raise BundleError(f"postprocessing must give the grid of the image, {volume.shape}, got {found.shape}")
+        return found
+
+    def _doubts(self, data: dict[str, Any], volume: Volume, *, asked: bool) -> dict[str, Any]:
+        if not asked:
+            return {"uncertainty": None, "scores": {}, "review": None}
+        raise NotImplementedError
+
+    def _check(self, volume: Volume, depth: int | str | None) -> int | str:
+        """Check what is to be segmented; return the depth as a number, or "auto"."""
         channels = self.network.in_channels
         if volume.array.shape[0] != channels:
             raise InputError(
@@ -128,27 +186,56 @@ class Segmenter:
             raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
         if low == high:
             raise InputError(f"an image must not be constant, got {low} in every voxel")
-        depth = self.network.depth if depth is None else depth
-        if not self.network.first_head <= depth <= self.network.depth:
-            raise InputError(f"depth must be from {self.network.first_head} to {self.network.depth}, got {depth}")
-        return depth
+        return self._depth(self.inferer.depth if depth is None else depth)
 
-    def _counted(self, batch: torch.Tensor, progress: Progress | None) -> Callable[..., torch.Tensor]:
-        """The network, reporting the windows it has seen."""
-        inner = getattr(self.inferer, "inferer", self.inferer)
-        if progress is None or not isinstance(inner, SlidingWindowInferer):
-            return self.network
-        total = window_count(batch.shape[2:], inner.roi_size, float(inner.overlap))
-        done = 0
+    def _depth(self, depth: int | str | None) -> int | str:
+        first, last = self.network.first_head, self.network.depth
+        if depth in ("full", None):
+            return last
+        if depth == "auto":
+            if first > 1:
+                raise InputError(
+                    f"depth auto needs a head at every depth, got a network whose first is {first}; use full"
+                )
+            return "auto"
+        if not str(depth).isdecimal() or not first <= int(depth) <= last:
+            raise InputError(f"depth must be from {first} to {last}, auto or full, got {depth}")
+        return int(depth)
 
-        def network(windows: torch.Tensor, depth: int | None = None) -> torch.Tensor:
-            nonlocal done
-            logits = self.network(windows, depth=depth)
-            done += len(windows)
-            progress(done, total)
-            return logits  # type: ignore[no-any-return]
 
-        return network
+class _Sweep(Iterable[Slab]):
+    """Slabs of one image's logits, timed and counted."""
+
+    def __init__(self, segmenter: Segmenter, image: torch.Tensor, depth: int | str, progress: Progress | None) -> None:
+        self.segmenter, self.progress = segmenter, progress
+        self.image = torch.as_tensor(image)[None].to(segmenter.device)
+        self.predictor = segmenter.inferer.predictor(segmenter.backend, depth)
+        self.depth, self.seconds, self.done = depth, 0.0, 0
+
+    def __iter__(self) -> Iterator[Slab]:
+        yield from self.segmenter.inferer.slabs(self.image, self._timed)
+
+    def _timed(self, windows: torch.Tensor) -> torch.Tensor:
+        start = time.perf_counter()
+        logits = self.predictor(windows)
+        if windows.is_cuda:
+            torch.cuda.synchronize(windows.device)
+        self.seconds += time.perf_counter() - start
+        self.done += len(windows)
+        if self.progress is not None:
+            self.progress(self.done, self._total())
+        return logits
+
+    def _total(self) -> int:
+        inner = self.segmenter.inferer.inferer
+        if not isinstance(inner, SlidingWindowInferer):
+            return self.done
+        return window_count(self.image.shape[2:], inner.roi_size, float(inner.overlap))
+
+    def windows(self) -> dict[int, int]:
+        """Depth -> windows that stopped there."""
+        early_exit = self.predictor.early_exit
+        return dict(sorted(early_exit.counts.items())) if early_exit else {int(self.depth): self.done}
 
 
 def choose_device(name: str) -> torch.device:

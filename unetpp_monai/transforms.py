@@ -1,8 +1,14 @@
 """Transforms that MONAI lacks; only what no stock transform does."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
+import torch
 from monai import transforms
+from monai.data import MetaTensor
+from monai.utils import MetaKeys
+
+from .inferers import Slab
+from .resampling import SourceGrid, entropy
 
 
 class Spacingd(transforms.Spacingd):
@@ -22,3 +28,58 @@ class Spacingd(transforms.Spacingd):
         }
         shown = {key: value for key, value in data.items() if key not in hidden}
         return {**super().__call__(shown, lazy=lazy), **hidden}
+
+
+class InvertLabelsd(transforms.MapTransform):
+    """MONAI's `Invertd` (linear) and argmax in one, plane by plane: see `SourceGrid`.
+
+    Preprocessing that does more than orient and resample along the axes is undone by `Invertd` itself.
+
+    Args:
+        keys: logits `(out_channels, *network grid)`; replaced by labels `(1, *source grid)`, uint8.
+        transform: the preprocessing.
+        orig_keys: key of the preprocessed image.
+        uncertainty: also add `<key>_uncertainty` `(1, *source grid)`, float32, 0 (sure) ... 1: entropy of the
+            probabilities over its maximum.
+    """
+
+    def __init__(
+        self, keys: str, transform: transforms.InvertibleTransform, orig_keys: str, *, uncertainty: bool = False
+    ) -> None:
+        super().__init__(keys)
+        self.orig_key, self.uncertainty = orig_keys, uncertainty
+        self.invert = transforms.Invertd(keys, transform, orig_keys, nearest_interp=False, to_tensor=True)
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Replace whole logits."""
+        (key,) = self.keys
+        logits: torch.Tensor = data[key]  # type: ignore[assignment]
+        return self.from_slabs(data, [Slab(0, logits)], uncertainty=self.uncertainty)
+
+    def from_slabs(
+        self, data: Mapping[Hashable, object], slabs: Iterable[Slab], *, uncertainty: bool = False
+    ) -> dict[Hashable, object]:
+        """Add labels for logits that come slab by slab.
+
+        Args:
+            data: with the preprocessed image.
+            slabs: of logits on its grid, first to last.
+            uncertainty: also add the map of uncertainty.
+        """
+        image: MetaTensor = data[self.orig_key]
+        (key,) = self.keys
+        grid = SourceGrid.of(image, uncertainty=uncertainty)
+        if grid is None:
+            logits = MetaTensor(torch.cat([slab.logits for slab in slabs], 1), meta=image.meta)
+            return self._inverted({**data, key: logits}, key, uncertainty=uncertainty)
+        grid.fill(slabs)
+        meta = {**image.meta, MetaKeys.AFFINE: image.meta.get(MetaKeys.ORIGINAL_AFFINE, image.affine)}
+        results = {key: grid.labels, f"{key}_uncertainty": grid.uncertainty}
+        return {**data, **{name: MetaTensor(x[None], meta=meta) for name, x in results.items() if x is not None}}
+
+    def _inverted(self, data: Mapping[Hashable, object], key: Hashable, *, uncertainty: bool) -> dict[Hashable, object]:
+        """The long way, with every label's logits on the source grid."""
+        found = dict(self.invert(data))
+        logits: torch.Tensor = found[key]
+        found[key] = logits.argmax(0, keepdim=True).to(torch.uint8)
+        return {**found, f"{key}_uncertainty": entropy(logits[None])} if uncertainty else found

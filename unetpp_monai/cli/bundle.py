@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .common import BundleOption
+from .common import BundleOption, WeightsOption
 
 
 def info(bundle: BundleOption = None) -> None:
@@ -35,6 +35,25 @@ def info(bundle: BundleOption = None) -> None:
         parameters = sum(parameter.numel() for parameter in network.prune(d).parameters())
         table.add_row(str(d), f"{parameters:,}", *(str(row.get(column, "not measured")) for column in columns))
     out.print(table)
+
+
+def export(
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write: .onnx, .xml (OpenVINO), .ts or .pt2.")],
+    to: Annotated[str, typer.Option("--to", help="onnx, openvino, torchscript or torch-export.")],
+    depth: Annotated[int | None, typer.Option(help="Write no deeper nodes than this; default: all.")] = None,
+    bundle: BundleOption = None,
+    weights: WeightsOption = None,
+) -> None:
+    """Write the network for another runtime, with a sidecar; checked against PyTorch before it is delivered."""
+    from ..bundle import read_bundle
+    from ..export import export as export_network
+
+    written = export_network(read_bundle(bundle, weights=weights), output, to=to, depth=depth)
+    Console().print(
+        f"{written.file}\n{written.sidecar}\nlargest difference of logits from PyTorch {written.difference:.1e}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def pack(

@@ -16,8 +16,16 @@ if not console.is_terminal:
     console.width = 240  # a log has no edge to wrap at
 
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder; default: the one that came along.")]
-DepthOption = Annotated[int | None, typer.Option(help="How deep to evaluate the network; default: all of it.")]
+DepthOption = Annotated[
+    str | None,
+    typer.Option(metavar="N|auto|full", help="How deep to evaluate the network; auto: each window as needed."),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]
+RuntimeOption = Annotated[
+    str, typer.Option(help="auto, eager, compile, torchscript, openvino or onnxruntime; auto: OpenVINO if installed.")
+]
+PrecisionOption = Annotated[str, typer.Option(help="Of convolutions: float32, bfloat16 or float16.")]
+WeightsOption = Annotated[Path | None, typer.Option(help="Instead of the bundle's, such as a training's model.pt.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 
 

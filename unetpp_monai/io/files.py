@@ -25,6 +25,22 @@ def complete_file(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
 
 
+@contextmanager
+def complete_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder; the files written there are moved into `path` if the block ends well.
+
+    Raises:
+        OutputError: the folder or files cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path, prefix=".unetpp_") as folder:
+            yield Path(folder)
+            for file in sorted(Path(folder).iterdir()):
+                file.replace(path / file.name)
+    except OSError as error:
+        raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
+
+
 def sha256(path: Path) -> str:
     """Hash of a file, hexadecimal; of a folder, the hash of the sorted hashes of the files directly in it."""
     digest = hashlib.sha256()

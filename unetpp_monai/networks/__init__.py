@@ -1,5 +1,6 @@
 """The network; imports torch and MONAI only, so that it can be lifted out whole."""
 
+from .stage import Stage
 from .unetplusplus import UNetPlusPlus
 
-__all__ = ["UNetPlusPlus"]
+__all__ = ["Stage", "UNetPlusPlus"]

@@ -196,6 +196,17 @@ class UNetPlusPlus(nn.Module):
                 x = output(x)
         return x
 
+    def step(self, grid: dict[str, torch.Tensor], depth: int) -> torch.Tensor:
+        """Add anti-diagonal `depth` to `grid`, and return the logits `(B, out_channels, *spatial)` of its head.
+
+        Args:
+            grid: the image under "image" before the first step; features by node name. Steps go 1, 2, ..., and between
+                two of them every entry may be cut to some of the batch, which then go on alone.
+            depth: of this step.
+        """
+        self.grow(grid, depth)
+        return self.head(grid, depth)
+
     def anytime(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield the logits of depth 1, 2, ... as they come; each step computes only its own anti-diagonal.
 
@@ -226,7 +237,7 @@ class UNetPlusPlus(nn.Module):
         pruned.depth = depth_within(depth, self.first_head, self.depth)
         pruned._modules = {}
         for part, modules in (("nodes", self.nodes), ("outputs", self.outputs)):
-            kept = {name: module for name, module in modules.items() if _depth_of(name) <= depth}
+            kept = {name: module for name, module in modules.items() if depth_of(name) <= depth}
             pruned.add_module(part, nn.ModuleDict(kept))
         return copy.deepcopy(pruned)
 
@@ -259,6 +270,6 @@ class UNetPlusPlus(nn.Module):
                     module.bias.zero_()
 
 
-def _depth_of(name: str) -> int:
-    """Anti-diagonal of a node name such as "x_1_2"."""
-    return sum(map(int, name.split("_")[1:]))
+def depth_of(name: str) -> int:
+    """The smallest depth that needs a node, from its name such as "x_1_2"; x_0_0 belongs to depth 1."""
+    return max(sum(map(int, name.split("_")[1:])), 1)

@@ -1,0 +1,77 @@
+"""Labels on the source grid: the same as MONAI's inversion, without its memory."""
+
+from itertools import pairwise
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Flipd, Invertd, Orientationd, Resized
+
+from unetpp_monai import Volume
+from unetpp_monai.inferers import Slab
+from unetpp_monai.io.monai_reader import metadata
+from unetpp_monai.resampling import SourceGrid, entropy
+from unetpp_monai.transforms import InvertLabelsd, Spacingd
+
+OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.3, 0.1) @ np.diag([0.7, 1.9, 1.0]), (5, -3, 8))
+
+
+def preprocessed(shape, affine, *extra, pixdim=(1.0, 1.0, 1.0)):
+    """A volume and what preprocessing makes of it."""
+    array = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    chain = Compose([Orientationd("image", "RAS", labels=None), Spacingd("image", pixdim), *extra])
+    return chain, chain({"image": MetaTensor(torch.from_numpy(array), meta=metadata(Volume(array, affine), 3))})
+
+
+def logits_for(image, labels=4):
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, labels, 6, 6, 6, generator=generator)
+    return torch.nn.functional.interpolate(coarse, image.shape[1:], mode="trilinear")[0]
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.eye(4),
+        np.diag([-0.8, 1.3, 2.1, 1.0]),
+        np.array([[0, -1.2, 0, 5], [0.9, 0, 0, 7], [0, 0, 2.0, 1], [0, 0, 0, 1]]),
+        np.array([[0, 0, -1.5, 5], [0.6, 0, 0, 7], [0, -1.0, 0, 1], [0, 0, 0, 1]]),
+        OBLIQUE,
+    ],
+)
+@pytest.mark.parametrize("slabs", [1, 3, 100])
+def test_labels_are_those_of_invertd(affine, slabs):
+    chain, data = preprocessed((23, 31, 17), affine)
+    logits = logits_for(data["image"])
+    grid = SourceGrid.of(data["image"], uncertainty=True)
+    bounds = np.unique(np.linspace(0, logits.shape[1], slabs + 1).astype(int))
+    grid.fill(Slab(start, logits[:, start:stop]) for start, stop in pairwise(bounds))
+    inverted = Invertd("pred", chain, "image", nearest_interp=False)(
+        {**data, "pred": MetaTensor(logits, meta=data["image"].meta)}
+    )["pred"]
+    assert grid.labels.shape == inverted.shape[1:] == (23, 31, 17)
+    assert (grid.labels == inverted.argmax(0)).float().mean() >= 0.9999
+    torch.testing.assert_close(grid.uncertainty, entropy(inverted.as_tensor()[None])[0].float(), atol=1e-4, rtol=1e-4)
+
+
+def test_other_preprocessing_is_undone_by_monai():
+    """A resize and a mirroring are no business of `SourceGrid`; the transform falls back to `Invertd`."""
+    for extra in (Resized("image", (20, 20, 20)), Flipd("image", 0)):
+        chain, data = preprocessed((23, 31, 17), np.diag([0.8, 1.3, 2.1, 1.0]), extra)
+        assert SourceGrid.of(data["image"]) is None
+        logits = logits_for(data["image"])
+        invert = InvertLabelsd("pred", chain, "image", uncertainty=True)
+        pred = {"pred": MetaTensor(logits, meta=data["image"].meta)}
+        expected = Invertd("pred", chain, "image", nearest_interp=False)({**data, **pred})["pred"]
+        result = invert({**data, **pred})
+        assert torch.equal(result["pred"].as_tensor(), expected.argmax(0, keepdim=True).as_tensor().byte())
+        assert result["pred_uncertainty"].shape == (1, 23, 31, 17)
+        parts = invert.from_slabs(data, [Slab(0, logits[:, :5]), Slab(5, logits[:, 5:])])
+        assert torch.equal(parts["pred"], result["pred"]) and "pred_uncertainty" not in parts
+
+
+def test_entropy_goes_from_sure_to_all_equal():
+    logits = torch.tensor([[40.0, 0, 0], [0, 0, 0]]).reshape(2, 3, 1)
+    assert entropy(logits).flatten().tolist() == pytest.approx([0, 1], abs=1e-6)

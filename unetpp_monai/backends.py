@@ -1,0 +1,207 @@
+"""Runtimes for the network: each takes and gives the same tensors as the network itself, called alike.
+
+Which windows are computed, and how deep, is decided above (`inferers`); here is only how a graph of tensors is run.
+"""
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .errors import InputError
+from .networks import Stage, UNetPlusPlus
+
+Graph = Callable[..., Sequence[torch.Tensor]]  # a compiled module: tensors in, tensors out
+Build = Callable[[nn.Module, tuple[torch.Tensor, ...], str], Graph]  # module, example arguments, precision
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+NEEDS = {"openvino": ["openvino"], "onnxruntime": ["onnx", "onnxscript", "onnxruntime"]}  # runtime -> packages
+
+
+class Backend:
+    """A UNet++ in one runtime, with the network's own interface: `backend(windows, depth)` and `backend.step`.
+
+    Graphs are built when first needed, one per depth and shape of the windows, and kept.
+
+    Args:
+        network: in eval mode; its weights are shared.
+        runtime: one of `RUNTIMES`.
+        precision: of convolutions, one of `PRECISIONS`; weights stay float32, and so do the logits.
+    """
+
+    def __init__(self, network: UNetPlusPlus, runtime: str, precision: str = "float32") -> None:
+        self.network, self.runtime, self.precision = network, runtime, precision
+        self.depth, self.first_head, self.out_channels = network.depth, network.first_head, network.out_channels
+        self._graphs: dict[tuple[object, ...], Graph] = {}
+
+    def __call__(self, images: torch.Tensor, depth: int | None = None) -> torch.Tensor:
+        """Return the logits `(B, out_channels, *spatial)`, float32, of images `(B, in_channels, *spatial)`."""
+        last = self.network.check(images, depth)
+        key = ("whole", last, *images.shape[1:])
+        return self._run(key, lambda: _Whole(self.network.prune(last)), images)[0]
+
+    def step(self, grid: dict[str, torch.Tensor], depth: int) -> torch.Tensor:
+        """As `UNetPlusPlus.step`: add anti-diagonal `depth` to `grid`, return its logits."""
+        stage = Stage(self.network, depth)
+        features = [grid[name] for name in stage.inputs]
+        logits, *new = self._run((depth, *features[0].shape[1:]), lambda: stage, *features)
+        grid.update(zip(stage.features, new, strict=True))
+        return logits
+
+    @torch.inference_mode()
+    def _run(
+        self, key: tuple[object, ...], module: Callable[[], nn.Module], *tensors: torch.Tensor
+    ) -> list[torch.Tensor]:
+        if key not in self._graphs:
+            examples = tuple(tensor[:1].contiguous() for tensor in tensors)  # one window stands for any number
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of compilers about themselves
+                self._graphs[key] = RUNTIMES[self.runtime](module().eval(), examples, self.precision)
+                self._graphs[key](*examples)  # what compiles when first called does so here
+        return [tensor.float() for tensor in self._graphs[key](*tensors)]
+
+
+class _Whole(nn.Module):
+    """The network as a module whose result is a tuple, as `Stage`'s is."""
+
+    def __init__(self, network: UNetPlusPlus) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return the logits alone."""
+        return (self.network(images),)
+
+
+def choose_backend(
+    network: UNetPlusPlus, runtime: str = "auto", *, device: torch.device, precision: str = "float32"
+) -> "UNetPlusPlus | Backend":
+    """Put a network into a runtime.
+
+    Args:
+        network: in eval mode, on `device`.
+        runtime: one of `RUNTIMES`, or "auto": OpenVINO on a CPU where it is installed, else eager.
+        device: where to run; OpenVINO and ONNX Runtime take the CPU only.
+        precision: of convolutions, one of `PRECISIONS`.
+
+    Returns:
+        The network itself for eager float32, else a `Backend`.
+
+    Raises:
+        InputError: unknown, not installed, or not for this device or precision.
+    """
+    if runtime == "auto":
+        installed = importlib.util.find_spec("openvino") is not None
+        runtime = "openvino" if device.type == "cpu" and installed and precision != "float16" else "eager"
+    if runtime not in RUNTIMES or precision not in PRECISIONS:
+        raise InputError(
+            f"runtime must be auto, {', '.join(RUNTIMES)} and precision {', '.join(PRECISIONS)}, got {runtime!r} and "
+            f"{precision!r}"
+        )
+    if runtime in NEEDS:
+        if device.type != "cpu":
+            raise InputError(f"{runtime} runs on the CPU, got device {device}; use --device cpu or --runtime eager")
+        require(*NEEDS[runtime])
+    if (runtime == "onnxruntime" and precision != "float32") or (device.type == "cpu" and precision == "float16"):
+        raise InputError(f"{runtime} on {device.type} does not compute in {precision}; use float32")
+    return network if (runtime, precision) == ("eager", "float32") else Backend(network, runtime, precision)
+
+
+def require(*packages: str) -> None:
+    """Raise InputError unless the packages can be imported."""
+    if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
+        raise InputError(f"{', '.join(missing)} must be installed to be used: pip install {' '.join(missing)}")
+
+
+def _eager(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
+    if precision == "float32":
+        return module
+    device, dtype = examples[0].device.type, getattr(torch, precision)
+
+    def run(*tensors: torch.Tensor) -> Sequence[torch.Tensor]:
+        with torch.autocast(device, dtype):
+            return module(*tensors)  # type: ignore[no-any-return]
+
+    return run
+
+
+def _compile(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
+    graphs = examples[0].device.type == "cuda"  # CUDA graphs, where kernels are shorter than their launch
+    compiled = torch.compile(module, mode="reduce-overhead" if graphs else "default")
+    return _eager(compiled, examples, precision)  # type: ignore[arg-type]
+
+
+def _torchscript(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
+    return _eager(torch.jit.optimize_for_inference(torch.jit.freeze(traced(module, examples))), examples, precision)
+
+
+def traced(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
+    """Trace a module into TorchScript; loops over nodes and depths are unrolled, spatial sizes stay free."""
+    with torch.no_grad():
+        return torch.jit.trace(module, examples, check_trace=False)
+
+
+def _openvino(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
+    """Compile for the CPU, one stream per core, each window a request of its own.
+
+    So a window's logits do not depend on the others in its batch. The precision is set because OpenVINO's default is
+    bfloat16 where the CPU has it.
+    """
+    import openvino
+
+    model = openvino.convert_model(traced(module, examples), example_input=examples)
+    model.reshape({index: list(example.shape) for index, example in enumerate(examples)})
+    hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+    compiled = openvino.Core().compile_model(model, "CPU", {**hints, "PERFORMANCE_HINT": "THROUGHPUT"})
+    shapes = [tuple(output.shape)[1:] for output in compiled.outputs]
+    queue = openvino.AsyncInferQueue(compiled)
+
+    def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        arrays = [tensor.contiguous().numpy() for tensor in tensors]
+        results = [np.empty((len(arrays[0]), *shape), np.float32) for shape in shapes]
+
+        def keep(request: Any, window: int) -> None:
+            for index, result in enumerate(results):
+                result[window] = request.get_output_tensor(index).data[0]
+
+        queue.set_callback(keep)
+        for window in range(len(arrays[0])):
+            queue.start_async({index: array[window : window + 1] for index, array in enumerate(arrays)}, window)
+        queue.wait_all()
+        return [torch.from_numpy(result) for result in results]
+
+    return run
+
+
+def _onnxruntime(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
+    import onnxruntime
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
+    program = torch.onnx.export(module, examples, dynamo=True, verbose=False)
+    if program is None:
+        raise InputError("ONNX export must give a program, got none; use another runtime")
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        parts = []
+        for window in range(len(tensors[0])):
+            arrays = [tensor[window : window + 1].contiguous().numpy() for tensor in tensors]
+            parts.append(session.run(None, dict(zip(names, arrays, strict=True))))
+        return [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
+
+    return run
+
+
+RUNTIMES: dict[str, Build] = {
+    "eager": _eager,
+    "compile": _compile,
+    "torchscript": _torchscript,
+    "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
+}

@@ -1,0 +1,18 @@
+"""How the network is swept over a volume or a training batch, around MONAI's inferers."""
+
+from .autocast import AutocastInferer, has_fast_bfloat16
+from .depth import DepthInferer
+from .early_exit import EarlyExit
+from .mirror import Mirrored
+from .slabs import Slab, sweep, window_count
+
+__all__ = [
+    "AutocastInferer",
+    "DepthInferer",
+    "EarlyExit",
+    "Mirrored",
+    "Slab",
+    "has_fast_bfloat16",
+    "sweep",
+    "window_count",
+]

@@ -1,0 +1,74 @@
+"""The depth dial: one network, swept at a fixed depth, or each window as deep as it needs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SlidingWindowInferer
+
+from .early_exit import EarlyExit
+from .mirror import Mirrored
+from .slabs import Slab, sweep
+
+Depth = int | str | None  # 1 ... L, "auto", or "full" = None
+
+
+class DepthInferer(Inferer):
+    """Wrap an inferer so that the network is evaluated to a chosen depth.
+
+    Args:
+        inferer: what calls the network, such as MONAI's `SlidingWindowInferer`.
+        depth: 1 ... the depth the network was built with; "full" or None = all of it; "auto" = each window as deep as
+            it needs (`EarlyExit`).
+        exit_threshold: of "auto", 0 ... 1; 0 = every window goes all the way.
+        mirror_axes: spatial axes (0 = first) over which to average mirrored passes; none = one pass.
+    """
+
+    def __init__(
+        self, inferer: Inferer, *, depth: Depth = None, exit_threshold: float = 0.0, mirror_axes: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.inferer, self.depth = inferer, depth
+        self.exit_threshold, self.mirror_axes = exit_threshold, tuple(mirror_axes)
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, depth: Depth = None
+    ) -> torch.Tensor:
+        """Map images `(B, C, *spatial)` to logits `(B, out_channels, *spatial)`; a `depth` given here comes first."""
+        logits: torch.Tensor = self.inferer(inputs, self.predictor(network, depth), *args)
+        return logits
+
+    def slabs(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[Slab]:
+        """Sweep a predictor over one image `(1, C, *spatial)`, and give the logits in slabs along the first axis."""
+        if isinstance(self.inferer, SlidingWindowInferer):
+            yield from sweep(image, predictor, self.inferer)
+        else:
+            yield Slab(0, self.inferer(image, predictor)[0])
+
+    def predictor(self, network: Any, depth: Depth = None) -> "Predictor":
+        """What to call with a batch of windows; a `depth` given here comes before the inferer's own."""
+        return Predictor(network, self.depth if depth is None else depth, self.exit_threshold, self.mirror_axes)
+
+
+class Predictor:
+    """Windows to logits, at a depth, mirrored or not.
+
+    Attributes:
+        early_exit: with its counts of windows per depth, if the depth is "auto".
+    """
+
+    def __init__(self, network: Any, depth: Depth, exit_threshold: float, mirror_axes: Sequence[int]) -> None:
+        self.early_exit = EarlyExit(network, exit_threshold) if depth == "auto" else None
+        self._options = {} if depth in (None, "full", "auto") else {"depth": int(depth)}
+        self._network = network
+        self._call = Mirrored(self._once, mirror_axes) if mirror_axes else self._once
+
+    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
+        """Map windows `(B, C, *spatial)` to logits `(B, out_channels, *spatial)`."""
+        return self._call(windows)
+
+    def _once(self, windows: torch.Tensor) -> torch.Tensor:
+        if self.early_exit is not None:
+            return self.early_exit(windows)
+        logits: torch.Tensor = self._network(windows, **self._options)
+        return logits

@@ -1,0 +1,117 @@
+"""The sliding window as a stream: slabs of logits along the first axis, given out as soon as no window is to come.
+
+Windows, weights and sums are those of MONAI's `sliding_window_inference`, bit for bit. What differs is what is held:
+only the rows which a window can still reach, instead of logits for the whole volume.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from monai.inferers import SlidingWindowInferer
+from monai.utils import ensure_tuple_rep, fall_back_tuple
+from torch.nn.functional import pad
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Finished rows of a swept volume."""
+
+    start: int  # index of the first row along the first spatial axis, 0-based
+    logits: torch.Tensor  # (out_channels, rows, *other axes), float32
+
+
+def sweep(
+    image: torch.Tensor, predictor: Callable[[torch.Tensor], torch.Tensor], sliding: SlidingWindowInferer
+) -> Iterator[Slab]:
+    """Sweep a predictor over an image.
+
+    Args:
+        image: `(1, in_channels, *spatial)`.
+        predictor: windows `(B, in_channels, *roi)` to logits `(B, out_channels, *roi)`.
+        sliding: whose settings to use (roi, overlap, mode, padding, batch size).
+
+    Yields:
+        Slabs from the first row to the last, without gap or overlap.
+    """
+    shape = tuple(image.shape[2:])
+    roi = fall_back_tuple(sliding.roi_size, shape)
+    margins = [(max(size - length, 0) // 2, max(size - length, 0)) for size, length in zip(roi, shape, strict=True)]
+    padding = [side for before, both in reversed(margins) for side in (before, both - before)]
+    mode = str(getattr(sliding.padding_mode, "value", sliding.padding_mode))
+    padded = pad(image, padding, mode, *([sliding.cval] if mode == "constant" else [])) if any(padding) else image
+    interior = tuple(slice(before, before + length) for (before, _), length in zip(margins, shape, strict=True))
+    overlap = ensure_tuple_rep(sliding.overlap, len(shape))
+    windows = dense_patch_slices(padded.shape[2:], roi, _steps(padded.shape[2:], roi, overlap), return_slice=True)
+    weights = compute_importance_map(
+        roi, mode=sliding.mode, sigma_scale=sliding.sigma_scale, device=image.device, dtype=image.dtype
+    )
+    first, *other = interior
+    for slab in _stitch(padded, windows, weights, predictor, sliding.sw_batch_size):
+        inside = (slice(None), slice(max(first.start - slab.start, 0), first.stop - slab.start), *other)
+        yield Slab(max(slab.start - first.start, 0), slab.logits[inside])
+
+
+def _stitch(
+    image: torch.Tensor,
+    windows: Sequence[tuple[slice, ...]],
+    weights: torch.Tensor,
+    predictor: Callable[[torch.Tensor], torch.Tensor],
+    batch_size: int,
+) -> Iterator[Slab]:
+    """Add up weighted windows, which come by ascending first row, and give out rows when the next ones lie behind."""
+    starts = sorted({window[0].start for window in windows})
+    ends = dict(pairwise([*starts, image.shape[2]]))  # first row of a window -> first row that a later one can reach
+    sums = image.new_zeros(0)
+    counts = image.new_zeros(weights.shape[0], *image.shape[3:])
+    current = starts[0]
+    for begin in range(0, len(windows), batch_size):
+        batch = windows[begin : begin + batch_size]
+        places = [(slice(None), slice(None), *window) for window in batch]
+        logits = predictor(torch.cat([image[place] for place in places]))
+        if not sums.numel():
+            sums = image.new_zeros(logits.shape[1], *counts.shape)
+        for window, part in zip(batch, logits, strict=True):
+            if window[0].start > current:
+                done = ends[current] - current
+                yield Slab(current, sums[:, :done] / counts[:done])
+                _shift(sums, 1, done)
+                _shift(counts, 0, done)
+                current = window[0].start
+            place = (slice(None), slice(None), *window[1:])
+            sums[place] += part * weights
+            counts[place[1:]] += weights
+    yield Slab(current, sums / counts)
+
+
+def _shift(x: torch.Tensor, axis: int, by: int) -> None:
+    """Move `x` up by some rows along an axis, in place, and zero the rows that come in."""
+    kept = x.size(axis) - by
+    x.narrow(axis, 0, kept).copy_(x.narrow(axis, by, kept).clone())
+    x.narrow(axis, kept, by).zero_()
+
+
+def _steps(shape: Sequence[int], roi_size: Sequence[int], overlap: Sequence[float]) -> tuple[int, ...]:
+    """Voxels from one window to the next per axis, as in MONAI."""
+    return tuple(
+        roi if size == roi else max(int(roi * (1 - fraction)), 1)
+        for size, roi, fraction in zip(shape, roi_size, overlap, strict=True)
+    )
+
+
+def window_count(shape: Sequence[int], roi_size: Sequence[int], overlap: float) -> int:
+    """How many windows MONAI's `sliding_window_inference` evaluates.
+
+    Args:
+        shape: of the image, voxels per axis.
+        roi_size: of a window, voxels per axis.
+        overlap: fraction of a window shared with the next, 0 <= overlap < 1.
+    """
+    count = 1
+    for size, roi in zip(shape, roi_size, strict=True):
+        step = max(int(roi * (1 - overlap)), 1)
+        count *= 1 + max(math.ceil((size - roi) / step), 0)
+    return count

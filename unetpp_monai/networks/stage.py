@@ -1,0 +1,36 @@
+"""Anti-diagonals of UNet++ as modules of their own, for runtimes that compile a fixed graph of tensors."""
+
+import torch
+from torch import nn
+
+from .unetplusplus import UNetPlusPlus, depth_of
+
+
+class Stage(nn.Module):
+    """One anti-diagonal and its head: features of the shallower nodes in, logits and new features out.
+
+    Args:
+        network: whose parts to take, shared and not copied.
+        depth: of the anti-diagonal, from `network.first_head` on.
+    """
+
+    def __init__(self, network: UNetPlusPlus, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+        depths = {name: depth_of(name) for name in network.nodes}
+        self.nodes = nn.ModuleDict({name: node for name, node in network.nodes.items() if depths[name] == depth})
+        self.output = network.outputs[f"x_0_{depth}"]
+        shallower = [name for name in network.nodes if depths[name] < depth]
+        self.inputs = shallower or ["image"]  # names, in the order of the arguments
+        self.features = list(self.nodes) if depth < network.depth else []  # what a deeper stage can ask for
+
+    def forward(self, *features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the logits `(B, out_channels, *spatial)`, then the new nodes' features in the order of `features`.
+
+        Args:
+            features: `(B, C_i, *spatial_i)` of the nodes `inputs` names.
+        """
+        grid = dict(zip(self.inputs, features, strict=True))
+        for name, node in self.nodes.items():
+            grid[name] = node([grid[skip] for skip in node.skips], grid[node.neighbour])  # type: ignore
+        return self.output(grid[f"x_0_{self.depth}"]), *(grid[name] for name in self.features)
