@@ -22,11 +22,12 @@ FLOORS = {
     "preview": 3,
     "bundle": 3,
     "segmenter": 5,
+    "calibration": 6,
     "packing": 4,
     "export": 4,
     "evaluation": 4,
-    "cli": 6,
-    "__main__": 7,
+    "cli": 7,
+    "__main__": 8,
 }
 ROOMS = {"PIL": "io", "pydicom": "io", "SimpleITK": "io", "matplotlib": "preview", "typer": "cli", "rich": "cli"}
 

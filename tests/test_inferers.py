@@ -139,3 +139,20 @@ def test_mirrored_passes_are_averaged():
         mean = DepthInferer(sliding, mirror_axes=(0, 1))(image, network)
         flipped = [network(image.flip(axes)).flip(axes) for axes in ((2,), (3,), (2, 3))]
         torch.testing.assert_close(mean, (network(image) + sum(flipped)) / 4)
+
+
+def test_uncertainty_is_entropy_and_disagreement_of_the_heads():
+    network = UNetPlusPlus(2, 1, 3, (4, 8, 16)).eval()
+    windows = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        result = DepthInferer(SimpleInferer(), uncertainty=True)(windows, network)
+        p = torch.stack([logits.softmax(1) for logits in network.heads(windows)])
+        assert torch.equal(result[:, :3], network(windows))
+        entropy = torch.distributions.Categorical(p.mean(0).movedim(1, -1)).entropy()
+        each = torch.distributions.Categorical(p.movedim(2, -1)).entropy().mean(0)
+        torch.testing.assert_close(result[:, 3], entropy / torch.tensor(3).log())
+        torch.testing.assert_close(result[:, 4], (entropy - each) / torch.tensor(3).log(), atol=1e-6, rtol=1e-3)
+        alone = DepthInferer(SimpleInferer(), depth=1, uncertainty=True)(windows, network)
+        assert alone[:, 4].max() < 1e-6  # one head agrees with itself
+        predictor = DepthInferer(SimpleInferer(), exit_threshold=1.0).predictor(network, "auto", uncertainty=True)
+        torch.testing.assert_close(predictor(windows), alone)  # every window stops at once

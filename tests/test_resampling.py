@@ -12,7 +12,7 @@ from monai.transforms import Compose, Flipd, Invertd, Orientationd, Resized
 from unetpp_monai import Volume
 from unetpp_monai.inferers import Slab
 from unetpp_monai.io.monai_reader import metadata
-from unetpp_monai.resampling import SourceGrid, entropy
+from unetpp_monai.resampling import SourceGrid
 from unetpp_monai.transforms import InvertLabelsd, Spacingd
 
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.3, 0.1) @ np.diag([0.7, 1.9, 1.0]), (5, -3, 8))
@@ -25,9 +25,9 @@ def preprocessed(shape, affine, *extra, pixdim=(1.0, 1.0, 1.0)):
     return chain, chain({"image": MetaTensor(torch.from_numpy(array), meta=metadata(Volume(array, affine), 3))})
 
 
-def logits_for(image, labels=4):
+def logits_for(image, channels=6):
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(1, labels, 6, 6, 6, generator=generator)
+    coarse = torch.randn(1, channels, 6, 6, 6, generator=generator)
     return torch.nn.functional.interpolate(coarse, image.shape[1:], mode="trilinear")[0]
 
 
@@ -45,6 +45,7 @@ def logits_for(image, labels=4):
 def test_labels_are_those_of_invertd(affine, slabs):
     chain, data = preprocessed((23, 31, 17), affine)
     logits = logits_for(data["image"])
+    logits[4:] = logits[4:].sigmoid()
     grid = SourceGrid.of(data["image"], uncertainty=True)
     bounds = np.unique(np.linspace(0, logits.shape[1], slabs + 1).astype(int))
     grid.fill(Slab(start, logits[:, start:stop]) for start, stop in pairwise(bounds))
@@ -52,8 +53,10 @@ def test_labels_are_those_of_invertd(affine, slabs):
         {**data, "pred": MetaTensor(logits, meta=data["image"].meta)}
     )["pred"]
     assert grid.labels.shape == inverted.shape[1:] == (23, 31, 17)
-    assert (grid.labels == inverted.argmax(0)).float().mean() >= 0.9999
-    torch.testing.assert_close(grid.uncertainty, entropy(inverted.as_tensor()[None])[0].float(), atol=1e-4, rtol=1e-4)
+    assert (grid.labels == inverted[:4].argmax(0)).float().mean() >= 0.9999
+    torch.testing.assert_close(grid.uncertainty, inverted[4].as_tensor().float(), atol=1e-4, rtol=1e-4)
+    for label, total in grid.disagreement.items():
+        assert total == pytest.approx(float(inverted[5][inverted[:4].argmax(0) == label].sum()), rel=1e-3)
 
 
 def test_other_preprocessing_is_undone_by_monai():
@@ -66,12 +69,9 @@ def test_other_preprocessing_is_undone_by_monai():
         pred = {"pred": MetaTensor(logits, meta=data["image"].meta)}
         expected = Invertd("pred", chain, "image", nearest_interp=False)({**data, **pred})["pred"]
         result = invert({**data, **pred})
-        assert torch.equal(result["pred"].as_tensor(), expected.argmax(0, keepdim=True).as_tensor().byte())
+        assert torch.equal(result["pred"].as_tensor(), expected[:4].argmax(0, keepdim=True).as_tensor().byte())
         assert result["pred_uncertainty"].shape == (1, 23, 31, 17)
         parts = invert.from_slabs(data, [Slab(0, logits[:, :5]), Slab(5, logits[:, 5:])])
-        assert torch.equal(parts["pred"], result["pred"]) and "pred_uncertainty" not in parts
-
-
-def test_entropy_goes_from_sure_to_all_equal():
-    logits = torch.tensor([[40.0, 0, 0], [0, 0, 0]]).reshape(2, 3, 1)
-    assert entropy(logits).flatten().tolist() == pytest.approx([0, 1], abs=1e-6)
+        assert "pred_uncertainty" not in parts and parts["pred"].shape == (1, 23, 31, 17)
+        means = {int(label): float(expected[5:][result["pred"] == label].mean()) for label in result["pred"].unique()}
+        assert result["pred_disagreement"] == pytest.approx(means)

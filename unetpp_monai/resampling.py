@@ -1,5 +1,6 @@
 """From logits on the network's grid to labels on the source's, plane by plane: no floats per label and source voxel."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,11 +26,12 @@ class SourceGrid:
         shape: of the source, voxels per axis.
         network_shape: of the network's grid.
         mapping: homogeneous, source voxel index -> network voxel index; every axis onto one axis.
-        uncertainty: also fill `uncertainty`.
+        uncertainty: the last two channels are entropy and disagreement, as `EarlyExit` gives them.
 
     Attributes:
         labels: `shape`, uint8.
-        uncertainty: `shape`, float32, or None: entropy of the probabilities over its maximum, log(out_channels).
+        uncertainty: `shape`, float32, or None: the entropy.
+        disagreement: label index -> sum of the disagreement over its voxels; empty without uncertainty.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class SourceGrid:
     ) -> None:
         self.labels = torch.zeros(shape, dtype=torch.uint8)
         self.uncertainty = torch.zeros(shape) if uncertainty else None
+        self.disagreement: Counter[int] = Counter()
         axes = [int(np.abs(row).argmax()) for row in mapping[:-1, :-1]]  # network axis -> source axis
         self._lines = [
             _Line(mapping[n, a] * np.arange(shape[a]) + mapping[n, -1], size)
             for n, (a, size) in enumerate(zip(axes, network_shape, strict=True))
         ]
-        self._views = [None if x is None else x.permute(axes) for x in (self.labels, self.uncertainty)]
+        self._views = self.labels.permute(axes), None if self.uncertainty is None else self.uncertainty.permute(axes)
         self._order = np.argsort(self._lines[0].high, kind="stable")  # source planes as rows become available
         self._next = 0
         self._last: torch.Tensor | None = None  # the row before the next slab
@@ -96,10 +99,14 @@ class SourceGrid:
         for axis, line in enumerate(self._lines[1:], 1):
             logits = line.resample(logits, axis)
         labels, uncertainty = self._views
-        if labels is not None:
-            labels[plane] = logits.argmax(0)
         if uncertainty is not None:
-            uncertainty[plane] = entropy(logits[None])[0]
+            uncertainty[plane], disagreement = logits[-2], logits[-1]
+            logits = logits[:-2]
+        found = logits.argmax(0)
+        labels[plane] = found
+        if uncertainty is not None:
+            sums = torch.bincount(found.flatten(), disagreement.flatten().double(), len(logits))
+            self.disagreement.update(dict(enumerate(sums.tolist())))
 
 
 class _Line:
@@ -124,13 +131,3 @@ class _Line:
             return low
         weight = torch.from_numpy(self.weight).reshape([-1, *[1] * (x.dim() - axis - 1)])
         return torch.lerp(low, x.index_select(axis, torch.from_numpy(self.high)), weight)
-
-
-def entropy(logits: torch.Tensor) -> torch.Tensor:
-    """Entropy `(B, *spatial)` of softmax probabilities over its maximum, 0 (sure) ... 1 (all labels equal).
-
-    Args:
-        logits: `(B, out_channels, *spatial)`.
-    """
-    log_p = logits.log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1) / float(np.log(max(logits.shape[1], 2)))

@@ -19,7 +19,7 @@ from monai.transforms import Compose
 from .backends import choose_backend
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
-from .inferers import DepthInferer, Slab, window_count
+from .inferers import DepthInferer, Predictor, Slab, window_count
 from .io.monai_reader import metadata, spatial_array
 from .networks import UNetPlusPlus
 from .transforms import InvertLabelsd
@@ -38,7 +38,8 @@ class Segmentation:
     depth: int | str  # anti-diagonals of the network that were evaluated, or "auto"
     windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
     uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
-    scores: dict[str, float]  # label name -> uncertainty of its segmentation, 0 (sure) ... 1; empty if not asked for
+    scores: dict[str, float]  # label name -> disagreement of the heads, mean over its voxels, 0 ... 1, if asked for
+    score: float | None  # the same over all labels; None: not asked for, or nothing was found
     review: bool | None  # whether the bundle's threshold says that a person should look; None: not known
     device: str  # such as "cpu" or "cuda:0"
     runtime: str  # such as "eager" or "openvino"
@@ -126,17 +127,13 @@ class Segmenter:
         Raises:
             InputError: wrong number of channels, a constant or not finite image, or a depth that does not exist.
         """
-        depth = self._check(volume, depth)
-        dims = self.network.spatial_dims
+        depth = self._depth(self.inferer.depth if depth is None else depth)
         marks = [time.perf_counter()]
         with torch.inference_mode():
-            # a copy: MONAI normalises in place
-            array = spatial_array(volume, dims).astype(np.float32)
-            image = MetaTensor(torch.from_numpy(array), meta=metadata(volume, dims))
-            data = self.preprocessing({"image": image})
-            del array, image
+            data = self.prepare(volume)
             marks.append(time.perf_counter())
-            sweep = _Sweep(self, data["image"], depth, progress)
+            predictor = self.inferer.predictor(self.backend, depth, uncertainty=uncertainty)
+            sweep = _Sweep(self, data["image"], predictor, progress)
             data = self.invert.from_slabs(data, sweep, uncertainty=uncertainty)
             data = self.postprocessing(data)
         labels = self._volume(data["pred"], volume)
@@ -144,13 +141,19 @@ class Segmenter:
         preprocessing, rest = np.diff(marks).tolist()
         counts = np.bincount(labels.array.ravel(), minlength=256).tolist()
         names = {label.name: counts[label.index] for label in self.bundle.labels}
+        scores, score = self._scores(data.get("pred_disagreement"), names)
         return Segmentation(
             labels=labels,
             voxels=names,
-            ml={name: count * volume.voxel_ml for name, count in names.items()} if dims == 3 else {},
+            ml={name: count * volume.voxel_ml for name, count in names.items()}
+            if self.network.spatial_dims == 3
+            else {},
             depth=depth,
-            windows=sweep.windows(),
-            **self._doubts(data, volume, asked=uncertainty),
+            windows=sweep.windows(depth),
+            uncertainty=self._volume(data["pred_uncertainty"], volume) if uncertainty else None,
+            scores=scores,
+            score=score,
+            review=self._review(score) if uncertainty else None,
             device=str(self.device),
             runtime=getattr(self.backend, "runtime", "eager"),
             precision=getattr(self.backend, "precision", "float32"),
@@ -168,14 +171,28 @@ class Segmenter:
             raise BundleError(f"postprocessing must give the grid of the image, {volume.shape}, got {found.shape}")
         return found
 
-    def _doubts(self, data: dict[str, Any], volume: Volume, *, asked: bool) -> dict[str, Any]:
-        if not asked:
-            return {"uncertainty": None, "scores": {}, "review": None}
-        raise NotImplementedError
+    def _scores(
+        self, disagreement: dict[int, float] | None, voxels: dict[str, int]
+    ) -> tuple[dict[str, float], float | None]:
+        """Disagreement of the heads, mean over the voxels of each label that was found, and of all of them."""
+        if disagreement is None:
+            return {}, None
+        names = {label.name: disagreement[label.index] for label in self.bundle.labels if voxels[label.name]}
+        total = sum(voxels[name] for name in names)
+        return names, sum(names[name] * voxels[name] for name in names) / total if total else None
 
-    def _check(self, volume: Volume, depth: int | str | None) -> int | str:
-        """Check what is to be segmented; return the depth as a number, or "auto"."""
-        channels = self.network.in_channels
+    def _review(self, score: float | None) -> bool | None:
+        """Whether a person should look: nothing found, or a score from the bundle's threshold on."""
+        threshold = self.bundle.metadata.get("review", {}).get("threshold")
+        return True if score is None else None if threshold is None else score >= threshold
+
+    def prepare(self, volume: Volume) -> dict[str, Any]:
+        """Check and preprocess a volume: the entry "image" is `(C, *network grid)`.
+
+        Raises:
+            InputError: wrong number of channels, a constant or not finite image.
+        """
+        channels, dims = self.network.in_channels, self.network.spatial_dims
         if volume.array.shape[0] != channels:
             raise InputError(
                 f"{self.bundle.name} takes {channels} channel(s), got {volume.array.shape[0]} (a 4-D image or time "
@@ -186,31 +203,30 @@ class Segmenter:
             raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
         if low == high:
             raise InputError(f"an image must not be constant, got {low} in every voxel")
-        return self._depth(self.inferer.depth if depth is None else depth)
+        # a copy: MONAI normalises in place
+        array = torch.from_numpy(spatial_array(volume, dims).astype(np.float32))
+        return self.preprocessing({"image": MetaTensor(array, meta=metadata(volume, dims))})  # type: ignore[no-any-return]
 
     def _depth(self, depth: int | str | None) -> int | str:
         first, last = self.network.first_head, self.network.depth
         if depth in ("full", None):
             return last
-        if depth == "auto":
-            if first > 1:
-                raise InputError(
-                    f"depth auto needs a head at every depth, got a network whose first is {first}; use full"
-                )
+        if depth == "auto" and first == 1:
             return "auto"
         if not str(depth).isdecimal() or not first <= int(depth) <= last:
-            raise InputError(f"depth must be from {first} to {last}, auto or full, got {depth}")
+            raise InputError(f"depth must be from {first} to {last}{', auto' * (first == 1)} or full, got {depth}")
         return int(depth)
 
 
 class _Sweep(Iterable[Slab]):
     """Slabs of one image's logits, timed and counted."""
 
-    def __init__(self, segmenter: Segmenter, image: torch.Tensor, depth: int | str, progress: Progress | None) -> None:
-        self.segmenter, self.progress = segmenter, progress
+    def __init__(
+        self, segmenter: Segmenter, image: torch.Tensor, predictor: Predictor, progress: Progress | None
+    ) -> None:
+        self.segmenter, self.predictor, self.progress = segmenter, predictor, progress
         self.image = torch.as_tensor(image)[None].to(segmenter.device)
-        self.predictor = segmenter.inferer.predictor(segmenter.backend, depth)
-        self.depth, self.seconds, self.done = depth, 0.0, 0
+        self.seconds, self.done = 0.0, 0
 
     def __iter__(self) -> Iterator[Slab]:
         yield from self.segmenter.inferer.slabs(self.image, self._timed)
@@ -232,10 +248,12 @@ class _Sweep(Iterable[Slab]):
             return self.done
         return window_count(self.image.shape[2:], inner.roi_size, float(inner.overlap))
 
-    def windows(self) -> dict[int, int]:
-        """Depth -> windows that stopped there."""
+    def windows(self, depth: int | str) -> dict[int, int]:
+        """Depth -> windows that stopped there, each mirror image counted."""
         early_exit = self.predictor.early_exit
-        return dict(sorted(early_exit.counts.items())) if early_exit else {int(self.depth): self.done}
+        if early_exit is not None:
+            return {stop: count for stop, count in sorted(early_exit.counts.items()) if count}
+        return {int(depth): self.done * 2 ** len(self.segmenter.inferer.mirror_axes)}
 
 
 def choose_device(name: str) -> torch.device:

@@ -7,8 +7,8 @@ from monai import transforms
 from monai.data import MetaTensor
 from monai.utils import MetaKeys
 
-from .inferers import Slab
-from .resampling import SourceGrid, entropy
+from .inferers import MAPS, Slab
+from .resampling import SourceGrid
 
 
 class Spacingd(transforms.Spacingd):
@@ -39,8 +39,8 @@ class InvertLabelsd(transforms.MapTransform):
         keys: logits `(out_channels, *network grid)`; replaced by labels `(1, *source grid)`, uint8.
         transform: the preprocessing.
         orig_keys: key of the preprocessed image.
-        uncertainty: also add `<key>_uncertainty` `(1, *source grid)`, float32, 0 (sure) ... 1: entropy of the
-            probabilities over its maximum.
+        uncertainty: the logits have the two further channels of `EarlyExit`; add `<key>_uncertainty` `(1, *source
+            grid)`, float32, the entropy, and `<key>_disagreement`, label index -> mean over its voxels.
     """
 
     def __init__(
@@ -74,12 +74,25 @@ class InvertLabelsd(transforms.MapTransform):
             return self._inverted({**data, key: logits}, key, uncertainty=uncertainty)
         grid.fill(slabs)
         meta = {**image.meta, MetaKeys.AFFINE: image.meta.get(MetaKeys.ORIGINAL_AFFINE, image.affine)}
-        results = {key: grid.labels, f"{key}_uncertainty": grid.uncertainty}
-        return {**data, **{name: MetaTensor(x[None], meta=meta) for name, x in results.items() if x is not None}}
+        found = {**data, key: MetaTensor(grid.labels[None], meta=meta)}
+        if grid.uncertainty is not None:
+            counts = torch.bincount(grid.labels.flatten()).tolist()
+            found[f"{key}_uncertainty"] = MetaTensor(grid.uncertainty[None], meta=meta)
+            found[f"{key}_disagreement"] = {
+                index: grid.disagreement[index] / count for index, count in enumerate(counts) if count
+            }
+        return found
 
     def _inverted(self, data: Mapping[Hashable, object], key: Hashable, *, uncertainty: bool) -> dict[Hashable, object]:
         """The long way, with every label's logits on the source grid."""
         found = dict(self.invert(data))
         logits: torch.Tensor = found[key]
-        found[key] = logits.argmax(0, keepdim=True).to(torch.uint8)
-        return {**found, f"{key}_uncertainty": entropy(logits[None])} if uncertainty else found
+        maps, logits = (logits[-MAPS:], logits[:-MAPS]) if uncertainty else (None, logits)
+        labels = logits.argmax(0, keepdim=True).to(torch.uint8)
+        found[key] = labels
+        if maps is not None:
+            found[f"{key}_uncertainty"] = maps[:1]
+            found[f"{key}_disagreement"] = {
+                int(index): float(maps[1:][labels == index].mean()) for index in labels.unique()
+            }
+        return found

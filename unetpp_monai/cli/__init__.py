@@ -7,12 +7,13 @@ import typer
 
 from ..errors import UnetppError
 from .bundle import export, info, pack
+from .calibrate import calibrate
 from .common import print_error
 from .evaluate import evaluate
 from .segment import demo, segment
 
 app = typer.Typer(help="UNet++ for medical images: one set of weights, any depth.", no_args_is_help=True)
-for command in (segment, evaluate, info, export, pack, demo):
+for command in (segment, evaluate, calibrate, info, export, pack, demo):
     app.command()(command)
 
 

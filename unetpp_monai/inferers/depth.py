@@ -22,14 +22,21 @@ class DepthInferer(Inferer):
             it needs (`EarlyExit`).
         exit_threshold: of "auto", 0 ... 1; 0 = every window goes all the way.
         mirror_axes: spatial axes (0 = first) over which to average mirrored passes; none = one pass.
+        uncertainty: add the two channels of `EarlyExit` to the logits.
     """
 
     def __init__(
-        self, inferer: Inferer, *, depth: Depth = None, exit_threshold: float = 0.0, mirror_axes: Sequence[int] = ()
+        self,
+        inferer: Inferer,
+        *,
+        depth: Depth = None,
+        exit_threshold: float = 0.0,
+        mirror_axes: Sequence[int] = (),
+        uncertainty: bool = False,
     ) -> None:
         super().__init__()
         self.inferer, self.depth = inferer, depth
-        self.exit_threshold, self.mirror_axes = exit_threshold, tuple(mirror_axes)
+        self.exit_threshold, self.mirror_axes, self.uncertainty = exit_threshold, tuple(mirror_axes), uncertainty
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, depth: Depth = None
@@ -45,22 +52,33 @@ class DepthInferer(Inferer):
         else:
             yield Slab(0, self.inferer(image, predictor)[0])
 
-    def predictor(self, network: Any, depth: Depth = None) -> "Predictor":
-        """What to call with a batch of windows; a `depth` given here comes before the inferer's own."""
-        return Predictor(network, self.depth if depth is None else depth, self.exit_threshold, self.mirror_axes)
+    def predictor(self, network: Any, depth: Depth = None, *, uncertainty: bool | None = None) -> "Predictor":
+        """What to call with a batch of windows; what is given here comes before the inferer's own."""
+        depth = self.depth if depth is None else depth
+        uncertainty = self.uncertainty if uncertainty is None else uncertainty
+        threshold = self.exit_threshold if depth == "auto" else 0.0
+        last = None if depth in (None, "full", "auto") else int(depth)
+        early_exit = None
+        if depth == "auto" or uncertainty:
+            early_exit = EarlyExit(network, threshold, depth=last, uncertainty=uncertainty)
+        return Predictor(network, last, self.mirror_axes, early_exit)
 
 
 class Predictor:
     """Windows to logits, at a depth, mirrored or not.
 
-    Attributes:
-        early_exit: with its counts of windows per depth, if the depth is "auto".
+    Args:
+        network: called with windows, and with `depth` if one is given.
+        depth: of every window; None = all of it.
+        mirror_axes: see `DepthInferer`.
+        early_exit: to be called instead of the network.
     """
 
-    def __init__(self, network: Any, depth: Depth, exit_threshold: float, mirror_axes: Sequence[int]) -> None:
-        self.early_exit = EarlyExit(network, exit_threshold) if depth == "auto" else None
-        self._options = {} if depth in (None, "full", "auto") else {"depth": int(depth)}
-        self._network = network
+    def __init__(
+        self, network: Any, depth: int | None, mirror_axes: Sequence[int], early_exit: EarlyExit | None
+    ) -> None:
+        self.network, self.early_exit = network, early_exit
+        self.options = {} if depth is None else {"depth": depth}
         self._call = Mirrored(self._once, mirror_axes) if mirror_axes else self._once
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
@@ -70,5 +88,5 @@ class Predictor:
     def _once(self, windows: torch.Tensor) -> torch.Tensor:
         if self.early_exit is not None:
             return self.early_exit(windows)
-        logits: torch.Tensor = self._network(windows, **self._options)
+        logits: torch.Tensor = self.network(windows, **self.options)
         return logits

@@ -1,4 +1,4 @@
-"""Windows that are easy stop early; the others go on with everything that is already computed."""
+"""One pass, head after head: easy windows stop early, and the heads' disagreement says what is uncertain."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import torch
 from monai.data.utils import compute_importance_map
 
 AIR = 10.0  # background logit of a window that is not computed, the other logits being 0: p = 0.9999 for 2 labels
+MAPS = 2  # channels that uncertainty adds: entropy, disagreement
 
 
 class EarlyExit:
@@ -18,41 +19,52 @@ class EarlyExit:
     the threshold. A window in which every channel is constant (padding, air) is background and never computed.
 
     Args:
-        network: with `step`, `depth` and `first_head` as `UNetPlusPlus` has them, and a head at each depth.
+        network: with `step`, `depth` and `out_channels` as `UNetPlusPlus` has them, and a head at each depth.
         threshold: of the doubt, 0 ... 1; with 0 every window goes all the way.
+        depth: go no deeper; None = all the way.
+        uncertainty: add two channels to the logits, over the heads that a window passed: the entropy of their mean
+            probabilities, and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
 
     Attributes:
         counts: depth -> how many windows stopped there; depth 0 = not computed.
     """
 
-    def __init__(self, network: Any, threshold: float) -> None:
+    def __init__(self, network: Any, threshold: float, *, depth: int | None = None, uncertainty: bool = False) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"an exit threshold must be from 0 to 1, got {threshold}")
-        self.network, self.threshold = network, threshold
+        self.network, self.threshold, self.uncertainty = network, threshold, uncertainty
+        self.depth: int = network.depth if depth is None else depth
         self.counts: Counter[int] = Counter()
         self._maps: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Map windows `(B, in_channels, *spatial)` to logits `(B, out_channels, *spatial)` of their own depths."""
+        """Map windows `(B, in_channels, *spatial)` to logits `(B, out_channels [+ 2], *spatial)`, each to its depth."""
         flat = windows.flatten(2)
         active = (flat.amax(2) != flat.amin(2)).any(1).nonzero().flatten()  # windows still computed, indices
         self.counts[0] += len(windows) - len(active)
-        logits = windows.new_zeros(len(windows), self.network.out_channels, *windows.shape[2:], dtype=torch.float32)
-        logits[:, 0] = AIR
-        grid = {"image": windows[active]}
-        for depth in range(1, self.network.depth + 1):
+        channels = self.network.out_channels + (MAPS if self.uncertainty else 0)
+        results = windows.new_zeros(len(windows), channels, *windows.shape[2:], dtype=torch.float32)
+        results[:, 0] = AIR
+        grid, sums = {"image": windows[active]}, Sums()
+        for depth in range(1, self.depth + 1):
             if not len(active):
                 break
-            found = self.network.step(grid, depth)
+            logits = self.network.step(grid, depth).float()
             grid.pop("image", None)
-            last = depth == self.network.depth
-            stop = torch.ones(len(active), dtype=torch.bool) if last else self.doubt(found).cpu() < self.threshold
-            logits[active[stop]] = found[stop].float()
+            found = torch.cat([logits, sums.add(logits)], 1) if self.uncertainty else logits
+            stop = self._decided(logits) if depth < self.depth else torch.ones_like(active, dtype=torch.bool)
+            results[active[stop]] = found[stop]
             self.counts[depth] += int(stop.sum())
             if stop.any():
                 active = active[~stop]
                 grid = {name: features[~stop] for name, features in grid.items()}
-        return logits
+                sums.keep(~stop)
+        return results
+
+    def _decided(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.threshold == 0:
+            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        return self.doubt(logits) < self.threshold
 
     def doubt(self, logits: torch.Tensor) -> torch.Tensor:
         """Expected share of wrong voxels `(B,)` of logits `(B, out_channels, *spatial)`, by the head itself."""
@@ -65,3 +77,30 @@ class EarlyExit:
         if key not in self._maps:
             self._maps[key] = compute_importance_map(tuple(shape), mode="gaussian", device=device)
         return self._maps[key]
+
+
+class Sums:
+    """What the heads so far have in sum: probabilities `(B, out_channels, *spatial)` and entropy `(B, 1, *spatial)`."""
+
+    def __init__(self) -> None:
+        self.probabilities: torch.Tensor | None = None
+        self.entropy: torch.Tensor | None = None
+        self.heads = 0
+
+    def add(self, logits: torch.Tensor) -> torch.Tensor:
+        """Add a head; return entropy of the mean, and disagreement, `(B, 2, *spatial)`, 0 ... 1."""
+        log_p = logits.log_softmax(1)
+        p = log_p.exp()
+        entropy = -(p * log_p).sum(1, keepdim=True)
+        self.heads += 1
+        self.probabilities = p if self.probabilities is None else self.probabilities + p
+        self.entropy = entropy if self.entropy is None else self.entropy + entropy
+        mean = self.probabilities / self.heads
+        total = -torch.special.xlogy(mean, mean).sum(1, keepdim=True)
+        maps = torch.cat([total, total - self.entropy / self.heads], 1)
+        return maps.clamp_min(0) / torch.log(torch.tensor(max(logits.shape[1], 2)))
+
+    def keep(self, windows: torch.Tensor) -> None:
+        """Cut the batch to the windows that go on, mask `(B,)`."""
+        if self.probabilities is not None and self.entropy is not None:
+            self.probabilities, self.entropy = self.probabilities[windows], self.entropy[windows]

@@ -1,0 +1,149 @@
+"""Seconds from an image file to a label map, beside MONAI's networks and nnU-Net: `python -m benchmarks.speed IMAGE`.
+
+Each contender is a process of its own (so that its peak memory is known) that has loaded and warmed up; they take
+turns, and medians over the rounds are printed. Contenders have the bundle's widths, window, overlap and spacing.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from unetpp_monai import Segmenter, read_bundle, read_volume
+from unetpp_monai.bundle import load_network
+from unetpp_monai.inferers import window_count
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = "monai:BasicUNetPlusPlus monai:BasicUNet ours:eager:full ours:openvino:full ours:openvino:auto"
+
+
+def main() -> None:
+    """Start the contenders, let them take turns, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", type=Path, help="NIfTI volume")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundle")
+    parser.add_argument("--weights", type=Path, help="instead of the bundle's own")
+    parser.add_argument("--contenders", nargs="+", default=DEFAULT.split(), help="the first is what ratios refer to")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--nnunet_python", default=sys.executable, help="an interpreter that has nnunetv2")
+    parser.add_argument("-o", "--output", type=Path, help="write table.md and table.json into this folder")
+    options = parser.parse_args()
+    weights = options.weights or read_bundle(options.bundle).weights
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(path.resolve()) for path in (options.bundle, weights, options.image)]
+        workers = {}
+        for index, name in enumerate(options.contenders):
+            python = options.nnunet_python if name == "nnunet" else sys.executable
+            out = str(Path(folder) / f"{index}.nii.gz")
+            command = [python, "-W", "ignore", "-m", "benchmarks.contenders", name, *paths, out]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+            workers[name] = subprocess.Popen(command, **pipes)
+            workers[name].ready = _answer(workers[name], "ready")["ready"]
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
+        for _ in range(options.rounds):
+            for name, worker in workers.items():
+                worker.stdin.write("\n")
+                worker.stdin.flush()
+                results[name].append(_answer(worker, "seconds"))
+        for worker in workers.values():
+            worker.stdin.close()
+            worker.wait()
+    peak = _gemm_peak()
+    table = _table(results, _gflops(options.bundle, weights, options.image), peak)
+    _print(table, peak, options)
+
+
+def _answer(worker: subprocess.Popen, key: str) -> dict[str, Any]:
+    """The next JSON line that has the key; other lines are chatter."""
+    for line in worker.stdout:
+        if line.startswith("{") and key in line:
+            return json.loads(line)
+    raise SystemExit(f"{' '.join(map(str, worker.args))} ended with {worker.wait()}")
+
+
+def _gflops(bundle: Path, weights: Path, image: Path) -> dict[int, float]:
+    """Depth -> GFLOP (two per multiplication and addition) of one window; 0 -> number of windows."""
+    found = read_bundle(bundle, weights=weights)
+    parser = found.parser()
+    network = load_network(found, parser, torch.device("cpu"))
+    roi = parser.get_parsed_content("roi_size")
+    window = torch.rand(1, network.in_channels, *roi)
+    result = {}
+    for depth in range(1, network.depth + 1):
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network(window, depth)
+        result[depth] = counter.get_total_flops() / 1e9
+    segmenter, volume = Segmenter(found, device="cpu", runtime="eager", depth=1), read_volume(image)
+    shape = [
+        round(n * mm / pixdim) for n, mm, pixdim in zip(volume.shape, volume.spacing, _pixdim(parser), strict=True)
+    ]
+    result[0] = window_count(shape, roi, float(segmenter.inferer.inferer.overlap))
+    return result
+
+
+def _pixdim(parser: Any) -> list[float]:
+    return [float(size) for size in parser.get_parsed_content("pixdim")]
+
+
+def _gemm_peak() -> float:
+    """GFLOP/s of a float32 matrix product, the best of some."""
+    a = torch.rand(2048, 2048)
+    best = 1e9
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best / 1e9
+
+
+def _table(results: dict[str, list[dict[str, Any]]], gflops: dict[int, float], peak: float) -> list[dict[str, Any]]:
+    rows = []
+    reference = None
+    for name, runs in results.items():
+        seconds = statistics.median(run["seconds"] for run in runs)
+        network = statistics.median(run["network"] for run in runs)
+        reference = reference or seconds
+        windows = {int(depth): count for depth, count in runs[0].get("windows", {}).items()}
+        work = sum(gflops[depth] * count for depth, count in windows.items() if depth > 0)
+        rows.append(
+            {
+                "contender": name,
+                "seconds": round(seconds, 2),
+                "speed-up": round(reference / seconds, 2),
+                "in the network": round(network, 2),
+                "share": round(network / seconds, 2),
+                "GFLOP": round(work) if work else "",
+                "of GEMM peak": round(work / network / peak, 2) if work else "",
+                "peak GiB": round(max(run["peak_gib"] for run in runs), 2),
+                "windows per depth": windows or "",
+            }
+        )
+    return rows
+
+
+def _print(table: list[dict[str, Any]], peak: float, options: argparse.Namespace) -> None:
+    columns = list(table[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in table]
+    about = (
+        f"{options.image.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds, "
+        f"float32 GEMM {peak:.0f} GFLOP/s"
+    )
+    text = "\n".join([about, "", *lines])
+    print(text)
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "table.md").write_text(text + "\n")
+        (options.output / "table.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
