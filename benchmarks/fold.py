@@ -18,12 +18,17 @@ def main() -> None:
     parser.add_argument("--dataset_dir", required=True)
     parser.add_argument("--task", help="overlay folder in configs/; default: the hippocampus of the bundle")
     options = parser.parse_args()
-    config = ConfigParser()
-    tasks = [] if options.task is None else [ROOT / "configs" / options.task / "task.json"]
-    config.read_config([str(path) for path in (ROOT / "bundle/configs/train.json", *tasks)])
-    config["dataset_dir"] = options.dataset_dir
-    for case in config.get_parsed_content("folds")[options.fold]:
+    for case in fold_cases(options.fold, options.dataset_dir, options.task):
         print(case["image"])
+
+
+def fold_cases(fold: int, dataset_dir: str, task: str | None = None) -> list[dict[str, str]]:
+    """Cases of a fold, "image" and "label" paths, as `train.json` divides them."""
+    config = ConfigParser()
+    tasks = [] if task is None else [ROOT / "configs" / task / "task.json"]
+    config.read_config([str(path) for path in (ROOT / "bundle/configs/train.json", *tasks)])
+    config["dataset_dir"] = dataset_dir
+    return list(config.get_parsed_content("folds")[fold])
 
 
 if __name__ == "__main__":

@@ -92,14 +92,15 @@ def test_windows_stop_when_they_are_decided():
     windows = torch.ones(4, 1, 8, 8) * torch.tensor([4.0, 1.5, 0.9, 0.0]).reshape(4, 1, 1, 1)
     windows[:3, 0, 0, 0] += 0.01  # the last one is constant
     network = Unsure()
-    early_exit = EarlyExit(network, 0.01)
+    early_exit = EarlyExit(network, (0.01, 0.01))
     logits = early_exit(windows)
     assert network.seen == [3, 2, 1] and dict(early_exit.counts) == {0: 1, 1: 1, 2: 1, 3: 1}
     for window, depth in zip(range(3), (1, 2, 3), strict=True):
         assert torch.equal(logits[window, 1], windows[window, 0] * depth)
     assert (logits[3].argmax(0) == 0).all()
-    with pytest.raises(ValueError, match=r"exit threshold must be from 0 to 1, got 1\.5"):
-        EarlyExit(network, 1.5)
+    for wrong in ((1.5,), (0.1, 0.1, 0.1)):
+        with pytest.raises(ValueError, match="exit thresholds must be at most 2 numbers from 0 to 1"):
+            EarlyExit(network, wrong)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -111,7 +112,7 @@ def test_no_threshold_gives_the_bits_of_the_full_network(dims):
         full = sliding(image, network)
         assert torch.equal(DepthInferer(sliding, depth="auto")(image, network), full)
         assert torch.equal(DepthInferer(sliding, depth="full")(image, network), full)
-        predictor = DepthInferer(sliding, exit_threshold=0.0).predictor(network, "auto")
+        predictor = DepthInferer(sliding, exit_thresholds=(0.0,)).predictor(network, "auto")
         sliding(image, predictor)
         assert set(predictor.early_exit.counts) - {0} == {1, 2} and predictor.early_exit.counts[1] == 0
 
@@ -121,10 +122,10 @@ def test_windows_that_go_on_alone_keep_their_logits():
     windows = torch.rand(5, 1, 16, 16, 16) * torch.tensor([1.0, 5, 1, 5, 1]).reshape(5, 1, 1, 1, 1)
     with torch.no_grad():
         first, full = network.heads(windows)
-        doubts = EarlyExit(network, 0.0).doubt(first)
-        early_exit = EarlyExit(network, float(doubts.sort().values[2]))  # two are below
+        doubts = EarlyExit(network).doubt(first)
+        early_exit = EarlyExit(network, (float(doubts.sort().values[2]),))  # two are below
         logits = early_exit(windows)
-    stopped = doubts < early_exit.threshold
+    stopped = doubts < early_exit.thresholds[1]
     assert early_exit.counts == {0: 0, 1: 2, 2: 3}
     assert torch.equal(logits[stopped], first[stopped])
     torch.testing.assert_close(logits[~stopped], full[~stopped], rtol=0, atol=1e-5)
@@ -154,5 +155,5 @@ def test_uncertainty_is_entropy_and_disagreement_of_the_heads():
         torch.testing.assert_close(result[:, 4], (entropy - each) / torch.tensor(3).log(), atol=1e-6, rtol=1e-3)
         alone = DepthInferer(SimpleInferer(), depth=1, uncertainty=True)(windows, network)
         assert alone[:, 4].max() < 1e-6  # one head agrees with itself
-        predictor = DepthInferer(SimpleInferer(), exit_threshold=1.0).predictor(network, "auto", uncertainty=True)
+        predictor = DepthInferer(SimpleInferer(), exit_thresholds=(1.0,)).predictor(network, "auto", uncertainty=True)
         torch.testing.assert_close(predictor(windows), alone)  # every window stops at once

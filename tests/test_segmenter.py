@@ -20,7 +20,7 @@ SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter.from_bundle(device="cpu")
+    return Segmenter.from_bundle(device="cpu", runtime="eager")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,85 @@ def test_what_cannot_be_segmented(segmenter, array, depth, message):
 def test_one_voxel_is_an_image(segmenter):
     result = segmenter(Volume(np.array([0.0, 1.0], np.float32).reshape(1, 2, 1, 1), np.eye(4)))
     assert result.labels.shape == (2, 1, 1)
+
+
+def test_only_what_a_depth_needs_is_built(segmenter, sample):
+    small = Segmenter.from_bundle(device="cpu", runtime="eager", depth=1)
+    assert sum(parameter.numel() for parameter in small.network.parameters()) == 74099
+    result = small(sample)
+    assert result.depth == 1
+    np.testing.assert_array_equal(result.labels.array, segmenter(sample, depth=1).labels.array)
+    with pytest.raises(InputError, match="depth must be from 1 to 3, got 4"):
+        Segmenter.from_bundle(device="cpu", depth=4)
+
+
+def test_auto_depth_stops_where_it_may(sample):
+    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
+    full = segmenter(sample, depth="full")
+    segmenter.inferer.exit_thresholds = (0.0, 0.0)
+    exact = segmenter(sample, depth="auto")
+    np.testing.assert_array_equal(exact.labels.array, full.labels.array)
+    assert exact.windows == full.windows == {3: sum(full.windows.values())}
+    segmenter.inferer.exit_thresholds = (1.0, 0.0)
+    first = segmenter(sample, depth="auto")
+    assert first.windows == {1: full.windows[3]} and first.depth == "auto"
+    np.testing.assert_array_equal(first.labels.array, segmenter(sample, depth="1").labels.array)
+
+
+def test_air_is_never_computed(segmenter):
+    """A volume of which three quarters are one value, as around a cropped or masked head."""
+    image = np.zeros((96, 48, 32), np.float32)
+    image[:24] = phantom((24, 48, 32))[0]
+    result = segmenter(Volume(image[None], np.eye(4)), depth="auto")
+    assert result.windows[0] >= 3
+    assert not result.labels.array[0, 40:].any()
+
+
+def test_uncertainty_map_scores_and_review(segmenter, sample):
+    plain, result = segmenter(sample), segmenter(sample, uncertainty=True)
+    assert (plain.uncertainty, plain.scores, plain.score, plain.review) == (None, {}, None, None)
+    np.testing.assert_array_equal(result.labels.array, plain.labels.array)
+    assert result.uncertainty.same_grid(sample) and result.uncertainty.array.dtype == np.float32
+    assert 0 <= result.uncertainty.array.min() < result.uncertainty.array.max() <= 1
+    border = result.uncertainty.array[(result.labels.array > 0) != np.roll(result.labels.array > 0, 1, 1)].mean()
+    assert border > 10 * result.uncertainty.array[result.labels.array == 0].mean()
+    low, high = sorted(result.scores.values())
+    assert 0 < low <= result.score <= high < 1
+    assert result.review is (result.score >= segmenter.bundle.metadata["review"]["threshold"])
+
+
+def test_nothing_found_is_to_be_reviewed(segmenter):
+    image = np.zeros((40, 50, 40), np.float32)
+    image[20, 25, 20] = 1  # nothing to see but one voxel
+    result = segmenter(Volume(image[None], np.eye(4)), uncertainty=True)
+    if not result.labels.array.any():
+        assert (result.score, result.scores, result.review) == (None, {}, True)
+
+
+def test_memory_does_not_hold_every_label():
+    """64 labels on 128x64x64 voxels would be 134 MB of logits; the sweep holds a slab of a window's thickness."""
+    script = """
+import resource, sys, torch
+from monai.inferers import SlidingWindowInferer
+from unetpp_monai.inferers import sweep
+from unetpp_monai.resampling import SourceGrid
+import numpy as np
+labels = int(sys.argv[1])
+image = torch.rand(1, 1, 128, 64, 64)
+sliding = SlidingWindowInferer((16, 16, 16), sw_batch_size=2, overlap=0.5, mode="gaussian")
+grid = SourceGrid((256, 128, 128), (128, 64, 64), np.diag([0.5, 0.5, 0.5, 1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+grid.fill(sweep(image, lambda windows: windows.expand(-1, labels, -1, -1, -1), sliding))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    grown = []
+    for labels in (2, 64):
+        run = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script, str(labels)], capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        grown.append(int(run.stdout) / 1024)  # MiB
+    assert grown[1] - grown[0] < 100, grown
 
 
 def test_devices():

@@ -1,9 +1,10 @@
 """Thresholds of a bundle, from cases it was not trained on: when a window may stop, and which cases to look at."""
 
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,21 +12,21 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .inferers import AIR, EarlyExit
-from .segmenter import Segmenter
+from .segmenter import Segmenter, plain
 from .volume import Volume
 
-THRESHOLDS = (0.0, *np.geomspace(1e-4, 0.2, 24).round(5).tolist())  # of a window's doubt, that are tried
+THRESHOLDS = (0.0, *np.geomspace(5e-4, 0.05, 7).round(5).tolist(), 1.0)  # of a window's doubt, tried at each depth
 
 
 @dataclass(frozen=True)
 class Exit:
     """How far early exit may go."""
 
-    threshold: float  # for `exit_threshold` in inference.json
+    thresholds: tuple[float, ...]  # for `exit_thresholds` in inference.json, depth 1 first
     dice_full: float  # mean over cases and labels, every window at full depth
-    dice_auto: float  # the same with the threshold
-    held_out_loss: float  # of Dice, when the threshold comes from one half of the cases and the other half is judged
-    windows: dict[int, int]  # depth -> windows that stopped there
+    dice_auto: float  # the same with the thresholds
+    held_out_loss: float  # of Dice, when thresholds come from one half of the cases and the other half is judged
+    windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
     cases: int
 
 
@@ -62,38 +63,56 @@ def calibrate(
     Raises:
         InputError: fewer than 4 cases, or another grid.
     """
-    dice, scores, stops = [], [], []
-    for done, (image, reference) in enumerate(cases, 1):
-        if not image.same_grid(reference):
-            raise InputError(f"a reference must lie on the grid of its image, got {reference.shape} for {image.shape}")
-        values, windows = zip(*_try(segmenter, image, reference), strict=True)
-        dice.append(values)
-        stops.append(windows)
-        score = segmenter(image, depth="full", uncertainty=True).score
-        scores.append(1.0 if score is None else score)
-        progress(done)
-    if len(dice) < 4:
-        raise InputError(f"calibration needs at least 4 cases, got {len(dice)}")
-    table = np.array(dice)  # (cases, thresholds)
-    best = _largest(table, max_loss)
-    halves = [(table[::2], table[1::2]), (table[1::2], table[::2])]
-    losses = [judged[:, 0] - judged[:, _largest(chosen, max_loss)] for chosen, judged in halves]
-    total: Counter[int] = sum((windows[best] for windows in stops), Counter())
+    with tempfile.TemporaryDirectory() as folder:
+        recordings, scores = [], []
+        for done, (image, reference) in enumerate(cases, 1):
+            if not image.same_grid(reference):
+                raise InputError(
+                    f"a reference must lie on the grid of its image, got {reference.shape} for {image.shape}"
+                )
+            recordings.append(_Recording(segmenter, image, reference, Path(folder) / f"{done}.pt"))
+            score = segmenter(image, depth="full", uncertainty=True).score
+            scores.append(1.0 if score is None else score)
+            progress(done)
+        if len(recordings) < 4:
+            raise InputError(f"calibration needs at least 4 cases, got {len(recordings)}")
+        found = _search(recordings, max_loss)
+        full, auto = (_judge(recordings, thresholds) for thresholds in ((), found))
+        halves = [(recordings[::2], recordings[1::2]), (recordings[1::2], recordings[::2])]
+        losses = [_judge(judged, ()) - _judge(judged, _search(chosen, max_loss)) for chosen, judged in halves]
+        counts: Counter[int] = sum((recording.replay(found)[1] for recording in recordings), Counter())
     exit_ = Exit(
-        threshold=THRESHOLDS[best],
-        dice_full=float(table[:, 0].mean()),
-        dice_auto=float(table[:, best].mean()),
+        thresholds=found,
+        dice_full=float(full.mean()),
+        dice_auto=float(auto.mean()),
         held_out_loss=float(np.concatenate(losses).mean()),
-        windows=dict(sorted(total.items())),
-        cases=len(table),
+        windows=dict(sorted(counts.items())),
+        cases=len(recordings),
     )
-    return exit_, _review(table[:, 0], np.array(scores), share)
+    return exit_, _review(full, np.array(scores), share)
 
 
-def _largest(table: NDArray[np.float64], max_loss: float) -> int:
-    """Index of the largest threshold up to which no loss of mean Dice is larger than allowed."""
-    too_much = np.flatnonzero(table[:, :1].mean() - table.mean(0) > max_loss)
-    return int(too_much[0]) - 1 if len(too_much) else table.shape[1] - 1
+def _judge(recordings: Sequence["_Recording"], thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """Dice of each case."""
+    return np.array([recording.replay(thresholds)[0] for recording in recordings])
+
+
+def _search(recordings: Sequence["_Recording"], max_loss: float) -> tuple[float, ...]:
+    """Depth by depth, the largest threshold whose loss, with those before, stays within that depth's part of the whole.
+
+    The shallowest comes first, since a window that stops there saves most.
+    """
+    full, depths = _judge(recordings, ()).mean(), recordings[0].depth - 1
+    found: tuple[float, ...] = ()
+    for depth in range(1, depths + 1):
+        losses = [full - _judge(recordings, (*found, threshold)).mean() for threshold in THRESHOLDS[1:]]
+        found = (*found, THRESHOLDS[_last_within(losses, max_loss * depth / depths)])
+    return found
+
+
+def _last_within(losses: Sequence[float], limit: float) -> int:
+    """How many losses come before the first that is above the limit."""
+    return next((index for index, loss in enumerate(losses) if loss > limit), len(losses))
 
 
 def _review(dice: NDArray[np.float64], scores: NDArray[np.float64], share: float) -> Review:
@@ -125,52 +144,49 @@ def mean_dice(labels: NDArray[np.generic], reference: NDArray[np.generic], indic
     return float(np.mean(values))
 
 
-@torch.inference_mode()
-def _try(segmenter: Segmenter, image: Volume, reference: Volume) -> Iterator[tuple[float, Counter[int]]]:
-    """Dice and windows per depth of each threshold; the network runs once."""
-    data = segmenter.prepare(image)
-    batch = torch.as_tensor(data["image"])[None].to(segmenter.device)
-    recording = _Recording(segmenter)
-    for _ in segmenter.inferer.slabs(batch, recording):
-        pass
-    indices = [label.index for label in segmenter.bundle.labels]
-    for threshold in THRESHOLDS:
-        recording.rewind(threshold)
-        found = segmenter.invert.from_slabs(data, segmenter.inferer.slabs(batch, recording.replay))
-        labels = np.asarray(segmenter.postprocessing(found)["pred"]).reshape(reference.shape)
-        yield mean_dice(labels, reference.array[0], indices), recording.counts
-
-
 class _Recording:
-    """The heads of every batch of windows, to be replayed with any threshold."""
+    """The heads of every window of a case, computed once, to be replayed with any thresholds."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
-        self.network = segmenter.backend
-        self.early_exit = EarlyExit(self.network, 0.0)
-        self.batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self.rewind(0.0)
+    def __init__(self, segmenter: Segmenter, image: Volume, reference: Volume, path: Path) -> None:
+        self.segmenter, self.reference, self.path = segmenter, reference, path
+        self.network, self.depth = segmenter.backend, segmenter.network.depth
+        self.early_exit = EarlyExit(self.network)
+        with torch.inference_mode():
+            self.data = segmenter.prepare(image)
+            self.batch = plain(self.data["image"])[None].to(segmenter.device)
+            batches: list[tuple[torch.Tensor, ...]] = []
+            for _ in segmenter.inferer.slabs(self.batch, lambda windows: self._record(windows, batches)):
+                pass
+            torch.save(batches, path)
 
-    def rewind(self, threshold: float) -> None:
-        """Go back to the first batch."""
-        self.threshold, self.index, self.counts = threshold, count(), Counter[int]()
-
-    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Compute every head and keep logits `(L, B, C, *spatial)`, doubts `(L, B)` and which windows are constant."""
+    def _record(self, windows: torch.Tensor, batches: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+        """Keep logits `(L, B, C, *spatial)`, doubts `(L, B)`, and which windows are constant `(B,)`."""
         grid = {"image": windows}
-        heads = torch.stack([self.network.step(grid, depth).float() for depth in range(1, self.network.depth + 1)])
+        heads = torch.stack([self.network.step(grid, depth).float() for depth in range(1, self.depth + 1)])
         flat = windows.flatten(2)
-        constant = (flat.amax(2) == flat.amin(2)).all(1)
-        self.batches.append((heads, torch.stack([self.early_exit.doubt(logits) for logits in heads]), constant))
+        doubts = torch.stack([self.early_exit.doubt(logits) for logits in heads])
+        batches.append((heads, doubts, (flat.amax(2) == flat.amin(2)).all(1)))
         return heads[-1]
 
-    def replay(self, windows: torch.Tensor) -> torch.Tensor:
-        """The logits `(B, C, *spatial)` that `EarlyExit` gives for the next batch."""
-        heads, doubts, constant = self.batches[next(self.index)]
-        decided = doubts < self.threshold
-        decided[-1] = True
-        depths = decided.int().argmax(0)  # the first that is decided
-        logits = heads[depths, torch.arange(len(windows), device=heads.device)]
-        logits[constant] = 0
-        logits[constant, 0] = AIR
-        self.counts.update((torch.where(constant, 0, depths + 1)).tolist())
-        return logits
+    @torch.inference_mode()
+    def replay(self, thresholds: Sequence[float]) -> tuple[float, Counter[int]]:
+        """Mean Dice over the labels, and windows per depth, with these thresholds."""
+        batches, counts = iter(torch.load(self.path, weights_only=True)), Counter[int]()
+        limits = torch.tensor([*thresholds, *[0.0] * (self.depth - len(thresholds))])[:, None]
+
+        def logits_of(windows: torch.Tensor) -> torch.Tensor:
+            heads, doubts, constant = next(batches)
+            decided = doubts.cpu() < limits
+            decided[-1] = True
+            depths = decided.int().argmax(0)  # the first that is decided
+            logits: torch.Tensor = heads[depths, torch.arange(len(windows))]
+            logits[constant] = 0
+            logits[constant, 0] = AIR
+            counts.update(torch.where(constant.cpu(), 0, depths + 1).tolist())
+            return logits
+
+        slabs = self.segmenter.inferer.slabs(self.batch, logits_of)
+        found = self.segmenter.postprocessing(self.segmenter.invert.from_slabs(self.data, slabs))
+        labels = np.asarray(found["pred"]).reshape(self.reference.shape)
+        indices = [label.index for label in self.segmenter.bundle.labels]
+        return mean_dice(labels, self.reference.array[0], indices), counts

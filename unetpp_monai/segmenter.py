@@ -225,7 +225,7 @@ class _Sweep(Iterable[Slab]):
         self, segmenter: Segmenter, image: torch.Tensor, predictor: Predictor, progress: Progress | None
     ) -> None:
         self.segmenter, self.predictor, self.progress = segmenter, predictor, progress
-        self.image = torch.as_tensor(image)[None].to(segmenter.device)
+        self.image = plain(image)[None].to(segmenter.device)
         self.seconds, self.done = 0.0, 0
 
     def __iter__(self) -> Iterator[Slab]:
@@ -254,6 +254,11 @@ class _Sweep(Iterable[Slab]):
         if early_exit is not None:
             return {stop: count for stop, count in sorted(early_exit.counts.items()) if count}
         return {int(depth): self.done * 2 ** len(self.segmenter.inferer.mirror_axes)}
+
+
+def plain(image: torch.Tensor) -> torch.Tensor:
+    """The tensor without MONAI's metadata, which every operation would carry along."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
 def choose_device(name: str) -> torch.device:

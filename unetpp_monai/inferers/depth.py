@@ -20,7 +20,7 @@ class DepthInferer(Inferer):
         inferer: what calls the network, such as MONAI's `SlidingWindowInferer`.
         depth: 1 ... the depth the network was built with; "full" or None = all of it; "auto" = each window as deep as
             it needs (`EarlyExit`).
-        exit_threshold: of "auto", 0 ... 1; 0 = every window goes all the way.
+        exit_thresholds: of "auto", see `EarlyExit`; none = every window goes all the way.
         mirror_axes: spatial axes (0 = first) over which to average mirrored passes; none = one pass.
         uncertainty: add the two channels of `EarlyExit` to the logits.
     """
@@ -30,13 +30,17 @@ class DepthInferer(Inferer):
         inferer: Inferer,
         *,
         depth: Depth = None,
-        exit_threshold: float = 0.0,
+        exit_thresholds: Sequence[float] = (),
         mirror_axes: Sequence[int] = (),
         uncertainty: bool = False,
     ) -> None:
         super().__init__()
         self.inferer, self.depth = inferer, depth
-        self.exit_threshold, self.mirror_axes, self.uncertainty = exit_threshold, tuple(mirror_axes), uncertainty
+        self.exit_thresholds, self.mirror_axes, self.uncertainty = (
+            tuple(exit_thresholds),
+            tuple(mirror_axes),
+            uncertainty,
+        )
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, depth: Depth = None
@@ -56,11 +60,11 @@ class DepthInferer(Inferer):
         """What to call with a batch of windows; what is given here comes before the inferer's own."""
         depth = self.depth if depth is None else depth
         uncertainty = self.uncertainty if uncertainty is None else uncertainty
-        threshold = self.exit_threshold if depth == "auto" else 0.0
+        thresholds = self.exit_thresholds if depth == "auto" else ()
         last = None if depth in (None, "full", "auto") else int(depth)
         early_exit = None
         if depth == "auto" or uncertainty:
-            early_exit = EarlyExit(network, threshold, depth=last, uncertainty=uncertainty)
+            early_exit = EarlyExit(network, thresholds, depth=last, uncertainty=uncertainty)
         return Predictor(network, last, self.mirror_axes, early_exit)
 
 

@@ -16,11 +16,11 @@ class EarlyExit:
 
     After every depth, a window's doubt is the mean over its voxels of 1 - max probability: the share of voxels that the
     head itself expects to have wrong, weighted as stitching weighs them. A window stops as soon as its doubt is below
-    the threshold. A window in which every channel is constant (padding, air) is background and never computed.
+    its depth's threshold. A window in which every channel is constant (padding, air) is background and never computed.
 
     Args:
         network: with `step`, `depth` and `out_channels` as `UNetPlusPlus` has them, and a head at each depth.
-        threshold: of the doubt, 0 ... 1; with 0 every window goes all the way.
+        thresholds: of the doubt, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on.
         depth: go no deeper; None = all the way.
         uncertainty: add two channels to the logits, over the heads that a window passed: the entropy of their mean
             probabilities, and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
@@ -29,10 +29,14 @@ class EarlyExit:
         counts: depth -> how many windows stopped there; depth 0 = not computed.
     """
 
-    def __init__(self, network: Any, threshold: float, *, depth: int | None = None, uncertainty: bool = False) -> None:
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"an exit threshold must be from 0 to 1, got {threshold}")
-        self.network, self.threshold, self.uncertainty = network, threshold, uncertainty
+    def __init__(
+        self, network: Any, thresholds: Sequence[float] = (), *, depth: int | None = None, uncertainty: bool = False
+    ) -> None:
+        if not all(0 <= threshold <= 1 for threshold in thresholds) or len(thresholds) >= network.depth:
+            raise ValueError(
+                f"exit thresholds must be at most {network.depth - 1} numbers from 0 to 1, got {list(thresholds)}"
+            )
+        self.network, self.thresholds, self.uncertainty = network, dict(enumerate(thresholds, 1)), uncertainty
         self.depth: int = network.depth if depth is None else depth
         self.counts: Counter[int] = Counter()
         self._maps: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
@@ -52,7 +56,7 @@ class EarlyExit:
             logits = self.network.step(grid, depth).float()
             grid.pop("image", None)
             found = torch.cat([logits, sums.add(logits)], 1) if self.uncertainty else logits
-            stop = self._decided(logits) if depth < self.depth else torch.ones_like(active, dtype=torch.bool)
+            stop = self._decided(logits, depth)
             results[active[stop]] = found[stop]
             self.counts[depth] += int(stop.sum())
             if stop.any():
@@ -61,10 +65,12 @@ class EarlyExit:
                 sums.keep(~stop)
         return results
 
-    def _decided(self, logits: torch.Tensor) -> torch.Tensor:
-        if self.threshold == 0:
-            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-        return self.doubt(logits) < self.threshold
+    def _decided(self, logits: torch.Tensor, depth: int) -> torch.Tensor:
+        """Which windows `(B,)` stop at a depth."""
+        threshold = self.thresholds.get(depth, 0.0)
+        if depth == self.depth or threshold == 0:
+            return torch.full((len(logits),), depth == self.depth, device=logits.device)
+        return self.doubt(logits) < threshold
 
     def doubt(self, logits: torch.Tensor) -> torch.Tensor:
         """Expected share of wrong voxels `(B,)` of logits `(B, out_channels, *spatial)`, by the head itself."""
