@@ -198,7 +198,7 @@ def _plans(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         "configurations": {"3d_fullres": configuration},
         "experiment_planner_used": "none",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {},
+        "foreground_intensity_properties_per_channel": {str(c): {} for c in range(config["in_channels"])},
     }
     labels = {"background": 0, **{f"label {index}": index for index in range(1, config["out_channels"])}}
     return plans, {"channel_names": {"0": "MRI"}, "labels": labels, "file_ending": ".nii.gz"}

@@ -6,6 +6,7 @@ turns, and medians over the rounds are printed. Contenders have the bundle's wid
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from unetpp_monai import Segmenter, read_bundle, read_volume
+from unetpp_monai import Volume, read_bundle, write_nifti
 from unetpp_monai.bundle import load_network
-from unetpp_monai.inferers import window_count
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = "monai:BasicUNetPlusPlus monai:BasicUNet ours:eager:full ours:openvino:full ours:openvino:auto"
@@ -28,16 +29,20 @@ DEFAULT = "monai:BasicUNetPlusPlus monai:BasicUNet ours:eager:full ours:openvino
 def main() -> None:
     """Start the contenders, let them take turns, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", type=Path, help="NIfTI volume")
+    parser.add_argument("image", type=Path, help="NIfTI volume, or ct: a made-up one of 512x512x300 voxels")
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundle")
     parser.add_argument("--weights", type=Path, help="instead of the bundle's own")
     parser.add_argument("--contenders", nargs="+", default=DEFAULT.split(), help="the first is what ratios refer to")
+    parser.add_argument("--pixdim", type=float, help="mm, instead of the bundle's spacing")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nnunet_python", default=sys.executable, help="an interpreter that has nnunetv2")
     parser.add_argument("-o", "--output", type=Path, help="write table.md and table.json into this folder")
     options = parser.parse_args()
     weights = options.weights or read_bundle(options.bundle).weights
     with tempfile.TemporaryDirectory() as folder:
+        if str(options.image) == "ct":
+            options.image = _ct_like(Path(folder) / "ct.nii.gz")
+        options.bundle = _with_spacing(options.bundle, options.pixdim, Path(folder) / "bundle")
         paths = [str(path.resolve()) for path in (options.bundle, weights, options.image)]
         workers = {}
         for index, name in enumerate(options.contenders):
@@ -56,9 +61,30 @@ def main() -> None:
         for worker in workers.values():
             worker.stdin.close()
             worker.wait()
-    peak = _gemm_peak()
-    table = _table(results, _gflops(options.bundle, weights, options.image), peak)
+        peak = _gemm_peak()
+        table = _table(results, _gflops(options.bundle, weights), peak)
     _print(table, peak, options)
+
+
+def _ct_like(path: Path) -> Path:
+    """A body of noise in air of -1024, 0.8 x 0.8 x 1 mm."""
+    x, y = np.meshgrid(np.linspace(-1, 1, 512), np.linspace(-1, 1, 512), indexing="ij")
+    body = (x**2 * 1.6 + y**2 * 2.5 < 1)[..., None]
+    noise = np.random.default_rng(0).normal(40, 60, (512, 512, 300))
+    volume = Volume(np.where(body, noise, -1024).astype(np.int16)[None], np.diag([0.8, 0.8, 1.0, 1.0]))
+    write_nifti(volume, path)
+    return path
+
+
+def _with_spacing(bundle: Path, pixdim: float | None, copy: Path) -> Path:
+    """The bundle, or a copy of it with another spacing."""
+    if pixdim is None:
+        return bundle
+    shutil.copytree(bundle, copy)
+    config = json.loads((copy / "configs/inference.json").read_text())
+    config["pixdim"] = [pixdim] * len(config["pixdim"])
+    (copy / "configs/inference.json").write_text(json.dumps(config))
+    return copy
 
 
 def _answer(worker: subprocess.Popen, key: str) -> dict[str, Any]:
@@ -69,8 +95,8 @@ def _answer(worker: subprocess.Popen, key: str) -> dict[str, Any]:
     raise SystemExit(f"{' '.join(map(str, worker.args))} ended with {worker.wait()}")
 
 
-def _gflops(bundle: Path, weights: Path, image: Path) -> dict[int, float]:
-    """Depth -> GFLOP (two per multiplication and addition) of one window; 0 -> number of windows."""
+def _gflops(bundle: Path, weights: Path) -> dict[int, float]:
+    """Depth -> GFLOP of one window, two per multiplication and addition."""
     found = read_bundle(bundle, weights=weights)
     parser = found.parser()
     network = load_network(found, parser, torch.device("cpu"))
@@ -81,16 +107,7 @@ def _gflops(bundle: Path, weights: Path, image: Path) -> dict[int, float]:
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             network(window, depth)
         result[depth] = counter.get_total_flops() / 1e9
-    segmenter, volume = Segmenter(found, device="cpu", runtime="eager", depth=1), read_volume(image)
-    shape = [
-        round(n * mm / pixdim) for n, mm, pixdim in zip(volume.shape, volume.spacing, _pixdim(parser), strict=True)
-    ]
-    result[0] = window_count(shape, roi, float(segmenter.inferer.inferer.overlap))
     return result
-
-
-def _pixdim(parser: Any) -> list[float]:
-    return [float(size) for size in parser.get_parsed_content("pixdim")]
 
 
 def _gemm_peak() -> float:

@@ -70,6 +70,9 @@ def test_a_cohort_keeps_what_worked_and_names_what_failed(tmp_path):
     ("arguments", "message"),
     [
         (["nothing.nii"], "input must exist, got nothing.nii"),
+        (["{image}", "--depth", "deep"], "depth must be from 1 to 3, auto or full, got deep"),
+        (["{image}", "--mirror", "0,3"], "axes to mirror must be of 0, 1, 2, got '0,3'"),
+        (["{image}", "--runtime", "tflite"], "runtime must be auto, eager"),
         (["{image}", "--depth", "9"], "depth must be from 1 to 3, got 9"),
         (["{image}", "--device", "cuda:77"], "device must exist, got 'cuda:77'"),
         (["{image}", "--bundle", "."], "a bundle must hold configs/metadata.json"),
@@ -165,6 +168,34 @@ def test_real_dicom_series(shared_data, tmp_path):
         # anterior lies in front of posterior; the axes are L, P, S
         anterior, posterior = (np.argwhere(labels.array[0] == index).mean(axis=0) for index in (1, 2))
         assert (labels.affine[:3, :3] @ (anterior - posterior))[1] > 10
+
+
+def test_depth_auto_uncertainty_and_mirroring(image_file, tmp_path):
+    """What is asked for is what the API gives; the map lies on the grid of the source."""
+    options = ["--depth", "auto", "--uncertainty", "--mirror", "0", "--runtime", "eager"]
+    result = unetpp("segment", image_file, "-o", tmp_path / "out", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    report = json.loads((tmp_path / "out" / "case_1.json").read_text())
+    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
+    segmenter.inferer.mirror_axes = (0,)
+    expected = segmenter(read_volume(image_file), depth="auto", uncertainty=True)
+    assert report["depth"] == "auto" and report["runtime"] == "eager" and report["precision"] == "float32"
+    assert report["windows"] == {str(depth): count for depth, count in expected.windows.items()}
+    assert report["scores"] == pytest.approx(expected.scores) and report["score"] == pytest.approx(expected.score)
+    assert report["review"] is expected.review
+    doubts, source = nib.load(tmp_path / "out" / "case_1_uncertainty.nii.gz"), nib.load(image_file)
+    np.testing.assert_array_equal(doubts.affine, source.affine)
+    np.testing.assert_allclose(np.asarray(doubts.dataobj), expected.uncertainty.array[0], atol=1e-6)
+    again = unetpp("segment", image_file, "-o", tmp_path / "out", *options)
+    assert again.returncode == 1 and "exists" in again.stderr
+
+
+def test_export_from_another_folder(tmp_path):
+    result = unetpp("export", "--to", "torchscript", "--depth", 1, "-o", "net.ts", folder=tmp_path)
+    assert result.returncode == 0 and "largest difference of logits from PyTorch 0.0e+00" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.ts", "net.ts.json"]
+    again = unetpp("export", "--to", "torchscript", "-o", "net.ts", folder=tmp_path)
+    assert again.returncode == 1 and "net.ts exists" in again.stderr
 
 
 def test_other_weights_of_the_same_network(image_file, tmp_path):

@@ -29,12 +29,21 @@ def info(bundle: BundleOption = None) -> None:
         out.print(f"label {label.index}  {label.name}: {codes}", highlight=False)
     measured = found.metadata.get("depths", {})
     columns = list(dict.fromkeys(column for row in measured.values() for column in row))
-    table = Table("depth", "parameters", *columns)
+    table = Table("depth", "parameters", "MB", *columns)
     for d in range(network.first_head, network.depth + 1):
         row = measured.get(str(d), {})
         parameters = sum(parameter.numel() for parameter in network.prune(d).parameters())
-        table.add_row(str(d), f"{parameters:,}", *(str(row.get(column, "not measured")) for column in columns))
+        cells = (str(row.get(column, "not measured")) for column in columns)
+        table.add_row(str(d), f"{parameters:,}", f"{parameters * 4 / 1e6:.1f}", *cells)
+    if "auto" in measured:
+        cells = (str(measured["auto"].get(column, "not measured")) for column in columns)
+        table.add_row("auto", "as needed", "", *cells)
     out.print(table)
+    if review := found.metadata.get("review"):
+        out.print(
+            f"review   from score {review['threshold']}: {review['share']:.0%} of validation cases, which hold "
+            f"{review['recall']:.0%} of their worst quarter"
+        )
 
 
 def export(
