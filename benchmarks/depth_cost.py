@@ -1,4 +1,4 @@
-"""What each depth of the default bundle costs on this machine: `python benchmarks/depth_cost.py [--rounds 9]`.
+"""What each depth of the default bundle costs on this machine: `python benchmarks/depth_cost.py [--runtime eager]`.
 
 Depths take turns within one run, and ratios to full depth are printed: seconds alone say more about the machine.
 """
@@ -19,22 +19,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--mirror", type=int, nargs="*", default=[], help="axes to average mirrored passes over")
     options = parser.parse_args()
-    segmenter, volume = Segmenter.from_bundle(device=options.device), read_volume(SAMPLE)
-    depths = range(1, segmenter.network.depth + 1)
-    seconds: dict[int, list[float]] = {depth: [] for depth in depths}
+    segmenter = Segmenter.from_bundle(device=options.device, runtime=options.runtime)
+    segmenter.inferer.mirror_axes = tuple(options.mirror)
+    volume = read_volume(SAMPLE)
+    depths = [*range(1, segmenter.network.depth + 1), "auto"]
+    seconds: dict[int | str, list[float]] = {depth: [] for depth in depths}
     for turn in range(options.rounds + 1):
         for depth in depths:
             result = segmenter(volume, depth=depth)
             if turn > 0:  # the first turn warms up
                 seconds[depth].append(result.seconds["network"])
     full = statistics.median(seconds[segmenter.network.depth])
-    print(f"{segmenter.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds")
+    print(
+        f"{segmenter.device}, {result.runtime}, {torch.get_num_threads()} threads, torch {torch.__version__}", end=", "
+    )
+    print(f"{options.rounds} rounds")
     print("depth  parameters  seconds  relative time")
     for depth in depths:
         median = statistics.median(seconds[depth])
-        parameters = sum(parameter.numel() for parameter in segmenter.network.prune(depth).parameters())
-        print(f"{depth:5d}  {parameters:10,d}  {median:7.3f}  {median / full:13.2f}")
+        needed = segmenter.network if depth == "auto" else segmenter.network.prune(depth)
+        parameters = sum(parameter.numel() for parameter in needed.parameters())
+        print(f"{depth:>5}  {parameters:10,d}  {median:7.3f}  {median / full:13.2f}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import csv
 import json
 import re
 import statistics
+from collections import Counter
 
 import pytest
 from conftest import BUNDLE, ROOT
 from monai.bundle import ConfigParser
 from test_bundle import run
 
+from benchmarks.fold import fold_cases
 from unetpp_monai import Segmenter, pack, read_volume
+from unetpp_monai.calibration import mean_dice
 
 METADATA = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
 CARD = (BUNDLE / "docs" / "README.md").read_text()
@@ -39,6 +42,23 @@ def test_dice_on_the_validation_fold(shared_data, tmp_path, depth):
         assert mean == pytest.approx(METADATA["eval_metrics"]["val_mean_dice"], abs=6e-4)
 
 
+def test_auto_depth_loses_no_more_than_is_said(shared_data):
+    """On the fold that the thresholds were chosen on; the card states what they lose on cases they were not."""
+    weights = ROOT / "benchmarks" / "fold0" / "model.pt"
+    segmenter = Segmenter.from_bundle(BUNDLE, weights=weights, device="cpu", runtime="eager")
+    dice, windows = [], Counter()
+    for case in fold_cases(0, str(shared_data / "Task04_Hippocampus")):
+        result, reference = segmenter(read_volume(case["image"]), depth="auto"), read_volume(case["label"], labels=True)
+        dice.append([mean_dice(result.labels.array, reference.array, [label]) for label in (1, 2)])
+        windows.update(result.windows)
+    anterior, posterior = (statistics.mean(column) for column in zip(*dice, strict=True))
+    stated = METADATA["depths"]["auto"]
+    assert anterior == pytest.approx(stated["Dice anterior"], abs=6e-4)
+    assert posterior == pytest.approx(stated["Dice posterior"], abs=6e-4)
+    assert (anterior + posterior) / 2 >= METADATA["eval_metrics"]["val_mean_dice"] - 0.0015
+    assert sum(windows.values()) == 246 and windows[3] == 0
+
+
 def test_nuclei_iou_on_full_size_pictures(shared_data, tmp_path):
     folder, data = ROOT / "configs" / "nuclei_2d", shared_data / "DSB2018"
     parser = ConfigParser()
@@ -59,7 +79,9 @@ def test_nuclei_iou_on_full_size_pictures(shared_data, tmp_path):
 
 @pytest.mark.parametrize("document", [CARD, (ROOT / "README.md").read_text()], ids=["card", "readme"])
 def test_documents_state_the_metadatas_figures(document):
-    rows = re.findall(r"^\| (\d) \| [\d,]+ \| (0\.\d+) \| (0\.\d+) \| ([01]\.\d+) \|$", document, re.MULTILINE)
+    rows = re.findall(
+        r"^\| (\d|auto) \| (?:[\d,]+|as needed) \| (0\.\d+) \| (0\.\d+) \| ([01]\.\d+) \|$", document, re.MULTILINE
+    )
     stated = [
         (
             depth,
@@ -70,7 +92,7 @@ def test_documents_state_the_metadatas_figures(document):
         )
         for depth, row in METADATA["depths"].items()
     ]
-    assert rows == stated and len(rows) == 3
+    assert rows == stated and len(rows) == 4
 
 
 def test_card_has_the_zoos_headings():

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .errors import InputError
-from .networks import Stage, UNetPlusPlus
+from .networks import Stage, UNetPlusPlus, reached
 
 Graph = Callable[..., Sequence[torch.Tensor]]  # a compiled module: tensors in, tensors out
 Build = Callable[[nn.Module, tuple[torch.Tensor, ...], str], Graph]  # module, example arguments, precision
@@ -45,11 +45,12 @@ class Backend:
         key = ("whole", last, *images.shape[1:])
         return self._run(key, lambda: _Whole(self.network.prune(last)), images)[0]
 
-    def step(self, grid: dict[str, torch.Tensor], depth: int) -> torch.Tensor:
-        """As `UNetPlusPlus.step`: add anti-diagonal `depth` to `grid`, return its logits."""
-        stage = Stage(self.network, depth)
+    def step(self, grid: dict[str, torch.Tensor], depth: int, *, last: bool = False) -> torch.Tensor:
+        """As `UNetPlusPlus.step`; with `last`, nothing is added to `grid`."""
+        start = reached(grid)
+        stage = Stage(self.network, start, depth, last=last)
         features = [grid[name] for name in stage.inputs]
-        logits, *new = self._run((depth, *features[0].shape[1:]), lambda: stage, *features)
+        logits, *new = self._run((start, depth, last, *features[0].shape[1:]), lambda: stage, *features)
         grid.update(zip(stage.features, new, strict=True))
         return logits
 
@@ -171,7 +172,8 @@ def _openvino(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: 
 
         queue.set_callback(keep)
         for window in range(len(arrays[0])):
-            queue.start_async({index: array[window : window + 1] for index, array in enumerate(arrays)}, window)
+            parts = {index: array[window : window + 1] for index, array in enumerate(arrays)}
+            queue.start_async(parts, window, share_inputs=True)  # the arrays outlive the requests
         queue.wait_all()
         return [torch.from_numpy(result) for result in results]
 

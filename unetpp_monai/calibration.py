@@ -107,7 +107,8 @@ def _search(recordings: Sequence["_Recording"], max_loss: float) -> tuple[float,
     for depth in range(1, depths + 1):
         losses = [full - _judge(recordings, (*found, threshold)).mean() for threshold in THRESHOLDS[1:]]
         found = (*found, THRESHOLDS[_last_within(losses, max_loss * depth / depths)])
-    return found
+    used = sum((recording.replay(found)[1] for recording in recordings), Counter[int]())
+    return tuple(threshold if used[depth] else 0.0 for depth, threshold in enumerate(found, 1))  # 0 costs no decision
 
 
 def _last_within(losses: Sequence[float], limit: float) -> int:

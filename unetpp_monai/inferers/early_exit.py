@@ -20,7 +20,8 @@ class EarlyExit:
 
     Args:
         network: with `step`, `depth` and `out_channels` as `UNetPlusPlus` has them, and a head at each depth.
-        thresholds: of the doubt, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on.
+        thresholds: of the doubt, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on;
+            with 1 none does.
         depth: go no deeper; None = all the way.
         uncertainty: add two channels to the logits, over the heads that a window passed: the entropy of their mean
             probabilities, and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
@@ -36,8 +37,13 @@ class EarlyExit:
             raise ValueError(
                 f"exit thresholds must be at most {network.depth - 1} numbers from 0 to 1, got {list(thresholds)}"
             )
-        self.network, self.thresholds, self.uncertainty = network, dict(enumerate(thresholds, 1)), uncertainty
-        self.depth: int = network.depth if depth is None else depth
+        self.network, self.uncertainty = network, uncertainty
+        self.thresholds = {stop: threshold for stop, threshold in enumerate(thresholds, 1) if threshold > 0}
+        ends = [stop for stop, threshold in self.thresholds.items() if threshold == 1]  # of every window
+        self.depth: int = min([network.depth if depth is None else depth, *ends])
+        self.stops = [
+            stop for stop in range(1, self.depth + 1) if uncertainty or stop in self.thresholds or stop == self.depth
+        ]
         self.counts: Counter[int] = Counter()
         self._maps: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
 
@@ -50,10 +56,10 @@ class EarlyExit:
         results = windows.new_zeros(len(windows), channels, *windows.shape[2:], dtype=torch.float32)
         results[:, 0] = AIR
         grid, sums = {"image": windows[active]}, Sums()
-        for depth in range(1, self.depth + 1):
+        for depth in self.stops:
             if not len(active):
                 break
-            logits = self.network.step(grid, depth).float()
+            logits = self.network.step(grid, depth, last=depth == self.depth).float()
             grid.pop("image", None)
             found = torch.cat([logits, sums.add(logits)], 1) if self.uncertainty else logits
             stop = self._decided(logits, depth)
@@ -67,10 +73,9 @@ class EarlyExit:
 
     def _decided(self, logits: torch.Tensor, depth: int) -> torch.Tensor:
         """Which windows `(B,)` stop at a depth."""
-        threshold = self.thresholds.get(depth, 0.0)
-        if depth == self.depth or threshold == 0:
+        if depth == self.depth or depth not in self.thresholds:
             return torch.full((len(logits),), depth == self.depth, device=logits.device)
-        return self.doubt(logits) < threshold
+        return self.doubt(logits) < self.thresholds[depth]
 
     def doubt(self, logits: torch.Tensor) -> torch.Tensor:
         """Expected share of wrong voxels `(B,)` of logits `(B, out_channels, *spatial)`, by the head itself."""

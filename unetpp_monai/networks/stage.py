@@ -1,4 +1,4 @@
-"""Anti-diagonals of UNet++ as modules of their own, for runtimes that compile a fixed graph of tensors."""
+"""Anti-diagonals of UNet++ as a module of their own, for runtimes that compile a fixed graph of tensors."""
 
 import torch
 from torch import nn
@@ -7,22 +7,26 @@ from .unetplusplus import UNetPlusPlus, depth_of
 
 
 class Stage(nn.Module):
-    """One anti-diagonal and its head: features of the shallower nodes in, logits and new features out.
+    """Some anti-diagonals and the last one's head: features of the shallower nodes in, logits and new features out.
 
     Args:
         network: whose parts to take, shared and not copied.
-        depth: of the anti-diagonal, from `network.first_head` on.
+        start: depth that is there already; 0 = only the image.
+        depth: of the last anti-diagonal.
+        last: give the logits only.
     """
 
-    def __init__(self, network: UNetPlusPlus, depth: int) -> None:
+    def __init__(self, network: UNetPlusPlus, start: int, depth: int, *, last: bool) -> None:
         super().__init__()
         self.depth = depth
         depths = {name: depth_of(name) for name in network.nodes}
-        self.nodes = nn.ModuleDict({name: node for name, node in network.nodes.items() if depths[name] == depth})
+        self.nodes = nn.ModuleDict(
+            {name: node for name, node in network.nodes.items() if start < depths[name] <= depth}
+        )
         self.output = network.outputs[f"x_0_{depth}"]
-        shallower = [name for name in network.nodes if depths[name] < depth]
+        shallower = [name for name in network.nodes if depths[name] <= start]
         self.inputs = shallower or ["image"]  # names, in the order of the arguments
-        self.features = list(self.nodes) if depth < network.depth else []  # what a deeper stage can ask for
+        self.features = [] if last else list(self.nodes)  # names, in the order of the results after the logits
 
     def forward(self, *features: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the logits `(B, out_channels, *spatial)`, then the new nodes' features in the order of `features`.

@@ -196,15 +196,17 @@ class UNetPlusPlus(nn.Module):
                 x = output(x)
         return x
 
-    def step(self, grid: dict[str, torch.Tensor], depth: int) -> torch.Tensor:
-        """Add anti-diagonal `depth` to `grid`, and return the logits `(B, out_channels, *spatial)` of its head.
+    def step(self, grid: dict[str, torch.Tensor], depth: int, *, last: bool = False) -> torch.Tensor:
+        """Add the anti-diagonals up to `depth` to `grid`; return the logits `(B, out_channels, *spatial)` of its head.
 
         Args:
-            grid: the image under "image" before the first step; features by node name. Steps go 1, 2, ..., and between
-                two of them every entry may be cut to some of the batch, which then go on alone.
-            depth: of this step.
+            grid: the image under "image" before the first step; features by node name. Between two steps every entry
+                may be cut to some of the batch, which then go on alone.
+            depth: deeper than that of the step before.
+            last: no further step follows; runtimes then keep the features to themselves.
         """
-        self.grow(grid, depth)
+        for d in range(reached(grid) + 1, depth + 1):
+            self.grow(grid, d)
         return self.head(grid, depth)
 
     def anytime(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -273,3 +275,8 @@ class UNetPlusPlus(nn.Module):
 def depth_of(name: str) -> int:
     """The smallest depth that needs a node, from its name such as "x_1_2"; x_0_0 belongs to depth 1."""
     return max(sum(map(int, name.split("_")[1:])), 1)
+
+
+def reached(grid: dict[str, torch.Tensor]) -> int:
+    """How deep a grid of features is filled: the column of its last x_0_j; 0 = not at all."""
+    return max([int(name[len("x_0_") :]) for name in grid if name.startswith("x_0_")], default=0)
