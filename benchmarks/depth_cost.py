@@ -33,10 +33,8 @@ def main() -> None:
             if turn > 0:  # the first turn warms up
                 seconds[depth].append(result.seconds["network"])
     full = statistics.median(seconds[segmenter.network.depth])
-    print(
-        f"{segmenter.device}, {result.runtime}, {torch.get_num_threads()} threads, torch {torch.__version__}", end=", "
-    )
-    print(f"{options.rounds} rounds")
+    about = f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds"
+    print(f"{segmenter.device}, {result.runtime}, {about}")
     print("depth  parameters  seconds  relative time")
     for depth in depths:
         median = statistics.median(seconds[depth])

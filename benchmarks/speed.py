@@ -160,6 +160,37 @@ def _print(table: list[dict[str, Any]], peak: float, options: argparse.Namespace
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / "table.md").write_text(text + "\n")
         (options.output / "table.json").write_text(json.dumps(table, indent=1) + "\n")
+        _plot(table, read_bundle(options.bundle, weights=options.weights).metadata, options.output / "speed.png")
+
+
+def _plot(table: list[dict[str, Any]], metadata: dict[str, Any], path: Path) -> None:
+    """Dice of each depth, as the bundle's metadata states it, over seconds; a line for who has no weights here."""
+    from matplotlib.figure import Figure
+
+    dice = {depth: np.mean([row[key] for key in row if "Dice" in key]) for depth, row in metadata["depths"].items()}
+    lines: dict[str, list[tuple[float, float, str]]] = {}
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for index, row in enumerate(table):
+        kind, *rest = row["contender"].split(":")
+        depth = rest[1] if kind == "ours" else ""
+        if depth in dice:
+            runtime = ", ".join([rest[0], *rest[2:]])
+            lines.setdefault(runtime, []).append((row["seconds"], dice[depth], depth))
+        elif kind != "ours":
+            axes.axvline(row["seconds"], color="grey", linestyle=("-", "--", ":")[index % 3], linewidth=1)
+            axes.text(row["seconds"], min(dice.values()), f" {rest[0] if rest else 'nnU-Net'}", rotation=90, fontsize=8)
+    for runtime, points in lines.items():
+        numbered = [point for point in points if point[2] != "auto"]
+        (line,) = axes.plot(*zip(*[(x, y) for x, y, _ in numbered], strict=True), "o-", label=runtime)
+        for x, y, depth in points:
+            axes.annotate(depth, (x, y), textcoords="offset points", xytext=(4, -10), fontsize=8)
+            axes.plot(
+                x, y, "*" if depth == "auto" else "o", color=line.get_color(), markersize=9 if depth == "auto" else 5
+            )
+    axes.set(xlabel="seconds, file to file", ylabel="mean Dice of the depth (fold 0)")
+    axes.legend(title="ours", fontsize=8)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from conftest import BUNDLE, ROOT, SHARED, phantom, save_nifti
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, load, verify_metadata, verify_net_in_out
 
+from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.bundle import default_bundle, load_network, read_bundle
 from unetpp_monai.errors import BundleError
 
@@ -121,7 +122,7 @@ def test_shared_numbers_are_equal_in_both_configs():
     assert [step for step in deterministic if step["keys"] == "image"] == stated
     names = read(BUNDLE / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert len(names) == inference["out_channels"]
-    assert len(train["head_weights"]) == len(train["features"]) - 1
+    assert len(train["head_weights"]) == len(train["features"]) - 1 == len(inference["exit_thresholds"]) + 1
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda path: path.name)
@@ -135,6 +136,8 @@ def test_overlays_hold_values_only(task):
     names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert len(names) == values.get("out_channels", base["out_channels"])
     assert len(values["head_weights"]) == len(values["features"]) - 1
+    assert len(values["exit_thresholds"]) in (0, len(values["features"]) - 2)  # the base's are those of other weights
+    assert {"depths", "review", "eval_metrics"} <= set(metadata)  # likewise
     parser = ConfigParser(ConfigParser.load_config_files([str(INFERENCE), str(task / "task.json")]))
     network = parser.get_parsed_content("network_def")
     assert network.out_channels == len(names) and network.depth == len(values["features"]) - 1
@@ -188,6 +191,20 @@ def test_run_inference_from_another_folder_with_overrides(tmp_path, image_file):
         np.testing.assert_allclose(labels.affine, source.affine, atol=1e-6)
         assert labels.get_data_dtype() == np.uint8 and set(np.unique(labels.dataobj)) <= {0, 1, 2}
     assert not np.array_equal(full.dataobj, shallow.dataobj)
+    assert not list(tmp_path.glob("*/*uncertainty*"))
+
+
+def test_run_inference_with_auto_depth_and_uncertainty(tmp_path, image_file):
+    """What MONAI's own runner writes is what our API gives."""
+    arguments = ("--config_file", INFERENCE, "--bundle_root", BUNDLE, "--dataset_dir", image_file.parent)
+    options = ("--depth", "auto", "--uncertainty", True, "--device", "cpu")
+    run(*arguments, "--output_dir", tmp_path / "out", *options, folder=tmp_path)
+    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
+    expected = segmenter(read_volume(image_file), depth="auto", uncertainty=True)
+    labels, doubts = (read_volume(tmp_path / "out" / f"case_1_{name}.nii.gz") for name in ("seg", "uncertainty"))
+    assert labels.same_grid(expected.labels) and doubts.same_grid(expected.labels)
+    np.testing.assert_array_equal(labels.array, expected.labels.array)
+    np.testing.assert_allclose(doubts.array, expected.uncertainty.array, atol=1e-5)
 
 
 def test_run_refuses_what_monais_readers_would_take(tmp_path):

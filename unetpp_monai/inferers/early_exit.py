@@ -21,7 +21,7 @@ class EarlyExit:
     Args:
         network: with `step`, `depth` and `out_channels` as `UNetPlusPlus` has them, and a head at each depth.
         thresholds: of the doubt, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on;
-            with 1 none does.
+            with 1 none does. Those of depths that the network lacks do nothing.
         depth: go no deeper; None = all the way.
         uncertainty: add two channels to the logits, over the heads that a window passed: the entropy of their mean
             probabilities, and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
@@ -33,10 +33,8 @@ class EarlyExit:
     def __init__(
         self, network: Any, thresholds: Sequence[float] = (), *, depth: int | None = None, uncertainty: bool = False
     ) -> None:
-        if not all(0 <= threshold <= 1 for threshold in thresholds) or len(thresholds) >= network.depth:
-            raise ValueError(
-                f"exit thresholds must be at most {network.depth - 1} numbers from 0 to 1, got {list(thresholds)}"
-            )
+        if not all(0 <= threshold <= 1 for threshold in thresholds):
+            raise ValueError(f"exit thresholds must be from 0 to 1, got {list(thresholds)}")
         self.network, self.uncertainty = network, uncertainty
         self.thresholds = {stop: threshold for stop, threshold in enumerate(thresholds, 1) if threshold > 0}
         ends = [stop for stop, threshold in self.thresholds.items() if threshold == 1]  # of every window
