@@ -168,26 +168,27 @@ def _plot(table: list[dict[str, Any]], metadata: dict[str, Any], path: Path) -> 
     from matplotlib.figure import Figure
 
     dice = {depth: np.mean([row[key] for key in row if "Dice" in key]) for depth, row in metadata["depths"].items()}
+    deepest = max(filter(str.isdecimal, dice), default="")
     lines: dict[str, list[tuple[float, float, str]]] = {}
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for index, row in enumerate(table):
         kind, *rest = row["contender"].split(":")
-        depth = rest[1] if kind == "ours" else ""
-        if depth in dice:
-            runtime = ", ".join([rest[0], *rest[2:]])
-            lines.setdefault(runtime, []).append((row["seconds"], dice[depth], depth))
+        depth = rest[1].replace("full", deepest) if kind == "ours" else ""
+        if depth in dice and not rest[2:]:  # Dice is float32's
+            lines.setdefault(rest[0], []).append((row["seconds"], dice[depth], depth))
         elif kind != "ours":
             axes.axvline(row["seconds"], color="grey", linestyle=("-", "--", ":")[index % 3], linewidth=1)
-            axes.text(row["seconds"], min(dice.values()), f" {rest[0] if rest else 'nnU-Net'}", rotation=90, fontsize=8)
+            place = {"transform": axes.get_xaxis_transform(), "rotation": 90, "fontsize": 8}
+            axes.text(row["seconds"], 0.02, f" {rest[0] if rest else 'nnU-Net'}", **place)
     for runtime, points in lines.items():
-        numbered = [point for point in points if point[2] != "auto"]
-        (line,) = axes.plot(*zip(*[(x, y) for x, y, _ in numbered], strict=True), "o-", label=runtime)
+        numbered = [(x, y) for x, y, depth in points if depth != "auto"]
+        (line,) = axes.plot([x for x, _ in numbered], [y for _, y in numbered], "o-", label=runtime)
         for x, y, depth in points:
-            axes.annotate(depth, (x, y), textcoords="offset points", xytext=(4, -10), fontsize=8)
-            axes.plot(
-                x, y, "*" if depth == "auto" else "o", color=line.get_color(), markersize=9 if depth == "auto" else 5
-            )
+            axes.annotate(depth, (x, y), textcoords="offset points", xytext=(4, -11), fontsize=8)
+            if depth == "auto":
+                axes.plot(x, y, "*", color=line.get_color(), markersize=9)
+    axes.set_xlim(left=0)
     axes.set(xlabel="seconds, file to file", ylabel="mean Dice of the depth (fold 0)")
     axes.legend(title="ours", fontsize=8)
     figure.savefig(path, dpi=110)

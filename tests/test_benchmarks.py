@@ -85,3 +85,37 @@ def test_the_cases_of_a_fold_are_those_that_training_leaves_out(msd_folder):
     assert printed == [case["image"] for case in parser.get_parsed_content("validate#dataset#data")]
     trained = {case["image"] for case in parser.get_parsed_content("train#dataset#data")}
     assert not trained & set(printed) and len(trained | set(printed)) == 6
+
+
+def benchmark(name, *arguments):
+    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *map(str, arguments)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_speed_measures_every_contender(msd_folder, tmp_path):
+    contenders = ["monai:BasicUNet", "ours:eager:1", "ours:eager:auto"]
+    image = msd_folder / "imagesTr" / "case_0.nii.gz"
+    text = benchmark("speed", image, "--rounds", 1, "-o", tmp_path, "--contenders", *contenders)
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [row["contender"] for row in rows] == contenders and all(name in text for name in contenders)
+    for row in rows:
+        assert 0 < row["in the network"] <= row["seconds"] and 0.1 < row["peak GiB"] < 8
+    assert rows[0]["speed-up"] == 1 and list(rows[1]["windows per depth"]) == ["1"]
+    assert 0 < rows[1]["GFLOP"] < rows[2]["GFLOP"] and (tmp_path / "speed.png").exists()
+
+
+def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
+    other = msd_folder / "imagesTr" / "case_5.nii.gz"
+    benchmark("uncertainty", "--dataset_dir", msd_folder, "--other", other, "-o", tmp_path)
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["cases"] == 2 and len(table["maps"]) == len(table["made wrong"]) == 5  # of six in five folds
+    for figures in table["maps"].values():
+        assert table["AURC bounds"]["best"] <= figures["AURC"] and 0 <= figures["voxel AUROC"] <= 1
+    assert (tmp_path / "reliability.png").exists()
+
+
+def test_training_steps_are_timed():
+    lines = benchmark("train_step", "--rounds", 1, "--features", 4, 4, 4, 4, 4).splitlines()
+    assert lines[4].startswith("| monai BasicUNetPlusPlus |") and len(lines) == 8

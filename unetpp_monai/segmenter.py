@@ -139,7 +139,7 @@ class Segmenter:
         labels = self._volume(data["pred"], volume)
         marks.append(time.perf_counter())
         preprocessing, rest = np.diff(marks).tolist()
-        counts = np.bincount(labels.array.ravel(), minlength=256).tolist()
+        counts = torch.bincount(plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
         names = {label.name: counts[label.index] for label in self.bundle.labels}
         scores, score = self._scores(data.get("pred_disagreement"), names)
         return Segmentation(
