@@ -103,7 +103,7 @@ def test_speed_measures_every_contender(msd_folder, tmp_path):
     for row in rows:
         assert 0 < row["in the network"] <= row["seconds"] and 0.1 < row["peak GiB"] < 8
     assert rows[0]["speed-up"] == 1 and list(rows[1]["windows per depth"]) == ["1"]
-    assert 0 < rows[1]["GFLOP"] < rows[2]["GFLOP"] and (tmp_path / "speed.png").exists()
+    assert 0 < rows[1]["GFLOP"] <= rows[2]["GFLOP"] and (tmp_path / "speed.png").exists()
 
 
 def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):

@@ -1,4 +1,4 @@
-"""`unetpp info` and `unetpp pack`."""
+"""`unetpp info`, `unetpp export` and `unetpp pack`."""
 
 from pathlib import Path
 from typing import Annotated
