@@ -194,6 +194,19 @@ def test_run_inference_from_another_folder_with_overrides(tmp_path, image_file):
     assert not list(tmp_path.glob("*/*uncertainty*"))
 
 
+def test_depth_is_an_option_that_monai_label_shows():
+    """It lists `displayable_configs` and sets what the user chose there, as text or number."""
+    for chosen, expected in (("full", "full"), ("auto", "auto"), ("2", "2"), (1, 1)):
+        parser = ConfigParser(read(INFERENCE))
+        parser["displayable_configs"]["depth"] = chosen
+        inferer = parser.get_parsed_content("inferer")
+        assert inferer.depth == expected
+        network = parser.get_parsed_content("network_def").eval()
+        with torch.inference_mode():
+            logits = inferer(torch.rand(1, 1, 32, 48, 32), network)
+        assert logits.shape == (1, 3, 32, 48, 32)
+
+
 def test_run_inference_with_auto_depth_and_uncertainty(tmp_path, image_file):
     """What MONAI's own runner writes is what our API gives."""
     arguments = ("--config_file", INFERENCE, "--bundle_root", BUNDLE, "--dataset_dir", image_file.parent)

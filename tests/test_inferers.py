@@ -99,6 +99,8 @@ def test_windows_stop_when_they_are_decided():
     for window, depth in zip(range(3), (1, 2, 3), strict=True):
         assert torch.equal(logits[window, 1], windows[window, 0] * depth)
     assert (logits[3].argmax(0) == 0).all()
+    with pytest.raises(ValueError, match="a head must be at every depth, got a network whose first is at 2"):
+        EarlyExit(UNetPlusPlus(2, 1, 2, (4, 8, 16), deep_supervision=False, final_head_only=True))
     with pytest.raises(ValueError, match=r"exit thresholds must be from 0 to 1, got \[0\.5, 1\.5\]"):
         EarlyExit(network, (0.5, 1.5))
 
@@ -153,6 +155,8 @@ def test_uncertainty_is_entropy_and_disagreement_of_the_heads():
         each = torch.distributions.Categorical(p.movedim(2, -1)).entropy().mean(0)
         torch.testing.assert_close(result[:, 3], entropy / torch.tensor(3).log())
         torch.testing.assert_close(result[:, 4], (entropy - each) / torch.tensor(3).log(), atol=1e-6, rtol=1e-3)
+        flat = torch.zeros(1, 1, 16, 16)  # skipped by depth auto only
+        assert torch.equal(DepthInferer(SimpleInferer(), uncertainty=True)(flat, network)[:, :3], network(flat))
         alone = DepthInferer(SimpleInferer(), depth=1, uncertainty=True)(windows, network)
         assert alone[:, 4].max() < 1e-6  # one head agrees with itself
         predictor = DepthInferer(SimpleInferer(), exit_thresholds=(1.0,)).predictor(network, "auto", uncertainty=True)

@@ -128,6 +128,8 @@ class Segmenter:
             InputError: wrong number of channels, a constant or not finite image, or a depth that does not exist.
         """
         depth = self._depth(self.inferer.depth if depth is None else depth)
+        if uncertainty and self.network.first_head > 1:
+            raise InputError(f"uncertainty needs a head at every depth, got a first one at {self.network.first_head}")
         marks = [time.perf_counter()]
         with torch.inference_mode():
             data = self.prepare(volume)

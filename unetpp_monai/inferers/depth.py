@@ -64,7 +64,7 @@ class DepthInferer(Inferer):
         last = None if depth in (None, "full", "auto") else int(depth)
         early_exit = None
         if depth == "auto" or uncertainty:
-            early_exit = EarlyExit(network, thresholds, depth=last, uncertainty=uncertainty)
+            early_exit = EarlyExit(network, thresholds, depth=last, air=depth == "auto", uncertainty=uncertainty)
         return Predictor(network, last, self.mirror_axes, early_exit)
 
 

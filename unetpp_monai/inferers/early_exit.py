@@ -16,26 +16,38 @@ class EarlyExit:
 
     After every depth, a window's doubt is the mean over its voxels of 1 - max probability: the share of voxels that the
     head itself expects to have wrong, weighted as stitching weighs them. A window stops as soon as its doubt is below
-    its depth's threshold. A window in which every channel is constant (padding, air) is background and never computed.
+    its depth's threshold.
 
     Args:
-        network: with `step`, `depth` and `out_channels` as `UNetPlusPlus` has them, and a head at each depth.
+        network: with `step`, `depth` and `out_channels` as `UNetPlusPlus` has them.
         thresholds: of the doubt, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on;
             with 1 none does. Those of depths that the network lacks do nothing.
         depth: go no deeper; None = all the way.
+        air: a window in which every channel is constant (padding, air) is background and never computed.
         uncertainty: add two channels to the logits, over the heads that a window passed: the entropy of their mean
             probabilities, and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
+
+    Raises:
+        ValueError: a threshold out of range, or a depth without head.
 
     Attributes:
         counts: depth -> how many windows stopped there; depth 0 = not computed.
     """
 
     def __init__(
-        self, network: Any, thresholds: Sequence[float] = (), *, depth: int | None = None, uncertainty: bool = False
+        self,
+        network: Any,
+        thresholds: Sequence[float] = (),
+        *,
+        depth: int | None = None,
+        air: bool = True,
+        uncertainty: bool = False,
     ) -> None:
+        if network.first_head > 1:
+            raise ValueError(f"a head must be at every depth, got a network whose first is at {network.first_head}")
         if not all(0 <= threshold <= 1 for threshold in thresholds):
             raise ValueError(f"exit thresholds must be from 0 to 1, got {list(thresholds)}")
-        self.network, self.uncertainty = network, uncertainty
+        self.network, self.air, self.uncertainty = network, air, uncertainty
         self.thresholds = {stop: threshold for stop, threshold in enumerate(thresholds, 1) if threshold > 0}
         ends = [stop for stop, threshold in self.thresholds.items() if threshold == 1]  # of every window
         self.depth: int = min([network.depth if depth is None else depth, *ends])
@@ -48,7 +60,10 @@ class EarlyExit:
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """Map windows `(B, in_channels, *spatial)` to logits `(B, out_channels [+ 2], *spatial)`, each to its depth."""
         flat = windows.flatten(2)
-        active = (flat.amax(2) != flat.amin(2)).any(1).nonzero().flatten()  # windows still computed, indices
+        computed = (
+            (flat.amax(2) != flat.amin(2)).any(1) if self.air else torch.ones_like(flat[:, 0, 0], dtype=torch.bool)
+        )
+        active = computed.nonzero().flatten()  # windows that go on, indices
         self.counts[0] += len(windows) - len(active)
         channels = self.network.out_channels + (MAPS if self.uncertainty else 0)
         results = windows.new_zeros(len(windows), channels, *windows.shape[2:], dtype=torch.float32)
