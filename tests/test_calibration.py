@@ -65,6 +65,9 @@ def test_auroc_is_the_probability_of_the_right_order():
 
 
 def test_what_cannot_be_calibrated(segmenter, pairs):
+    for wrong in ({"share": 0}, {"share": 2}, {"max_loss": -1}):
+        with pytest.raises(InputError, match="max_loss must be >= 0 and share 0 < share <= 1"):
+            calibrate(segmenter, pairs, **wrong)
     with pytest.raises(InputError, match="at least 4 cases, got 1"):
         calibrate(segmenter, pairs[:1])
     other = Volume(pairs[0][1].array[..., 1:], np.eye(4))

@@ -141,6 +141,15 @@ def test_overlay_is_frozen_in(overlay, tmp_path):
         assert "Atrial Segmentation Challenge" in text and "ippocampus" not in text
 
 
+def test_what_was_measured_with_other_weights_is_not_inherited(overlay, tmp_path):
+    for name, keys in (("task.json", ["exit_thresholds"]), ("metadata.json", ["depths", "review", "eval_metrics"])):
+        values = json.loads((overlay / name).read_text())
+        (overlay / name).write_text(json.dumps({key: value for key, value in values.items() if key not in keys}))
+    bundle = read_bundle(pack(tmp_path / "dist", task=overlay).folder)
+    assert bundle.parser()["exit_thresholds"] == []
+    assert [bundle.metadata[key] for key in ("depths", "review", "eval_metrics")] == [{}, {}, {}]
+
+
 def test_overlays_that_do_not_fit(overlay, tmp_path):
     values = json.loads((overlay / "task.json").read_text())
 

@@ -36,9 +36,7 @@ class Review:
 
     threshold: float  # of `Segmentation.score`
     share: float  # of the cases that is flagged
-    recall: (
-        float  # share of the quarter of cases with the lowest Dice that is flagged; flagging at random gives `share`
-    )
+    recall: float  # share of the quarter of cases with the lowest Dice that is flagged; at random it is `share`
     auroc: float  # of the score for that quarter; 0.5 = no better than chance
     cases: int
 
@@ -61,8 +59,10 @@ def calibrate(
         progress: called after each case.
 
     Raises:
-        InputError: fewer than 4 cases, or another grid.
+        InputError: fewer than 4 cases, another grid, or an argument out of its range.
     """
+    if max_loss < 0 or not 0 < share <= 1:
+        raise InputError(f"max_loss must be >= 0 and share 0 < share <= 1, got {max_loss} and {share}")
     with tempfile.TemporaryDirectory() as folder:
         recordings, scores = [], []
         for done, (image, reference) in enumerate(cases, 1):
@@ -152,6 +152,7 @@ class _Recording:
         self.segmenter, self.reference, self.path = segmenter, reference, path
         self.network, self.depth = segmenter.backend, segmenter.network.depth
         self.early_exit = EarlyExit(self.network)
+        self._known: dict[tuple[float, ...], tuple[float, Counter[int]]] = {}
         with torch.inference_mode():
             self.data = segmenter.prepare(image)
             self.batch = plain(self.data["image"])[None].to(segmenter.device)
@@ -169,9 +170,15 @@ class _Recording:
         batches.append((heads, doubts, (flat.amax(2) == flat.amin(2)).all(1)))
         return heads[-1]
 
-    @torch.inference_mode()
     def replay(self, thresholds: Sequence[float]) -> tuple[float, Counter[int]]:
-        """Mean Dice over the labels, and windows per depth, with these thresholds."""
+        """Mean Dice over the labels, and windows per depth, with these thresholds; each is computed once."""
+        key = tuple(thresholds)
+        if key not in self._known:
+            self._known[key] = self._replay(key)
+        return self._known[key]
+
+    @torch.inference_mode()
+    def _replay(self, thresholds: Sequence[float]) -> tuple[float, Counter[int]]:
         batches, counts = iter(torch.load(self.path, weights_only=True)), Counter[int]()
         limits = torch.tensor([*thresholds, *[0.0] * (self.depth - len(thresholds))])[:, None]
 

@@ -101,7 +101,7 @@ def evaluate(
     found = labels or _labels_of(pairs, reference_values)
     rows = []
     for case, (prediction, reference) in pairs.items():
-        volumes = (_read(prediction, found, ()), _read(reference, found, reference_values))
+        volumes = (read_label_map(prediction, found, ()), read_label_map(reference, found, reference_values))
         rows += _compare(case, *volumes, labels=found, tolerance=tolerance, unit=unit)
     return Report(tuple(rows), summarise(rows), tolerance, unit, tuple(missing))
 
@@ -139,8 +139,8 @@ def write_report(report: Report, path: Path) -> None:
 def _pair(
     predictions: str | Path, references: str | Path, *, partial: bool
 ) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
-    predicted = _by_name(predictions)
-    referred = _by_name(references)
+    predicted = cases_by_name(predictions)
+    referred = cases_by_name(references)
     if len(predicted) == len(referred) == 1 and Path(predictions).is_file() and Path(references).is_file():
         referred = dict(
             zip(predicted, referred.values(), strict=True)
@@ -156,7 +156,8 @@ def _pair(
     return {case: (predicted[case], referred[case]) for case in sorted(predicted)}, missing
 
 
-def _by_name(path: str | Path) -> dict[str, Path]:
+def cases_by_name(path: str | Path) -> dict[str, Path]:
+    """Label maps of a folder by case, a `_seg` suffix aside; raise AmbiguityError for two of one name."""
     cases: dict[str, Path] = {}
     for case in find_cases(path):
         name = case_name(case).removesuffix("_seg")
@@ -177,15 +178,24 @@ def _unit(paths: Any) -> str:
 def _labels_of(pairs: Mapping[str, tuple[Path, Path]], reference_values: Sequence[int]) -> dict[int, str]:
     values: set[int] = set()
     for prediction, reference in pairs.values():
-        values |= set(np.unique(_read(prediction, None, ()).array).tolist())
-        values |= set(np.unique(_read(reference, None, reference_values).array).tolist())
+        values |= set(np.unique(read_label_map(prediction, None, ()).array).tolist())
+        values |= set(np.unique(read_label_map(reference, None, reference_values).array).tolist())
     if not values - {0}:
         raise InputError("label maps must hold a label, got only 0 in all of them; name the labels by --bundle")
     return {value: str(value) for value in sorted(values - {0})}
 
 
-def _read(path: Path, labels: Mapping[int, str] | None, values: Sequence[int]) -> Volume:
-    """A label map with integer values, all of them known labels."""
+def read_label_map(path: Path, labels: Mapping[int, str] | None, values: Sequence[int]) -> Volume:
+    """Read a label map `(1, X, Y, Z)` int64.
+
+    Args:
+        path: of the file.
+        labels: known ones, index -> name; None = any.
+        values: the file's values of the labels 0, 1, 2, ...; () = the labels themselves.
+
+    Raises:
+        InputError: several channels, no whole numbers, or a value that is not known.
+    """
     volume = read_volume(path, labels=True)
     array = volume.array
     if array.shape[0] != 1:

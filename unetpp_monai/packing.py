@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from .bundle import METADATA, WEIGHTS, default_bundle, load_network, read_bundle
+from .bundle import CONFIG, METADATA, WEIGHTS, default_bundle, load_network, read_bundle
 from .errors import BundleError, OutputError
 from .io.files import sha256
 
+MEASURED = ("eval_metrics", "depths", "review")  # of the metadata: what was measured with the base's own weights
 BASE_CONFIGS = ("configs/inference.json", "configs/train.json")  # what an overlay's values are frozen into
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
@@ -101,6 +102,8 @@ def _copy(source: Path, root: Path) -> None:
 def _freeze(overlay: Path, root: Path) -> None:
     values = _read(overlay / "task.json")
     bases = {name: _read(root / name) for name in BASE_CONFIGS}
+    bases[CONFIG]["exit_thresholds"] = []  # the base's belong to other weights
+    _write(root / METADATA, {**_read(root / METADATA), **{key: {} for key in MEASURED}})
     if unknown := sorted(values.keys() - {key for base in bases.values() for key in base}):
         raise BundleError(f"every key of an overlay must exist in {' or '.join(BASE_CONFIGS)}, got {unknown}")
     for name, base in bases.items():

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,12 +11,16 @@ from rich.console import Console
 from ..errors import InputError, OutputError
 from ..io import case_name, find_cases, read_volume
 from ..io.files import complete_file
-from .common import BundleOption, DeviceOption, OverwriteOption, RuntimeOption, WeightsOption, progress_bars
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..volume import Volume
+from .common import (
+    BundleOption,
+    DeviceOption,
+    OverwriteOption,
+    ReferenceValuesOption,
+    RuntimeOption,
+    WeightsOption,
+    label_values,
+    progress_bars,
+)
 
 
 def calibrate(
@@ -25,9 +29,7 @@ def calibrate(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
     bundle: BundleOption = None,
     weights: WeightsOption = None,
-    reference_values: Annotated[
-        str, typer.Option(help="The references' values of labels 0, 1, ..., as in 0,255.")
-    ] = "",
+    reference_values: ReferenceValuesOption = "",
     max_loss: Annotated[float, typer.Option(help="Of mean Dice that early exit may cost.")] = 0.001,
     share: Annotated[float, typer.Option(help="Of cases like these that a person has time to look at.")] = 0.25,
     device: DeviceOption = "auto",
@@ -36,21 +38,23 @@ def calibrate(
 ) -> None:
     """Choose the thresholds of --depth auto and of the review flag, for inference.json and metadata.json."""
     from ..calibration import calibrate as calibrate_cases
+    from ..evaluation import cases_by_name, read_label_map
     from ..segmenter import Segmenter
 
     if output is not None and output.exists() and not overwrite:
         raise OutputError(f"{output} exists; choose another name or --overwrite")
     cases = find_cases(images)
-    labels = {case_name(path).removesuffix("_seg"): path for path in find_cases([references])}
+    labels = cases_by_name(references)
     if missing := [case_name(case) for case in cases if case_name(case) not in labels]:
         raise InputError(f"every image must have a reference in {references}, got none for {', '.join(missing[:5])}")
     segmenter = Segmenter.from_bundle(bundle, weights=weights, device=device, runtime=runtime)
-    pairs = ((case, labels[case_name(case)]) for case in cases)
+    values, names = label_values(reference_values), {label.index: label.name for label in segmenter.bundle.labels}
+    pairs = ((read_volume(case), read_label_map(labels[case_name(case)], names, values)) for case in cases)
     with progress_bars() as progress:
         bar = progress.add_task("cases", total=len(cases))
         exit_, review = calibrate_cases(
             segmenter,
-            _read(pairs, [int(value) for value in reference_values.split(",") if value]),
+            pairs,
             max_loss=max_loss,
             share=share,
             progress=lambda done: progress.update(bar, completed=done),
@@ -62,17 +66,3 @@ def calibrate(
     if output is not None:
         with complete_file(output) as temporary:
             temporary.write_text(text + "\n")
-
-
-def _read(pairs: "Iterator[tuple[Path, Path]]", values: list[int]) -> "Iterator[tuple[Volume, Volume]]":
-    """Volumes, one pair at a time, with label indices instead of the references' values."""
-    import numpy as np
-
-    from ..volume import Volume
-
-    for image, label in pairs:
-        reference = read_volume(label, labels=True)
-        if values:
-            array = np.select([reference.array == value for value in values], range(len(values)), 255)
-            reference = Volume(array.astype(np.uint8), reference.affine)
-        yield read_volume(image), reference

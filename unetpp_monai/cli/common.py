@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 
 console = Console(stderr=True)
 if not console.is_terminal:
@@ -26,6 +26,7 @@ RuntimeOption = Annotated[
 ]
 PrecisionOption = Annotated[str, typer.Option(help="Of convolutions: float32, bfloat16 or float16.")]
 WeightsOption = Annotated[Path | None, typer.Option(help="Instead of the bundle's, such as a training's model.pt.")]
+ReferenceValuesOption = Annotated[str, typer.Option(help="The references' values of labels 0, 1, ..., as in 0,255.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 
 
@@ -35,6 +36,14 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path} must be a folder we can write to, got {error.strerror}; choose another") from error
+
+
+def label_values(text: str) -> tuple[int, ...]:
+    """Parse `--reference-values`."""
+    try:
+        return tuple(int(value) for value in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(f"reference values must be whole numbers as in 0,255, got {text!r}") from error
 
 
 def progress_bars() -> Progress:

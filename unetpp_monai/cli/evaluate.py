@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError, OutputError
-from .common import OverwriteOption
+from .common import OverwriteOption, ReferenceValuesOption, label_values
 
 if TYPE_CHECKING:
     from ..evaluation import Report, Summary
@@ -24,9 +24,7 @@ def evaluate(
         Path | None, typer.Option("--bundle", help="Bundle folder whose labels to compare, by name.")
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Of surface Dice, mm; pixels for pictures.")] = 1.0,
-    reference_values: Annotated[
-        str, typer.Option(help="The references' values of labels 0, 1, ..., as in 0,255.")
-    ] = "",
+    reference_values: ReferenceValuesOption = "",
     partial: Annotated[bool, typer.Option("--partial", help="Leave out references without prediction.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -43,7 +41,7 @@ def evaluate(
         references,
         labels=labels,
         tolerance=tolerance,
-        reference_values=_values(reference_values),
+        reference_values=label_values(reference_values),
         partial=partial,
     )
     _print_report(report)
@@ -62,13 +60,6 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
     for target in (path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")):
         if target.exists() and not overwrite:
             raise OutputError(f"{target} exists; choose another name or --overwrite")
-
-
-def _values(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(value) for value in text.split(",")) if text else ()
-    except ValueError as error:
-        raise InputError(f"reference values must be whole numbers as in 0,255, got {text!r}") from error
 
 
 def _print_report(report: "Report") -> None:

@@ -36,11 +36,8 @@ class DepthInferer(Inferer):
     ) -> None:
         super().__init__()
         self.inferer, self.depth = inferer, depth
-        self.exit_thresholds, self.mirror_axes, self.uncertainty = (
-            tuple(exit_thresholds),
-            tuple(mirror_axes),
-            uncertainty,
-        )
+        self.exit_thresholds, self.mirror_axes = tuple(exit_thresholds), tuple(mirror_axes)
+        self.uncertainty = uncertainty
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, depth: Depth = None
