@@ -3,7 +3,13 @@
 UnetppError
 ├── InputError             the given path or image cannot be segmented; the message says why and what to do
 │   ├── GeometryError      positions, spacing or orientation are missing, contradictory or singular
-│   └── AmbiguityError     more than one reading is possible, and we do not choose
+│   │   ├── MissingGeometryError    DICOM images do not say where they are
+│   │   ├── MixedGeometryError      size, spacing or orientation differ within a series (a localizer in it)
+│   │   ├── MissingSliceError       a gap between slices
+│   │   ├── DuplicatePositionError  two slices at one place: copies, or several time points
+│   │   └── IrregularSpacingError   slices at uneven distances
+│   ├── AmbiguityError     more than one reading is possible, and we do not choose
+│   └── CorruptFileError   truncated, or pixels that no decoder takes
 ├── BundleError            a bundle lacks a file, or its parts do not fit each other
 └── OutputError            a result cannot be written, or would overwrite one
 """
@@ -21,8 +27,32 @@ class GeometryError(InputError):
     """Positions, spacing or orientation are missing, contradictory or singular."""
 
 
+class MissingGeometryError(GeometryError):
+    """DICOM images do not say where they are."""
+
+
+class MixedGeometryError(GeometryError):
+    """Size, spacing or orientation differ within a series."""
+
+
+class MissingSliceError(GeometryError):
+    """There is a gap between slices."""
+
+
+class DuplicatePositionError(GeometryError):
+    """Two slices lie at one place."""
+
+
+class IrregularSpacingError(GeometryError):
+    """Slices lie at uneven distances."""
+
+
 class AmbiguityError(InputError):
     """More than one reading of the input is possible."""
+
+
+class CorruptFileError(InputError):
+    """A file is truncated or cannot be decoded."""
 
 
 class BundleError(UnetppError):

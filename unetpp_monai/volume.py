@@ -66,3 +66,18 @@ class Volume:
         corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*self.shape, 1)
         distance = np.linalg.norm(corners @ (self.affine - other.affine).T, axis=1)
         return bool(distance.max() <= SAME_GRID_MM)
+
+
+def check_finite(volume: Volume, name: object) -> None:
+    """Refuse voxels that are no numbers.
+
+    Args:
+        volume: what to check.
+        name: what messages call it, such as its path.
+
+    Raises:
+        InputError: NaN or infinite voxels.
+    """
+    if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
+        count = int(volume.array.size - np.isfinite(volume.array).sum())
+        raise InputError(f"voxels must be finite, got {count} NaN or infinite ones in {name}; replace them first")

@@ -1,5 +1,6 @@
 """The command line: parse, call, report, exit code."""
 
+import os
 import signal
 import sys
 
@@ -9,19 +10,27 @@ from ..errors import UnetppError
 from .bundle import export, info, pack
 from .calibrate import calibrate
 from .common import print_error
+from .convert import convert
 from .evaluate import evaluate
 from .segment import demo, segment
 
 app = typer.Typer(help="UNet++ for medical images: one set of weights, any depth.", no_args_is_help=True)
-for command in (segment, evaluate, calibrate, info, export, pack, demo):
+for command in (segment, convert, evaluate, calibrate, info, export, pack, demo):
     app.command()(command)
+
+
+TERMINATED = 143  # exit code of a process that SIGTERM ended
 
 
 def main() -> None:
     """Run the command line; errors of ours become one line and exit code 1."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files go
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files go
     try:
         app()
     except UnetppError as error:
         print_error(str(error))
         sys.exit(1)
+    except SystemExit as end:
+        if end.code == TERMINATED:  # a runtime's threads may still call Python, and abort a process that shuts it down
+            os._exit(TERMINATED)
+        raise

@@ -1,22 +1,17 @@
 """`unetpp segment` and `unetpp demo`."""
 
-import json
-import platform
-import time
-from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from .. import __version__
-from ..errors import InputError, OutputError, UnetppError
-from ..io import case_name, find_cases, is_picture, read_volume, write_label_picture, write_nifti
-from ..io.files import complete_file, sha256
-from ..labels import label_colour
+from ..errors import InputError, UnetppError
+from ..io import case_name, find_cases, read_volume
+from ..io.cases import distinct_cases
+from ..io.dicom_privacy import read_key
 from .common import (
     BundleOption,
     DepthOption,
@@ -30,17 +25,27 @@ from .common import (
     report_failures,
 )
 
-if TYPE_CHECKING:
-    from ..segmenter import Segmentation, Segmenter
-
-PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom")  # whose versions decide a result
-
 
 def segment(
     inputs: Annotated[list[Path], typer.Argument(help="Image files, folders of them, DICOM series folders.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for <case>_seg.nii.gz (or .png) and <case>.json.")
+        Path, typer.Option("-o", "--output", help="Folder for <case>_seg.nii.gz (or .png, .dcm ...) and <case>.json.")
     ],
+    formats: Annotated[
+        str, typer.Option("--format", help="Comma-separated: nifti, segnrrd, dicomseg, rtstruct, sr.")
+    ] = "nifti",
+    series: Annotated[
+        str | None, typer.Option(help="Which DICOM series of each input: UID, number or description.")
+    ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="Of DICOM SEG: binary, or labelmap (smaller, fewer readers).")
+    ] = "binary",
+    pseudonymise: Annotated[
+        Path | None, typer.Option(metavar="KEYFILE", help="Replace identifiers in results by keyed hashes.")
+    ] = None,
+    retain_uids: Annotated[
+        bool, typer.Option("--retain-uids", help="With --pseudonymise: keep UIDs, so that results fit their images.")
+    ] = False,
     bundle: BundleOption = None,
     depth: DepthOption = None,
     device: DeviceOption = "auto",
@@ -59,10 +64,21 @@ def segment(
     """Segment images; exit 0 only if every case was written."""
     import torch
 
+    from ..pipeline import Request, segment_case
     from ..segmenter import Segmenter
 
+    request = Request(
+        formats=tuple(formats.replace(" ", "").split(",")),
+        series=series,
+        depth=depth,
+        uncertainty=uncertainty,
+        encoding=encoding,
+        key=None if pseudonymise is None else read_key(pseudonymise),
+        retain_uids=retain_uids,
+        overwrite=overwrite,
+    )
     failures: list[tuple[str, str]] = []
-    cases = _collect(inputs, failures)
+    cases = _collect(inputs, failures, whole=series is not None)
     if cases:
         make_folder(output)
         segmenter = Segmenter.from_bundle(
@@ -70,13 +86,12 @@ def segment(
         )
         if mirror is not None:
             segmenter.inferer.mirror_axes = _axes(mirror, segmenter.network.spatial_dims)
-        options = _Options(depth, uncertainty, overwrite)
         with progress_bars() as progress:
             bar = progress.add_task("cases", total=len(cases))
             for case in cases:
                 windows = progress.add_task(case_name(case), total=None)
                 try:
-                    _segment_case(segmenter, case, output, options, (progress, windows))
+                    segment_case(segmenter, case, output, request, progress=_shown(progress, windows))
                 except (UnetppError, MemoryError, torch.OutOfMemoryError) as error:
                     failures.append((str(case), str(error) or type(error).__name__))
                 progress.remove_task(windows)
@@ -91,6 +106,7 @@ def demo(
     runtime: RuntimeOption = "eager",
 ) -> None:
     """Segment the MRI sample that came along, print the volumes, write label map, JSON and picture."""
+    from ..pipeline import Request, segment_case
     from ..preview import write_preview
     from ..segmenter import Segmenter
 
@@ -99,22 +115,14 @@ def demo(
     segmenter = Segmenter.from_bundle(device=device, depth=_to_build(depth), runtime=runtime)
     with progress_bars() as progress:
         windows = progress.add_task(case_name(sample), total=None)
-        result = _segment_case(segmenter, sample, output, _Options(depth, False, True), (progress, windows))
+        request = Request(depth=depth, overwrite=True)
+        result = segment_case(segmenter, sample, output, request, progress=_shown(progress, windows))
     picture = output / f"{case_name(sample)}.png"
     write_preview(read_volume(sample), result.labels, segmenter.bundle.labels, picture)
     out = Console()
     for name, ml in result.ml.items():
         out.print(f"{name}: {ml:.2f} mL", highlight=False)
     out.print(f"{sum(result.seconds.values()):.2f} s on {result.device}; look at {picture}", soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What one case is segmented with."""
-
-    depth: str | None  # as on the command line
-    uncertainty: bool  # write the map
-    overwrite: bool  # replace results that exist
 
 
 def _to_build(depth: str | None) -> int | None:
@@ -129,70 +137,16 @@ def _axes(text: str, spatial_dims: int) -> tuple[int, ...]:
     return tuple(sorted({int(axis) for axis in text.split(",")}))
 
 
-def _collect(inputs: list[Path], failures: list[tuple[str, str]]) -> list[Path]:
+def _shown(bars: Progress, task: TaskID) -> Callable[[int, int], None]:
+    return lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _collect(inputs: list[Path], failures: list[tuple[str, str]], *, whole: bool) -> list[Path]:
     """Cases of all inputs; an input that has none becomes a failure and does not stop the others."""
     cases: list[Path] = []
     for path in inputs:
         try:
-            cases = find_cases([*cases, path])
+            cases = distinct_cases([*cases, *find_cases(path, whole=whole)])
         except UnetppError as error:
             failures.append((str(path), str(error)))
     return cases
-
-
-def _segment_case(
-    segmenter: "Segmenter", case: Path, output: Path, options: _Options, bar: tuple[Progress, TaskID]
-) -> "Segmentation":
-    """Read, segment, write `<case>_seg.nii.gz` (of a picture `.png`) and `<case>.json`, all or nothing."""
-    name = case_name(case)
-    labels = output / f"{name}_seg{'.png' if is_picture(case) else '.nii.gz'}"
-    doubts, report = output / f"{name}_uncertainty.nii.gz", output / f"{name}.json"
-    for target in (labels, report, *([doubts] if options.uncertainty else [])):
-        if target.exists() and not options.overwrite:
-            raise OutputError(f"{target} exists; choose another folder or --overwrite")
-    progress, task = bar
-    start = time.perf_counter()
-    volume = read_volume(case)
-    reading = time.perf_counter() - start
-    result = segmenter(
-        volume,
-        depth=options.depth,
-        uncertainty=options.uncertainty,
-        progress=lambda done, all: progress.update(task, completed=done, total=all),
-    )
-    like = case if case.name.lower().endswith((".nii", ".nii.gz")) else None
-    with complete_file(report) as temporary:
-        start = time.perf_counter()
-        if result.uncertainty is not None:
-            write_nifti(result.uncertainty, doubts, like=like)
-        if is_picture(case):
-            write_label_picture(
-                result.labels, labels, colours=[label_colour(label) for label in segmenter.bundle.labels]
-            )
-        else:
-            write_nifti(result.labels, labels, like=like)
-        seconds = {"reading": reading, **result.seconds, "writing": time.perf_counter() - start}
-        temporary.write_text(json.dumps(_provenance(case, labels, result, seconds), indent=2) + "\n")
-    return result
-
-
-def _provenance(case: Path, labels: Path, result: "Segmentation", seconds: dict[str, float]) -> dict[str, Any]:
-    names = [field.name for field in fields(result) if field.name not in ("labels", "uncertainty", "seconds")]
-    return {
-        "input": str(case.resolve()),
-        "input_sha256": sha256(case),
-        "output": labels.name,
-        **{name: getattr(result, name) for name in names},
-        "seconds": {step: round(value, 4) for step, value in seconds.items()},
-        "software": {"unetpp_monai": __version__, "python": platform.python_version(), **_versions()},
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # importable without being installed, as in a packed bundle
-            found[package] = "unknown"
-    return found

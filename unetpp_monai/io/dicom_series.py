@@ -1,9 +1,5 @@
-"""DICOM: a folder to the one image series in it, its geometry checked, as a volume.
+"""DICOM to volume: one series chosen, its geometry checked, its pixels decoded, a tilted gantry made upright."""
 
-Headers are read and checked before any pixel is decoded. Not read here: enhanced multi-frame objects, tilted gantries.
-"""
-
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,210 +8,162 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AmbiguityError, GeometryError, InputError
-from ..volume import Volume
+from ..errors import CorruptFileError
+from ..volume import Volume, check_finite
+from .dicom_files import UNREADABLE, Instance, chosen_series, one_line, plain_warnings, read_values
+from .dicom_geometry import LPS_TO_RAS, Grid, check_grid, read_slices
 
 if TYPE_CHECKING:
     import pydicom
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's patient axes point left and posterior, ours right and anterior
-JITTER_MM = 0.1  # scanners write positions off by this much; more is a missing or moved slice
-DIRECTION_TOLERANCE = 1e-3  # largest difference of direction cosines within one series
-GEOMETRY_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-HEADER_TAGS = [
-    *GEOMETRY_TAGS,
-    *("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Modality"),
-    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
-]
+JPEG_END = b"\xff\xd9"  # marker at the end of a JPEG, JPEG-LS or JPEG 2000 stream, before padding and delimiter
+
+__all__ = ["LPS_TO_RAS", "DicomSeries", "read_dicom_series"]
 
 
 @dataclass(frozen=True)
-class Instance:
-    """One image object of a series: where it is and its header without pixels."""
+class DicomSeries:
+    """A series as a volume, and the instances that it was read from."""
 
-    path: Path
-    header: "pydicom.Dataset"
-
-    @property
-    def position(self) -> NDArray[np.float64]:
-        """Centre of the first voxel, mm, LPS."""
-        return np.array(self.header.ImagePositionPatient, dtype=np.float64)
-
-    @property
-    def orientation(self) -> NDArray[np.float64]:
-        """Direction cosines of rows and columns, 2x3, LPS."""
-        return np.array(self.header.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
+    volume: Volume  # (1, X, Y, Z) float32, mm, RAS
+    sources: tuple["pydicom.Dataset", ...]  # headers without pixels; sources[k] is slice k of Z, or one multi-frame
+    remarks: tuple[str, ...]  # what was done beyond reading, in words: ignored objects, a tilt resampled
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file has DICOM's preamble."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Whether at least one file directly in `folder` is DICOM."""
-    return any(is_dicom(path) for path in sorted(folder.iterdir()) if path.is_file())
-
-
-def read_dicom_series(folder: Path) -> Volume:
-    """Read the only image series in a folder.
+def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = None) -> DicomSeries:
+    """Read one image series.
 
     Args:
-        folder: whose files (not sub-folders) belong to one series.
+        source: folder (walked), zip, DICOMDIR, or files.
+        series: UID, number or description; None: the only image series.
 
     Returns:
-        `(1, columns, rows, slices)` float32 after the modality rescale (CT: HU), mm, RAS.
+        `(1, columns, rows, slices)` float32 after the modality rescale (CT: HU), mm, RAS. MONOCHROME1 is not inverted.
+        The slices of a tilted gantry are shifted within their planes onto an upright grid, linearly interpolated.
 
     Raises:
-        InputError: no image series, objects we cannot decode, or colour.
+        InputError: no image series, colour; `CorruptFileError`: what cannot be decoded.
         AmbiguityError: several image series; the message lists them.
-        GeometryError: missing slice, duplicate position, mixed or missing geometry, tilted gantry.
+        GeometryError: one of its kinds says what is wrong.
     """
-    instances = _one_series(folder)
-    slices, affine = _geometry(instances, folder)
-    array = np.stack([_pixels(instance) for instance in slices], axis=-1)
-    return Volume(array[None], affine)
+    with chosen_series(source, series) as (instances, remarks):
+        grid = check_grid(read_slices(instances))
+        array, sources, warnings = _pixels(grid)
+    remarks += warnings
+    affine = grid.affine
+    if sources[0].get("PhotometricInterpretation") == "MONOCHROME1":
+        remarks.append("MONOCHROME1: values are as stored, dark where they are high")
+    if grid.tilt_deg:
+        low = float(array.min())
+        array, affine = _upright(array, affine, low)
+        remarks.append(
+            f"gantry tilted by {grid.tilt_deg:.2f} degrees: slices shifted in their planes onto an upright grid, "
+            f"linearly interpolated, {low:g} outside"
+        )
+    volume = Volume(array[None], LPS_TO_RAS @ affine)
+    check_finite(volume, grid.slices[0].instance.path.parent)
+    return DicomSeries(volume, sources, tuple(remarks))
 
 
-def _one_series(folder: Path) -> list[Instance]:
+def _pixels(grid: Grid) -> tuple[NDArray[np.float32], tuple["pydicom.Dataset", ...], list[str]]:
+    """Voxels `(columns, rows, slices)` after each slice's rescale, headers of the instances, and what pydicom said."""
+    first = grid.slices[0].instance
+    array = np.empty((first.header.Columns, first.header.Rows, len(grid.slices)), dtype=np.float32)
+    sources, said = [], []
+    stored = None
+    for index, one in enumerate(grid.slices):
+        if stored is None or first.frames == 1:
+            stored, header, warnings = _decode(one.instance)
+            sources.append(header)
+            said += [text for text in warnings if text not in said]
+        plane = stored[one.frame : one.frame + 1] if first.frames > 1 else stored[None]
+        if plane.shape != (1, *array.shape[1::-1]):
+            raise CorruptFileError(f"{one.name} must hold {array.shape[1::-1]} pixels, got {plane.shape[1:]}")
+        slope, intercept = one.rescale
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
+            np.multiply(plane[0].T, np.float32(slope), out=array[:, :, index], casting="unsafe")
+            array[:, :, index] += np.float32(intercept)
+    return array, tuple(sources), said
+
+
+def _decode(instance: Instance) -> tuple[NDArray[np.generic], "pydicom.Dataset", list[str]]:
+    """Values `(rows, columns)` or `(frames, rows, columns)` before the rescale, the header, and what pydicom said."""
     import pydicom
-
-    series: dict[str, list[Instance]] = defaultdict(list)
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or not is_dicom(path):
-            continue
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-        except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:
-            raise InputError(f"{path} is not a readable DICOM file ({error}); export the series again") from error
-        if "Rows" in header:
-            series[str(header.get("SeriesInstanceUID", ""))].append(Instance(path, header))
-        elif _should_be_image(header):
-            raise InputError(f"{path} is an image without its pixels (truncated?); export the series again")
-    if not series:
-        raise InputError(f"a DICOM folder must hold an image series, found no image in {folder}")
-    if len(series) > 1:
-        listing = "; ".join(
-            f"{uid} ({first.get('Modality', '?')} {first.get('SeriesDescription', '')!r}, {len(members)} images)"
-            for uid, members in series.items()
-            for first in [members[0].header]
-        )
-        raise AmbiguityError(
-            f"{folder} must hold one image series, got {len(series)}: {listing}; move all but one away"
-        )
-    return next(iter(series.values()))
-
-
-def _should_be_image(header: "pydicom.Dataset") -> bool:
-    """Whether an object without rows claims to be an image; reports, a DICOMDIR and their like do not."""
-    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
-    return "Image Storage" in getattr(kind, "name", "Image Storage")
-
-
-def _geometry(instances: Sequence[Instance], folder: Path) -> tuple[list[Instance], NDArray[np.float64]]:
-    """Sort the slices along their normal; return them with the affine (voxel index -> mm, RAS)."""
-    first = instances[0].header
-    for instance in instances:
-        _check_object(instance)
-        _check_same(instance, instances[0])
-    row, column = instances[0].orientation
-    normal = np.cross(row, column)
-    if abs(np.linalg.norm(normal) - 1) > DIRECTION_TOLERANCE:
-        raise GeometryError(f"direction cosines must be two orthogonal unit vectors, got {row}, {column} in {folder}")
-    slices = sorted(instances, key=lambda instance: float(instance.position @ normal))
-    origin = slices[0].position
-    if len(slices) == 1:
-        step = normal * _thickness(slices[0])
-    else:
-        _check_steps(slices, normal, folder)
-        step = (slices[-1].position - origin) / (len(slices) - 1)
-        length = (step @ normal) * (len(slices) - 1)
-        lateral = np.linalg.norm(slices[-1].position - origin - length * normal)
-        if lateral > JITTER_MM + DIRECTION_TOLERANCE * length:
-            raise GeometryError(
-                f"slices must lie behind one another along their normal, got {lateral:.1f} mm of sideways drift "
-                f"(tilted gantry) in {folder}; resample the series to an upright grid first"
-            )
-    down, along = (float(value) for value in first.PixelSpacing)  # mm between rows, mm between columns
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = row * along, column * down, step, origin
-    return slices, LPS_TO_RAS @ affine
-
-
-def _check_object(instance: Instance) -> None:
-    header = instance.header
-    missing = [tag for tag in (*GEOMETRY_TAGS, "Columns") if not header.get(tag)]
-    if int(header.get("NumberOfFrames", 1) or 1) > 1:
-        raise InputError(f"multi-frame objects are not supported, got {instance.path}; convert to single-frame images")
-    if missing:
-        raise GeometryError(f"every image must have {', '.join(missing)}, got none in {instance.path}")
-    if header.get("SamplesPerPixel", 1) != 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
-        raise InputError(
-            f"images must be MONOCHROME2 with 1 sample per pixel, got {header.get('PhotometricInterpretation')} "
-            f"with {header.get('SamplesPerPixel')} in {instance.path}"
-        )
-
-
-def _check_same(instance: Instance, first: Instance) -> None:
-    for tag in ("Rows", "Columns"):
-        if instance.header[tag].value != first.header[tag].value:
-            raise GeometryError(
-                f"all images of a series must have the same {tag}, got {first.header[tag].value} in {first.path.name} "
-                f"and {instance.header[tag].value} in {instance.path.name}; a localizer among them?"
-            )
-    spacing = np.subtract(instance.header.PixelSpacing, first.header.PixelSpacing)
-    if np.abs(spacing).max() > 1e-3 or np.abs(instance.orientation - first.orientation).max() > DIRECTION_TOLERANCE:
-        raise GeometryError(
-            f"all images of a series must have the same spacing and orientation, "
-            f"{instance.path.name} differs from {first.path.name}"
-        )
-
-
-def _check_steps(slices: Sequence[Instance], normal: NDArray[np.float64], folder: Path) -> None:
-    along = np.array([instance.position @ normal for instance in slices])
-    steps = np.diff(along)
-    closest = int(steps.argmin())
-    if steps[closest] < JITTER_MM:
-        raise GeometryError(
-            f"every slice must have its own position, got {slices[closest].path.name} and "
-            f"{slices[closest + 1].path.name} at {along[closest]:.2f} mm in {folder}; several time points or a copy?"
-        )
-    usual = float(np.median(steps))
-    odd = int(np.abs(steps - usual).argmax())
-    line = along[0] + np.linspace(0, along[-1] - along[0], len(along))
-    if abs(steps[odd] - usual) > 2 * JITTER_MM or np.abs(along - line).max() > JITTER_MM:
-        raise GeometryError(
-            f"slices must be evenly spaced, got {steps[odd]:.2f} mm between {slices[odd].path.name} and "
-            f"{slices[odd + 1].path.name}, elsewhere {usual:.2f} mm in {folder}; a slice is missing"
-        )
-
-
-def _thickness(instance: Instance) -> float:
-    """Mm of a single slice, the only case in which positions do not tell."""
-    import pydicom
-
-    header = pydicom.dcmread(instance.path, stop_before_pixels=True, specific_tags=["SliceThickness"])
-    value = header.get("SliceThickness")
-    if not value or float(value) <= 0:
-        raise GeometryError(f"a single slice must state its SliceThickness in mm, got {value!r} in {instance.path}")
-    return float(value)
-
-
-def _pixels(instance: Instance) -> NDArray[np.float32]:
-    """Voxels of one slice, `(columns, rows)`, after its own rescale slope and intercept."""
-    import pydicom
+    from pydicom.pixels.processing import apply_modality_lut
 
     try:
-        dataset = pydicom.dcmread(instance.path)
-        stored = dataset.pixel_array
+        with plain_warnings() as said:
+            dataset = pydicom.dcmread(instance.path)
+            stored = _significant(dataset.pixel_array, dataset)
+            if "ModalityLUTSequence" in dataset:
+                stored = apply_modality_lut(stored, dataset)
+            for tag in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+                if tag in dataset:
+                    del dataset[tag]
+            read_values(dataset)
     except (NotImplementedError, RuntimeError) as error:
-        raise InputError(
-            f"{instance.path} holds compressed pixels that need a decoder ({error}); "
-            "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pylibjpeg-rle"
+        raise CorruptFileError(
+            f"{instance.path} holds compressed pixels that no installed decoder takes ({one_line(error)}); export the "
+            "series again, or pip install 'unetpp_monai[dicom]'"
         ) from error
-    except (OSError, EOFError, ValueError, AttributeError) as error:
-        raise InputError(f"{instance.path} has no readable pixels ({error}); export the series again") from error
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    voxels: NDArray[np.float32] = np.asarray(stored.T, dtype=np.float32) * np.float32(slope) + np.float32(intercept)
-    return voxels
+    except UNREADABLE as error:
+        raise CorruptFileError(
+            f"{instance.path} has no readable pixels ({one_line(error)}); export the series again"
+        ) from error
+    return stored, dataset, said
+
+
+def _significant(stored: NDArray[np.generic], dataset: "pydicom.Dataset") -> NDArray[np.generic]:
+    """Values without what old scanners kept in the bits above them.
+
+    Raises:
+        ValueError: values that do not begin at the lowest bit (retired), or a JPEG stream without its end.
+    """
+    bits = int(dataset.get("BitsStored", 0))
+    if (high := int(dataset.get("HighBit", bits - 1))) != bits - 1:
+        raise ValueError(f"HighBit must be {bits - 1} for {bits} bits, got {high}")
+    if dataset.file_meta.TransferSyntaxUID.name.startswith("JPEG") and JPEG_END not in dataset.PixelData[-16:]:
+        raise ValueError("the JPEG stream has no end")  # some decoders fill the rest without a word
+    spare = stored.dtype.itemsize * 8 - bits
+    if stored.dtype.kind not in "iu" or bits <= 0 or spare <= 0:
+        return stored
+    return (stored << stored.dtype.type(spare)) >> stored.dtype.type(spare)  # type: ignore[no-any-return]
+
+
+def _upright(
+    array: NDArray[np.float32], affine: NDArray[np.float64], fill: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Shift every slice within its plane so that the third axis becomes the normal; grow the grid to hold them all."""
+    axes = affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)
+    drift = axes.T @ affine[:3, 2] / np.linalg.norm(affine[:3, :2], axis=0)  # pixels per slice, columns and rows
+    shifts = np.arange(array.shape[2])[:, None] * drift
+    low = np.floor(shifts.min(axis=0) + 1e-6).astype(int)
+    grown = np.ceil(shifts.max(axis=0) - 1e-6).astype(int) - low
+    result = np.full((array.shape[0] + grown[0], array.shape[1] + grown[1], array.shape[2]), fill, dtype=np.float32)
+    for index, shift in enumerate(shifts - low):
+        plane = result[:, :, index]
+        padded = np.pad(array[:, :, index], [(0, size) for size in grown], constant_values=fill)
+        for axis in (0, 1):
+            padded = _shifted(padded, float(shift[axis]), axis, fill)
+        plane[...] = padded
+    straight = affine.copy()
+    straight[:3, 2] -= axes @ (axes.T @ affine[:3, 2])
+    straight[:3, 3] += affine[:3, :2] @ low
+    return result, straight
+
+
+def _shifted(plane: NDArray[np.float32], shift: float, axis: int, fill: float) -> NDArray[np.float32]:
+    """Move a plane towards higher indices by `shift` >= 0 pixels, linearly interpolated."""
+    whole = int(np.floor(shift + 1e-6))
+    share = np.float32(max(0.0, shift - whole))
+    size = plane.shape[axis]
+    near, far = (
+        np.take(
+            np.pad(plane, [(whole + more, 0) if a == axis else (0, 0) for a in (0, 1)], constant_values=fill),
+            range(size),
+            axis=axis,
+        )
+        for more in (0, 1)
+    )
+    result: NDArray[np.float32] = near if share < 1e-5 else near * (1 - share) + far * share
+    return result

@@ -42,10 +42,10 @@ def complete_folder(path: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file, hexadecimal; of a folder, the hash of the sorted hashes of the files directly in it."""
+    """Hash of a file, hexadecimal; of a folder, the hash of the sorted hashes of the files in it and below."""
     digest = hashlib.sha256()
     if path.is_dir():
-        digest.update("".join(sorted(sha256(entry) for entry in path.iterdir() if entry.is_file())).encode())
+        digest.update("".join(sorted(sha256(entry) for entry in path.rglob("*") if entry.is_file())).encode())
         return digest.hexdigest()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import Volume
-from .dicom_series import LPS_TO_RAS
+from .dicom_geometry import LPS_TO_RAS
 
 SUFFIXES = (".nrrd", ".mha", ".mhd")
 

@@ -18,14 +18,15 @@ class VolumeReader(ImageReader):
 
     Args:
         spatial_dims: 3, or 2 for images of one slice, which then lose their Z axis.
+        series: which DICOM series, by UID, number or description; None or "": the only one.
 
     `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
     without a word. So `read` keeps the error and `get_data` raises it.
     """
 
-    def __init__(self, spatial_dims: int = 3) -> None:
+    def __init__(self, spatial_dims: int = 3, series: str | None = None) -> None:
         super().__init__()
-        self.spatial_dims = spatial_dims
+        self.spatial_dims, self.series = spatial_dims, series or None
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
         """Accept any single path: what cannot be read is to fail with our message, not to fall to another reader."""
@@ -37,7 +38,7 @@ class VolumeReader(ImageReader):
         if len(paths) != 1:
             return AmbiguityError(f"one path per image must be given, got {len(paths)}; give the series folder")
         try:
-            return read_volume(paths[0])
+            return read_volume(paths[0], series=self.series)
         except UnetppError as error:
             return error
 

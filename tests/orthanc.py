@@ -1,0 +1,150 @@
+"""A real Orthanc (a small PACS) on free loopback ports: DICOM, REST and DICOMweb.
+
+with orthanc(tmp_path) as server:
+    server.dicomweb_url, server.aet, server.dicom_port, server.rest("/statistics")
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+USER, PASSWORD = "reader", "fog horn"  # of a server started with authentication=True
+START_SECONDS = 60
+
+
+def free_port():
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Orthanc:
+    """A server process with its own storage; `stop` and `start` keep ports and storage."""
+
+    def __init__(self, folder, *, authentication=False, settings=None, name="ORTHANC"):
+        self.folder, self.aet, self.process = Path(folder), name, None
+        self.http_port, self.dicom_port = free_port(), free_port()
+        self.user, self.password = (USER, PASSWORD) if authentication else (None, None)
+        config = {
+            "Name": name,
+            "StorageDirectory": str(self.folder / "storage"),
+            "IndexDirectory": str(self.folder / "storage"),
+            "Plugins": [str(PLUGIN)],
+            "HttpPort": self.http_port,
+            "DicomPort": self.dicom_port,
+            "DicomAet": name,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": authentication,
+            "RegisteredUsers": {USER: PASSWORD} if authentication else {},
+            "DicomAlwaysAllowGet": True,  # C-GET, off by default
+            "DicomAlwaysAllowMove": True,
+            "StableAge": 1,  # seconds without a new instance until a series counts as complete
+            "KeepAlive": True,
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
+            **(settings or {}),
+        }
+        (self.folder / "orthanc.json").write_text(json.dumps(config, indent=2))
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def dicomweb_url(self):
+        return f"{self.url}/dicom-web"
+
+    def rest(self, path, body=None, *, method=None, timeout=30):
+        """JSON (or bytes) that Orthanc's own REST interface answers with; a body makes it a POST."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)
+        if self.user:
+            token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+            request.add_header("Authorization", f"Basic {token}")
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            content = answer.read()
+        try:
+            return json.loads(content)
+        except ValueError:
+            return content
+
+    def upload(self, paths):
+        """Store files through the REST interface; return Orthanc's answers."""
+        return [self.rest("/instances", Path(path).read_bytes()) for path in paths]
+
+    def find(self, level="Series", **query):
+        """Main tags of what matches at "Study", "Series" or "Instance" level, with Orthanc's own `ID`."""
+        found = self.rest("/tools/find", {"Level": level, "Query": query, "Expand": True})
+        return [{"ID": one["ID"], **one.get("MainDicomTags", {})} for one in found]
+
+    def start(self):
+        with (self.folder / "orthanc.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [shutil.which("Orthanc") or "/usr/sbin/Orthanc", str(self.folder / "orthanc.json")],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        give_up = time.monotonic() + START_SECONDS
+        while not (_listens(self.http_port) and _listens(self.dicom_port)):
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                log = (self.folder / "orthanc.log").read_text(errors="replace")
+                self.kill()
+                raise RuntimeError(f"Orthanc did not start:\n{log[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self):
+        """End it as an administrator would; its ports are free afterwards."""
+        self._end(signal.SIGTERM)
+
+    def kill(self):
+        """Pull the plug."""
+        self._end(signal.SIGKILL)
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def _end(self, number):
+        if self.process is not None and self.process.poll() is None:
+            os.kill(self.process.pid, number)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@contextmanager
+def orthanc(folder, **options):
+    """Start Orthanc with its storage in `folder`; skip the test where it is not installed.
+
+    Options: `authentication` (basic: `server.user`, `server.password`), `settings` (more of orthanc.json), `name` (AE).
+    """
+    if not (shutil.which("Orthanc") or Path("/usr/sbin/Orthanc").exists()) or not PLUGIN.exists():
+        pytest.skip("needs Orthanc with its DICOMweb plugin: apt-get install orthanc orthanc-dicomweb")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    server = Orthanc(folder, **options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,363 @@
+"""Pull and push against a real Orthanc, over DICOMweb and DIMSE, with and without TLS and passwords."""
+
+import gc
+import shutil
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_phantoms import axial_affine, make_series
+from orthanc import free_port, orthanc
+from pydicom.uid import JPEGLSLossless, RLELossless
+from typer.testing import CliRunner
+
+from unetpp_monai.cli.pacs import app
+from unetpp_monai.errors import InputError, OutputError, UnetppError
+from unetpp_monai.pacs import (
+    Access,
+    PacsError,
+    Query,
+    SeriesRef,
+    UnavailableError,
+    connect,
+    pull,
+    pull_series,
+    push,
+)
+
+
+@pytest.fixture(scope="module")
+def move_port():
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory, move_port):
+    settings = {"DicomModalities": {"us": ["UNETPP", "127.0.0.1", move_port]}}
+    with orthanc(tmp_path_factory.mktemp("orthanc"), settings=settings) as server:
+        yield server
+
+
+@pytest.fixture(params=["dicomweb", "get", "move"])
+def remote(request, archive, move_port):
+    """The same archive by each way to retrieve from it."""
+    if request.param == "dicomweb":
+        return connect(archive.dicomweb_url)
+    port = move_port if request.param == "move" else None
+    return connect(f"dimse://{archive.aet}@127.0.0.1:{archive.dicom_port}", move_port=port)
+
+
+def by_uid(folder):
+    return {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, folder.rglob("*.dcm"))}
+
+
+def assert_same_instances(one, two):
+    ours, theirs = by_uid(one), by_uid(two)
+    assert set(ours) == set(theirs)
+    for uid, dataset in ours.items():
+        np.testing.assert_array_equal(dataset.pixel_array, theirs[uid].pixel_array)
+        assert dataset.file_meta.TransferSyntaxUID == theirs[uid].file_meta.TransferSyntaxUID
+        assert dataset == theirs[uid]
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless], ids=["native", "RLE", "JPEG-LS"])
+def test_what_is_pushed_is_pulled(tmp_path, remote, syntax):
+    def compress(dataset, _):
+        if syntax is not None:
+            plugin = "pydicom" if syntax == RLELossless else "pyjpegls"
+            dataset.compress(syntax, encoding_plugin=plugin)
+
+    if syntax == JPEGLSLossless:
+        pytest.importorskip("jpeg_ls", reason="needs an encoder of JPEG-LS")
+    header = make_series(tmp_path / "series", axial_affine(), change=compress)[0]
+    (tmp_path / "series" / "notes.txt").write_text("no DICOM")
+    pushed = push(remote, [tmp_path / "series"])
+    assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
+    (folder,) = pull(remote, Query(study=header.StudyInstanceUID), tmp_path / "out")
+    assert folder == tmp_path / "out" / header.StudyInstanceUID / header.SeriesInstanceUID
+    assert {path.stem for path in folder.iterdir()} == set(by_uid(tmp_path / "series"))
+    assert_same_instances(tmp_path / "series", folder)
+
+
+def test_real_series_come_back_equal(tmp_path, remote, shared_data):
+    source = shared_data / "dicom" / "Study3_26401-T1prereg-52906"
+    header = pydicom.dcmread(next(source.iterdir()), stop_before_pixels=True)
+    push(remote, [source])
+    (folder,) = pull(remote, Query(series=header.SeriesInstanceUID), tmp_path)
+    ours = {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, source.iterdir())}
+    for uid, dataset in by_uid(folder).items():
+        np.testing.assert_array_equal(dataset.pixel_array, ours.pop(uid).pixel_array)
+    assert not ours
+
+
+def test_queries_combine(tmp_path, remote):
+    patient = f"Q{pydicom.uid.generate_uid()[-12:]}"  # the archive holds what other tests sent
+
+    def name(text):
+        def change(dataset, _):
+            dataset.PatientID = text
+
+        return change
+
+    first = make_series(tmp_path / "a", axial_affine(), change=name(patient))[0]
+    second = make_series(tmp_path / "b", axial_affine(), modality="CT", change=name(patient))[0]
+    make_series(tmp_path / "c", axial_affine(), change=name(f"{patient}2"))
+    push(remote, [tmp_path])
+    found = {ref.series for ref in remote.find(Query(patient=patient))}
+    assert found == {first.SeriesInstanceUID, second.SeriesInstanceUID}
+    assert [ref.series for ref in remote.find(Query(patient=patient, modality="CT"))] == [second.SeriesInstanceUID]
+    assert remote.find(Query(series=first.SeriesInstanceUID)) == [
+        SeriesRef(first.StudyInstanceUID, first.SeriesInstanceUID)
+    ]
+    with pytest.raises(InputError, match="must name a study, a series or a patient"):
+        remote.find(Query(modality="CT"))
+
+
+def test_what_the_archive_does_not_hold(tmp_path, remote):
+    with pytest.raises(InputError, match=r"found no series with StudyInstanceUID 1\.2\.3"):
+        list(pull(remote, Query(study="1.2.3"), tmp_path / "out"))
+    with pytest.raises(PacsError):
+        pull_series(remote, SeriesRef("1.2.3", "1.2.3.4"), tmp_path / "out" / "series")
+    assert not list(tmp_path.rglob("*.dcm"))
+    assert not list(tmp_path.rglob(".unetpp_*"))
+
+
+def test_a_series_is_not_overwritten_unasked(tmp_path, archive):
+    remote = connect(archive.dicomweb_url)
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    push(remote, [tmp_path / "series"])
+    query = Query(series=header.SeriesInstanceUID)
+    (folder,) = pull(remote, query, tmp_path / "out")
+    (folder / "old.dcm").write_bytes(b"")
+    with pytest.raises(OutputError, match="exists; choose another folder or --overwrite"):
+        list(pull(remote, query, tmp_path / "out"))
+    assert list(pull(remote, query, tmp_path / "out", overwrite=True)) == [folder]
+    assert not (folder / "old.dcm").exists()
+
+
+def test_failures_are_named_one_by_one(tmp_path, remote):
+    headers = make_series(tmp_path / "series", axial_affine())
+    path = tmp_path / "series" / "004.dcm"
+    spoiled = pydicom.dcmread(path)
+    del spoiled.StudyInstanceUID
+    spoiled.save_as(path)
+    pushed = push(remote, [tmp_path / "series"])
+    assert set(pushed.failed) == {headers[4].SOPInstanceUID}
+    assert set(pushed.stored) == {header.SOPInstanceUID for header in headers} - set(pushed.failed)
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    with pytest.raises(InputError, match=r"only DICOM files can be sent, got .*text\.dcm"):
+        push(remote, [tmp_path / "text.dcm"])
+    with pytest.raises(InputError, match="input must exist"):
+        push(remote, [tmp_path / "nothing"])
+
+
+def test_more_kinds_of_objects_than_an_association_has_contexts(tmp_path, archive, monkeypatch):
+    from unetpp_monai.pacs import dimse
+
+    monkeypatch.setattr(dimse, "MAX_CONTEXTS", 1)
+    make_series(tmp_path / "mr", axial_affine())
+    make_series(tmp_path / "ct", axial_affine(), modality="CT")
+    pushed = push(connect(f"dimse://{archive.aet}@127.0.0.1:{archive.dicom_port}"), [tmp_path])
+    assert (len(pushed.stored), dict(pushed.failed)) == (18, {})
+
+
+def test_nobody_listens(tmp_path):
+    make_series(tmp_path, axial_affine())
+    for address in (f"http://127.0.0.1:{free_port()}/dicom-web", f"dimse://NOBODY@127.0.0.1:{free_port()}"):
+        remote = connect(address)
+        with pytest.raises(UnavailableError, match="must be reachable"):
+            remote.find(Query(study="1.2.3"))
+        with pytest.raises(UnavailableError, match="must be reachable"):
+            push(remote, [tmp_path])
+
+
+def test_somebody_else_listens(archive):
+    with pytest.raises(PacsError, match="must hold what we ask for, got HTTP 404"):
+        connect(f"{archive.url}/nothing").find(Query(study="1.2.3"))
+    with pytest.raises(PacsError):
+        connect(f"{archive.url}/app/explorer.html?").find(Query(study="1.2.3"))
+
+
+def test_an_archive_that_rejects_our_title(tmp_path):
+    settings = {"DicomCheckCalledAet": True}
+    with orthanc(tmp_path, settings=settings) as server, pytest.raises(PacsError, match="check both AE titles"):
+        connect(f"dimse://OTHER@127.0.0.1:{server.dicom_port}").find(Query(study="1.2.3"))
+
+
+def test_an_archive_that_hangs_up_is_unavailable():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        connection = subprocess.Popen(
+            ["python3", "-c", "import time; time.sleep(30)"], pass_fds=[server.fileno()]
+        )  # holds the port without ever answering
+        try:
+            remote = connect(f"http://127.0.0.1:{server.getsockname()[1]}/dicom-web")
+            remote.client._timeout = (1, 1)
+            with pytest.raises(UnavailableError, match="ReadTimeout"):
+                remote.find(Query(study="1.2.3"))
+        finally:
+            connection.kill()
+            connection.wait()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://host/x", "dimse://host:104", "dimse://AET@host:0", "dimse://AET@host:99999", "http://", "host:8042"],
+)
+def test_addresses_that_are_none(address):
+    with pytest.raises(InputError, match="must be"):
+        connect(address)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    with orthanc(tmp_path_factory.mktemp("guarded"), authentication=True) as server:
+        yield server
+
+
+def test_passwords_come_from_a_file_or_the_environment(tmp_path, guarded, monkeypatch):
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    (tmp_path / "password").write_text(f"{guarded.password}\n")
+    monkeypatch.setenv("ARCHIVE_PASSWORD", guarded.password)
+    for secret in (["--password-file", str(tmp_path / "password")], ["--password-env", "ARCHIVE_PASSWORD"]):
+        run(["push", guarded.dicomweb_url, str(tmp_path / "series"), "--user", guarded.user, *secret])
+    command = ["pull", guarded.dicomweb_url, "-o", str(tmp_path / "out"), "--series", header.SeriesInstanceUID]
+    result = run([*command, "--user", guarded.user, "--password-env", "ARCHIVE_PASSWORD"])
+    assert result.stdout.split() == [str(tmp_path / "out" / header.StudyInstanceUID / header.SeriesInstanceUID)]
+    monkeypatch.setenv("ARCHIVE_PASSWORD", "wrong")
+    for options in ([], ["--user", guarded.user, "--password-env", "ARCHIVE_PASSWORD"]):
+        with pytest.raises(PacsError, match="must accept our credentials, got HTTP 401"):
+            run([*command, "--overwrite", *options])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--user", "reader"],
+        ["--password-env", "HOME"],
+        ["--user", "reader", "--password-env", "NOWHERE_SET"],
+        ["--user", "reader", "--password-file", "missing"],
+        ["--user", "reader", "--password-file", "missing", "--password-env", "HOME"],
+        ["--user", "reader", "--password-env", "HOME", "--token-file", "missing"],
+        ["--ca", "missing"],
+    ],
+)
+def test_credentials_that_do_not_add_up(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        run(["pull", "http://127.0.0.1:1/dicom-web", "-o", "out", "--study", "1.2.3", *options])
+
+
+def test_secrets_are_not_shown():
+    assert "fog horn" not in repr(Access(user="reader", password="fog horn", token="fog horn"))
+
+
+def run(arguments):
+    result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, UnetppError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_push_says_what_failed_and_exits_with_1(tmp_path, archive):
+    headers = make_series(tmp_path / "series", axial_affine())
+    spoiled = pydicom.dcmread(tmp_path / "series" / "004.dcm")
+    del spoiled.StudyInstanceUID
+    spoiled.save_as(tmp_path / "series" / "004.dcm")
+    result = CliRunner().invoke(app, ["push", archive.dicomweb_url, str(tmp_path / "series")])
+    assert (result.exit_code, result.stdout) == (1, "8 instances stored\n")
+    assert headers[4].SOPInstanceUID in result.stderr
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """A self-signed certificate of 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@contextmanager
+def https_front(port, certificates):
+    """An HTTPS address before a plain one that lets in only whom the certificate vouches for.
+
+    Orthanc's own HTTPS fails after the handshake in Debian 12 (1.10.1 with OpenSSL 3), for curl as well.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates / "cert.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+
+    class Bridge(socketserver.BaseRequestHandler):
+        def handle(self):
+            with (
+                suppress(OSError),
+                context.wrap_socket(self.request, server_side=True) as client,
+                socket.create_connection(("127.0.0.1", port)) as server,
+            ):
+                back = threading.Thread(target=copy, args=(server, client), daemon=True)
+                back.start()
+                copy(client, server)
+                back.join()
+
+    def copy(one, other):
+        with suppress(OSError):
+            while block := one.recv(1 << 16):
+                other.sendall(block)
+            other.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Bridge) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"https://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+def test_https(tmp_path, certificates, archive, monkeypatch):
+    cert, key = certificates / "cert.pem", certificates / "key.pem"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")  # which must not win
+    make_series(tmp_path / "series", axial_affine())
+    with https_front(archive.http_port, certificates) as url:
+        ours = connect(f"{url}/dicom-web", Access(ca=cert, certificate=cert, key=key))
+        pushed = push(ours, [tmp_path / "series"])
+        assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
+        with pytest.raises(PacsError, match="must show a certificate that we trust"):
+            push(connect(f"{url}/dicom-web", Access(certificate=cert, key=key)), [tmp_path / "series"])
+        with pytest.raises(PacsError):
+            push(connect(f"{url}/dicom-web", Access(ca=cert)), [tmp_path / "series"])
+
+
+def test_dimse_with_tls(tmp_path, certificates):
+    cert, key = certificates / "cert.pem", certificates / "key.pem"
+    settings = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(cert),
+        "DicomTlsPrivateKey": str(key),
+        "DicomTlsTrustedCertificates": str(cert),
+    }
+    make_series(tmp_path / "series", axial_affine())
+    with orthanc(tmp_path / "orthanc", settings=settings) as server:
+        address = f"dimses://{server.aet}@127.0.0.1:{server.dicom_port}"
+        pushed = push(connect(address, Access(ca=cert, certificate=cert, key=key)), [tmp_path / "series"])
+        assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
+        for unknown in (Access(certificate=cert, key=key), Access(ca=cert)):
+            with pytest.raises(UnavailableError, match="with TLS"):
+                push(connect(address, unknown), [tmp_path / "series"])
+    with warnings.catch_warnings():  # pynetdicom does not close a socket whose handshake failed
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

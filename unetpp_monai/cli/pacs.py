@@ -1,0 +1,121 @@
+"""`unetpp pacs pull` and `unetpp pacs push`."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ..errors import InputError
+from .common import OverwriteOption, report_failures
+
+app = typer.Typer(help="Fetch series from a PACS, send results to it.", no_args_is_help=True)
+
+AddressArgument = Annotated[
+    str, typer.Argument(help="https://host/dicom-web, or dimse://AET@host:port (dimses:// with TLS).")
+]
+UserOption = Annotated[str | None, typer.Option("--user", help="For basic authentication.")]
+PasswordFileOption = Annotated[Path | None, typer.Option("--password-file", help="File whose first line it is.")]
+PasswordEnvOption = Annotated[str | None, typer.Option("--password-env", help="Environment variable that holds it.")]
+TokenFileOption = Annotated[Path | None, typer.Option("--token-file", help="File whose first line is a bearer token.")]
+CaOption = Annotated[Path | None, typer.Option("--ca", help="PEM file of authorities to trust, for TLS.")]
+CertificateOption = Annotated[Path | None, typer.Option("--certificate", help="PEM file of our certificate.")]
+KeyOption = Annotated[Path | None, typer.Option("--key", help="PEM file of its key.")]
+AetOption = Annotated[str, typer.Option("--aet", help="Our AE title, for DIMSE.")]
+
+
+@app.command("pull")
+def pull_command(
+    address: AddressArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for <study>/<series>/<instance>.dcm.")],
+    study: Annotated[str | None, typer.Option(help="Study Instance UID.")] = None,
+    series: Annotated[str | None, typer.Option(help="Series Instance UID.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Only series of this modality, such as MR.")] = None,
+    move_port: Annotated[
+        int | None, typer.Option(help="DIMSE: C-MOVE to this port of ours, which the PACS must know, not C-GET.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    user: UserOption = None,
+    password_file: PasswordFileOption = None,
+    password_env: PasswordEnvOption = None,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    aet: AetOption = "UNETPP",
+) -> None:
+    """Fetch series, each into its own folder, whole or not at all; print the folders."""
+    from ..pacs import Access, Query, connect, pull
+
+    user, password, token = secrets(user, password_file, password_env, token_file)
+    _silence_libraries()
+    remote = connect(address, Access(user, password, token, ca, certificate, key, aet), move_port=move_port)
+    out = Console()
+    for folder in pull(remote, Query(study, series, patient, modality), output, overwrite=overwrite):
+        out.print(str(folder), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("push")
+def push_command(
+    address: AddressArgument,
+    inputs: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them at any depth.")],
+    user: UserOption = None,
+    password_file: PasswordFileOption = None,
+    password_env: PasswordEnvOption = None,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    aet: AetOption = "UNETPP",
+) -> None:
+    """Send DICOM files; exit 0 only if the PACS confirmed every one."""
+    from ..pacs import Access, connect, push
+
+    user, password, token = secrets(user, password_file, password_env, token_file)
+    _silence_libraries()
+    pushed = push(connect(address, Access(user, password, token, ca, certificate, key, aet)), inputs)
+    Console().print(f"{len(pushed.stored)} instances stored", highlight=False)
+    report_failures([(uid, f"{uid} was not stored: {reason}") for uid, reason in pushed.failed.items()])
+
+
+def secrets(
+    user: str | None, password_file: Path | None, password_env: str | None, token_file: Path | None
+) -> tuple[str | None, str | None, str | None]:
+    """Read what must not stand on a command line, where every process of the machine can see it.
+
+    Returns:
+        User, password and token, as `Access` takes them.
+
+    Raises:
+        InputError: a file or variable is missing, or they contradict each other.
+    """
+    if password_file is not None and password_env is not None:
+        raise InputError("a password must come from a file or from a variable, got both; leave one out")
+    if (user is None) != (password_file is None and password_env is None):
+        raise InputError("basic authentication needs --user, and --password-file or --password-env")
+    if user is not None and token_file is not None:
+        raise InputError("credentials must be a password or a token, got both; leave one out")
+    password = None if password_file is None else _first_line(password_file)
+    if password_env is not None:
+        if password_env not in os.environ:
+            raise InputError(f"the environment must have {password_env}, which should hold the password; export it")
+        password = os.environ[password_env]
+    return user, password, None if token_file is None else _first_line(token_file)
+
+
+def _silence_libraries() -> None:
+    """Keep from stderr what libraries log: tracebacks of errors that we report, and values of headers."""
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"a secret must be the first line of a text file, got {path} ({error})") from error
+    if not lines or not lines[0]:
+        raise InputError(f"a secret must be the first line of a text file, got an empty one in {path}")
+    return lines[0]

@@ -1,0 +1,219 @@
+"""Masks to polygons along their voxels' edges and back, plane by plane, exactly.
+
+Coordinates are voxel indices: voxel (0, 0) reaches from -0.5 to 0.5. Voxels that touch at a corner only are apart; a
+hole is joined to the outer line by a channel without width (a keyhole), so that no polygon lies within another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+# the filled ones of the voxels around a corner, as bits: upper left 1, upper right 2, lower left 4, lower right 8
+LEAVES_SIDEWAYS = np.isin(np.arange(16), (1, 8, 9, 11, 13))  # the line, voxels on its right, goes on along x, not y
+DIAGONALS = (6, 9)  # two voxels touch here: two corners at one place
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """A closed polygon in one plane of a grid."""
+
+    plane: int  # index along Z
+    points: NDArray[np.float64]  # (N, 2), order X, Y, voxel indices; the last is joined to the first
+
+
+def trace_contours(mask: NDArray[np.bool_]) -> list[Contour]:
+    """Draw polygons around the voxels of a mask, straight runs merged; each stands alone, holes included.
+
+    Args:
+        mask: `(X, Y, Z)`; planes are those of constant Z.
+
+    Returns:
+        Contours by plane. Voxel centres within them are the mask, for the even-odd and the non-zero rule alike.
+    """
+    filled = np.nonzero(mask.any(axis=(1, 2)))[0], np.nonzero(mask.any(axis=(0, 2)))[0], np.nonzero(mask.any((0, 1)))[0]
+    if not filled[0].size:
+        return []
+    low = [int(axis[0]) for axis in filled]
+    box = mask[tuple(slice(axis[0], axis[-1] + 1) for axis in filled)].transpose(2, 1, 0)
+    padded = np.pad(box, ((0, 0), (1, 1), (1, 1)))  # (Z, Y, X)
+    corners = _corners(padded)
+    path, lengths = _walk(*_join_holes(padded, corners))
+    places, lengths = _without_needless_points(corners.places[path], lengths)
+    points = places[:, :0:-1] - 0.5 + low[:2]
+    parts = np.split(points, np.cumsum(lengths)[:-1])
+    planes = places[np.cumsum(lengths) - 1, 0] + low[2]
+    return [Contour(int(plane), part) for plane, part in zip(planes, parts, strict=True)]
+
+
+@dataclass(eq=False)
+class _Corners:
+    """Where the line around a mask turns, in the order of rows; joining holes adds to it."""
+
+    places: Integers  # (N, 3): plane, row and column of the grid of voxel corners
+    successors: Integers  # (N,): which corner follows
+    tops: Integers  # upper ends of the vertical edges, sorted by plane, column, row
+    keys: Integers  # what `tops` are sorted by
+    size: tuple[int, int, int]  # of the grid of voxel corners: planes, rows, columns
+
+    def key(self, plane: Integers, row: Integers, column: Integers) -> Integers:
+        """Rank of a place by plane, column, row."""
+        return (plane * self.size[2] + column) * self.size[1] + row
+
+
+def _corners(padded: NDArray[np.bool_]) -> _Corners:
+    """Find the corners and who follows whom: in a row, and in a column, they are ends of edges by twos."""
+    around = padded[:, :-1, :-1] + 2 * padded[:, :-1, 1:].view(np.uint8)
+    around += 4 * padded[:, 1:, :-1].view(np.uint8)
+    around += 8 * padded[:, 1:, 1:].view(np.uint8)
+    number = np.array([0, 1, 1, 0, 1, 0, 2, 1, 1, 2, 0, 1, 0, 1, 1, 0])[around]
+    places = np.argwhere(number)
+    kinds = around[tuple(places.T)]
+    repeats = np.where(np.isin(kinds, DIAGONALS), 2, 1)
+    places, kinds = np.repeat(places, repeats, axis=0), np.repeat(kinds, repeats)
+    order = np.arange(len(places))
+    size = around.shape
+    corners = _Corners(places, order, order, order, (size[0], size[1], size[2]))
+    keys = corners.key(*places.T)
+    tie = np.where(kinds == DIAGONALS[0], -order, order)  # there, the left corner of the two is the lower one
+    by_column = np.lexsort((tie, keys))
+    vertical = np.empty_like(order)
+    vertical[by_column[0::2]], vertical[by_column[1::2]] = by_column[1::2], by_column[0::2]
+    corners.successors = np.where(LEAVES_SIDEWAYS[kinds], order ^ 1, vertical)
+    corners.tops, corners.keys = by_column[0::2], keys[by_column[0::2]]
+    return corners
+
+
+def _join_holes(padded: NDArray[np.bool_], corners: _Corners) -> tuple[list[int], list[int]]:
+    """Dig a channel from each hole's first corner to the left, to whatever line comes first.
+
+    Returns:
+        Successors, and the first corner of each polygon.
+    """
+    starts = np.unique(_first_of_ring(corners.successors))
+    plane, row, column = corners.places[starts].T
+    is_hole = ~padded[plane, row + 1, column + 1]
+    holes, plane, row, column = starts[is_hole], plane[is_hole], row[is_hole], column[is_hole]
+    if not holes.size:
+        return corners.successors.tolist(), starts.tolist()
+    # voxels (row, row + 1) above and below the channel; the nearest pair that is not wholly filled ends it
+    open_pairs = ~(padded[plane, row] & padded[plane, row + 1])
+    open_pairs &= np.arange(padded.shape[2]) <= column[:, None]
+    target = padded.shape[2] - 1 - np.argmax(open_pairs[:, ::-1], axis=1)
+    upper = np.where(padded[plane, row, target], row, row - 1)  # upper end of the voxel side that is hit
+    edge = np.searchsorted(corners.keys, corners.key(plane, upper, target), side="right") - 1
+    top = corners.tops[edge]
+    downwards = corners.places[corners.successors[top], 2] == target
+    before = np.where(downwards, top, _predecessors(corners.successors)[top])
+    channel = np.stack([plane, row, target], axis=1)
+    _splice(corners, holes, before, channel)
+    return corners.successors.tolist(), starts[~is_hole].tolist()
+
+
+def _splice(corners: _Corners, holes: Integers, before: Integers, channel: Integers) -> None:
+    """Insert each hole's ring, and a channel to it, after the corner `before`; channels of one edge in their order."""
+    order = np.lexsort((np.abs(channel[:, 1] - corners.places[before, 1]), before))
+    holes, before, channel = holes[order], before[order], channel[order]
+    count, first = len(holes), len(corners.places)
+    back, into, out = (first + part * count + np.arange(count) for part in range(3))
+    previous = _predecessors(corners.successors)[holes]
+    corners.places = np.concatenate([corners.places, corners.places[holes], channel, channel])
+    successors = np.concatenate([corners.successors, np.zeros(3 * count, dtype=np.int64)])
+    successors[previous] = back  # the ring ends where it began, at a corner of its own
+    successors[back], successors[into] = out, holes
+    shared = before[1:] == before[:-1]
+    successors[out] = successors[before]
+    successors[out[:-1][shared]] = into[1:][shared]
+    heads = np.concatenate([[True], ~shared])
+    successors[before[heads]] = into[heads]
+    corners.successors = successors
+
+
+def _predecessors(successors: Integers) -> Integers:
+    result = np.empty_like(successors)
+    result[successors] = np.arange(len(successors))
+    return result
+
+
+def _first_of_ring(successors: Integers) -> Integers:
+    """Lowest corner of the ring that each corner is in, by looking 1, 2, 4, ... corners ahead."""
+    first, ahead = np.minimum(np.arange(len(successors)), successors), successors
+    while True:
+        ahead = ahead[ahead]
+        lower = np.minimum(first, first[ahead])
+        if np.array_equal(lower, first):
+            return first
+        first = lower
+
+
+def _walk(successors: list[int], starts: list[int]) -> tuple[list[int], Integers]:
+    """Follow each ring from its start once around; return the corners passed, and how many per ring."""
+    path: list[int] = []
+    lengths = []
+    for start in starts:
+        passed = len(path)
+        path.append(start)
+        while (corner := successors[path[-1]]) != start:
+            path.append(corner)
+        lengths.append(len(path) - passed)
+    return path, np.array(lengths)
+
+
+def _without_needless_points(places: Integers, lengths: Integers) -> tuple[Integers, Integers]:
+    """Drop points that repeat their predecessor, then those on a straight run."""
+    for is_needless in (_repeats, _is_straight):
+        following = _following(lengths)
+        keep = ~is_needless(places, _predecessors(following), following)
+        lengths = np.add.reduceat(keep.astype(np.int64), np.cumsum(lengths) - lengths)
+        places = places[keep]
+    return places, lengths
+
+
+def _repeats(places: Integers, previous: Integers, _: Integers) -> NDArray[np.bool_]:
+    return np.asarray((places == places[previous]).all(axis=1))
+
+
+def _is_straight(places: Integers, previous: Integers, following: Integers) -> NDArray[np.bool_]:
+    return np.asarray((np.sign(places - places[previous]) == np.sign(places[following] - places)).all(axis=1))
+
+
+def _following(lengths: Integers) -> Integers:
+    """Index of the next point of the same polygon, for polygons stored behind one another."""
+    following = np.arange(1, int(lengths.sum()) + 1)
+    ends = np.cumsum(lengths)
+    following[ends - 1] = ends - lengths
+    return following
+
+
+def fill_contours(contours: Sequence[Contour], shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Mark the voxels whose centres lie within the contours of their plane, by the even-odd rule.
+
+    Args:
+        contours: within the planes of the grid; what lies beside the grid is cut off.
+        shape: voxels, order X, Y, Z.
+
+    Returns:
+        The mask `(X, Y, Z)`.
+    """
+    mask = np.zeros(shape, dtype=np.bool_)
+    if not contours:
+        return mask
+    lengths = np.array([len(contour.points) for contour in contours])
+    planes, which = np.unique([contour.plane for contour in contours], return_inverse=True)
+    starts = np.concatenate([contour.points for contour in contours])
+    ends = starts[_following(lengths)]
+    low, high = np.minimum(starts[:, 1], ends[:, 1]), np.maximum(starts[:, 1], ends[:, 1])
+    first = np.clip(np.ceil(low), 0, shape[1]).astype(np.int64)  # rows whose centres an edge passes: low <= row < high
+    count = np.clip(np.ceil(high), 0, shape[1]).astype(np.int64) - first
+    edge = np.repeat(np.arange(len(starts)), count)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count - first, count)
+    slope = (row - starts[edge, 1]) / (ends[edge, 1] - starts[edge, 1])
+    crossing = starts[edge, 0] + slope * (ends[edge, 0] - starts[edge, 0])
+    column = np.clip(np.ceil(crossing), 0, shape[0]).astype(np.int64)
+    toggles = np.zeros((len(planes), shape[1], shape[0] + 1), dtype=np.uint8)
+    np.add.at(toggles, (np.repeat(which, lengths)[edge], row, column), 1)
+    inside = np.bitwise_xor.accumulate(toggles & 1, axis=2)[:, :, :-1]
+    mask[:, :, planes] = inside.transpose(2, 1, 0)
+    return mask

@@ -1,0 +1,247 @@
+"""Headers of one DICOM series to slices in order and their affine, or a named reason why there is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import (
+    AmbiguityError,
+    CorruptFileError,
+    DuplicatePositionError,
+    GeometryError,
+    InputError,
+    IrregularSpacingError,
+    MissingGeometryError,
+    MissingSliceError,
+    MixedGeometryError,
+)
+from .dicom_files import Instance
+
+if TYPE_CHECKING:
+    import pydicom
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's patient axes point left and posterior, ours right and anterior
+JITTER_MM = 0.1  # scanners write positions off by this much; more is a missing or moved slice
+JITTER_SHARE = 0.1  # of the distance between slices, where that is small
+DIRECTION_TOLERANCE = 1e-3  # largest difference of direction cosines within one series
+SPACING_TOLERANCE_MM = 1e-3  # largest difference of pixel spacings within one series
+# where a tag is in a multi-frame object
+FRAME_GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+}
+# what tells several images of one place apart
+DISTINCTIONS = ("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "DiffusionBValue", "TriggerTime")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image plane: where it is and how to read it."""
+
+    instance: Instance
+    frame: int  # of its instance, from 0
+    position: NDArray[np.float64]  # centre of the first voxel, mm, LPS
+    orientation: NDArray[np.float64]  # 2x3: direction cosines of growing column and row index, LPS
+    spacing: tuple[float, float]  # mm between rows, mm between columns
+    rescale: tuple[float, float]  # slope, intercept
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        name = self.instance.path.name
+        return name if self.instance.frames == 1 else f"frame {self.frame + 1} of {name}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Slices in the order of their positions along the normal, and where they are."""
+
+    slices: tuple[Slice, ...]
+    affine: NDArray[np.float64]  # (column, row, slice) -> mm, LPS; sheared if the gantry was tilted
+    tilt_deg: float  # between the slices' normal and the line of their positions; 0 if it is negligible
+
+
+def read_slices(instances: Sequence[Instance]) -> list[Slice]:
+    """List the planes of a series, frames of a multi-frame object one by one.
+
+    Raises:
+        InputError: colour.
+        AmbiguityError: several multi-frame objects.
+        MissingGeometryError: a plane without position, orientation or pixel spacing.
+    """
+    if len(instances) > 1 and any(instance.frames > 1 for instance in instances):
+        raise AmbiguityError(
+            f"a series must be single images or one multi-frame object, got {len(instances)} objects of up to "
+            f"{max(instance.frames for instance in instances)} frames; give one file"
+        )
+    for instance in instances:
+        groups = instance.header.get("PerFrameFunctionalGroupsSequence")
+        if groups is not None and len(groups) != instance.frames:
+            raise CorruptFileError(
+                f"{instance.path} must describe its {instance.frames} frames, got {len(groups)} descriptions"
+            )
+    return [_slice(instance, frame) for instance in instances for frame in range(instance.frames)]
+
+
+def check_grid(slices: Sequence[Slice]) -> Grid:
+    """Sort the slices along their normal and fit a line through their positions.
+
+    Raises:
+        MixedGeometryError: size, spacing, orientation or frame of reference differ.
+        DuplicatePositionError, MissingSliceError, IrregularSpacingError: as they say.
+        GeometryError: impossible direction cosines, or a single slice without thickness.
+    """
+    first = slices[0]
+    for one in slices:
+        _check_same(one, first)
+    row, column = first.orientation
+    normal = np.cross(row, column)
+    lengths = np.linalg.norm([row, column, normal], axis=1)
+    if np.abs(lengths - 1).max() > DIRECTION_TOLERANCE or min(first.spacing) <= 0:
+        raise GeometryError(
+            f"images must have orthogonal unit direction cosines and spacings > 0 mm, got {first.orientation.tolist()} "
+            f"and {first.spacing} in {first.name}"
+        )
+    ordered = tuple(sorted(slices, key=lambda one: float(one.position @ normal)))
+    tilt = 0.0
+    if len(ordered) == 1:
+        origin, step = first.position, normal * _thickness(first)
+    else:
+        _check_steps(ordered, normal)
+        origin, step = _line(ordered)
+        tilt = _tilt(step, normal, len(ordered))
+    affine = np.eye(4)
+    affine[:3] = np.stack([row * first.spacing[1], column * first.spacing[0], step, origin], axis=1)
+    return Grid(ordered, affine, tilt)
+
+
+def _slice(instance: Instance, frame: int) -> Slice:
+    header = instance.header
+    if header.get("SamplesPerPixel", 1) != 1 or not str(header.get("PhotometricInterpretation")).startswith("MONO"):
+        raise InputError(
+            f"images must be MONOCHROME with 1 sample per pixel, got {header.get('PhotometricInterpretation')} "
+            f"with {header.get('SamplesPerPixel')} in {instance.path} (colour); choose another series"
+        )
+    try:
+        position, orientation, spacing = (
+            np.array(_tag(header, tag, frame), dtype=np.float64)
+            for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+        )
+        slope, intercept = _tag(header, "RescaleSlope", frame), _tag(header, "RescaleIntercept", frame)
+        rescale = (1.0 if slope is None else float(slope), float(intercept or 0))
+        columns, rows = int(header.get("Columns") or 0), int(header.get("Rows") or 0)
+    except (TypeError, ValueError) as error:
+        raise GeometryError(f"positions and spacings must be numbers ({error}) in {instance.path}") from error
+    sizes = [array.size if np.isfinite(array).all() else 0 for array in (position, orientation, spacing)]
+    if not np.isfinite(rescale).all():
+        raise InputError(f"rescale slope and intercept must be numbers, got {rescale} in {instance.path}")
+    if sizes != [3, 6, 2] or not columns or not rows:
+        raise MissingGeometryError(
+            "every image must have ImagePositionPatient (3 numbers), ImageOrientationPatient (6), PixelSpacing (2), "
+            f"Rows and Columns, got {sizes[0]}, {sizes[1]}, {sizes[2]}, {rows} and {columns} in {instance.path}; "
+            "such images cannot be placed in the patient"
+        )
+    down, along = (float(value) for value in spacing)
+    return Slice(instance, frame, position, orientation.reshape(2, 3), (down, along), rescale)
+
+
+def _tag(header: "pydicom.Dataset", tag: str, frame: int) -> Any:
+    """A value of a plane: of a multi-frame object from its per-frame or shared groups."""
+    for where in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        groups = header.get(where) or []
+        index = frame if where.startswith("Per") else 0
+        items = groups[index].get(FRAME_GROUPS[tag]) if index < len(groups) else None
+        if items and items[0].get(tag) is not None:
+            return items[0].get(tag)
+    return header.get(tag)
+
+
+def _check_same(one: Slice, first: Slice) -> None:
+    for tag in ("Rows", "Columns", "FrameOfReferenceUID", "PhotometricInterpretation"):
+        here, there = one.instance.header.get(tag), first.instance.header.get(tag)
+        if here != there:
+            raise MixedGeometryError(
+                f"all images of a series must have the same {tag}, got {there} in {first.name} and {here} in "
+                f"{one.name}; a localizer among them?"
+            )
+    turn = np.abs(one.orientation - first.orientation).max()
+    if turn > DIRECTION_TOLERANCE or np.abs(np.subtract(one.spacing, first.spacing)).max() > SPACING_TOLERANCE_MM:
+        raise MixedGeometryError(
+            f"all images of a series must have the same spacing and orientation, got {first.spacing} mm, "
+            f"{first.orientation.ravel().tolist()} in {first.name} and {one.spacing} mm, "
+            f"{one.orientation.ravel().tolist()} in {one.name}; a localizer among them?"
+        )
+
+
+def _check_steps(slices: Sequence[Slice], normal: NDArray[np.float64]) -> None:
+    along = np.array([one.position @ normal for one in slices])
+    steps = np.diff(along)
+    closest = int(steps.argmin())
+    if steps[closest] <= min(JITTER_MM, JITTER_SHARE * steps.mean()):
+        copies = int((np.abs(along - along[closest]) <= JITTER_SHARE * max(steps.mean(), 1e-6)).sum())
+        raise DuplicatePositionError(
+            f"every slice must have its own position, got {copies} at {along[closest]:.2f} mm along the normal "
+            f"({slices[closest].name}, {slices[closest + 1].name}), {_distinction(slices)}; give one of them"
+        )
+    usual = float(np.median(steps))
+    tolerance = min(JITTER_MM, JITTER_SHARE * usual)
+    odd = int(np.abs(steps - usual).argmax())
+    where = f"{steps[odd]:.2f} mm between {slices[odd].name} and {slices[odd + 1].name}, elsewhere {usual:.2f} mm"
+    lost = round(float(steps[odd] / usual)) - 1
+    if lost >= 1 and abs(steps[odd] - (lost + 1) * usual) <= 2 * tolerance:
+        raise MissingSliceError(
+            f"slices must be evenly spaced, got {where}: {lost} missing there, {_lost(steps, usual)} in all; "
+            "fetch the whole series again"
+        )
+    origin, step = _line(slices)
+    index = np.arange(len(slices))[:, None]
+    off = np.linalg.norm(np.array([one.position for one in slices]) - origin - index * step, axis=1)
+    if off.max() > tolerance:
+        raise IrregularSpacingError(
+            f"slices must be evenly spaced on a straight line to {tolerance:.2f} mm, got {where}, and "
+            f"{slices[int(off.argmax())].name} {off.max():.2f} mm off the line; resample the series first"
+        )
+
+
+def _lost(steps: NDArray[np.float64], usual: float) -> int:
+    return int(sum(max(0, round(float(step / usual)) - 1) for step in steps))
+
+
+def _distinction(slices: Sequence[Slice]) -> str:
+    """What differs between the images of one place, if a tag says so."""
+    for tag in DISTINCTIONS:
+        values = {str(one.instance.header.get(tag)) for one in slices}
+        if 1 < len(values) <= len(slices) // 2:
+            return f"with {len(values)} values of {tag} (several time points, echoes or b-values)"
+    return "as copies or several time points would"
+
+
+def _line(slices: Sequence[Slice]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Origin and step of the line that fits the positions best, mm, LPS."""
+    positions = np.array([one.position for one in slices])
+    index = np.arange(len(slices)) - (len(slices) - 1) / 2
+    step = index @ positions / (index @ index)
+    return positions.mean(axis=0) + index[0] * step, step
+
+
+def _tilt(step: NDArray[np.float64], normal: NDArray[np.float64], count: int) -> float:
+    forward = float(step @ normal)
+    sideways = float(np.linalg.norm(step - forward * normal))
+    if sideways * (count - 1) <= JITTER_MM + DIRECTION_TOLERANCE * forward * (count - 1):
+        return 0.0
+    return float(np.degrees(np.arctan2(sideways, forward)))
+
+
+def _thickness(one: Slice) -> float:
+    """Mm of a single slice, the only case in which positions do not tell."""
+    value = _tag(one.instance.header, "SliceThickness", one.frame)
+    if not value or float(value) <= 0:
+        raise MissingGeometryError(f"a single slice must state its SliceThickness in mm, got {value!r} in {one.name}")
+    return float(value)

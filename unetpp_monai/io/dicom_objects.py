@@ -1,0 +1,203 @@
+"""What all DICOM objects that we write share: their sources' patient, study and place, equipment, numbers and UIDs."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..errors import OutputError
+from ..labels import Label
+from .dicom_planes import REQUIRED, Planes, source_planes
+from .provenance import Algorithm
+
+if TYPE_CHECKING:
+    import pydicom
+
+MANUFACTURER = "UNet++ for MONAI"
+EQUIPMENT = {
+    "manufacturer": MANUFACTURER,
+    "manufacturer_model_name": "unetpp_monai",
+    "software_versions": __version__,
+    "device_serial_number": "1",  # demanded by DICOM of enhanced objects; software has none
+}
+CHARACTER_SET = "ISO_IR 192"  # UTF-8, as names of structures may be in any language
+LO_LENGTH = 64  # of names and descriptions in DICOM
+PATIENT_AND_STUDY = (  # must be present, may be empty; anonymisers remove them
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
+)
+MULTI_FRAME = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")  # of multi-frame objects
+GEOMETRY = (  # written anew into prepared sources
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    *MULTI_FRAME,
+    "PixelData",
+)
+
+
+def import_highdicom() -> ModuleType:
+    """Import highdicom.
+
+    Raises:
+        OutputError: it is not installed.
+    """
+    try:
+        import highdicom
+    except ImportError as error:
+        raise OutputError("DICOM results need highdicom; pip install 'unetpp_monai[dicom]'") from error
+    module: ModuleType = highdicom
+    return module
+
+
+def new_uid() -> str:
+    """Make a UID that nobody else has (from a UUID, root 2.25)."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(prefix=None))
+
+
+def long_string(text: str) -> str:
+    """Shorten a name to what DICOM's LO allows: no backslash, no line breaks, 64 characters (bytes, as some count).
+
+    Raises:
+        OutputError: nothing is left.
+    """
+    name = " ".join(text.replace("\\", "/").split()).encode()[:LO_LENGTH].decode(errors="ignore").rstrip()
+    if not name:
+        raise OutputError(f"names in DICOM must not be empty, got {text!r}")
+    return name
+
+
+def series_number(sources: Sequence["pydicom.Dataset"], *, offset: int) -> int:
+    """Number a derived series: that of its source series + `offset` (1000, 2000, ...: one per kind of object)."""
+    return offset + max(0, int(sources[0].get("SeriesNumber") or 0))
+
+
+def segment_numbers(structures: Sequence[Label]) -> dict[int, int]:
+    """Map each label's value to its segment number: 1, 2, 3, ... in the order of the values, as DICOM demands.
+
+    Raises:
+        OutputError: no structures, one value twice, or a value < 1.
+    """
+    values = sorted(structure.index for structure in structures)
+    if not values or values[0] < 1 or len(set(values)) < len(values):
+        raise OutputError(f"structures must have different values >= 1, got {values}")
+    return {value: number for number, value in enumerate(values, start=1)}
+
+
+def algorithm_identification(algorithm: Algorithm) -> Any:
+    """Describe the algorithm as highdicom wants it (one `AlgorithmIdentificationSequence`); None for a person's work."""
+    hd = import_highdicom()
+    from pydicom.sr.codedict import codes
+
+    if algorithm.kind == "MANUAL":
+        return None
+    return hd.AlgorithmIdentificationSequence(
+        name=long_string(algorithm.name),
+        version=long_string(algorithm.version),
+        family=codes.DCM.ArtificialIntelligence,
+        parameters=dict(algorithm.parameters) or None,
+    )
+
+
+def prepared_sources(sources: Sequence["pydicom.Dataset"]) -> list["pydicom.Dataset"]:
+    """Copy source headers so that highdicom and readers take them; the given ones stay as they are.
+
+    All copies have what identifies them and one common orientation; the first has the whole header, its text in
+    UTF-8, missing patient and study tags empty. What source images say wrongly of spacing between slices is left out.
+
+    Args:
+        sources: headers of one series, or one multi-frame header.
+
+    Raises:
+        OutputError: not one series, no frame of reference, or no geometry.
+    """
+    return placed_sources(sources, source_planes(sources))
+
+
+def placed_sources(sources: Sequence["pydicom.Dataset"], planes: Planes) -> list["pydicom.Dataset"]:
+    """Copy source headers as `prepared_sources` does, and state `planes` as their geometry."""
+    import pydicom
+
+    left_out = {pydicom.tag.Tag(keyword) for keyword in GEOMETRY}
+    identity = [pydicom.tag.Tag(keyword) for keyword in (*REQUIRED, "Modality", "Rows", "Columns")]
+    copies = [pydicom.Dataset() for _ in sources]
+    for source, copied in zip(sources, copies, strict=True):
+        wanted = [tag for tag in source.keys() if not tag.is_private] if copied is copies[0] else identity  # noqa: SIM118
+        for tag in wanted:
+            if tag in source and tag not in left_out:
+                copied[tag] = deepcopy(source[tag])
+    _complete_header(copies[0])
+    if any(keyword in sources[0] for keyword in MULTI_FRAME):
+        _place_frames(copies[0], planes)
+    else:
+        for copy, position in zip(copies, planes.positions, strict=True):
+            _place(copy, planes)
+            copy.ImagePositionPatient = _decimals(position)
+    return copies
+
+
+def common_header(sources: Sequence["pydicom.Dataset"]) -> "pydicom.Dataset":
+    """Start an object that highdicom does not make: patient, study, frame of reference and equipment.
+
+    SOP class and instance, series, modality and dates are the caller's.
+    """
+    import pydicom
+
+    first = prepared_sources(sources)[0]
+    header = pydicom.Dataset()
+    for keyword in ("SpecificCharacterSet", "StudyInstanceUID", "FrameOfReferenceUID", *PATIENT_AND_STUDY):
+        header[keyword] = first[keyword]
+    header.Manufacturer, header.ManufacturerModelName = MANUFACTURER, EQUIPMENT["manufacturer_model_name"]
+    header.SoftwareVersions, header.DeviceSerialNumber = __version__, EQUIPMENT["device_serial_number"]
+    return header
+
+
+def _complete_header(header: "pydicom.Dataset") -> None:
+    from pydicom.valuerep import DA, TM
+
+    header.decode()
+    header.SpecificCharacterSet = CHARACTER_SET
+    valid: Mapping[str, Any] = {"Date": DA, "Time": TM}
+    for keyword in PATIENT_AND_STUDY:
+        value = header.get(keyword)
+        if keyword[-4:] in valid and value:
+            try:
+                valid[keyword[-4:]](value)
+            except ValueError:
+                value = None
+        if value is None or (keyword == "PatientSex" and value not in ("M", "F", "O")):
+            setattr(header, keyword, "")
+
+
+def _place(item: "pydicom.Dataset", planes: Planes) -> None:
+    item.ImageOrientationPatient = _decimals(planes.orientation.ravel())
+    item.PixelSpacing = _decimals(planes.spacing)
+    item.SliceThickness = None
+
+
+def _place_frames(header: "pydicom.Dataset", planes: Planes) -> None:
+    import pydicom
+
+    shared, orientation, measures = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    orientation.ImageOrientationPatient = _decimals(planes.orientation.ravel())
+    measures.PixelSpacing = _decimals(planes.spacing)
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    header.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for position in planes.positions:
+        frame, place = pydicom.Dataset(), pydicom.Dataset()
+        place.ImagePositionPatient = _decimals(position)
+        frame.PlanePositionSequence = [place]
+        frames.append(frame)
+    header.PerFrameFunctionalGroupsSequence = frames
+
+
+def _decimals(values: NDArray[np.float64]) -> list[Any]:
+    """Numbers as DICOM's decimal strings, at most 16 characters."""
+    from pydicom.valuerep import DSfloat
+
+    return [DSfloat(float(value), auto_format=True) for value in values]

@@ -1,0 +1,126 @@
+"""Where source images lie in the patient, and label maps turned to lie like them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OutputError
+from ..volume import Volume
+from .dicom_geometry import JITTER_MM, LPS_TO_RAS
+
+if TYPE_CHECKING:
+    import pydicom
+
+REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Where the source images lie: one entry per instance, or per frame of the one multi-frame instance."""
+
+    orientation: NDArray[np.float64]  # 2x3: direction cosines of growing column and row index, LPS
+    spacing: NDArray[np.float64]  # mm between rows, mm between columns
+    positions: NDArray[np.float64]  # (n, 3): centre of each plane's first voxel, mm, LPS
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector across the planes, LPS."""
+        normal = np.cross(*self.orientation)
+        unit: NDArray[np.float64] = normal / np.linalg.norm(normal)
+        return unit
+
+
+def source_planes(sources: Sequence["pydicom.Dataset"]) -> Planes:
+    """Read where source images lie; the first one's orientation and spacing count for all.
+
+    Raises:
+        OutputError: not one series, no frame of reference, or no geometry.
+    """
+    _check_series(sources)
+    first = sources[0]
+    frames = int(first.get("NumberOfFrames") or 1)
+    places = [(first, frame) for frame in range(frames)] if len(sources) == 1 else [(one, 0) for one in sources]
+    try:
+        orientation = np.array(frame_value(first, 0, "PlaneOrientationSequence", "ImageOrientationPatient"), float)
+        spacing = np.array(frame_value(first, 0, "PixelMeasuresSequence", "PixelSpacing"), float)
+        positions = [frame_value(one, frame, "PlanePositionSequence", "ImagePositionPatient") for one, frame in places]
+        planes = Planes(orientation.reshape(2, 3), spacing.reshape(2), np.array(positions, float).reshape(-1, 3))
+    except (TypeError, ValueError) as error:
+        raise OutputError(f"source images must have position, orientation and spacing, got none ({error})") from error
+    if not all(np.isfinite(values).all() for values in (planes.orientation, planes.spacing, planes.positions)):
+        raise OutputError("source images must have position, orientation and spacing as finite numbers, got others")
+    return planes
+
+
+def frame_value(header: "pydicom.Dataset", frame: int, group: str, keyword: str) -> Any:
+    """Value of one frame (from 0): in its own functional groups, those shared by all, or the header; else None."""
+    for sequence, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        if header.get(sequence) and header[sequence][item].get(group):
+            return header[sequence][item][group][0].get(keyword)
+    return header.get(keyword)
+
+
+def match_grid(labels: Volume, sources: Sequence["pydicom.Dataset"]) -> Volume:
+    """Turn a label map so that its axes point along the sources' columns, rows and slices, as nearly as they can.
+
+    Axes are permuted and flipped, nothing is interpolated: a label map on the sources' lattice comes out on their
+    very planes, one on a grid of its own on planes of its own.
+
+    Raises:
+        OutputError: no two axes of the grid are orthogonal, as those of an image plane must be.
+    """
+    planes = source_planes(sources)
+    axes = np.stack([*planes.orientation, _forwards(planes)], axis=1)
+    directions = (LPS_TO_RAS @ labels.affine)[:3, :3] / labels.spacing
+    cosines = axes.T @ directions
+    orders = [
+        order for order in permutations(range(3)) if abs(directions[:, order[0]] @ directions[:, order[1]]) < 1e-4
+    ]
+    if not orders:
+        raise OutputError("two axes of a label map's grid must be orthogonal, got a sheared grid; resample it first")
+    order = max(orders, key=lambda order: sum(abs(cosines[axis, order[axis]]) for axis in range(3)))
+    turn = np.zeros((4, 4))  # index on the turned grid -> index on the given one
+    turn[3, 3] = 1
+    array = np.transpose(labels.array, (0, *(axis + 1 for axis in order)))
+    for axis, given in enumerate(order):
+        if cosines[axis, given] < 0:
+            array = np.flip(array, axis + 1)
+            turn[given, 3] = labels.shape[given] - 1
+        turn[given, axis] = -1 if cosines[axis, given] < 0 else 1
+    return Volume(array, labels.affine @ turn)
+
+
+def plane_sources(volume: Volume, planes: Planes) -> list[int | None]:
+    """Tell which source image (or frame) lies in the plane of each slice of a volume turned by `match_grid`.
+
+    Returns:
+        Per slice an index into `planes.positions`; None where no image lies within `JITTER_MM`, or planes are oblique.
+    """
+    affine = LPS_TO_RAS @ volume.affine
+    if np.abs(planes.normal @ affine[:3, :2]).max() > JITTER_MM / max(volume.shape):
+        return [None] * volume.shape[2]
+    offsets = (affine[:3, 3] + np.arange(volume.shape[2])[:, None] * affine[:3, 2]) @ planes.normal
+    distances = np.abs(offsets[:, None] - planes.positions @ planes.normal)
+    nearest = distances.argmin(axis=1)
+    return [int(image) if distances[index, image] <= JITTER_MM else None for index, image in enumerate(nearest)]
+
+
+def _check_series(sources: Sequence["pydicom.Dataset"]) -> None:
+    if not sources:
+        raise OutputError("writing DICOM needs the source images' headers, got none; give a DICOM input")
+    for keyword in (*REQUIRED, "Rows", "Columns"):
+        if any(not source.get(keyword) for source in sources):
+            raise OutputError(f"source images must have {keyword}, got one without; export the series again")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Rows", "Columns"):
+        values = sorted({str(source[keyword].value) for source in sources})
+        if len(values) > 1:
+            raise OutputError(f"source images must be of one series with one {keyword}, got {', '.join(values)}")
+
+
+def _forwards(planes: Planes) -> NDArray[np.float64]:
+    """Direction in which the source images follow one another: their normal, or its opposite."""
+    return planes.normal * (-1 if (planes.positions[-1] - planes.positions[0]) @ planes.normal < 0 else 1)

@@ -1,0 +1,234 @@
+"""Label map to DICOM RT structure set, read back before it is delivered, and structure set to label map.
+
+Contours run along the edges of the voxels, in the planes of the source images, so that nothing is lost on the way.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import OutputError, UnetppError
+from ..labels import Code, Label, label_colour
+from ..volume import SAME_GRID_MM, Volume
+from .contours import Contour, trace_contours
+from .dicom_geometry import JITTER_MM, LPS_TO_RAS
+from .dicom_objects import (
+    algorithm_identification,
+    common_header,
+    import_highdicom,
+    long_string,
+    new_uid,
+    segment_numbers,
+    series_number,
+)
+from .dicom_planes import Planes, match_grid, plane_sources, source_planes
+from .dicom_structures import parse_structures, rasterise
+from .files import complete_file
+from .provenance import Algorithm, ReadBack
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SERIES_OFFSET = 3000  # SeriesNumber = that of the source series + this
+DECIMALS = 4  # of a coordinate in mm; with 6 digits before the point and a sign, 12 of the 16 characters of a DS
+DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"  # retired SOP class by which structure sets still refer to a study
+OTHER_GRID = "contours must lie in the planes of the source images, got a label map on another grid ({}); choose {}"
+
+
+def write_dicom_rtstruct(
+    labels: Volume,
+    path: Path,
+    *,
+    structures: Sequence[Label],
+    sources: Sequence["Dataset"],
+    algorithm: Algorithm,
+) -> ReadBack:
+    """Write a label map as structure set; read it back from disk and compare every voxel before `path` appears.
+
+    Args:
+        labels: `(1, X, Y, Z)` uint8 on the sources' grid, axes in any order and direction.
+        path: the file to write.
+        structures: all that the values > 0 may mean; those without voxels are described, without contours.
+        sources: headers of the segmented series, or the one header of a multi-frame image.
+        algorithm: what made the label map.
+
+    Raises:
+        OutputError: another grid, values without a structure, sources that cannot be referred to, highdicom missing,
+            or what was read back is not what was given.
+    """
+    known = segment_numbers(structures)
+    if unknown := sorted(set(np.unique(labels.array).tolist()) - {0, *known}):
+        raise OutputError(f"every value of a label map must have a structure, got {unknown[:10]} besides {list(known)}")
+    planes = source_planes(sources)
+    turned = match_grid(labels, sources)
+    images = _images(turned, planes, sources[0])
+    dataset = _start(sources, algorithm)
+    dataset.StructureSetROISequence = [_roi(label, dataset.FrameOfReferenceUID, algorithm) for label in structures]
+    dataset.RTROIObservationsSequence = [_observation(label) for label in structures]
+    dataset.ROIContourSequence = []
+    for label in structures:
+        contours = trace_contours(turned.array[0] == label.index)
+        dataset.ROIContourSequence.append(_contours(label, contours, images, planes, sources))
+    with complete_file(path) as temporary:
+        dataset.save_as(temporary, enforce_file_format=True)
+        return _read_back(temporary, labels, structures)
+
+
+def _images(turned: Volume, planes: Planes, first: "Dataset") -> list[int]:
+    """Source image (or frame) of each slice of a label map that is turned to the sources; their grids are the same."""
+    advice = "dicomseg or segnrrd, which hold any grid"
+    size = (first.Columns, first.Rows, len(planes.positions))
+    if turned.shape != size:
+        raise OutputError(OTHER_GRID.format(f"{turned.shape} voxels, the images {size}", advice))
+    images = [image for image in plane_sources(turned, planes) if image is not None]
+    if len(set(images)) < size[2]:
+        raise OutputError(OTHER_GRID.format("between the images", advice))
+    corners = np.array([[x, y] for x in (0, size[0] - 1) for y in (0, size[1] - 1)])
+    there = planes.positions[images][:, None] + (corners * planes.spacing[::-1]) @ planes.orientation
+    indices = [[[*corner, slice_, 1] for corner in corners] for slice_ in range(size[2])]
+    here = (np.array(indices) @ (LPS_TO_RAS @ turned.affine).T)[..., :3]
+    if (off := float(np.linalg.norm(here - there, axis=-1).max())) > JITTER_MM + SAME_GRID_MM:
+        raise OutputError(OTHER_GRID.format(f"{off:.2f} mm off", advice))
+    return images
+
+
+def _item(**values: Any) -> "Dataset":
+    from pydicom import Dataset
+
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def _start(sources: Sequence["Dataset"], algorithm: Algorithm) -> "Dataset":
+    """Everything but the structures."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
+
+    now = datetime.now()
+    dataset = common_header(sources)
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = RTStructureSetStorage, new_uid(), "RTSTRUCT"
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = new_uid(), series_number(sources, offset=SERIES_OFFSET)
+    dataset.SeriesDescription = long_string(f"Structures {algorithm.name} {algorithm.version}")
+    dataset.OperatorsName, dataset.InstanceNumber, dataset.ApprovalStatus = "", 1, "UNAPPROVED"
+    dataset.StructureSetLabel = long_string(algorithm.name)[:16].rstrip()
+    dataset.StructureSetDate = dataset.InstanceCreationDate = dataset.SeriesDate = f"{now:%Y%m%d}"
+    dataset.StructureSetTime = dataset.InstanceCreationTime = dataset.SeriesTime = f"{now:%H%M%S}"
+    series = _item(
+        SeriesInstanceUID=sources[0].SeriesInstanceUID, ContourImageSequence=[_reference(s) for s in sources]
+    )
+    study = _item(ReferencedSOPClassUID=DETACHED_STUDY, ReferencedSOPInstanceUID=sources[0].StudyInstanceUID)
+    study.RTReferencedSeriesSequence = [series]
+    frame = _item(FrameOfReferenceUID=dataset.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+    dataset.ReferencedFrameOfReferenceSequence = [frame]
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # others limit the points of a contour to 64 kB
+    return dataset
+
+
+def _reference(source: "Dataset") -> "Dataset":
+    return _item(ReferencedSOPClassUID=source.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID)
+
+
+def _roi(label: Label, frame_of_reference: str, algorithm: Algorithm) -> "Dataset":
+    return _item(
+        ROINumber=label.index,
+        ReferencedFrameOfReferenceUID=frame_of_reference,
+        ROIName=long_string(label.name),
+        ROIGenerationAlgorithm="AUTOMATIC",
+        ROIDerivationAlgorithmIdentificationSequence=algorithm_identification(algorithm),
+    )
+
+
+def _observation(label: Label) -> "Dataset":
+    item = _item(ObservationNumber=label.index, ReferencedROINumber=label.index, RTROIInterpretedType="")
+    item.ROIInterpreter = ""
+    if label.category:
+        item.SegmentedPropertyCategoryCodeSequence = [_coded(label.category)]
+    if label.type:
+        item.RTROIIdentificationCodeSequence = [_coded(label.type)]
+        if label.modifier:
+            kind = item.RTROIIdentificationCodeSequence[0]
+            kind.SegmentedPropertyTypeModifierCodeSequence = [_coded(label.modifier)]
+    return item
+
+
+def _coded(code: Code) -> Any:
+    return import_highdicom().sr.CodedConcept(code.value, code.scheme, long_string(code.meaning))
+
+
+def _contours(
+    label: Label, contours: Sequence[Contour], images: Sequence[int], planes: Planes, sources: Sequence["Dataset"]
+) -> "Dataset":
+    from pydicom.dataelem import DataElement
+
+    item = _item(ReferencedROINumber=label.index, ROIDisplayColor=list(label_colour(label)))
+    if contours:
+        item.ContourSequence = []
+    for number, contour in enumerate(contours, start=1):
+        image = images[contour.plane]
+        if len(sources) == 1 and "NumberOfFrames" in sources[0]:
+            reference = _reference(sources[0])
+            reference.ReferencedFrameNumber = image + 1
+        else:
+            reference = _reference(sources[image])
+        points = planes.positions[image] + (contour.points * planes.spacing[::-1]) @ planes.orientation
+        part = _item(ContourNumber=number, ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(points))
+        part.ContourImageSequence = [reference]
+        text = "\\".join(f"{value:.10g}" for value in (np.round(points, DECIMALS) + 0.0).ravel().tolist())
+        # as one text: one object per number takes ten times as long
+        part[0x30060050] = DataElement("ContourData", "DS", text, already_converted=True)
+        item.ContourSequence.append(part)
+    return item
+
+
+def _read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadBack:
+    import pydicom
+
+    try:
+        found, polygons = parse_structures(path)
+        array, largest = rasterise(found, polygons, labels)
+    except UnetppError as error:
+        raise OutputError(f"{path.name} could not be read back: {error}; nothing was written, report this") from error
+    different = int(np.count_nonzero(array != labels.array[0]))
+    if different or [_key(label) for label in found] != [_key(label) for label in structures]:
+        raise OutputError(
+            f"{path.name} must hold the label map that it was made of, read back {different} voxels differ, "
+            f"{len(found)} structures for {len(structures)}; nothing was written, report this"
+        )
+    return ReadBack(f"pydicom {pydicom.__version__}", int(np.count_nonzero(labels.array)), different, largest)
+
+
+def _key(label: Label) -> tuple[Any, ...]:
+    codes = [label.category, label.type, label.modifier if label.type else None]
+    return (
+        *(label.index, long_string(label.name), label_colour(label)),
+        *((code.scheme, code.value) if code else None for code in codes),
+    )
+
+
+def read_dicom_rtstruct(path: Path, grid: Volume) -> tuple[Volume, tuple[Label, ...]]:
+    """Read the closed contours of a structure set as a label map; points and open lines hold no voxels.
+
+    A voxel belongs to a structure if its centre lies within an odd number of the structure's contours in its plane:
+    contours within others are holes, whether they say so (CLOSEDPLANAR_XOR) or not.
+
+    Args:
+        path: DICOM RTSTRUCT.
+        grid: volume of the series on which the contours were drawn; its voxels do not matter.
+
+    Returns:
+        Labels `(1, X, Y, Z)` uint8 on the grid, and the structures. Their index is the ROI number, or 1, 2, 3, ... in
+        the order of the file if one is not in 1 ... 255.
+
+    Raises:
+        InputError: not a structure set, or more than 255 structures.
+        GeometryError: a contour does not lie in a plane of the grid.
+        AmbiguityError: structures overlap, so that no label map can hold them.
+    """
+    structures, polygons = parse_structures(path)
+    return Volume(rasterise(structures, polygons, grid)[0][None], grid.affine), structures

@@ -1,0 +1,235 @@
+"""Label map to DICOM SEG, read back before it is delivered, and DICOM SEG to label map."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OutputError
+from ..labels import Code, Label, label_colour
+from ..volume import Volume
+from .dicom_geometry import JITTER_MM, LPS_TO_RAS
+from .dicom_objects import (
+    EQUIPMENT,
+    LO_LENGTH,
+    algorithm_identification,
+    import_highdicom,
+    long_string,
+    new_uid,
+    placed_sources,
+    segment_numbers,
+    series_number,
+)
+from .dicom_planes import Planes, match_grid, plane_sources, source_planes
+from .dicom_seg_check import read_back
+from .dicom_seg_frames import parse_seg, seg_volume
+from .files import complete_file
+from .provenance import Algorithm, ReadBack
+
+if TYPE_CHECKING:
+    import pydicom
+
+logger = logging.getLogger(__name__)
+
+ENCODINGS = ("binary", "labelmap")  # labelmap: smaller, RLE; many viewers and archives do not know it yet
+SERIES_OFFSET = 1000  # SeriesNumber of a SEG = that of its source + this
+TISSUE = Code("85756007", "SCT", "Tissue")  # what a label without codes is, as DICOM demands some code
+REFUSALS = (ValueError, TypeError, LookupError, AttributeError)  # what highdicom raises on headers that it cannot use
+
+
+def write_dicom_seg(
+    labels: Volume,
+    path: Path,
+    *,
+    structures: Sequence[Label],
+    sources: Sequence["pydicom.Dataset"],
+    algorithm: Algorithm,
+    encoding: str = "binary",
+) -> ReadBack:
+    """Write a label map as DICOM SEG; read it back from disk and compare every voxel before `path` appears.
+
+    Segments are numbered 1, 2, 3, ... in the order of the labels' values. Frames lie on the planes of the sources
+    where the label map's lattice is theirs (axes in any order and direction), else on planes of its own.
+
+    Args:
+        labels: `(1, X, Y, Z)` integers, in the sources' frame of reference, on any grid.
+        path: the file to write.
+        structures: all that the values > 0 may mean; those without voxels are described too.
+        sources: headers of the segmented series, or the one header of a multi-frame image.
+        algorithm: what made the label map.
+        encoding: one of `ENCODINGS`.
+
+    Raises:
+        OutputError: not a label map of these structures, sources that cannot be referred to, highdicom missing, or
+            what was read back is not what was given.
+    """
+    if encoding not in ENCODINGS:
+        raise OutputError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+    numbers = segment_numbers(structures)
+    turned = match_grid(labels, sources)
+    segments = _segments(turned, numbers)
+    descriptions = _descriptions(structures, numbers, algorithm)
+    with complete_file(path) as temporary:
+        _encode(segments, turned, sources, descriptions, algorithm, encoding).save_as(temporary)
+        return read_back(temporary, labels, structures)
+
+
+def read_dicom_seg(path: Path) -> tuple[Volume, tuple[Label, ...]]:
+    """Read a DICOM SEG of type BINARY or LABELMAP.
+
+    Returns:
+        `(1, columns, rows, slices)` segment numbers, mm, RAS, on the grid that the stored frames span (frames without
+        voxels are usually not stored); and the segments, their index being the number.
+
+    Raises:
+        InputError: not such a file, or segments overlap.
+        GeometryError: frames without place, of different orientation, or at uneven distances.
+    """
+    frames = parse_seg(path)
+    return seg_volume(frames), frames.labels
+
+
+def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsignedinteger]:
+    """Segment numbers `(slices, rows, columns)`."""
+    if len(labels.array) != 1:
+        raise OutputError(
+            f"a label map must have 1 channel, got {len(labels.array)}; one-hot channels may overlap, which a label "
+            "map cannot say: take the argmax over them first"
+        )
+    planes = np.ascontiguousarray(labels.array[0].T)
+    low, high = planes.min(), planes.max()
+    if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > np.iinfo(np.uint16).max:
+        raise OutputError(f"values of a label map must lie in 0 ... 65535, got {low} ... {high}")
+    size = int(high) + 1
+    dtype = np.uint8 if len(numbers) < 255 else np.uint16
+    table = np.full(size, len(numbers) + 1, dtype=dtype)  # no structure has that number
+    table[0] = 0
+    for value, number in numbers.items():
+        if value < size:
+            table[value] = number
+    segments = np.empty(planes.shape, dtype=dtype)
+    for plane, segment in zip(planes, segments, strict=True):
+        indices = plane.astype(np.intp)
+        if plane.dtype.kind == "f" and not np.array_equal(indices, plane):
+            raise OutputError("values of a label map must be whole numbers, got fractions; threshold or argmax first")
+        np.take(table, indices, out=segment)
+    if int(segments.max()) > len(numbers):
+        unknown = np.unique(planes[segments > len(numbers)])
+        raise OutputError(f"every value of a label map must be a structure's, got {unknown.tolist()[:10]} of none")
+    return segments
+
+
+def _descriptions(structures: Sequence[Label], numbers: Mapping[int, int], algorithm: Algorithm) -> list[Any]:
+    hd = import_highdicom()
+    if bare := [structure.name for structure in structures if structure.type is None]:
+        logger.warning("%d label(s) without codes are called %s: %s", len(bare), TISSUE.meaning, ", ".join(bare[:10]))
+    descriptions = []
+    for structure in sorted(structures, key=lambda structure: structure.index):
+        name = long_string(structure.name)
+        description = hd.seg.SegmentDescription(
+            segment_number=numbers[structure.index],
+            segment_label=name,
+            segmented_property_category=_code(hd, structure.category or TISSUE),
+            segmented_property_type=_code(hd, structure.type or TISSUE),
+            algorithm_type=algorithm.kind,
+            algorithm_identification=algorithm_identification(algorithm),
+            tracking_uid=new_uid(),
+            tracking_id=name,
+            display_color=hd.color.CIELabColor.from_rgb(*label_colour(structure)),
+        )
+        if structure.modifier:
+            kind = description.SegmentedPropertyTypeCodeSequence[0]
+            kind.SegmentedPropertyTypeModifierCodeSequence = [_code(hd, structure.modifier)]
+        descriptions.append(description)
+    return descriptions
+
+
+def _encode(
+    segments: NDArray[np.unsignedinteger],
+    grid: Volume,
+    sources: Sequence["pydicom.Dataset"],
+    descriptions: Sequence[Any],
+    algorithm: Algorithm,
+    encoding: str,
+) -> "pydicom.Dataset":
+    """Build the SEG object; `segments` are `(slices, rows, columns)` on `grid`, which is turned to the sources."""
+    hd: Any = import_highdicom()
+    from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+
+    empty = not segments.any()
+    positions, orientation, measures = _geometry(hd, grid)
+    stored = slice(1) if empty else slice(None)  # an empty object must have a frame; one is enough
+    binary = encoding == "binary"
+    try:
+        seg = hd.seg.Segmentation(
+            source_images=placed_sources(sources, _snapped(source_planes(sources), grid)),
+            pixel_array=segments[stored],
+            segmentation_type=encoding.upper(),
+            segment_descriptions=descriptions,
+            series_instance_uid=new_uid(),
+            series_number=series_number(sources, offset=SERIES_OFFSET),
+            sop_instance_uid=new_uid(),
+            instance_number=1,
+            **EQUIPMENT,
+            transfer_syntax_uid=ExplicitVRLittleEndian if binary else RLELossless,
+            plane_positions=positions[stored],
+            plane_orientation=orientation,
+            pixel_measures=measures,
+            omit_empty_frames=not empty,
+            content_label="SEGMENTATION",
+            content_description=long_string(f"Segmentation by {algorithm.name or 'a person'}"),
+            series_description=long_string(f"Segmentation {algorithm.name} {algorithm.version}"),
+        )
+    except REFUSALS as error:
+        raise OutputError(f"source images must be usable for a DICOM SEG, highdicom says: {error}") from error
+    if empty and binary:
+        _keep_one_frame(seg)
+    shared = seg.SharedFunctionalGroupsSequence[0]  # highdicom puts the sources' geometry where it is almost ours
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = orientation, measures
+    return seg
+
+
+def _keep_one_frame(seg: "pydicom.Dataset") -> None:
+    """Drop the empty frames of all segments but the first."""
+    seg.PerFrameFunctionalGroupsSequence = seg.PerFrameFunctionalGroupsSequence[:1]
+    seg.NumberOfFrames = 1
+    seg.PixelData = bytes((seg.Rows * seg.Columns + 15) // 16 * 2)
+
+
+def _geometry(hd: ModuleType, grid: Volume) -> tuple[list[Any], Any, Any]:
+    """Positions of the planes, their orientation and their measures."""
+    affine = LPS_TO_RAS @ grid.affine
+    patient = hd.CoordinateSystemNames.PATIENT
+    along, down, _ = grid.spacing
+    between = abs(float(np.cross(affine[:3, 0], affine[:3, 1]) @ affine[:3, 2])) / (along * down)
+    origins = affine[:3, 3] + np.arange(grid.shape[2])[:, None] * affine[:3, 2]
+    orientation = np.concatenate([affine[:3, 0] / along, affine[:3, 1] / down])
+    return (
+        [hd.PlanePositionSequence(patient, origin) for origin in origins],
+        hd.PlaneOrientationSequence(patient, orientation),
+        hd.PixelMeasuresSequence(pixel_spacing=(down, along), slice_thickness=between, spacing_between_slices=between),
+    )
+
+
+def _snapped(planes: Planes, grid: Volume) -> Planes:
+    """Move source planes by the scanner's jitter onto the grid, so that highdicom sees which of them are the grid's.
+
+    Else it would refer to no source image at all if one of them lies a hundredth of a millimetre off.
+    """
+    affine = LPS_TO_RAS @ grid.affine
+    positions = planes.positions.copy()
+    for index, image in enumerate(plane_sources(grid, planes)):
+        if image is not None:
+            shift = affine[:3] @ (0, 0, index, 1) - positions[image]
+            near = np.linalg.norm(shift) <= JITTER_MM
+            positions[image] += shift if near else (shift @ planes.normal) * planes.normal
+    return replace(planes, positions=positions)
+
+
+def _code(hd: ModuleType, code: Code) -> Any:
+    return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning[:LO_LENGTH])

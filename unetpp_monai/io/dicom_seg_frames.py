@@ -1,0 +1,191 @@
+"""Frames of a DICOM SEG file, placed by their own tags with pydicom alone: not by what wrote the file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GeometryError, InputError, IrregularSpacingError
+from ..labels import Code, Label
+from ..volume import Volume
+from .dicom_geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM
+from .dicom_planes import frame_value
+
+if TYPE_CHECKING:
+    import pydicom
+
+SEGMENTATIONS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+}
+
+
+@dataclass(frozen=True)
+class SegFrames:
+    """A parsed SEG file: frame k shows `numbers[k]`, or all segments if that is 0 (LABELMAP)."""
+
+    dataset: "pydicom.Dataset"
+    labels: tuple[Label, ...]  # their index is the segment number
+    numbers: tuple[int, ...]  # segment of each frame
+    positions: NDArray[np.float64]  # (n, 3): centre of each frame's first voxel, mm, LPS
+    steps: NDArray[np.float64]  # 2x3: mm from one column to the next, from one row to the next, LPS
+    shape: tuple[int, int]  # rows, columns
+
+    def planes(self) -> Iterator[NDArray[np.unsignedinteger]]:
+        """Decode one frame after another: `(rows, columns)` of segment numbers, 0 is background."""
+        count = self.shape[0] * self.shape[1]
+        if self.dataset.BitsAllocated != 1 or self.dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            pixels = self.dataset.pixel_array.reshape(len(self.numbers), *self.shape)
+            for number, pixel in zip(self.numbers, pixels, strict=True):
+                yield pixel * pixel.dtype.type(number) if number else pixel
+            return
+        packed = np.frombuffer(self.dataset.PixelData, dtype=np.uint8)
+        for frame, number in enumerate(self.numbers):
+            first, skipped = divmod(frame * count, 8)
+            bits = np.unpackbits(packed[first : first + (skipped + count + 7) // 8], bitorder="little")
+            mask = bits[skipped : skipped + count].reshape(self.shape)
+            yield mask * np.min_scalar_type(number).type(number)
+
+
+def parse_seg(path: Path) -> SegFrames:
+    """Read the frames' places and meanings; voxels are decoded later.
+
+    Raises:
+        InputError: not a SEG file, truncated, or one with fractions or tiles.
+        GeometryError: frames without place, or of different orientation or spacing.
+    """
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(path)
+    except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path} is not a readable DICOM file ({error}); export it again") from error
+    kind, coding = dataset.get("SOPClassUID"), dataset.get("SegmentationType")
+    if kind not in SEGMENTATIONS or coding not in ("BINARY", "LABELMAP"):
+        raise InputError(
+            f"a segmentation must be DICOM SEG of type BINARY or LABELMAP, got {getattr(kind, 'name', kind)} "
+            f"of type {coding} in {path}; choose another file"
+        )
+    try:
+        return _frames(dataset)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{path} lacks what a SEG must have ({error}); export it again") from error
+
+
+def seg_volume(frames: SegFrames) -> Volume:
+    """Put the frames into one label map; where none is stored it is 0.
+
+    Raises:
+        InputError: segments overlap, or voxels of no described segment.
+        GeometryError: frames at uneven distances.
+    """
+    indices, affine = _lattice(frames)
+    highest = max((label.index for label in frames.labels), default=0)
+    shape = (int(indices.max()) + 1, *frames.shape)
+    array = np.zeros(shape, dtype=np.uint8 if highest < 256 else np.uint16)
+    for index, plane in zip(indices, frames.planes(), strict=True):
+        if plane.max() > highest:
+            raise InputError(f"every voxel must belong to a described segment, got one of {plane.max()}")
+        inside = plane > 0
+        if np.any(array[index][inside]):
+            raise InputError("a label map has one segment per voxel, got segments that overlap; split the file")
+        array[index][inside] = plane[inside]
+    return Volume(array.transpose(2, 1, 0)[None], LPS_TO_RAS @ affine)
+
+
+def _frames(dataset: "pydicom.Dataset") -> SegFrames:
+    count = int(dataset.NumberOfFrames)
+    frames = range(count)
+    positions = [frame_value(dataset, frame, "PlanePositionSequence", "ImagePositionPatient") for frame in frames]
+    if None in positions:
+        raise GeometryError("every frame must have ImagePositionPatient, got one without (a microscopy image?)")
+    cosines = _one(dataset, "PlaneOrientationSequence", "ImageOrientationPatient", DIRECTION_TOLERANCE).reshape(2, 3)
+    down, along = _one(dataset, "PixelMeasuresSequence", "PixelSpacing", SPACING_TOLERANCE_MM)
+    numbers = [0] * count
+    if dataset.SegmentationType == "BINARY":
+        identified = "SegmentIdentificationSequence"
+        numbers = [int(frame_value(dataset, frame, identified, "ReferencedSegmentNumber")) for frame in frames]
+    return SegFrames(
+        dataset,
+        tuple(_label(item) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0),
+        tuple(numbers),
+        np.array(positions, dtype=np.float64),
+        cosines * np.array([[along], [down]]),
+        (int(dataset.Rows), int(dataset.Columns)),
+    )
+
+
+def _one(dataset: "pydicom.Dataset", group: str, keyword: str, tolerance: float) -> NDArray[np.float64]:
+    """The value that all frames share."""
+    frames = range(int(dataset.NumberOfFrames))
+    values = np.array([frame_value(dataset, frame, group, keyword) for frame in frames], dtype=np.float64)
+    if np.abs(values - values[0]).max() > tolerance:
+        raise GeometryError(f"all frames must have the same {keyword}, got several; split the file")
+    first: NDArray[np.float64] = values[0]
+    return first
+
+
+def _lattice(frames: SegFrames) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Slice index of each frame, and the affine (column, row, slice) -> mm, LPS."""
+    normal = np.cross(*frames.steps)
+    normal /= np.linalg.norm(normal)
+    along = frames.positions @ normal
+    first, last = int(along.argmin()), int(along.argmax())
+    step = _distance(frames, np.unique(along))
+    indices = np.rint((along - along[first]) / step).astype(np.intp)
+    line = step * normal
+    if indices[last]:
+        line = (frames.positions[last] - frames.positions[first]) / indices[last]
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([*frames.steps, line, frames.positions[first]])
+    off = np.linalg.norm(frames.positions - frames.positions[first] - indices[:, None] * line, axis=1).max()
+    if off > JITTER_MM:
+        raise IrregularSpacingError(f"frames must be {step:.3f} mm apart, got one {off:.2f} mm off; resample the file")
+    return indices, affine
+
+
+def _distance(frames: SegFrames, along: NDArray[np.float64]) -> float:
+    """Mm between slices: as stated if the positions fit it, as frames may be left out, else their smallest distance."""
+    gaps = np.diff(along)
+    gaps = gaps[gaps > JITTER_MM / 2]
+    between, thickness = (
+        abs(float(frame_value(frames.dataset, 0, "PixelMeasuresSequence", tag) or 0))
+        for tag in ("SpacingBetweenSlices", "SliceThickness")
+    )
+    if not gaps.size:
+        return between or thickness or 1.0
+    counts = np.rint(gaps / between) if between else np.zeros(1)
+    fits = counts.min() >= 1 and np.abs(gaps - counts * between).max() < JITTER_MM
+    return between if fits else float(gaps.min())
+
+
+def _label(item: "pydicom.Dataset") -> Label:
+    kind = item.SegmentedPropertyTypeCodeSequence[0]
+    modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence")
+    return Label(
+        int(item.SegmentNumber),
+        str(item.SegmentLabel),
+        _code(item.SegmentedPropertyCategoryCodeSequence[0]),
+        _code(kind),
+        _code(modifiers[0]) if modifiers else None,
+        _colour(item.get("RecommendedDisplayCIELabValue")),
+    )
+
+
+def _code(item: "pydicom.Dataset") -> Code:
+    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
+    return Code(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
+
+
+def _colour(value: Any) -> tuple[int, int, int] | None:
+    if not value:
+        return None
+    try:
+        from highdicom.color import CIELabColor
+    except ImportError as error:
+        raise InputError("colours in DICOM SEG need highdicom; pip install 'unetpp_monai[dicom]'") from error
+    red, green, blue = CIELabColor.from_dicom_value(value).to_rgb()
+    return int(red), int(green), int(blue)

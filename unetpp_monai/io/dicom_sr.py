@@ -1,0 +1,256 @@
+"""Volumes to DICOM: a measurement report (TID 1500) that points at the segments it measured.
+
+An Enhanced SR: the smallest class that may hold TID 1500 without coordinates, and the one that dcmqi writes. Of the
+larger ones, Comprehensive 3D SR is also claimed by OHIF's microscopy viewer, which looks for coordinates in it.
+"""
+
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import OutputError
+from ..labels import Code, Label
+from .dicom_objects import (
+    CHARACTER_SET,
+    EQUIPMENT,
+    MANUFACTURER,
+    import_highdicom,
+    long_string,
+    new_uid,
+    prepared_sources,
+    segment_numbers,
+    series_number,
+)
+from .dicom_privacy import mark_pseudonymised
+from .dicom_seg_frames import SegFrames, parse_seg, seg_volume
+from .files import complete_file
+from .provenance import Algorithm
+
+if TYPE_CHECKING:
+    import pydicom
+
+SERIES_OFFSET = 3000  # series number of the report, added to that of its source series
+VOLUME_TOLERANCE = 1e-3  # share by which volume and voxels of a segment may differ; one voxel always may
+DIGITS = 6  # of a reported volume
+MILLILITRE = Code("mL", "UCUM", "milliliter")
+VOLUME = Code("118565006", "SCT", "Volume")
+VOXEL_SUM = Code("126030", "DCM", "Sum of segmented voxel method for volume")
+ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
+BODY = Code("123037004", "SCT", "Body structure")
+PRESENCE = Code("705057003", "SCT", "Presence")
+NOT_DETECTED = Code("260415000", "SCT", "Not detected")
+LATERALITIES = {"7771000", "24028007", "51440002", "66459002"}  # SNOMED CT: left, right, both, one side (CID 244)
+PROCEDURES = {
+    "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
+    "NM": Code("49118-3", "LN", "NM unspecified body region"),
+    "PT": Code("44136-0", "LN", "PET unspecified body region"),
+}
+OTHER_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One structure and what was measured of it."""
+
+    name: str  # as the caller knows it
+    segment: Label  # as the SEG describes it; its index is the segment number
+    tracking_uid: str  # of the segment
+    ml: float  # 0: looked for, not found
+
+
+def write_dicom_sr(
+    path: Path,
+    *,
+    seg: Path,
+    structures: Sequence[Label],
+    ml: Mapping[str, float],
+    sources: Sequence["pydicom.Dataset"],
+    algorithm: Algorithm,
+) -> dict[str, float]:
+    """Write the volumes of a segmentation as a measurement report, read it back, and deliver it only if both agree.
+
+    A structure found is a measurement group (TID 1411) that refers to its segment and to the source series. Segments of
+    a LABELMAP SEG may not be referred to yet (dciodvfy, DCMTK): their groups (TID 1501) name the source series only,
+    and the SEG stands among the report's evidence. A structure not found is a group that says so, without volume.
+
+    Args:
+        path: the report, an Enhanced SR.
+        seg: file written of the same label map, `structures` and `sources`.
+        structures: what was looked for.
+        ml: millilitres by structure name; a name left out counts as 0.
+        sources: headers of the images that were segmented; pseudonymised ones make a pseudonymous report.
+        algorithm: what segmented.
+
+    Returns:
+        Millilitres by name of the structures found, as read from the written file.
+
+    Raises:
+        InputError: `seg` is not a readable SEG.
+        OutputError: volumes and SEG disagree, `seg` is of another study, or the report cannot be written.
+    """
+    frames = parse_seg(seg)
+    prepared = prepared_sources(sources)
+    if frames.dataset.StudyInstanceUID != prepared[0].StudyInstanceUID:
+        raise OutputError(f"a report needs the SEG of its own sources, {seg} is of another study; write the SEG again")
+    findings = _findings(frames, structures, ml)
+    report = _report(findings, frames, prepared, algorithm)
+    mark_pseudonymised(report, sources[0])
+    expected = {finding.name: finding.ml for finding in findings if finding.ml > 0}
+    with complete_file(path) as temporary:
+        report.save_as(temporary, enforce_file_format=True)
+        written = _read_volumes(temporary)
+        if written != expected:
+            raise OutputError(
+                f"a report must state the volumes it was made of, got {written} for {expected}; report this"
+            )
+    return written
+
+
+def _read_volumes(path: Path) -> dict[str, float]:
+    """Read the volumes of a measurement report with pydicom alone: millilitres by tracking identifier."""
+    import pydicom
+
+    volumes = {}
+    for group in _items(pydicom.dcmread(path), "125007"):  # Measurement Group
+        names = [item.TextValue for item in _items(group, "112039")]  # Tracking Identifier
+        for item in _items(group, VOLUME.value):
+            measured = item.MeasuredValueSequence[0]
+            if measured.MeasurementUnitsCodeSequence[0].CodeValue == MILLILITRE.value:
+                volumes[str(names[0])] = float(measured.NumericValue)
+    return volumes
+
+
+def _items(item: "pydicom.Dataset", concept: str) -> Iterator["pydicom.Dataset"]:
+    """Content items below `item`, at any depth, whose concept has this code."""
+    for child in item.get("ContentSequence") or ():
+        names = child.get("ConceptNameCodeSequence")
+        if names and names[0].CodeValue == concept:
+            yield child
+        yield from _items(child, concept)
+
+
+def _findings(frames: SegFrames, structures: Sequence[Label], ml: Mapping[str, float]) -> list[Finding]:
+    """Join structures, their volumes and their segments; the segments' voxels must say the same."""
+    volume = seg_volume(frames)
+    counts = np.zeros(int(volume.array.max()) + len(structures) + 1, dtype=np.int64)
+    for plane in volume.array[0]:
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    segments = {segment.index: segment for segment in frames.labels}
+    tracking = {int(item.SegmentNumber): item.get("TrackingUID") for item in frames.dataset.SegmentSequence}
+    numbers, findings = segment_numbers(structures), []
+    for structure in structures:
+        number = numbers[structure.index]
+        stated, counted = float(ml.get(structure.name, 0.0)), float(counts[number]) * volume.voxel_ml
+        near = abs(stated - counted) <= max(VOLUME_TOLERANCE * counted, volume.voxel_ml)
+        if number not in segments or not near or (stated > 0) != (counted > 0):
+            raise OutputError(
+                f"a reported volume must be that of its segment, got {stated:g} mL for {structure.name!r}, which has "
+                f"{counted:g} mL in the SEG; write the SEG of the same label map"
+            )
+        rounded = float(f"{stated:.{DIGITS}g}")
+        findings.append(Finding(structure.name, segments[number], tracking.get(number) or new_uid(), rounded))
+    return findings
+
+
+def _report(
+    findings: Sequence[Finding], frames: SegFrames, sources: Sequence["pydicom.Dataset"], algorithm: Algorithm
+) -> Any:
+    hd = import_highdicom()
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=_device_uid(algorithm),
+        name=algorithm.name or EQUIPMENT["manufacturer_model_name"],
+        manufacturer_name=MANUFACTURER,
+        model_name=EQUIPMENT["manufacturer_model_name"],
+        serial_number=EQUIPMENT["device_serial_number"],
+    )
+    observer = hd.sr.ObserverContext(_concept(Code("121007", "DCM", "Device")), device)
+    content = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=_concept(PROCEDURES.get(str(sources[0].get("Modality")), OTHER_PROCEDURE)),
+        imaging_measurements=[
+            _group(finding, frames.dataset, str(sources[0].SeriesInstanceUID), algorithm) for finding in findings
+        ],
+    )
+    with warnings.catch_warnings():
+        # it would print the patient's name where that has one part only
+        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent", category=UserWarning)
+        return hd.sr.EnhancedSR(
+            evidence=[*sources, frames.dataset],
+            content=content,
+            series_instance_uid=new_uid(),
+            series_number=series_number(sources, offset=SERIES_OFFSET),
+            sop_instance_uid=new_uid(),
+            instance_number=1,
+            series_description=long_string(f"Volumes {algorithm.name} {algorithm.version}"),
+            is_complete=True,
+            specific_character_set=CHARACTER_SET,
+            **EQUIPMENT,
+        )
+
+
+def _device_uid(algorithm: Algorithm) -> str:
+    """UID of the algorithm as an observer: the same for every report that it makes."""
+    name = f"{MANUFACTURER}/{__version__}/{algorithm.name}/{algorithm.version}"
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
+
+
+def _group(finding: Finding, seg: "pydicom.Dataset", series: str, algorithm: Algorithm) -> Any:
+    """Measurement group of one structure: its segment if it was found and may be referred to."""
+    hd = import_highdicom()
+    segment = finding.segment
+    common = {
+        "tracking_identifier": hd.sr.TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.name),
+        "finding_type": _concept(segment.type),
+        "finding_category": _concept(segment.category),
+        "finding_sites": _sites(segment),
+        "algorithm_id": _algorithm(algorithm),
+    }
+    if not finding.ml:
+        evaluation = hd.sr.QualitativeEvaluation(_concept(PRESENCE), _concept(NOT_DETECTED))
+        return hd.sr.MeasurementsAndQualitativeEvaluations(qualitative_evaluations=[evaluation], **common)
+    common["method"] = _concept(VOXEL_SUM)
+    common["measurements"] = [hd.sr.Measurement(_concept(VOLUME), finding.ml, _concept(MILLILITRE))]
+    source = hd.sr.SourceSeriesForSegmentation(series)
+    if seg.SegmentationType == "LABELMAP":
+        group = hd.sr.MeasurementsAndQualitativeEvaluations(**common)
+        group[0].ContentSequence.append(source)
+        return group
+    reference = hd.sr.ReferencedSegment(seg.SOPClassUID, seg.SOPInstanceUID, segment.index, source_series=source)
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=reference, **common)
+
+
+def _algorithm(algorithm: Algorithm) -> Any:
+    """What segmented, None if it has no name; its family, its maker or several parameters confuse dcmqi's reader."""
+    if not algorithm.name:
+        return None
+    parameters = "; ".join(f"{name}={value}" for name, value in algorithm.parameters.items())
+    return import_highdicom().sr.AlgorithmIdentification(
+        algorithm.name, algorithm.version, [parameters] if parameters else None
+    )
+
+
+def _sites(segment: Label) -> list[Any]:
+    """Where the finding is: anatomy is its own site; of anything else a segment tells no more than a side."""
+    if segment.category and segment.category.value == ANATOMY.value:
+        site = segment.type
+    elif segment.modifier:
+        site = BODY
+    else:
+        return []
+    hd = import_highdicom()
+    modifier = _concept(segment.modifier)
+    sided = segment.modifier is not None and segment.modifier.value in LATERALITIES
+    keyword = "laterality" if sided else "topographical_modifier"
+    return [hd.sr.FindingSite(_concept(site), **{keyword: modifier})]
+
+
+def _concept(code: Code | None) -> Any:
+    """The code as highdicom wants it; None stays None."""
+    return code and import_highdicom().sr.CodedConcept(code.value, code.scheme, code.meaning)

@@ -1,0 +1,80 @@
+"""The table beside a NIfTI label map that says what its values mean, as BIDS wants it (`dseg.tsv`)."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from ..labels import Code, Label, label_colour
+from .files import complete_file
+
+CODES = ("category", "type", "modifier")
+COLUMNS = ("index", "name", "color", *(f"{code}_{part}" for code in CODES for part in ("scheme", "value", "meaning")))
+MISSING = "n/a"  # BIDS's word for an empty cell
+
+
+def write_label_table(structures: Sequence[Label], path: Path) -> None:
+    """Write one row per structure, complete or not at all; the background, 0, has none.
+
+    Args:
+        structures: what the values of the label map mean.
+        path: `.tsv`, named like the label map; columns are BIDS's index, name and color (`#rrggbb`), then codes.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with complete_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(COLUMNS)
+        for label in structures:
+            codes = (label.category, label.type, label.modifier)
+            cells = [
+                part for code in codes for part in ((code.scheme, code.value, code.meaning) if code else ("",) * 3)
+            ]
+            colour = "#{:02x}{:02x}{:02x}".format(*label_colour(label))
+            table.writerow([label.index, label.name, colour, *(cell or MISSING for cell in cells)])
+
+
+def read_label_table(path: Path) -> tuple[Label, ...]:
+    """Read a table with at least BIDS's columns index and name; a row of the background, 0, is left out.
+
+    Raises:
+        InputError: no such table, or cells that do not say what they should.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", restval=MISSING))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a readable table ({error}); write it as UTF-8 with tabs") from error
+    if rows and not {"index", "name"} <= rows[0].keys():
+        raise InputError(f"a label table must have the columns index and name, got {list(rows[0])} in {path}")
+    labels = tuple(label for row in rows if (label := _label(row, path)).index != 0)
+    values = [label.index for label in labels]
+    if len(set(values)) < len(values):
+        raise InputError(f"every index must stand in one row of a label table, got {values} in {path}")
+    return labels
+
+
+def _label(row: Mapping[str, str], path: Path) -> Label:
+    colour = row.get("color", MISSING)
+    try:
+        index = int(row["index"])
+        rgb = None if colour in ("", MISSING) else bytes.fromhex(colour.removeprefix("#"))
+        if index < 0 or (rgb is not None and len(rgb) != 3):
+            raise ValueError("out of range")
+    except ValueError as error:
+        raise InputError(
+            f"a label table must have integers >= 0 as index and colours as #rrggbb, got {row['index']!r} and "
+            f"{colour!r} in {path}"
+        ) from error
+    category, kind, modifier = (_code(row, name) for name in CODES)
+    return Label(index, row["name"], category, kind, modifier, None if rgb is None else (rgb[0], rgb[1], rgb[2]))
+
+
+def _cells(code: Code | None) -> tuple[str, str, str]:
+    return (code.scheme, code.value, code.meaning) if code else (MISSING, MISSING, MISSING)
+
+
+def _code(row: Mapping[str, str], name: str) -> Code | None:
+    scheme, value, meaning = (row.get(f"{name}_{part}", MISSING) for part in ("scheme", "value", "meaning"))
+    return None if value in ("", MISSING) else Code(value, scheme, meaning)

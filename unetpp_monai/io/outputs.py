@@ -1,0 +1,153 @@
+"""A label map to files: which formats there are, what each is called, and that each was read back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, OutputError
+from ..labels import Label, label_colour
+from ..volume import Volume
+from .dicom_rtstruct import write_dicom_rtstruct
+from .dicom_seg import write_dicom_seg
+from .dicom_sr import write_dicom_sr
+from .files import sha256
+from .label_table import write_label_table
+from .nifti import read_nifti, write_nifti
+from .picture import write_label_picture
+from .provenance import Algorithm, ReadBack
+from .seg_nrrd import write_seg_nrrd
+
+if TYPE_CHECKING:
+    import pydicom
+
+# format -> file names, after the case's name
+FORMATS = {
+    "nifti": ("_seg.nii.gz", "_seg.tsv"),
+    "picture": ("_seg.png",),
+    "segnrrd": (".seg.nrrd",),
+    "dicomseg": ("_seg.dcm",),
+    "rtstruct": ("_rtstruct.dcm",),
+    "sr": ("_sr.dcm",),
+}
+DICOM_FORMATS = ("dicomseg", "rtstruct", "sr")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in one image, with all that the formats want to know about it."""
+
+    labels: Volume  # (1, X, Y, Z) uint8
+    structures: tuple[Label, ...]  # what its values mean
+    ml: Mapping[str, float]  # label name -> millilitres
+    algorithm: Algorithm
+    sources: tuple["pydicom.Dataset", ...] = ()  # headers of the DICOM instances it was found in
+    like: Path | None = None  # NIfTI file whose header's geometry is kept to the bit
+    encoding: str = "binary"  # of DICOM SEG: binary or labelmap
+
+
+def check_formats(formats: Sequence[str], *, dicom: bool) -> tuple[str, ...]:
+    """Return the formats in the order in which they are written.
+
+    Args:
+        formats: of `FORMATS`.
+        dicom: whether there are DICOM sources.
+
+    Raises:
+        InputError: unknown, or impossible without what is missing.
+    """
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}")
+    if not formats:
+        raise InputError(f"at least one format must be named, of {', '.join(FORMATS)}")
+    wanted = [name for name in formats if name in DICOM_FORMATS]
+    if wanted and not dicom:
+        raise InputError(f"{', '.join(wanted)} must refer to a DICOM series, got an image without one")
+    if "sr" in formats and "dicomseg" not in formats:
+        raise InputError("an SR refers to the segments of a SEG; add dicomseg to the formats")
+    return tuple(name for name in FORMATS if name in formats)
+
+
+def write_outputs(
+    findings: Findings, folder: Path, name: str, *, formats: Sequence[str] = ("nifti",)
+) -> dict[str, dict[str, Any]]:
+    """Write a label map in several formats; each is read back and compared before it gets its name.
+
+    Returns:
+        Format -> `file`, `sha256` and `read_back`, which says what was compared.
+
+    Raises:
+        InputError: a format that does not fit.
+        OutputError: a file cannot be written, or does not hold what it should.
+    """
+    written = {}
+    for kind in check_formats(formats, dicom=bool(findings.sources)):
+        path = folder / f"{name}{FORMATS[kind][0]}"
+        proof = WRITERS[kind](findings, path)
+        proof = asdict(proof) if isinstance(proof, ReadBack) else proof
+        written[kind] = {"file": path.name, "sha256": sha256(path), "read_back": proof}
+    return written
+
+
+def _nifti(findings: Findings, path: Path) -> ReadBack:
+    write_nifti(findings.labels, path, like=findings.like)
+    back = read_nifti(path)
+    different = int(np.count_nonzero(back.array != findings.labels.array))
+    if different or not back.same_grid(findings.labels):
+        path.unlink()
+        raise OutputError(f"{path} must hold the label map, got {different} other voxels when it was read again")
+    write_label_table(findings.structures, path.with_name(path.name.removesuffix(".nii.gz") + ".tsv"))
+    return ReadBack("nibabel", int(np.count_nonzero(findings.labels.array)), 0, 0.0)
+
+
+def _picture(findings: Findings, path: Path) -> None:
+    write_label_picture(findings.labels, path, colours=[label_colour(label) for label in findings.structures])
+
+
+def _segnrrd(findings: Findings, path: Path) -> ReadBack:
+    return write_seg_nrrd(findings.labels, path, structures=findings.structures)
+
+
+def _dicomseg(findings: Findings, path: Path) -> ReadBack:
+    return write_dicom_seg(
+        findings.labels,
+        path,
+        structures=findings.structures,
+        sources=findings.sources,
+        algorithm=findings.algorithm,
+        encoding=findings.encoding,
+    )
+
+
+def _rtstruct(findings: Findings, path: Path) -> ReadBack:
+    return write_dicom_rtstruct(
+        findings.labels,
+        path,
+        structures=findings.structures,
+        sources=findings.sources,
+        algorithm=findings.algorithm,
+    )
+
+
+def _sr(findings: Findings, path: Path) -> dict[str, float]:
+    seg = path.with_name(path.name.removesuffix(FORMATS["sr"][0]) + FORMATS["dicomseg"][0])
+    return write_dicom_sr(
+        path,
+        seg=seg,
+        structures=findings.structures,
+        ml=findings.ml,
+        sources=findings.sources,
+        algorithm=findings.algorithm,
+    )
+
+
+WRITERS: dict[str, Callable[[Findings, Path], Any]] = {
+    "nifti": _nifti,
+    "picture": _picture,
+    "segnrrd": _segnrrd,
+    "dicomseg": _dicomseg,
+    "rtstruct": _rtstruct,
+    "sr": _sr,
+}

@@ -1,0 +1,26 @@
+"""What results say of themselves: what made them, and that they were read back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ALGORITHM_KINDS = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")  # DICOM's Segment Algorithm Type (0062,0008)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What made a label map, as DICOM and others want it named."""
+
+    name: str  # such as the bundle's name; empty if a person made it
+    version: str  # such as the bundle's version
+    parameters: Mapping[str, str] = field(default_factory=dict)  # such as weights_sha256, depth
+    kind: str = "AUTOMATIC"  # of ALGORITHM_KINDS
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """Proof that a written file, read again, holds the label map it was made of, voxel by voxel in patient space."""
+
+    reader: str  # what read it, such as "highdicom 0.28.2"
+    voxels: int  # labelled voxels of the label map
+    different: int  # voxels whose label differs; a file with any is never delivered
+    largest_mm: float  # largest distance between where a corner of the grid should be and where it is

@@ -1,0 +1,208 @@
+"""Label maps as 3D Slicer's segmentations (`.seg.nrrd`), with names, colours and terminology, and back.
+
+ITK writes and reads them, as its headers are UTF-8; slicerio, which keeps to ASCII, checks what was written.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import AmbiguityError, InputError, OutputError
+from ..labels import Code, Label, label_colour
+from ..volume import SAME_GRID_MM, Volume
+from .dicom_geometry import LPS_TO_RAS
+from .files import complete_file
+from .provenance import ReadBack
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+SUFFIX = ".seg.nrrd"
+CONTEXT = "Segmentation category and type - DICOM master list"  # Slicer's list of terms
+ANATOMY_CONTEXT = "Anatomic codes - DICOM master list"  # named even where no region is
+COMPRESSION_LEVEL = 6  # of gzip; 9 takes several times as long and saves next to nothing on label maps
+
+
+def write_seg_nrrd(labels: Volume, path: Path, *, structures: Sequence[Label]) -> ReadBack:
+    """Write a label map as a segmentation, read it back, and deliver it only if both agree.
+
+    Args:
+        labels: `(1, X, Y, Z)` uint8, on any grid.
+        path: `.seg.nrrd`; written under a temporary name beside it, then renamed.
+        structures: what the values mean; those without voxels are written too.
+
+    Raises:
+        OutputError: not to be written, values without a structure, or what was read back differs.
+    """
+    import SimpleITK
+
+    known = [label.index for label in structures]
+    if unknown := sorted(set(np.unique(labels.array).tolist()) - {0, *known}):
+        raise OutputError(f"every value of a label map must have a structure, got {unknown} besides {known}")
+    image = SimpleITK.GetImageFromArray(labels.array[0].transpose(2, 1, 0))
+    affine = LPS_TO_RAS @ labels.affine
+    image.SetSpacing(labels.spacing)
+    image.SetDirection((affine[:3, :3] / labels.spacing).ravel())
+    image.SetOrigin(affine[:3, 3])
+    for key, value in _header(structures, labels.shape).items():
+        image.SetMetaData(key, value)
+    with complete_file(path) as temporary:
+        try:
+            SimpleITK.WriteImage(image, str(temporary), useCompression=True, compressionLevel=COMPRESSION_LEVEL)
+        except RuntimeError as error:
+            raise OutputError(f"{path} must be writable, got {str(error).splitlines()[-1].strip()}") from error
+        return _read_back(labels, temporary, structures)
+
+
+def _header(structures: Sequence[Label], shape: tuple[int, int, int]) -> dict[str, str]:
+    header = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    for number, label in enumerate(structures):
+        segment = {
+            "ID": f"Segment_{label.index}",
+            "Name": label.name,
+            "Color": " ".join(f"{value / 255:.6f}" for value in label_colour(label)),
+            "LabelValue": str(label.index),
+            "Layer": "0",
+            "Extent": " ".join(f"0 {size - 1}" for size in shape),
+            "Tags": _tags(label),
+        }
+        header.update({f"Segment{number}_{key}": value for key, value in segment.items()})
+    return header
+
+
+def _tags(label: Label) -> str:
+    codes = (label.category, label.type, label.modifier)
+    if not any(codes):
+        return "|"
+    for text in (text for code in codes if code for text in (code.scheme, code.value, code.meaning)):
+        if set(text) & set("~^|\n"):
+            raise OutputError(f"codes must not contain ~, ^ or |, by which Slicer separates them, got {text!r}")
+    terms = "~".join(f"{code.scheme}^{code.value}^{code.meaning}" if code else "^^" for code in codes)
+    return f"TerminologyEntry:{CONTEXT}~{terms}~{ANATOMY_CONTEXT}~^^~^^|"
+
+
+def _read_back(labels: Volume, path: Path, structures: Sequence[Label]) -> ReadBack:
+    """Compare voxels, places and values as slicerio reads them, and what they mean as ITK reads it."""
+    try:
+        import nrrd
+        import slicerio
+    except ImportError as error:
+        raise OutputError(".seg.nrrd needs slicerio to be checked; pip install 'unetpp_monai[dicom]'") from error
+    try:
+        content = slicerio.read_segmentation(str(path))
+        names = read_seg_nrrd(path)[1]
+    except (nrrd.NRRDError, InputError) as error:
+        raise OutputError(f"{path.name} must be readable once it is written, got: {error}") from error
+    values = [segment["labelValue"] for segment in content["segments"]]
+    if content["voxels"].shape != labels.shape or values != [label.index for label in structures]:
+        raise OutputError(
+            f"{path.name} must hold {labels.shape} voxels and the values {[label.index for label in structures]}, got "
+            f"{content['voxels'].shape} and {values} when it was read again"
+        )
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*labels.shape, 1)
+    offsets = corners @ (labels.affine - LPS_TO_RAS @ content["ijkToLPS"]).T
+    distance = float(np.linalg.norm(offsets, axis=1).max())
+    different = int(np.count_nonzero(content["voxels"] != labels.array[0]))
+    if different or distance > SAME_GRID_MM or [_key(label) for label in names] != [_key(one) for one in structures]:
+        raise OutputError(
+            f"{path.name} must hold the label map, got {different} other voxels, {distance:.3g} mm of distance and the "
+            f"structures {[_key(label) for label in names]} when it was read again"
+        )
+    return ReadBack(f"slicerio {slicerio.__version__}", int(np.count_nonzero(labels.array)), different, distance)
+
+
+def _key(label: Label) -> tuple[Any, ...]:
+    return label.index, label.name, label.category, label.type, label.modifier, label_colour(label)
+
+
+def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
+    """Read a segmentation, on its own grid: Slicer cuts away what is empty when it saves.
+
+    Returns:
+        Label map `(1, X, Y, Z)` uint8, mm, RAS; and its structures. Values are the file's, or 1, 2, 3, ... in the
+        order of the segments where the file uses a value for several (on layers) or one above 255.
+
+    Raises:
+        InputError: unreadable, no or more than 255 segments, or values without a segment.
+        AmbiguityError: segments overlap, so that no label map can hold them.
+    """
+    import SimpleITK
+
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path} is not a readable segmentation ({str(error).splitlines()[-1].strip()})") from error
+    if image.GetDimension() != 3:
+        raise InputError(f"a segmentation must have 3 axes, got {image.GetDimension()} in {path}")
+    layers = SimpleITK.GetArrayFromImage(image)
+    layers = (layers[..., None] if layers.ndim == 3 else layers).transpose(3, 2, 1, 0)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    segments = _segments(image)
+    try:
+        structures = _structures(segments)
+        places = [(int(segment.get("Layer", 0)), int(segment.get("LabelValue", 1))) for segment in segments]
+        array = _merge(layers, places, structures)
+    except AmbiguityError as error:
+        raise AmbiguityError(f"{error} in {path}; export them one by one") from error
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path} must describe its segments as Slicer does, got {error}; save it again") from error
+    if (lost := int(np.count_nonzero(layers)) - int(np.count_nonzero(array))) > 0:
+        raise InputError(f"every value of a segmentation must belong to a segment, got {lost} voxels more in {path}")
+    return Volume(array[None], LPS_TO_RAS @ affine), structures
+
+
+def _segments(image: "SimpleITK.Image") -> list[Mapping[str, str]]:
+    segments: dict[int, dict[str, str]] = defaultdict(dict)
+    for key in image.GetMetaDataKeys():
+        if match := re.fullmatch(r"Segment(\d+)_(.+)", key):
+            segments[int(match[1])][match[2]] = image.GetMetaData(key)
+    return [segments[number] for number in sorted(segments)]
+
+
+def _structures(segments: Sequence[Mapping[str, str]]) -> tuple[Label, ...]:
+    values = [int(segment.get("LabelValue", 1)) for segment in segments]
+    if not 1 <= len(values) <= 255:
+        raise ValueError(f"{len(values)} segments, where 1 to 255 fit into a label map")
+    if len(set(values)) < len(values) or not all(1 <= value <= 255 for value in values):
+        values = list(range(1, len(segments) + 1))
+    return tuple(_label(segment, value) for segment, value in zip(segments, values, strict=True))
+
+
+def _label(segment: Mapping[str, str], value: int) -> Label:
+    tags = dict(tag.split(":", 1) for tag in segment.get("Tags", "").split("|") if ":" in tag)
+    terms = tags.get("TerminologyEntry", "").split("~")[1:4]
+    category, kind, modifier = (_code(term) for term in (*terms, *("^^",) * (3 - len(terms))))
+    colour = None
+    if "Color" in segment:
+        red, green, blue = (round(255 * float(part)) for part in segment["Color"].split())
+        colour = (red, green, blue)
+    return Label(value, segment.get("Name") or segment.get("ID", ""), category, kind, modifier, colour)
+
+
+def _code(term: str) -> Code | None:
+    scheme, value, meaning = term.split("^")
+    return Code(value, scheme, meaning) if value else None
+
+
+def _merge(
+    layers: NDArray[np.generic], places: Sequence[tuple[int, int]], structures: Sequence[Label]
+) -> NDArray[np.uint8]:
+    """Label map of segments that are stored as values on layers `(L, X, Y, Z)`."""
+    array = np.zeros(layers.shape[1:], dtype=np.uint8)
+    for (layer, value), label in zip(places, structures, strict=True):
+        mask = layers[layer] == value
+        if array[mask].any():
+            raise AmbiguityError(f"segments must not overlap to be a label map, got {label.name!r} over others")
+        array[mask] = label.index
+    return array

@@ -1,0 +1,34 @@
+"""Archives: series from and to a PACS over DICOMweb and DIMSE, and the listener that segments what arrives there."""
+
+from .feed import OrthancFeed
+from .intake import Intake, Source
+from .journal import Journal
+from .listener import Listener, Pipeline, Schedule
+from .receiver import Receiver
+from .remotes import Access, PacsError, Pushed, Query, Remote, SeriesRef, UnavailableError
+from .rules import Rule, read_rules
+from .transfer import connect, pull, pull_series, push
+
+__all__ = [
+    "Access",
+    "Intake",
+    "Journal",
+    "Listener",
+    "OrthancFeed",
+    "PacsError",
+    "Pipeline",
+    "Pushed",
+    "Query",
+    "Receiver",
+    "Remote",
+    "Rule",
+    "Schedule",
+    "SeriesRef",
+    "Source",
+    "UnavailableError",
+    "connect",
+    "pull",
+    "pull_series",
+    "push",
+    "read_rules",
+]

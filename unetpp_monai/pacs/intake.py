@@ -1,0 +1,74 @@
+"""What becomes of a series that was found: noted in the journal, queued if a rule accepts it, never if it is ours."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .journal import OPEN, QUEUED, Job, Journal
+from .rules import OWN_MODALITIES, Rule, SeriesFacts, choose_rule
+
+logger = logging.getLogger(__name__)
+
+HEADER_TAGS = (
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "SeriesDescription", "BodyPartExamined"),
+    *("NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+)
+
+
+class Source(Protocol):
+    """Where series come from."""
+
+    def look(self, intake: "Intake") -> None:
+        """Note what is new, as long as the queue is not full; `UnavailableError`: look again later."""
+
+    def fetch(self, job: Job, folder: Path) -> None:
+        """Bring all instances of a job's series into `folder`, whole or not at all."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The way into the queue."""
+
+    journal: Journal
+    rules: Sequence[Rule]
+    max_queue: int = 100  # open jobs, from which on nothing more is read
+
+    def waiting(self) -> int:
+        """How many jobs are open."""
+        counts = self.journal.counts()
+        return sum(counts[state] for state in OPEN)
+
+    def full(self) -> bool:
+        """Whether the queue has no place left."""
+        return self.waiting() >= self.max_queue
+
+    def note(self, facts: SeriesFacts) -> Job:
+        """Note a series, inside a transaction of the journal; return its job, new or known."""
+        if facts.modality in OWN_MODALITIES or self.journal.is_own(facts):
+            rule, reason = None, "result"
+        else:
+            rule, reason = choose_rule(self.rules, facts)
+        known = self.journal.find(facts)
+        job = self.journal.add(facts, rule=None if rule is None else self.rules[rule], reason=reason)
+        if job.state == QUEUED and (known is None or known.state != QUEUED):
+            logger.info("job %d: queued by rule %d, %d instances", job.id, (rule or 0) + 1, job.instances)
+        return job
+
+
+def folder_facts(folder: Path) -> SeriesFacts:
+    """Read the facts of a series from the headers of its files in a folder."""
+    import pydicom
+
+    headers = []
+    for path in sorted(folder.glob("*.dcm")):
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
+        headers.append({element.keyword: _text(element.value) for element in header})
+    return SeriesFacts.from_headers(headers)
+
+
+def _text(value: object) -> str:
+    from pydicom.multival import MultiValue
+
+    return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)

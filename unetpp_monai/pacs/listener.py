@@ -1,0 +1,215 @@
+"""The loop: look for new series, segment one, store the results, remember; killed at any moment, it goes on there."""
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import InputError, OutputError, UnetppError
+from .intake import Intake, Source, folder_facts
+from .journal import DEAD, FAILED, OPEN, QUEUED, REJECTED, RUNNING, STORED, SUPERSEDED, Job
+from .remotes import PacsError, Remote, UnavailableError
+from .rules import Rule
+from .transfer import whole_folder
+
+logger = logging.getLogger(__name__)
+
+# what a job may fail with: a series that trips over a mistake of ours or of a library must not stop the others
+FAULTS = (
+    UnetppError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+SERIES, RESULTS = "series", "results"  # folders of a job in the spool
+LONGEST_SILENCE = 60.0  # seconds between two looks at an archive that is down
+
+
+class Pipeline(Protocol):
+    """What makes results of a series."""
+
+    def __call__(self, series_folder: Path, output: Path, *, rule: Rule) -> list[Path]:
+        """Segment the series in a folder; write DICOM files into `output` and return those to store.
+
+        Raises:
+            InputError: the series cannot be segmented; it is not tried again.
+        """
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a job that failed is tried again: after `first_seconds`, then twice as long each time."""
+
+    attempts: int = 20  # then it becomes a dead letter; with the other defaults, after 11 hours
+    first_seconds: float = 5.0
+    longest_seconds: float = 3600.0
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after attempt 1, 2, ..."""
+        return float(min(self.first_seconds * 2.0 ** min(attempt - 1, 60), self.longest_seconds))
+
+
+class Listener:
+    """Watches a source of series and stores results.
+
+    Results are written completely, and their UIDs noted as ours, before the first one is sent; a listener that is
+    killed sends the same ones again, and an archive keeps an instance once.
+
+    Args:
+        source: where series come from.
+        intake: journal, rules and size of the queue.
+        pipeline: makes results.
+        store: where they go.
+        spool: folder for series and results under way.
+        schedule: of repeated tries.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        intake: Intake,
+        *,
+        pipeline: Pipeline,
+        store: Remote,
+        spool: Path,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.source, self.intake, self.journal = source, intake, intake.journal
+        self.pipeline, self.store, self.spool = pipeline, store, spool
+        self.schedule = schedule or Schedule()
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def run(self, *, poll_seconds: float = 5.0) -> None:
+        """Work until the process is told to stop; a running job is then given back.
+
+        Raises:
+            PacsError: the source refuses us; an unreachable one is waited for.
+        """
+        self.recover()
+        silent = 0
+        while True:
+            try:
+                self.source.look(self.intake)
+            except UnavailableError as error:
+                silent += 1
+                wait = min(self.schedule.delay(silent), LONGEST_SILENCE)
+                logger.warning("the archive cannot be reached (%s), again in %g s", type(error).__name__, wait)
+                time.sleep(wait)
+                continue
+            silent = 0
+            if not self.work():
+                time.sleep(poll_seconds)
+
+    def recover(self) -> None:
+        """Take up what a process before this one left: jobs that ran, folders that nobody needs."""
+        for job in self.journal.jobs(RUNNING):
+            with self.journal.transaction():
+                if job.attempts >= self.schedule.attempts:
+                    self.journal.finish(job, DEAD, reason="Interrupted")
+                else:
+                    self.journal.finish(job, QUEUED, reason="Interrupted")
+            logger.info("job %d: interrupted in try %d", job.id, job.attempts)
+        wanted = {str(job.id) for job in self.journal.jobs(*OPEN, DEAD)}
+        for folder in self.spool.iterdir():
+            if folder.name.isdecimal() and folder.name not in wanted:
+                shutil.rmtree(folder)
+            for half in folder.glob(".unetpp_*"):
+                shutil.rmtree(half)
+
+    def work(self) -> bool:
+        """Run the oldest job that is due; return whether there was one."""
+        with self.journal.transaction():
+            job = self.journal.claim()
+        if job is None:
+            return False
+        try:
+            self._run(job)
+        except InputError as error:
+            logger.debug("job %d", job.id, exc_info=error)
+            self._finish(job, REJECTED, type(error).__name__)
+        except FAULTS as error:
+            logger.debug("job %d", job.id, exc_info=error)
+            self._fail(job, type(error).__name__)
+        except BaseException:  # told to stop
+            with self.journal.transaction():
+                self.journal.give_back(job)
+            logger.info("job %d: given back", job.id)
+            raise
+        return True
+
+    def _run(self, job: Job) -> None:
+        start = time.monotonic()
+        series, results = (self.spool / str(job.id) / name for name in (SERIES, RESULTS))
+        if not results.is_dir():
+            if not series.is_dir():
+                self.source.fetch(job, series)
+            if self._changed(job, series):
+                return
+            self._segment(job, series, results)
+        files = sorted(results.iterdir())
+        with self.journal.transaction():
+            self.journal.own(_uids(files), job)
+        if failed := self.store.push(files).failed:
+            raise PacsError(f"an archive must store each result, got {dict(failed)}")
+        self._finish(job, STORED)
+        logger.info("job %d: %d results stored after %.1f s", job.id, len(files), time.monotonic() - start)
+
+    def _changed(self, job: Job, series: Path) -> bool:
+        """Whether the series is not what it was when it was noted; then another job stands for it."""
+        facts = folder_facts(series)
+        if facts.fingerprint == job.fingerprint:
+            return False
+        self._finish(job, SUPERSEDED)
+        with self.journal.transaction():
+            self.intake.note(facts)
+        return True
+
+    def _segment(self, job: Job, series: Path, results: Path) -> None:
+        if job.rule is None:
+            raise OutputError(f"job {job.id} must have a rule, got none; the journal was changed by others")
+        with whole_folder(results) as temporary:
+            keep = set(self.pipeline(series, temporary, rule=job.rule))
+            for path in set(temporary.iterdir()) - keep:
+                path.unlink()
+            if not keep:
+                raise OutputError("a pipeline must make at least one DICOM file, got none")
+
+    def _fail(self, job: Job, reason: str) -> None:
+        """Note that a try failed, and when the next one is."""
+        if job.attempts >= self.schedule.attempts:
+            self._finish(job, DEAD, reason)
+            return
+        wait = self.schedule.delay(job.attempts)
+        with self.journal.transaction():
+            self.journal.finish(job, FAILED, reason=reason, next_try=time.time() + wait)
+        logger.warning(
+            "job %d: try %d of %d failed, %s; again in %g s",
+            *(job.id, job.attempts, self.schedule.attempts, reason, wait),
+        )
+
+    def _finish(self, job: Job, state: str, reason: str = "") -> None:
+        with self.journal.transaction():
+            self.journal.finish(job, state, reason=reason)
+        if state != DEAD:  # whose results may still be sent
+            shutil.rmtree(self.spool / str(job.id), ignore_errors=True)
+        if state != STORED:
+            logger.warning("job %d: %s%s", job.id, state, f", {reason}" if reason else "")
+
+
+def _uids(files: Sequence[Path]) -> set[str]:
+    """UIDs of the instances in files, and of their series."""
+    import pydicom
+
+    headers = [
+        pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID", "SeriesInstanceUID"])
+        for path in files
+    ]
+    return {str(uid) for header in headers for uid in (header.SOPInstanceUID, header.SeriesInstanceUID)}

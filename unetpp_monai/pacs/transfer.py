@@ -1,0 +1,107 @@
+"""Series from an archive into folders, files to an archive; and which kind of archive an address means."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError, OutputError
+from ..io.dicom_files import is_dicom
+from .dicomweb import Dicomweb
+from .dimse import Dimse, DimseAddress
+from .remotes import Access, PacsError, Pushed, Query, Remote, SeriesRef
+
+
+def connect(address: str, access: Access | None = None, *, move_port: int | None = None) -> Remote:
+    """Choose how to talk to an archive; nothing is sent yet.
+
+    Args:
+        address: `http(s)://host:port/dicom-web`, or `dimse://AET@host:port` (`dimses://` with TLS).
+        access: credentials, certificates and our AE title.
+        move_port: DIMSE: retrieve by C-MOVE to this port of ours instead of by C-GET.
+
+    Raises:
+        InputError: any other address.
+    """
+    if address.startswith(("http://", "https://")):
+        return Dicomweb(address, access)
+    if address.startswith(("dimse://", "dimses://")):
+        return Dimse(DimseAddress.parse(address), access, move_port=move_port)
+    raise InputError(f"an archive must be http(s)://host/dicom-web or dimse://AET@host:port, got {address!r}")
+
+
+def pull(remote: Remote, query: Query, output: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Fetch the series that match into `output/<study UID>/<series UID>/<SOP Instance UID>.dcm`.
+
+    Yields:
+        The folder of each series as soon as it is complete.
+
+    Raises:
+        InputError: the archive has no such series.
+        OutputError: a series was fetched before.
+        PacsError: the archive fails, or sends less than it lists.
+    """
+    found = remote.find(query)
+    if not found:
+        asked = ", ".join(f"{keyword} {value}" for keyword, value in query.tags().items())
+        raise InputError(f"the archive must hold what is asked for, found no series with {asked}; check the UIDs")
+    for series in found:
+        folder = output / series.study / series.series
+        if folder.exists() and not overwrite:
+            raise OutputError(f"{folder} exists; choose another folder or --overwrite")
+        pull_series(remote, series, folder)
+        yield folder
+
+
+def pull_series(remote: Remote, series: SeriesRef, folder: Path) -> None:
+    """Fetch a series into a folder, whole or not at all; what was there is replaced.
+
+    Raises:
+        PacsError: the archive fails, or sends another number of instances than it lists.
+    """
+    with whole_folder(folder) as temporary:
+        listed = remote.pull(series, temporary)
+        if (came := len(list(temporary.glob("*.dcm")))) != listed or not came:
+            raise PacsError(f"an archive must send each instance that it lists, got {came} of {listed}; pull again")
+
+
+def push(remote: Remote, paths: Iterable[Path]) -> Pushed:
+    """Send DICOM files, and those in folders at any depth; other files in folders are left out.
+
+    Raises:
+        InputError: a path does not exist, a named file is not DICOM, or there is nothing to send.
+        PacsError: the archive fails as a whole.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"input must exist, got {path}; check the path")
+        files += [path] if path.is_file() else _dicom_files(path)
+    if not files:
+        raise InputError("folders must hold DICOM files, found none")
+    return remote.push(list(dict.fromkeys(files)))
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` in one step if the block ends well.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unetpp_") as outer:
+            inner = Path(outer) / path.name
+            inner.mkdir()
+            yield inner
+            if path.exists():
+                shutil.rmtree(path)
+            inner.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
