@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -229,6 +230,14 @@ def enhanced(slices: Slices, *, order=None, shared=True, sop_class=pydicom.uid.E
     ds.SOPClassUID, ds.SOPInstanceUID, ds.NumberOfFrames = sop_class, uid("enhanced"), len(order)
     ds.PixelData = b"".join(slices[k].PixelData for k in order)
     ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = [Dataset()], []
+    ds.DimensionOrganizationSequence, ds.DimensionIndexSequence = [Dataset()], [Dataset(), Dataset()]
+    ds.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid("dimensions")
+    for item, pointer in zip(ds.DimensionIndexSequence, ("StackID", "InStackPositionNumber"), strict=True):
+        item.DimensionOrganizationUID, item.FunctionalGroupPointer = (
+            uid("dimensions"),
+            tag_for_keyword("FrameContentSequence"),
+        )
+        item.DimensionIndexPointer = tag_for_keyword(pointer)
     for k in order:
         frame = Dataset()
         frame.PlanePositionSequence = [Dataset()]
@@ -236,6 +245,7 @@ def enhanced(slices: Slices, *, order=None, shared=True, sop_class=pydicom.uid.E
         frame.FrameContentSequence = [Dataset()]
         frame.FrameContentSequence[0].StackID = "1"
         frame.FrameContentSequence[0].InStackPositionNumber = k + 1
+        frame.FrameContentSequence[0].DimensionIndexValues = [1, k + 1]
         for group in [ds.SharedFunctionalGroupsSequence[0]] if shared else [frame]:
             _add_groups(group, slices[k])
         ds.PerFrameFunctionalGroupsSequence.append(frame)

@@ -116,6 +116,7 @@ wrong(
 )
 wrong("one slice 3 mm aside", GeometryError, r"\d mm|degree", one(4, ImagePositionPatient=[-9.5, -40.25, 17.0]))
 wrong("gaps that grow", IrregularSpacingError, r"\d mm", moved(*(0.3 * k * k for k in range(12))))
+wrong("one slice 0.2 mm off", GeometryError, r"\d mm", moved(*[0] * 5, 0.2, *[0] * 6))
 wrong("one slice 0.9 mm off", IrregularSpacingError, r"(3\.4|1\.6)\d* mm", moved(*[0] * 5, 0.9, *[0] * 6))
 wrong(
     "2.5 mm below, 3.75 mm above", IrregularSpacingError, r"3\.75|2\.5", moved(*[0] * 6, *(1.25 * k for k in range(6)))

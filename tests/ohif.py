@@ -1,16 +1,22 @@
 """The real OHIF viewer in a real browser: its built files and an archive's DICOMweb behind one loopback port.
 
-    with ohif(server.dicomweb_url) as url, browser_page() as page:
-        page.goto(f"{url}/viewer?StudyInstanceUIDs={uid}")
+    with ohif(server.dicomweb_url) as url, viewer(url, study_uid) as view:
+        view.open_segmentation()
+        view.picture()
 
-Fetch the viewer once with `bash .ci/install_viewers .cache/ohif`.
+Fetch the viewer once with `bash .ci/install_viewers .cache/ohif`. As a command, it stores a series and its SEG in an
+Orthanc of its own and takes a screenshot: `python tests/ohif.py SERIES SEG SLICE OUT.png [DIST]`.
 """
 
 import base64
 import io
 import json
+import re
 import shutil
+import sys
+import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -19,13 +25,24 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from conftest import ROOT
+from orthanc import orthanc
+from PIL import Image
 
 DIST = ROOT / ".cache" / "ohif" / "dist"
-PATIENCE_MS = 60_000  # for one step of the viewer on a busy machine
+PATIENCE = 60  # seconds for one step of the viewer on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")  # runs as root and in small containers
+PICTURE = """async () => {
+    const viewport = window.cornerstone.getRenderingEngines()[0].getViewports()[0];
+    await new Promise(done => {
+        viewport.element.addEventListener("CORNERSTONE_IMAGE_RENDERED", done, { once: true });
+        viewport.render();
+    });
+    return viewport.canvas.toDataURL();
+}"""  # of what is drawn now, not of what was drawn before the last step
 TOURS = ["basicViewerTour"]  # introductions that would cover the image
 PASSED_ON = ("Content-Type", "Accept")
 SETTINGS = {
@@ -122,9 +139,68 @@ def ohif(dicomweb_url, dist=DIST):
         server.server_close()
 
 
+class Viewer:
+    """The viewer with one study open, in a page of a browser."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def wait_for(self, condition, what):
+        """Poll until `condition()` is true; return what it gave."""
+        give_up = time.monotonic() + PATIENCE
+        while not (given := condition()):
+            assert time.monotonic() < give_up, f"{what} did not come within {PATIENCE} s"
+            self.page.wait_for_timeout(100)
+        return given
+
+    def open_segmentation(self):
+        """Overlay the study's only SEG, and wait for its segments in the panel."""
+        self.page.locator("[data-cy=study-browser-thumbnail-no-image]").dblclick()
+        consent = self.page.get_by_role("button", name="Yes", exact=True)  # 3.12 asks although told not to
+
+        def opened():
+            if consent.count():
+                consent.click()
+            return self.segments()
+
+        self.wait_for(opened, "the list of segments")
+
+    def segments(self):
+        """Names and colours, as CSS, of the segments in the panel."""
+        names = self.page.locator("[data-cy=data-row-title]").all_inner_texts()
+        colours = self.page.locator("[data-cy=data-row-colorhex]").evaluate_all(
+            "spots => spots.map(spot => getComputedStyle(spot).backgroundColor)"
+        )
+        return list(zip((name.strip() for name in names), colours, strict=True))
+
+    def slice(self):
+        """Instance number and place in the stack, from 1, of what is shown; None while nothing is."""
+        text = self.page.locator("[data-cy=viewport-overlay-bottom-right]").inner_text()
+        found = re.search(r"I:\s*(\d+)\s*\((\d+)/\d+\)", text)
+        return found and (int(found[1]), int(found[2]))
+
+    def go_to(self, place):
+        """Turn the wheel until the slice at this place of the stack is shown; return its instance number."""
+        self.page.locator("canvas.cornerstone-canvas").hover()
+        give_up = time.monotonic() + PATIENCE
+        while (now := self.wait_for(self.slice, "a slice")[1]) != place:
+            assert time.monotonic() < give_up, f"slice {place} did not come within {PATIENCE} s, stuck at {now}"
+            self.page.mouse.wheel(0, 100 if now < place else -100)
+            for _ in range(20):  # a step may need a moment, or be lost while the viewer is busy
+                if self.slice() != now:
+                    break
+                self.page.wait_for_timeout(50)
+        return self.slice()[0]
+
+    def picture(self):
+        """The image with its overlays as drawn now, without texts: `(rows, columns, RGB)` uint8."""
+        data = self.page.evaluate(PICTURE).partition(",")[2]
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
 @contextmanager
-def browser_page(width=1200, height=800):
-    """A page of a headless Chromium; its software WebGL needs no graphics card. Skips the test where it is missing."""
+def viewer(url, study, width=1200, height=800):
+    """Open a study in a headless Chromium, whose software WebGL needs no graphics card; skips where that is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if not CHROMIUM:
         pytest.skip("needs Chromium: apt-get install chromium")
@@ -132,8 +208,40 @@ def browser_page(width=1200, height=800):
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(PATIENCE_MS)
+            page.set_default_timeout(1000 * PATIENCE)
             page.add_init_script(f"localStorage.setItem('shownTours', '{json.dumps(TOURS)}')")
-            yield page
+            page.goto(f"{url}/viewer?StudyInstanceUIDs={study}")
+            view = Viewer(page)
+            page.locator("[data-cy=panelSegmentation-btn]").click()
+            view.wait_for(view.slice, "the image")
+            yield view
         finally:
             browser.close()
+
+
+def store(dicomweb_url, paths):
+    """Send files over DICOMweb (STOW); return their study's UID."""
+    from dicomweb_client.api import DICOMwebClient
+
+    datasets = [pydicom.dcmread(path) for path in paths]
+    answer = DICOMwebClient(dicomweb_url).store_instances(datasets)
+    assert len(answer.ReferencedSOPSequence) == len(datasets), answer
+    return datasets[0].StudyInstanceUID
+
+
+def main(series, segmentation, place, picture, dist=DIST):
+    """Show a segmented series as a person would see it."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        orthanc(folder) as server,
+        ohif(server.dicomweb_url, Path(dist)) as url,
+        viewer(url, store(server.dicomweb_url, [*Path(series).iterdir(), segmentation])) as view,
+    ):
+        view.open_segmentation()
+        view.go_to(int(place))
+        view.picture()
+        view.page.screenshot(path=picture)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

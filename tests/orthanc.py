@@ -144,6 +144,17 @@ def orthanc(folder, **options):
         server.kill()
 
 
+def make_certificates(folder):
+    """Write a self-signed certificate of 127.0.0.1, `cert.pem`, and its key, `key.pem`, into a folder; return it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
 def _listens(port):
     with socket.socket() as probe:
         probe.settimeout(0.5)

@@ -29,7 +29,7 @@ def unetpp(*arguments, folder=None, **options):
 def test_segment_writes_labels_and_report(image_file, tmp_path):
     result = unetpp("segment", image_file, "-o", "out", "--depth", 2, "--device", "cpu", folder=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")  # silent without a terminal
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case_1.json", "case_1_seg.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case_1.json", "case_1_seg.nii.gz", "case_1_seg.tsv"]
     labels, source = nib.load(tmp_path / "out" / "case_1_seg.nii.gz"), nib.load(image_file)
     np.testing.assert_array_equal(labels.affine, source.affine)
     assert labels.shape == source.shape and labels.get_data_dtype() == np.uint8
@@ -58,7 +58,7 @@ def test_a_cohort_keeps_what_worked_and_names_what_failed(tmp_path):
     result = unetpp("segment", data, tmp_path / "missing", tmp_path / "empty", "-o", tmp_path / "out", "--depth", 1)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["good_1.json", "good_1_seg.nii.gz", "good_2.json", "good_2_seg.nii.gz"]
+    assert written == [f"good_{n}{end}" for n in (1, 2) for end in (".json", "_seg.nii.gz", "_seg.tsv")]
     table = "".join(result.stderr.replace("│", "").split())
     for word in ("truncated", "nan.nii", "constant", "series", "singular", "zero", "missing", "empty"):
         assert word in table, word
@@ -145,7 +145,7 @@ def test_demo_shows_a_hippocampus(tmp_path):
     result = unetpp("demo", folder=tmp_path)
     assert result.returncode == 0 and "anterior hippocampus: " in result.stdout
     names = {path.name for path in (tmp_path / "demo_output").iterdir()}
-    assert names == {f"mni_hippocampus_right{suffix}" for suffix in (".json", ".png", "_seg.nii.gz")}
+    assert names == {f"mni_hippocampus_right{suffix}" for suffix in (".json", ".png", "_seg.nii.gz", "_seg.tsv")}
 
 
 def test_pack_and_segment_with_the_packed_bundle(tmp_path, image_file):

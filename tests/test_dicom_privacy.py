@@ -17,6 +17,7 @@ from pydicom.uid import generate_uid
 
 from unetpp_monai.errors import InputError
 from unetpp_monai.io.dicom_privacy import KEPT, mark_pseudonymised, pseudonymised, read_key
+from unetpp_monai.io.dicom_rtstruct import write_dicom_rtstruct
 from unetpp_monai.io.dicom_seg import write_dicom_seg
 from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.dicom_sr import write_dicom_sr
@@ -198,8 +199,10 @@ def test_nothing_of_the_patient_is_in_objects_made_of_the_header(tmp_path, encod
     write_dicom_seg(volume, seg, encoding=encoding, **common)
     written = write_dicom_sr(report, seg=seg, ml=ml, **common)
     assert volumes_of(check_report(report)) == written
-    assert errors_of("dciodvfy", seg) == []
-    for path in (seg, report):
+    contours = tmp_path / "rtstruct.dcm"
+    write_dicom_rtstruct(volume, contours, **common)
+    for path in (seg, report, contours):
+        assert errors_of("dciodvfy", path) == []
         data, made = path.read_bytes(), pydicom.dcmread(path)
         assert leaks(data, SECRETS) == []
         assert bool(leaks(data, uids)) is retain_uids
@@ -317,7 +320,8 @@ def test_uids_can_be_retained():
         ("PixelSpacing", "PN", "Mustermann"),
         ("SOPClassUID", "LO", "Mustermann"),
         ("Columns", "UN", b"Mustermann"),
-        ("SpacingBetweenSlices", "UN", b"77"),
+        ("Columns", "US", [0x754D, 0x7473]),  # its bytes read "Must"
+        ("PixelSpacing", "DS", ["1", "2", "3"]),
         ("SharedFunctionalGroupsSequence", "LO", "Mustermann"),
     ],
 )
@@ -336,7 +340,7 @@ def test_text_in_the_place_of_a_number_is_refused_when_it_is_decoded():
     header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     header["SliceThickness"] = pydicom.DataElement("SliceThickness", "LO", "Mustermann")
     header = pydicom.dcmread(BytesIO(bytes_of(header)))
-    with pytest.raises(InputError, match="^SliceThickness of a source must be what DICOM says"):
+    with pytest.raises(InputError, match=r"^SliceThickness of a source must be what DICOM says"):
         pseudonymised([header], KEY)
 
 
@@ -345,7 +349,7 @@ def test_uids_that_are_none_are_replaced_and_never_retained():
     header = base_header(StudyInstanceUID="Mustermann", SeriesInstanceUID="1.02.03")
     (copy,) = pseudonymised([header], KEY)
     assert copy.StudyInstanceUID.is_valid and copy.SeriesInstanceUID.is_valid
-    with pytest.raises(InputError, match="^StudyInstanceUID of a source must be what DICOM says"):
+    with pytest.raises(InputError, match=r"^StudyInstanceUID of a source must be what DICOM says"):
         pseudonymised([header], KEY, retain_uids=True)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from test_dicom import write_series
+from dicom_phantoms import axial_affine, make_series
 
 
 def pip(*arguments, cwd=None):
@@ -44,7 +44,7 @@ def test_segments_with_pydicom_2_4(tmp_path):
     """MONAI Label's environment holds this version."""
     site = tmp_path / "site"
     pip("install", "--no-deps", "--target", site, "pydicom==2.4.5")
-    write_series(tmp_path / "series")
+    make_series(tmp_path / "series", axial_affine())
     result = unetpp(site, "segment", "series", "-o", "out", "--depth", 1, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert '"pydicom": "2.4.5"' in (tmp_path / "out" / "series.json").read_text()

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK
 from conftest import phantom, save_nifti
+from dicom_phantoms import make_series
+from monai.transforms import LoadImage
 
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError, OutputError
 from unetpp_monai.io import case_name, find_cases, read_volume, write_nifti
@@ -145,8 +147,6 @@ def test_bad_input_is_named_once(tmp_path, name, message):
 
 
 def test_monai_reader_gives_the_same_volume_and_never_falls_back(image_file):
-    from monai.transforms import LoadImage
-
     load = LoadImage(reader=VolumeReader)
     image = load(image_file)
     volume = read_volume(image_file)
@@ -156,7 +156,7 @@ def test_monai_reader_gives_the_same_volume_and_never_falls_back(image_file):
     array[0, 0, 0] = np.nan  # stock readers load this without a word
     with pytest.raises(InputError, match="voxels must be finite"):
         load(save_nifti(image_file.parent / "nan.nii", array))
-    with pytest.raises(AmbiguityError, match="one path per image"):
+    with pytest.raises(InputError, match="must hold an image series"):
         load([image_file, image_file])
 
 
@@ -201,3 +201,18 @@ def test_a_file_is_complete_or_absent(tmp_path):
     with pytest.raises(OutputError, match="must be writable"), complete_file(tmp_path / "no" / "folder"):
         pass
     assert sha256(target) == "5d5766cf2d78701614200418ee1450690d9af12c84d52545e4802f001ad53099"  # of b"whole"
+
+
+def test_folders_with_series_in_them_or_below_are_cases(tmp_path):
+    for name in ("1.2.3", "b/study/series"):
+        make_series(tmp_path / "cohort" / name, np.diag([1.0, 1.0, 1.0, 1.0]), (3, 4, 2))
+    assert [case.name for case in find_cases(tmp_path / "cohort")] == ["1.2.3", "b"]
+    assert find_cases(tmp_path / "cohort", whole=True) == [(tmp_path / "cohort").resolve()]
+    assert read_volume(tmp_path / "cohort" / "b").shape == (3, 4, 2)
+    assert case_name(tmp_path / "cohort" / "DICOMDIR") == "cohort" and case_name("a/b.zip") == "b"
+
+
+def test_files_of_a_series_are_an_image_for_monai(tmp_path):
+    make_series(tmp_path / "series", np.diag([1.0, 1.0, 1.0, 1.0]), (3, 4, 2))
+    image = LoadImage(reader=VolumeReader, image_only=True)(sorted((tmp_path / "series").iterdir()))
+    np.testing.assert_array_equal(image.numpy(), read_volume(tmp_path / "series").array)

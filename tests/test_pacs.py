@@ -1,7 +1,7 @@
 """Pull and push against a real Orthanc, over DICOMweb and DIMSE, with and without TLS and passwords."""
 
 import gc
-import shutil
+import logging
 import socket
 import socketserver
 import ssl
@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_phantoms import axial_affine, make_series
-from orthanc import free_port, orthanc
+from orthanc import free_port, make_certificates, orthanc
 from pydicom.uid import JPEGLSLossless, RLELossless
 from typer.testing import CliRunner
 
@@ -280,15 +280,7 @@ def test_push_says_what_failed_and_exits_with_1(tmp_path, archive):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """A self-signed certificate of 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @contextmanager
@@ -342,7 +334,8 @@ def test_https(tmp_path, certificates, archive, monkeypatch):
             push(connect(f"{url}/dicom-web", Access(ca=cert)), [tmp_path / "series"])
 
 
-def test_dimse_with_tls(tmp_path, certificates):
+def test_dimse_with_tls(tmp_path, certificates, caplog):
+    caplog.set_level(logging.CRITICAL + 1, logger="pynetdicom")  # records hold the sockets of the tracebacks in them
     cert, key = certificates / "cert.pem", certificates / "key.pem"
     settings = {
         "DicomTlsEnabled": True,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import BUNDLE, ROOT, phantom, save_nifti
+from dicom_phantoms import axial_affine, make_series
 from PIL import Image
-from test_dicom import write_series
 
 from unetpp_monai.networks import UNetPlusPlus
 
@@ -36,7 +36,7 @@ def desk(tmp_path_factory, msd_folder):
     for name in ("folder_of_nifti", "folder"):
         (folder / name).mkdir()
         save_nifti(folder / name / f"{name}.nii.gz", phantom((20, 20, 20))[0])
-    write_series(folder / "dicom_series")
+    make_series(folder / "dicom_series", axial_affine())
     shutil.copytree(msd_folder, folder / "Task04_Hippocampus")
     shutil.copytree(BUNDLE, folder / "bundle")
     shutil.copytree(ROOT / "configs", folder / "configs")

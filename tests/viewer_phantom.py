@@ -1,4 +1,4 @@
-"""A series made for viewers: an F in white and a square in black on grey, both elsewhere in every slice, and its label map."""
+"""A series made for viewers, a white F and a black square on grey, elsewhere in every slice, and its label map."""
 
 import dicom_pieces as make
 import numpy as np

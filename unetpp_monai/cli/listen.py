@@ -108,12 +108,12 @@ def listen(
         return
     if rules is None or (orthanc is None) == (dimse is None) or (dimse is not None and store_to is None):
         raise InputError("listen needs --rules, and --orthanc URL or --dimse AET:PORT with --store-to")
-    start_logging(verbose=verbose)
     wanted = read_rules(rules)
     access = Access(*secrets(user, password_file, password_env, token_file), ca, certificate, key)
     ends = _Ends(orthanc, everything, dimse, bind, tuple(allow or ()), quiet, min_free, tls, max_queue, store_to)
     pipeline = segmenting(wanted, _loader(bundle, device, runtime, precision), depth=depth, formats=formats)
     spool = journal.with_name(f"{journal.name}.spool")
+    start_logging(verbose=verbose)
     try:
         with closing(Journal(journal, exclusive=True)) as memory, ExitStack() as stack:
             source, store = _connect(ends, access, spool, stack)

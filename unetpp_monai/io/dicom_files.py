@@ -97,8 +97,11 @@ def chosen_series(
 
 
 def _files(source: Path | Sequence[Path], folder: Path) -> Iterable[Path]:
+    paths = [source] if isinstance(source, Path) else list(source)
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise InputError(f"input must exist, got {', '.join(missing[:5])}; check the path")
     if not isinstance(source, Path):
-        return list(source)
+        return paths
     if source.is_dir():
         return _walk(source)
     if source.suffix.lower() == ".zip":
@@ -109,9 +112,9 @@ def _files(source: Path | Sequence[Path], folder: Path) -> Iterable[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files of a folder and those below it, by name, hidden ones left out."""
+    """Files of a folder and those below it, by name; hidden ones and links to a folder above are left out."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or (path.is_symlink() and folder.resolve().is_relative_to(path.resolve())):
             continue
         if path.is_dir():
             yield from _walk(path)
@@ -242,7 +245,9 @@ def _choose(groups: dict[tuple[str, str], list[Instance]], series: str | None, n
     if not wanted:
         raise InputError(f"series must be a UID, number or description of {name}, got {series!r}; it holds: {listing}")
     what = "several image series" if series is None else f"several series called {series!r}"
-    raise AmbiguityError(f"one series must be chosen, got {what} in {name}: {listing}; name one by its UID (--series)")
+    raise AmbiguityError(
+        f"one series must be chosen, got {what} in {name}: {listing}; name one (--series), or give its folder"
+    )
 
 
 def _named(group: Sequence[Instance], series: str) -> bool:
@@ -254,7 +259,8 @@ def _named(group: Sequence[Instance], series: str) -> bool:
 def _describe(group: Sequence[Instance]) -> str:
     header = group[0].header
     return (
-        f"{header.get('SeriesInstanceUID', 'no UID')} (number {header.get('SeriesNumber', '?')}, "
+        f"{header.get('SeriesInstanceUID', 'no UID')} (number {header.get('SeriesNumber', '?')} of study "
+        f"{header.get('StudyInstanceUID', '?')}, "
         f"{header.get('Modality', '?')} {header.get('SeriesDescription', '')!r}, {len(group)} images)"
     )
 

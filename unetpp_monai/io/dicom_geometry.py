@@ -205,8 +205,8 @@ def _check_steps(slices: Sequence[Slice], normal: NDArray[np.float64]) -> None:
     off = np.linalg.norm(np.array([one.position for one in slices]) - origin - index * step, axis=1)
     if off.max() > tolerance:
         raise IrregularSpacingError(
-            f"slices must be evenly spaced on a straight line to {tolerance:.2f} mm, got {where}, and "
-            f"{slices[int(off.argmax())].name} {off.max():.2f} mm off the line; resample the series first"
+            f"slices must be evenly spaced on a straight line to {tolerance:.2f} mm, got "
+            f"{slices[int(off.argmax())].name} {off.max():.2f} mm off it ({where}); resample the series first"
         )
 
 

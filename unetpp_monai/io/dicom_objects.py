@@ -1,6 +1,8 @@
 """What all DICOM objects that we write share: their sources' patient, study and place, equipment, numbers and UIDs."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,14 @@ def new_uid() -> str:
     return str(generate_uid(prefix=None))
 
 
+@contextmanager
+def quiet_names() -> Iterator[None]:
+    """Keep highdicom from printing the patient's name, as it does where that has one part only."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent", category=UserWarning)
+        yield
+
+
 def long_string(text: str) -> str:
     """Shorten a name to what DICOM's LO allows: no backslash, no line breaks, 64 characters (bytes, as some count).
 
@@ -89,7 +99,7 @@ def segment_numbers(structures: Sequence[Label]) -> dict[int, int]:
 
 
 def algorithm_identification(algorithm: Algorithm) -> Any:
-    """Describe the algorithm as highdicom wants it (one `AlgorithmIdentificationSequence`); None for a person's work."""
+    """Describe the algorithm as highdicom wants it (`AlgorithmIdentificationSequence`); None for a person's work."""
     hd = import_highdicom()
     from pydicom.sr.codedict import codes
 

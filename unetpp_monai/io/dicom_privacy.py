@@ -133,7 +133,7 @@ def _pseudonymised(source: "Dataset", key: bytes, retain_uids: bool) -> "Dataset
 def _kept(source: "Dataset", uid: Callable[[str], str]) -> "Dataset":
     """Copy what is in `KEPT`, by the dictionary's VR and not the file's, with its UIDs replaced."""
     from pydicom import config
-    from pydicom.datadict import dictionary_VR, keyword_for_tag
+    from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
@@ -149,8 +149,8 @@ def _kept(source: "Dataset", uid: Callable[[str], str]) -> "Dataset":
                 value = [_kept(item, uid) for item in value]
             elif kind == "UI" and value:
                 value = _numeric_uid(str(value) if keyword == "SOPClassUID" else uid(str(value).strip()))
-            else:
-                _check_numbers(value)
+            elif value not in (None, ""):
+                _check_numbers(value, int(dictionary_VM(tag)))
             # not validated: scanners write numbers of more than 16 characters, and geometry is copied to the letter
             copy.add(DataElement(tag, kind, value, validation_mode=config.IGNORE))
         except (TypeError, ValueError, AttributeError):  # which quote the value, and that may name the patient
@@ -165,13 +165,13 @@ def _numeric_uid(value: str) -> str:
     return value
 
 
-def _check_numbers(value: Any) -> None:
-    """Raise `ValueError` or `TypeError` unless the value is empty, a number, or several."""
-    for number in value if isinstance(value, MutableSequence) else [value]:
-        if isinstance(number, bytes):
-            raise TypeError("not a number")
-        if number not in (None, ""):
-            float(number)
+def _check_numbers(value: Any, count: int) -> None:
+    """Raise `ValueError` or `TypeError` unless the value is so many numbers: bytes can spell a name."""
+    numbers = list(value) if isinstance(value, MutableSequence) else [value]
+    if any(isinstance(number, bytes) for number in numbers) or len(numbers) not in (0, count):
+        raise ValueError("not numbers")
+    for number in numbers:
+        float(number)
 
 
 def _modality(source: "Dataset") -> str:

@@ -4,11 +4,13 @@ Contours run along the edges of the voxels, in the planes of the source images, 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import OutputError, UnetppError
 from ..labels import Code, Label, label_colour
@@ -25,6 +27,7 @@ from .dicom_objects import (
     series_number,
 )
 from .dicom_planes import Planes, match_grid, plane_sources, source_planes
+from .dicom_privacy import mark_pseudonymised
 from .dicom_structures import parse_structures, rasterise
 from .files import complete_file
 from .provenance import Algorithm, ReadBack
@@ -35,7 +38,10 @@ if TYPE_CHECKING:
 SERIES_OFFSET = 3000  # SeriesNumber = that of the source series + this
 DECIMALS = 4  # of a coordinate in mm; with 6 digits before the point and a sign, 12 of the 16 characters of a DS
 DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"  # retired SOP class by which structure sets still refer to a study
-OTHER_GRID = "contours must lie in the planes of the source images, got a label map on another grid ({}); choose {}"
+OTHER_GRID = (
+    "contours must lie in the planes of the source images, got a label map on another grid, not in these planes; "
+    "choose dicomseg or segnrrd, which hold any grid"
+)
 
 
 def write_dicom_rtstruct(
@@ -64,35 +70,49 @@ def write_dicom_rtstruct(
         raise OutputError(f"every value of a label map must have a structure, got {unknown[:10]} besides {list(known)}")
     planes = source_planes(sources)
     turned = match_grid(labels, sources)
-    images = _images(turned, planes, sources[0])
+    places = _places(turned, planes)
     dataset = _start(sources, algorithm)
     dataset.StructureSetROISequence = [_roi(label, dataset.FrameOfReferenceUID, algorithm) for label in structures]
     dataset.RTROIObservationsSequence = [_observation(label) for label in structures]
     dataset.ROIContourSequence = []
     for label in structures:
         contours = trace_contours(turned.array[0] == label.index)
-        dataset.ROIContourSequence.append(_contours(label, contours, images, planes, sources))
+        dataset.ROIContourSequence.append(_contours(label, contours, places, sources))
+    mark_pseudonymised(dataset, sources[0])
     with complete_file(path) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
         return _read_back(temporary, labels, structures)
 
 
-def _images(turned: Volume, planes: Planes, first: "Dataset") -> list[int]:
-    """Source image (or frame) of each slice of a label map that is turned to the sources; their grids are the same."""
-    advice = "dicomseg or segnrrd, which hold any grid"
-    size = (first.Columns, first.Rows, len(planes.positions))
-    if turned.shape != size:
-        raise OutputError(OTHER_GRID.format(f"{turned.shape} voxels, the images {size}", advice))
-    images = [image for image in plane_sources(turned, planes) if image is not None]
-    if len(set(images)) < size[2]:
-        raise OutputError(OTHER_GRID.format("between the images", advice))
-    corners = np.array([[x, y] for x in (0, size[0] - 1) for y in (0, size[1] - 1)])
-    there = planes.positions[images][:, None] + (corners * planes.spacing[::-1]) @ planes.orientation
-    indices = [[[*corner, slice_, 1] for corner in corners] for slice_ in range(size[2])]
-    here = (np.array(indices) @ (LPS_TO_RAS @ turned.affine).T)[..., :3]
-    if (off := float(np.linalg.norm(here - there, axis=-1).max())) > JITTER_MM + SAME_GRID_MM:
-        raise OutputError(OTHER_GRID.format(f"{off:.2f} mm off", advice))
-    return images
+@dataclass(frozen=True)
+class _Place:
+    """Where the contours of one slice lie."""
+
+    image: int  # index of the source image, or frame, in whose plane it is
+    origin: NDArray[np.float64]  # centre of its first voxel, mm, LPS, in that plane
+    axes: NDArray[np.float64]  # 2x3: mm per column and per row index, LPS
+
+
+def _places(turned: Volume, planes: Planes) -> list[_Place]:
+    """Place each slice of a label map that is turned to the sources into the plane of a source image.
+
+    On the sources' own grid contours follow each image's position, with the scanner's jitter; on another grid in the
+    same planes, such as the upright one of a tilted gantry, they keep their own place within the plane.
+    """
+    affine = LPS_TO_RAS @ turned.affine
+    images = plane_sources(turned, planes)
+    if len(set(images)) < len(images) or None in images:
+        raise OutputError(OTHER_GRID)
+    found = [image for image in images if image is not None]
+    origins = affine[:3, 3] + np.arange(len(found))[:, None] * affine[:3, 2]
+    shifts = planes.positions[found] - origins
+    axes, own = affine[:3, :2].T, planes.orientation * planes.spacing[::-1, None]
+    corners = (axes - own) * np.array(turned.shape[:2])[:, None]
+    if np.linalg.norm(shifts, axis=1).max() + np.linalg.norm(corners, axis=1).sum() <= JITTER_MM + SAME_GRID_MM:
+        origins, axes = planes.positions[found], own
+    else:
+        origins = origins + (shifts @ planes.normal)[:, None] * planes.normal
+    return [_Place(image, origin, axes) for image, origin in zip(found, origins, strict=True)]
 
 
 def _item(**values: Any) -> "Dataset":
@@ -113,9 +133,9 @@ def _start(sources: Sequence["Dataset"], algorithm: Algorithm) -> "Dataset":
     dataset = common_header(sources)
     dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = RTStructureSetStorage, new_uid(), "RTSTRUCT"
     dataset.SeriesInstanceUID, dataset.SeriesNumber = new_uid(), series_number(sources, offset=SERIES_OFFSET)
-    dataset.SeriesDescription = long_string(f"Structures {algorithm.name} {algorithm.version}")
+    dataset.SeriesDescription = long_string(f"Structures {algorithm.title}")
     dataset.OperatorsName, dataset.InstanceNumber, dataset.ApprovalStatus = "", 1, "UNAPPROVED"
-    dataset.StructureSetLabel = long_string(algorithm.name)[:16].rstrip()
+    dataset.StructureSetLabel = long_string(algorithm.name or algorithm.title)[:16].rstrip()
     dataset.StructureSetDate = dataset.InstanceCreationDate = dataset.SeriesDate = f"{now:%Y%m%d}"
     dataset.StructureSetTime = dataset.InstanceCreationTime = dataset.SeriesTime = f"{now:%H%M%S}"
     series = _item(
@@ -135,13 +155,15 @@ def _reference(source: "Dataset") -> "Dataset":
 
 
 def _roi(label: Label, frame_of_reference: str, algorithm: Algorithm) -> "Dataset":
-    return _item(
+    item = _item(
         ROINumber=label.index,
         ReferencedFrameOfReferenceUID=frame_of_reference,
         ROIName=long_string(label.name),
-        ROIGenerationAlgorithm="AUTOMATIC",
-        ROIDerivationAlgorithmIdentificationSequence=algorithm_identification(algorithm),
+        ROIGenerationAlgorithm=algorithm.kind,
     )
+    if identification := algorithm_identification(algorithm):
+        item.ROIDerivationAlgorithmIdentificationSequence = identification
+    return item
 
 
 def _observation(label: Label) -> "Dataset":
@@ -162,7 +184,7 @@ def _coded(code: Code) -> Any:
 
 
 def _contours(
-    label: Label, contours: Sequence[Contour], images: Sequence[int], planes: Planes, sources: Sequence["Dataset"]
+    label: Label, contours: Sequence[Contour], places: Sequence[_Place], sources: Sequence["Dataset"]
 ) -> "Dataset":
     from pydicom.dataelem import DataElement
 
@@ -170,13 +192,13 @@ def _contours(
     if contours:
         item.ContourSequence = []
     for number, contour in enumerate(contours, start=1):
-        image = images[contour.plane]
+        place = places[contour.plane]
         if len(sources) == 1 and "NumberOfFrames" in sources[0]:
             reference = _reference(sources[0])
-            reference.ReferencedFrameNumber = image + 1
+            reference.ReferencedFrameNumber = place.image + 1
         else:
-            reference = _reference(sources[image])
-        points = planes.positions[image] + (contour.points * planes.spacing[::-1]) @ planes.orientation
+            reference = _reference(sources[place.image])
+        points = place.origin + contour.points @ place.axes
         part = _item(ContourNumber=number, ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(points))
         part.ContourImageSequence = [reference]
         text = "\\".join(f"{value:.10g}" for value in (np.round(points, DECIMALS) + 0.0).ravel().tolist())

@@ -22,10 +22,12 @@ from .dicom_objects import (
     long_string,
     new_uid,
     placed_sources,
+    quiet_names,
     segment_numbers,
     series_number,
 )
 from .dicom_planes import Planes, match_grid, plane_sources, source_planes
+from .dicom_privacy import mark_pseudonymised
 from .dicom_seg_check import read_back
 from .dicom_seg_frames import parse_seg, seg_volume
 from .files import complete_file
@@ -166,31 +168,33 @@ def _encode(
     stored = slice(1) if empty else slice(None)  # an empty object must have a frame; one is enough
     binary = encoding == "binary"
     try:
-        seg = hd.seg.Segmentation(
-            source_images=placed_sources(sources, _snapped(source_planes(sources), grid)),
-            pixel_array=segments[stored],
-            segmentation_type=encoding.upper(),
-            segment_descriptions=descriptions,
-            series_instance_uid=new_uid(),
-            series_number=series_number(sources, offset=SERIES_OFFSET),
-            sop_instance_uid=new_uid(),
-            instance_number=1,
-            **EQUIPMENT,
-            transfer_syntax_uid=ExplicitVRLittleEndian if binary else RLELossless,
-            plane_positions=positions[stored],
-            plane_orientation=orientation,
-            pixel_measures=measures,
-            omit_empty_frames=not empty,
-            content_label="SEGMENTATION",
-            content_description=long_string(f"Segmentation by {algorithm.name or 'a person'}"),
-            series_description=long_string(f"Segmentation {algorithm.name} {algorithm.version}"),
-        )
+        with quiet_names():
+            seg = hd.seg.Segmentation(
+                source_images=placed_sources(sources, _snapped(source_planes(sources), grid)),
+                pixel_array=segments[stored],
+                segmentation_type=encoding.upper(),
+                segment_descriptions=descriptions,
+                series_instance_uid=new_uid(),
+                series_number=series_number(sources, offset=SERIES_OFFSET),
+                sop_instance_uid=new_uid(),
+                instance_number=1,
+                **EQUIPMENT,
+                transfer_syntax_uid=ExplicitVRLittleEndian if binary else RLELossless,
+                plane_positions=positions[stored],
+                plane_orientation=orientation,
+                pixel_measures=measures,
+                omit_empty_frames=not empty,
+                content_label="SEGMENTATION",
+                content_description=long_string(f"Segmentation {algorithm.title}"),
+                series_description=long_string(f"Segmentation {algorithm.title}"),
+            )
     except REFUSALS as error:
         raise OutputError(f"source images must be usable for a DICOM SEG, highdicom says: {error}") from error
     if empty and binary:
         _keep_one_frame(seg)
     shared = seg.SharedFunctionalGroupsSequence[0]  # highdicom puts the sources' geometry where it is almost ours
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = orientation, measures
+    mark_pseudonymised(seg, sources[0])
     return seg
 
 

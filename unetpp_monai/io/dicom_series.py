@@ -81,21 +81,23 @@ def _pixels(grid: Grid) -> tuple[NDArray[np.float32], tuple["pydicom.Dataset", .
             raise CorruptFileError(f"{one.name} must hold {array.shape[1::-1]} pixels, got {plane.shape[1:]}")
         slope, intercept = one.rescale
         with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
-            np.multiply(plane[0].T, np.float32(slope), out=array[:, :, index], casting="unsafe")
-            array[:, :, index] += np.float32(intercept)
+            exact = plane.dtype.itemsize <= 2  # else whole numbers would lose digits before the intercept is added
+            values = plane[0].T * (np.float32(slope) if exact else np.float64(slope))
+            array[:, :, index] = values + (np.float32(intercept) if exact else np.float64(intercept))
     return array, tuple(sources), said
 
 
 def _decode(instance: Instance) -> tuple[NDArray[np.generic], "pydicom.Dataset", list[str]]:
     """Values `(rows, columns)` or `(frames, rows, columns)` before the rescale, the header, and what pydicom said."""
     import pydicom
-    from pydicom.pixels.processing import apply_modality_lut
 
     try:
         with plain_warnings() as said:
             dataset = pydicom.dcmread(instance.path)
             stored = _significant(dataset.pixel_array, dataset)
             if "ModalityLUTSequence" in dataset:
+                from pydicom.pixels.processing import apply_modality_lut
+
                 stored = apply_modality_lut(stored, dataset)
             for tag in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
                 if tag in dataset:
@@ -122,12 +124,26 @@ def _significant(stored: NDArray[np.generic], dataset: "pydicom.Dataset") -> NDA
     bits = int(dataset.get("BitsStored", 0))
     if (high := int(dataset.get("HighBit", bits - 1))) != bits - 1:
         raise ValueError(f"HighBit must be {bits - 1} for {bits} bits, got {high}")
-    if dataset.file_meta.TransferSyntaxUID.name.startswith("JPEG") and JPEG_END not in dataset.PixelData[-16:]:
-        raise ValueError("the JPEG stream has no end")  # some decoders fill the rest without a word
+    if dataset.file_meta.TransferSyntaxUID.name.startswith("JPEG"):
+        _check_streams(dataset)
     spare = stored.dtype.itemsize * 8 - bits
     if stored.dtype.kind not in "iu" or bits <= 0 or spare <= 0:
         return stored
     return (stored << stored.dtype.type(spare)) >> stored.dtype.type(spare)  # type: ignore[no-any-return]
+
+
+def _check_streams(dataset: "pydicom.Dataset") -> None:
+    """Refuse JPEG streams without their end, which some decoders fill up without a word."""
+    from pydicom import encaps
+
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if hasattr(encaps, "generate_frames"):
+        streams = list(encaps.generate_frames(dataset.PixelData, number_of_frames=frames))
+    else:  # pydicom 2
+        streams = list(encaps.generate_pixel_data_frame(dataset.PixelData, frames))
+    for number, stream in enumerate(streams, start=1):
+        if JPEG_END not in stream[-16:]:
+            raise ValueError(f"the JPEG stream of frame {number} has no end")
 
 
 def _upright(

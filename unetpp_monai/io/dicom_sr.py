@@ -5,7 +5,6 @@ larger ones, Comprehensive 3D SR is also claimed by OHIF's microscopy viewer, wh
 """
 
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from .dicom_objects import (
     long_string,
     new_uid,
     prepared_sources,
+    quiet_names,
     segment_numbers,
     series_number,
 )
@@ -35,7 +35,7 @@ from .provenance import Algorithm
 if TYPE_CHECKING:
     import pydicom
 
-SERIES_OFFSET = 3000  # series number of the report, added to that of its source series
+SERIES_OFFSET = 2000  # series number of the report, added to that of its source series
 VOLUME_TOLERANCE = 1e-3  # share by which volume and voxels of a segment may differ; one voxel always may
 DIGITS = 6  # of a reported volume
 MILLILITRE = Code("mL", "UCUM", "milliliter")
@@ -178,9 +178,7 @@ def _report(
             _group(finding, frames.dataset, str(sources[0].SeriesInstanceUID), algorithm) for finding in findings
         ],
     )
-    with warnings.catch_warnings():
-        # it would print the patient's name where that has one part only
-        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent", category=UserWarning)
+    with quiet_names():
         return hd.sr.EnhancedSR(
             evidence=[*sources, frames.dataset],
             content=content,
@@ -188,7 +186,7 @@ def _report(
             series_number=series_number(sources, offset=SERIES_OFFSET),
             sop_instance_uid=new_uid(),
             instance_number=1,
-            series_description=long_string(f"Volumes {algorithm.name} {algorithm.version}"),
+            series_description=long_string(f"Volumes {algorithm.title}"),
             is_complete=True,
             specific_character_set=CHARACTER_SET,
             **EQUIPMENT,

@@ -8,8 +8,9 @@ import numpy as np
 from monai.data import ImageReader
 from numpy.typing import NDArray
 
-from ..errors import AmbiguityError, InputError, UnetppError
+from ..errors import InputError, UnetppError
 from ..volume import Volume
+from .dicom_series import read_dicom_series
 from .reader import read_volume
 
 
@@ -29,16 +30,16 @@ class VolumeReader(ImageReader):
         self.spatial_dims, self.series = spatial_dims, series or None
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Accept any single path: what cannot be read is to fail with our message, not to fall to another reader."""
-        return isinstance(filename, str | Path) or len(filename) == 1
+        """Accept everything: what cannot be read is to fail with our message, not to fall to another reader."""
+        return True
 
     def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Volume | UnetppError:
-        """Read one path; return the error instead of raising it."""
-        paths = [data] if isinstance(data, str | Path) else list(data)
-        if len(paths) != 1:
-            return AmbiguityError(f"one path per image must be given, got {len(paths)}; give the series folder")
+        """Read one path, or the files of one DICOM series; return the error instead of raising it."""
+        paths = [Path(path) for path in ([data] if isinstance(data, str | Path) else data)]
         try:
-            return read_volume(paths[0], series=self.series)
+            if len(paths) == 1:
+                return read_volume(paths[0], series=self.series)
+            return read_dicom_series(paths, series=self.series).volume
         except UnetppError as error:
             return error
 

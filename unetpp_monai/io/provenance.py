@@ -15,6 +15,11 @@ class Algorithm:
     parameters: Mapping[str, str] = field(default_factory=dict)  # such as weights_sha256, depth
     kind: str = "AUTOMATIC"  # of ALGORITHM_KINDS
 
+    @property
+    def title(self) -> str:
+        """What descriptions call it."""
+        return f"{self.name} {self.version}".strip() or "by hand"
+
 
 @dataclass(frozen=True)
 class ReadBack:

@@ -1,53 +1,26 @@
 """An archive over DIMSE: C-FIND, C-GET or C-MOVE, C-STORE; each association ends with the call that opened it."""
 
-import re
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .association import SUCCESS, DimseAddress, associated, receive, receiving
 from .remotes import Access, PacsError, Pushed, Query, SeriesRef, UnavailableError, checked_uid, pacs_packages
 
 if TYPE_CHECKING:
     from pydicom import Dataset
     from pynetdicom.association import Association
-    from pynetdicom.events import Event
 
-CONNECT_SECONDS, ANSWER_SECONDS = 10, 300
 MAX_CONTEXTS = 128  # of one association, as the standard says
-SUCCESS, PENDING, WARNINGS = 0x0000, (0xFF00, 0xFF01), (0xB000, 0xB006, 0xB007)
-OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000
+PENDING, WARNINGS = (0xFF00, 0xFF01), (0xB000, 0xB006, 0xB007)  # statuses, beside SUCCESS
 NATIVE = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR little endian
 COMPRESSED = (  # JPEG baseline and lossless, JPEG-LS, JPEG 2000 (lossless first), RLE
     *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 70, 80, 81, 90, 91)),
     "1.2.840.10008.1.2.5",
 )
-
-
-@dataclass(frozen=True)
-class DimseAddress:
-    """Where a DICOM application listens."""
-
-    aet: str  # AE title, up to 16 characters
-    host: str
-    port: int
-    tls: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> "DimseAddress":
-        """Read `dimse://AET@host:port`, or `dimses://` for TLS.
-
-        Raises:
-            InputError: it is none.
-        """
-        match = re.fullmatch(r"(dimses?)://([^@/\\]{1,16})@(\[[0-9a-fA-F:]+\]|[^:/@]+):(\d{1,5})/?", text)
-        if match is None or not 0 < int(match[4]) < 65536:
-            raise InputError(f"a DIMSE address must be like dimse://AET@host:port, got {text!r}")
-        return cls(match[2], match[3].strip("[]"), int(match[4]), match[1] == "dimses")
 
 
 class Dimse:
@@ -161,92 +134,21 @@ class Dimse:
         rows = []
         for status, identifier in responses:
             if "Status" not in status:
-                raise UnavailableError(f"{self._name} must answer {service}, got no answer; is the server overloaded?")
+                raise UnavailableError(
+                    f"{self.address} must answer {service}, got no answer; is it overloaded?"
+                )
             if status.Status in PENDING:
                 rows += [identifier] if identifier is not None else []
             elif status.Status != SUCCESS:
                 left = status.get("NumberOfFailedSuboperations", 0)
                 raise PacsError(
-                    f"{self._name} must carry out {service}, got status 0x{status.Status:04X} with {left} failed "
+                    f"{self.address} must carry out {service}, got status 0x{status.Status:04X} with {left} failed "
                     "transfers; does it know our AE title and port?"
                 )
         return rows
 
-    @contextmanager
-    def _association(self, contexts: Sequence[Any], **options: Any) -> Iterator["Association"]:
-        from pynetdicom import AE
-
-        entity = AE(ae_title=self.access.aet)
-        entity.connection_timeout = entity.acse_timeout = CONNECT_SECONDS
-        entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
-        address = self.address
-        tls = (self.tls, address.host) if self.tls else None
-        with warnings.catch_warnings():
-            # pynetdicom drops a socket that could not connect without closing it
-            warnings.filterwarnings("ignore", "unclosed <", ResourceWarning)
-            association = entity.associate(
-                address.host, address.port, list(contexts), ae_title=address.aet, tls_args=tls, **options
-            )
-        if association.is_rejected:
-            raise PacsError(f"{self._name} must accept us, {self.access.aet}, got a rejection; check both AE titles")
-        if not association.is_established:
-            raise UnavailableError(f"{self._name} must be reachable, got no association; is the server up, with TLS?")
-        try:
-            yield association
-        finally:
-            if association.is_established:
-                association.release()
-
-    @property
-    def _name(self) -> str:
-        return f"{self.address.aet} at {self.address.host}:{self.address.port}"
-
-
-@contextmanager
-def receiving(aet: str, where: tuple[str, int], handlers: Sequence[Any], **options: Any) -> Iterator[Any]:
-    """Run a DICOM application that others may store to, in threads of its own.
-
-    Args:
-        aet: its AE title; who calls another one is rejected.
-        where: address and port to listen at.
-        handlers: of pynetdicom's events.
-        options: `ssl_context`, and `calling`: AE titles that may call, all if there are none.
-
-    Raises:
-        UnavailableError: the port is taken.
-    """
-    from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, sop_class
-
-    entity = AE(ae_title=aet)
-    entity.require_called_aet = True
-    entity.require_calling_aet = list(options.pop("calling", ()))
-    for context in AllStoragePresentationContexts:
-        entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
-    entity.add_supported_context(sop_class.Verification)
-    try:
-        server = entity.start_server(where, block=False, evt_handlers=list(handlers), **options)
-    except OSError as error:
-        raise UnavailableError(f"port {where[1]} of {where[0]} must be free, got {error.strerror}") from error
-    try:
-        yield server
-    finally:
-        entity.shutdown()
-
-
-def receive(event: "Event", folder: Path) -> int:
-    """Answer a C-STORE by writing the instance, complete or not at all; return the status."""
-    try:
-        uid = checked_uid(event.request.AffectedSOPInstanceUID)
-    except PacsError:
-        return CANNOT_UNDERSTAND
-    part = folder / f".{uid}.part"
-    try:
-        part.write_bytes(event.encoded_dataset())
-        part.replace(folder / f"{uid}.dcm")
-    except OSError:
-        part.unlink(missing_ok=True)
-        return OUT_OF_RESOURCES
-    return SUCCESS
+    def _association(self, contexts: Sequence[Any], **options: Any) -> "AbstractContextManager[Association]":
+        return associated(self.address, contexts, aet=self.access.aet, tls=self.tls, **options)
 
 
 def _contexts(model: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .dimse import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
+from .association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
 from .intake import Intake, folder_facts
 from .journal import FAILED, OPEN, QUEUED, Job
 from .remotes import PacsError, checked_uid

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..io.dicom_files import is_dicom
+from .association import DimseAddress
 from .dicomweb import Dicomweb
-from .dimse import Dimse, DimseAddress
+from .dimse import Dimse
 from .remotes import Access, PacsError, Pushed, Query, Remote, SeriesRef
 
 

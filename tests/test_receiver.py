@@ -1,0 +1,230 @@
+"""Series that are sent to the listener by C-STORE; results go to a real Orthanc."""
+
+import socket
+import subprocess
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from dicom_phantoms import axial_affine, make_series
+from listening import MR, look_until, threshold
+from orthanc import free_port, make_certificates, orthanc
+
+from unetpp_monai.pacs import (
+    Access,
+    Intake,
+    Journal,
+    Listener,
+    PacsError,
+    Receiver,
+    Rule,
+    Schedule,
+    UnavailableError,
+    connect,
+    push,
+)
+
+AET = "SEGMENTER"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    with orthanc(tmp_path_factory.mktemp("archive")) as running:
+        yield running
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with closing(Journal(tmp_path / "journal.sqlite")) as opened:
+        yield opened
+
+
+@contextmanager
+def receiving(archive, journal, *, rules=MR, calling=(), pipeline=threshold, **options):
+    """A listener that receives, and the address that it receives at."""
+    spool = journal.path.with_suffix(".spool")
+    receiver = Receiver(spool, **{"quiet_seconds": 0.5, "min_free_bytes": 0, **options})
+    intake = Intake(journal, tuple(rules))
+    store = connect(archive.dicomweb_url)
+    listener = Listener(
+        receiver, intake, pipeline=pipeline, store=store, spool=spool, schedule=Schedule(3, first_seconds=0)
+    )
+    port = free_port()
+    with receiver.listening(AET, ("127.0.0.1", port), calling=calling):
+        yield listener, f"dimse://{AET}@127.0.0.1:{port}"
+
+
+def segs(archive, header):
+    return archive.find("Instance", StudyInstanceUID=header.StudyInstanceUID, Modality="SEG")
+
+
+def incoming(listener):
+    return list((listener.spool / "incoming").rglob("*"))
+
+
+def test_a_series_that_is_sent_comes_back_as_a_result(tmp_path, archive, journal):
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    with receiving(archive, journal) as (listener, address):
+        pushed = push(connect(address), [tmp_path / "series"])
+        assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert listener.work()
+        assert len(segs(archive, header)) == 1
+        push(connect(address), [tmp_path / "series"])
+        look_until(listener, lambda: not incoming(listener))
+        assert (journal.counts()["stored"], listener.intake.waiting()) == (1, 0)
+        assert [path.name for path in listener.spool.iterdir()] == ["incoming"]
+
+
+def test_other_tools_can_send(tmp_path, archive, journal):
+    storescu = next((path for path in ("/usr/bin/storescu", "/usr/local/bin/storescu") if Path(path).exists()), None)
+    if storescu is None:
+        pytest.skip("needs storescu of dcmtk: apt-get install dcmtk")
+    make_series(tmp_path / "series", axial_affine())
+    with receiving(archive, journal) as (listener, address):
+        port = address.rpartition(":")[2]
+        command = [storescu, "-aec", AET, "+sd", "127.0.0.1", port, str(tmp_path / "series")]
+        assert subprocess.run(command, capture_output=True).returncode == 0
+        look_until(listener, lambda: [job.instances for job in journal.jobs("queued")] == [9])
+
+
+def test_unwanted_series_and_results_are_not_kept(tmp_path, archive, journal):
+    make_series(tmp_path / "series", axial_affine())
+    with receiving(archive, journal, rules=[Rule("CT")]) as (listener, address):
+        push(connect(address), [tmp_path / "series"])
+        look_until(listener, lambda: [job.reason for job in journal.jobs("ignored")] == ["modality"])
+        assert not incoming(listener)
+        threshold(tmp_path / "series", tmp_path, rule=MR[0])
+        push(connect(address), [tmp_path / "result.dcm"])
+        look_until(listener, lambda: [job.reason for job in journal.jobs("ignored")] == ["modality", "result"])
+
+
+def test_what_comes_late_joins_what_waits(tmp_path, archive, journal):
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    files = sorted((tmp_path / "series").iterdir())
+    with receiving(archive, journal) as (listener, address):
+        push(connect(address), files[:5])
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        push(connect(address), files[3:])
+        look_until(listener, lambda: journal.counts()["superseded"] == 1)
+        assert [job.instances for job in journal.jobs("queued")] == [9]
+        push(connect(address), files[3:])  # again, while it waits
+        look_until(listener, lambda: not incoming(listener))
+        assert listener.work() and not listener.work()
+        assert len(segs(archive, header)) == 1
+
+
+def test_a_resent_series_does_not_undo_results_that_wait(tmp_path, archive, journal):
+    calls = []
+
+    def once(series_folder, output, *, rule):
+        calls.append(rule)
+        return threshold(series_folder, output, rule=rule)
+
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    with receiving(archive, journal, pipeline=once) as (listener, address):
+        up, listener.store = listener.store, connect(f"http://127.0.0.1:{free_port()}/dicom-web")
+        push(connect(address), [tmp_path / "series"])
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert listener.work()
+        assert journal.counts()["failed"] == 1
+        push(connect(address), [tmp_path / "series"])
+        look_until(listener, lambda: not incoming(listener))
+        listener.store = up
+        assert listener.work()
+        assert (len(calls), len(segs(archive, header))) == (1, 1)
+
+
+def test_what_was_received_survives_a_restart(tmp_path, archive, journal):
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    with receiving(archive, journal) as (listener, address):
+        push(connect(address), [tmp_path / "series"])
+        (listener.spool / "incoming" / ".1.2.3.4.part").write_bytes(b"half")
+    with receiving(archive, journal) as (listener, _):
+        listener.recover()
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert not incoming(listener)
+        assert listener.work()
+    assert len(segs(archive, header)) == 1
+
+
+def test_killed_between_journal_and_folder_it_still_has_the_series(tmp_path, archive, journal):
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    with receiving(archive, journal) as (listener, address):
+        push(connect(address), [tmp_path / "series"])
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        (job,) = journal.jobs("queued")
+        folder = listener.spool / str(job.id)
+        (folder / "series").rename(listener.spool / "incoming" / job.series)  # as if the last step had not been done
+        folder.rmdir()
+    with receiving(archive, journal) as (listener, _):
+        listener.recover()
+        look_until(listener, lambda: not incoming(listener))
+        assert listener.work()
+    assert len(segs(archive, header)) == 1
+
+
+def failures(address, folder):
+    return set(push(connect(address), [folder]).failed.values())
+
+
+def test_a_full_queue_refuses_new_series_and_takes_the_rest_of_old_ones(tmp_path, archive, journal):
+    for name in ("a", "b"):
+        make_series(tmp_path / name, axial_affine())
+    files = sorted((tmp_path / "a").iterdir())
+    with receiving(archive, journal, max_queue=1) as (listener, address):
+        assert not push(connect(address), files[:4]).failed
+        assert failures(address, tmp_path / "b") == {"status 0xA700"}
+        assert not push(connect(address), files[4:]).failed
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert failures(address, tmp_path / "b") == {"status 0xA700"}
+        assert listener.work()
+        listener.source.look(listener.intake)
+        assert failures(address, tmp_path / "b") == set()
+
+
+def test_a_full_disk_refuses_everything(tmp_path, archive, journal):
+    make_series(tmp_path / "series", axial_affine())
+    with receiving(archive, journal, min_free_bytes=1 << 60) as (listener, address):
+        assert failures(address, tmp_path / "series") == {"status 0xA700"}
+        assert not incoming(listener)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # of pydicom, on both sides
+def test_names_of_files_do_not_come_from_strangers(tmp_path, archive, journal):
+    def spoil(dataset, index):
+        dataset.SeriesInstanceUID = "../../outside"
+
+    make_series(tmp_path / "series", axial_affine(), change=spoil)
+    with receiving(archive, journal) as (listener, address):
+        assert failures(address, tmp_path / "series") == {"status 0xC000"}
+        assert not incoming(listener)
+
+
+def test_only_those_who_may(tmp_path, archive, journal):
+    make_series(tmp_path / "series", axial_affine())
+    with receiving(archive, journal, calling=["SCANNER"]) as (_, address):
+        for wrong, us in ((address, "STRANGER"), (address.replace(AET, "OTHER"), "SCANNER")):
+            with pytest.raises(PacsError, match="check both AE titles"):
+                push(connect(wrong, Access(aet=us)), [tmp_path / "series"])
+        assert not push(connect(address, Access(aet="SCANNER")), [tmp_path / "series"]).failed
+        with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+            other.connect(("127.0.0.2", int(address.rpartition(":")[2])))  # loopback, but not where we listen
+
+
+def test_a_port_that_is_taken(tmp_path, archive, journal):
+    with receiving(archive, journal) as (listener, address):
+        port = int(address.rpartition(":")[2])
+        taken = listener.source.listening(AET, ("127.0.0.1", port))
+        with pytest.raises(UnavailableError, match=f"port {port} of 127.0.0.1 must be free"), taken:
+            pass
+
+
+def test_tls(tmp_path):
+    certificates = make_certificates(tmp_path)
+    cert, key = certificates / "cert.pem", certificates / "key.pem"
+    ours = Access(ca=cert, certificate=cert, key=key)
+    make_series(tmp_path / "series", axial_affine())
+    receiver, port = Receiver(tmp_path / "spool", min_free_bytes=0), free_port()
+    with receiver.listening(AET, ("127.0.0.1", port), tls=ours.tls(server=True)):
+        assert not push(connect(f"dimses://{AET}@127.0.0.1:{port}", ours), [tmp_path / "series"]).failed
