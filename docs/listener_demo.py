@@ -40,17 +40,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, http, dicom = Path(name), free_port(), free_port()
         url, archive = f"http://127.0.0.1:{http}", f"dimse://ORTHANC@127.0.0.1:{dicom}"
-        stack.enter_context(running([orthanc, str(write_config(folder, http, dicom))], folder / "orthanc.log"))
-        wait_for(lambda: listens(http) and listens(dicom), "Orthanc")
+        server = running([orthanc, str(write_config(folder, http, dicom))], folder / "orthanc.log")
+        wait_for(lambda: listens(http) and listens(dicom), *stack.enter_context(server))
         (folder / "rules.json").write_text(json.dumps(RULES))
         listen = ["listen", "--orthanc", url, "--rules", str(folder / "rules.json"), "--poll", "0.5"]
         log = folder / "listener.log"
-        stack.enter_context(running([*UNETPP, *listen, "--journal", str(folder / "journal.sqlite")], log))
-        wait_for(lambda: "feed" in log.read_text(), "the listener", log)
+        journal = ["--journal", str(folder / "journal.sqlite")]
+        listener = stack.enter_context(running([*UNETPP, *listen, *journal], log))
+        wait_for(lambda: "feed" in log.read_text(), *listener)
         write_series(folder / "series")
         say(f"send a series: unetpp pacs push {archive} series")
         subprocess.run([*UNETPP, "pacs", "push", archive, str(folder / "series")], check=True)
-        wait_for(lambda: {"SEG", "SR"} <= {kind for kind, *_ in series_in(url)}, "the results", log)
+        wait_for(lambda: {"SEG", "SR"} <= {kind for kind, *_ in series_in(url)}, *listener)
         say(f"\nthe archive now holds, at {url}:")
         for kind, description, instances in sorted(series_in(url)):
             say(f"  {kind:4} {instances:3} instance(s)  {description}")
@@ -117,24 +118,24 @@ def series_in(url: str) -> list[tuple[str, str, int]]:
 
 
 @contextmanager
-def running(command: list[str], log: Path) -> Iterator[None]:
-    """Run a program in the background while the block runs."""
+def running(command: list[str], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Run a program in the background while the block runs; give it and its log."""
     say(f"start {' '.join(command)}")
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
-        yield
+        yield process, log
     finally:
         process.terminate()
         process.wait(30)
 
 
-def wait_for(condition: Callable[[], bool], what: str, log: Path | None = None) -> None:
-    """Wait until a condition holds; after `PATIENCE`, say what did not come."""
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a condition holds; if the program ends before, or it takes too long, show its log and exit."""
     give_up = time.monotonic() + PATIENCE
     while not condition():
-        if time.monotonic() > give_up:
-            sys.exit(f"{what} did not come within {PATIENCE} s" + (f":\n{log.read_text()}" if log else ""))
+        if process.poll() is not None or time.monotonic() > give_up:
+            sys.exit(f"what should come did not come:\n{log.read_text()}")
         time.sleep(0.2)
 
 

@@ -5,7 +5,7 @@
         view.picture()
 
 Fetch the viewer once with `bash .ci/install_viewers .cache/ohif`. As a command, it stores a series and its SEG in an
-Orthanc of its own and takes a screenshot: `python tests/ohif.py SERIES SEG SLICE OUT.png [DIST]`.
+Orthanc of its own and takes a screenshot: `python tests/ohif.py SERIES SEG SLICE OUT.png [DIST [LOW,HIGH]]`.
 """
 
 import base64
@@ -35,14 +35,21 @@ DIST = ROOT / ".cache" / "ohif" / "dist"
 PATIENCE = 60  # seconds for one step of the viewer on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")  # runs as root and in small containers
-PICTURE = """async () => {
-    const viewport = window.cornerstone.getRenderingEngines()[0].getViewports()[0];
-    await new Promise(done => {
-        viewport.element.addEventListener("CORNERSTONE_IMAGE_RENDERED", done, { once: true });
+SHOWN = """window.cornerstone.getRenderingEngines().flatMap(engine => engine.getViewports())
+    .find(viewport => viewport.element.closest("[data-cy=viewport-grid]"))"""  # thumbnails are drawn by others
+PICTURE = f"""async () => {{
+    const viewport = {SHOWN};
+    await new Promise(done => {{
+        viewport.element.addEventListener("CORNERSTONE_IMAGE_RENDERED", done, {{ once: true }});
         viewport.render();
-    });
+    }});
     return viewport.canvas.toDataURL();
-}"""  # of what is drawn now, not of what was drawn before the last step
+}}"""  # of what is drawn now, not of what was drawn before the last step
+WINDOW = f"([lower, upper]) => {SHOWN}.setProperties({{ voiRange: {{ lower, upper }} }})"
+SEGMENTS = """rows => rows.map(row => [
+    row.innerText.split("\\n")[1],
+    row.querySelector("[style*=background-color]").style.backgroundColor,
+])"""
 TOURS = ["basicViewerTour"]  # introductions that would cover the image
 PASSED_ON = ("Content-Type", "Accept")
 SETTINGS = {
@@ -156,22 +163,11 @@ class Viewer:
     def open_segmentation(self):
         """Overlay the study's only SEG, and wait for its segments in the panel."""
         self.page.locator("[data-cy=study-browser-thumbnail-no-image]").dblclick()
-        consent = self.page.get_by_role("button", name="Yes", exact=True)  # 3.12 asks although told not to
-
-        def opened():
-            if consent.count():
-                consent.click()
-            return self.segments()
-
-        self.wait_for(opened, "the list of segments")
+        self.wait_for(self.segments, "the list of segments")
 
     def segments(self):
         """Names and colours, as CSS, of the segments in the panel."""
-        names = self.page.locator("[data-cy=data-row-title]").all_inner_texts()
-        colours = self.page.locator("[data-cy=data-row-colorhex]").evaluate_all(
-            "spots => spots.map(spot => getComputedStyle(spot).backgroundColor)"
-        )
-        return list(zip((name.strip() for name in names), colours, strict=True))
+        return self.page.locator("[data-cy=data-row]").evaluate_all(SEGMENTS)
 
     def slice(self):
         """Instance number and place in the stack, from 1, of what is shown; None while nothing is."""
@@ -181,7 +177,7 @@ class Viewer:
 
     def go_to(self, place):
         """Turn the wheel until the slice at this place of the stack is shown; return its instance number."""
-        self.page.locator("canvas.cornerstone-canvas").hover()
+        self.page.locator("[data-cy=viewport-grid] canvas.cornerstone-canvas").hover()
         give_up = time.monotonic() + PATIENCE
         while (now := self.wait_for(self.slice, "a slice")[1]) != place:
             assert time.monotonic() < give_up, f"slice {place} did not come within {PATIENCE} s, stuck at {now}"
@@ -191,6 +187,10 @@ class Viewer:
                     break
                 self.page.wait_for_timeout(50)
         return self.slice()[0]
+
+    def window(self, lowest, highest):
+        """Show these values in black and white, and what lies between in grey."""
+        self.page.evaluate(WINDOW, [lowest, highest])
 
     def picture(self):
         """The image with its overlays as drawn now, without texts: `(rows, columns, RGB)` uint8."""
@@ -229,7 +229,7 @@ def store(dicomweb_url, paths):
     return datasets[0].StudyInstanceUID
 
 
-def main(series, segmentation, place, picture, dist=DIST):
+def main(series, segmentation, place, picture, dist=DIST, window=None):
     """Show a segmented series as a person would see it."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -239,6 +239,8 @@ def main(series, segmentation, place, picture, dist=DIST):
     ):
         view.open_segmentation()
         view.go_to(int(place))
+        if window:
+            view.window(*map(float, window.split(",")))
         view.picture()
         view.page.screenshot(path=picture)
 

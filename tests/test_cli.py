@@ -29,7 +29,8 @@ def unetpp(*arguments, folder=None, **options):
 def test_segment_writes_labels_and_report(image_file, tmp_path):
     result = unetpp("segment", image_file, "-o", "out", "--depth", 2, "--device", "cpu", folder=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")  # silent without a terminal
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case_1.json", "case_1_seg.nii.gz", "case_1_seg.tsv"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["case_1.json", "case_1_seg.nii.gz", "case_1_seg.tsv"]
     labels, source = nib.load(tmp_path / "out" / "case_1_seg.nii.gz"), nib.load(image_file)
     np.testing.assert_array_equal(labels.affine, source.affine)
     assert labels.shape == source.shape and labels.get_data_dtype() == np.uint8

@@ -20,12 +20,11 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from unetpp_monai.cli.listen import listen
-from unetpp_monai.errors import InputError, OutputError
+from unetpp_monai.errors import InputError, OutputError, UnavailableError
 from unetpp_monai.pacs import (
     Journal,
     Rule,
     Schedule,
-    UnavailableError,
     connect,
     push,
     read_rules,
@@ -188,6 +187,26 @@ def test_an_archive_that_was_begun_anew_is_read_from_its_start(tmp_path, server,
     wait_for(lambda: is_stable(server))
     queue(make_listener(server, journal), 4)
     assert journal.jobs("queued")[-1].series == new.SeriesInstanceUID
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # of pydicom, while we spoil the headers
+def test_nonsense_in_headers_does_not_stop_the_feed(tmp_path, server, journal):
+    def nonsense(dataset, index):
+        dataset.add_new("NumberOfFrames", "LO", "many")
+        dataset.add_new("PixelSpacing", "LO", "wide")
+        dataset.ImageOrientationPatient = [1, 0, 0]
+
+    def nameless(dataset, index):
+        dataset.SeriesInstanceUID = "no/uid"
+
+    new_series(tmp_path / "a", change=nameless)
+    new_series(tmp_path / "b", change=nonsense)
+    for name in ("a", "b"):
+        server.upload((tmp_path / name).iterdir())
+    listener = make_listener(server, journal)
+    queue(listener)
+    assert not listener.source.look(listener.intake)
+    assert [job.instances for job in journal.jobs("queued")] == [9]
 
 
 def test_what_cannot_be_segmented_is_rejected_for_good(tmp_path, server, journal):

@@ -275,3 +275,13 @@ def test_series_and_keys_belong_to_dicom(tmp_path, segmenter, image_file):
     for request in (Request(series="3"), Request(key=bytes(32)), Request(formats=("dicomseg",))):
         with pytest.raises(InputError, match="DICOM"):
             segment_case(segmenter, image_file, tmp_path, request)
+
+
+@pytest.mark.parametrize("name", ["Study1_13_HCropVolume", "Study3_11_HCropVolume"])
+def test_real_series_give_valid_objects(tmp_path, segmenter, shared_data, name):
+    request = Request(formats=ALL, depth=1)
+    segment_case(segmenter, shared_data / "dicom" / name, tmp_path, request)
+    report = json.loads((tmp_path / f"{name}.json").read_text())
+    assert all(report["outputs"][kind]["read_back"]["different"] == 0 for kind in ALL[:-1])
+    for ending in ("_seg.dcm", "_rtstruct.dcm", "_sr.dcm"):
+        assert errors_of("dciodvfy", tmp_path / f"{name}{ending}") == []

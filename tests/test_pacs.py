@@ -19,13 +19,11 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 from typer.testing import CliRunner
 
 from unetpp_monai.cli.pacs import app
-from unetpp_monai.errors import InputError, OutputError, UnetppError
+from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError, UnetppError
 from unetpp_monai.pacs import (
     Access,
-    PacsError,
     Query,
     SeriesRef,
-    UnavailableError,
     connect,
     pull,
     pull_series,

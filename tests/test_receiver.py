@@ -5,21 +5,21 @@ import subprocess
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pydicom
 import pytest
 from dicom_phantoms import axial_affine, make_series
 from listening import MR, look_until, threshold
 from orthanc import free_port, make_certificates, orthanc
 
+from unetpp_monai.errors import PacsError, UnavailableError
 from unetpp_monai.pacs import (
     Access,
     Intake,
     Journal,
     Listener,
-    PacsError,
     Receiver,
     Rule,
     Schedule,
-    UnavailableError,
     connect,
     push,
 )
@@ -199,6 +199,19 @@ def test_names_of_files_do_not_come_from_strangers(tmp_path, archive, journal):
     with receiving(archive, journal) as (listener, address):
         assert failures(address, tmp_path / "series") == {"status 0xC000"}
         assert not incoming(listener)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # of pydicom; the listener's process ignores it too
+def test_nonsense_in_headers_does_not_stop_the_listener(tmp_path, archive, journal):
+    def nonsense(dataset, index):
+        dataset.add_new("NumberOfFrames", "LO", "many")  # stored as text, read as a number
+        dataset.add_new("PixelSpacing", "LO", "wide")
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+
+    make_series(tmp_path / "series", axial_affine(), change=nonsense)
+    with receiving(archive, journal, rules=[Rule("MR", spacing_mm={"max": 5})]) as (listener, address):
+        assert not push(connect(address), [tmp_path / "series"]).failed
+        look_until(listener, lambda: [job.reason for job in journal.jobs("ignored")] == ["spacing_mm"])
 
 
 def test_only_those_who_may(tmp_path, archive, journal):

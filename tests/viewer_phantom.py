@@ -45,3 +45,53 @@ def write_phantom(folder):
         algorithm=Algorithm("phantom", "1", kind="MANUAL"),
     )
     return labels, folder / "series", folder / "seg.dcm"
+
+
+def coloured(picture, label):
+    """Pixels of `(rows, columns, RGB)` that have the hue of a label, however thinly it is laid over grey."""
+    tint = picture.astype(float) - picture.mean(axis=2, keepdims=True)
+    wanted = np.array(label.colour) - np.mean(label.colour)
+    strength = np.linalg.norm(tint, axis=2)
+    return (strength > 30) & (tint @ wanted > 0.95 * strength * np.linalg.norm(wanted))
+
+
+def image_box(picture):
+    """Where the series lies in a picture: rows and columns with anything on black."""
+    bright = picture.max(axis=2) > 40
+    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def shapes(picture):
+    """Pixels of the letter and of the square in a picture without overlays."""
+    grey, inside = picture.mean(axis=2), np.zeros(picture.shape[:2], bool)
+    inside[image_box(picture)] = True
+    return grey > 192, inside & (grey < 64)
+
+
+def drawn(label, index, picture):
+    """Where a label of slice `index` must be in a picture that shows all of the image, columns to the right."""
+    box = image_box(picture)
+    _, labels = draw()
+    mask = np.equal(labels[:, :, index].T, label.index)
+    rows, columns = (
+        np.minimum((np.arange(side.stop - side.start) + 0.5) / (side.stop - side.start) * size, size - 1).astype(int)
+        for side, size in zip(box, mask.shape, strict=True)
+    )
+    result = np.zeros(picture.shape[:2], bool)
+    result[box] = mask[np.ix_(rows, columns)]
+    return result
+
+
+def mirrored(mask, picture):
+    """A mask of a picture mirrored within the image: left to right, top to bottom, both."""
+    box = image_box(picture)
+    for axes in (0, 1, (0, 1)):
+        flipped = np.zeros_like(mask)
+        flipped[box] = np.flip(mask[box], axes)
+        yield flipped
+
+
+def likeness(one, other):
+    """Shared pixels over all pixels of two masks; 1: equal."""
+    return (one & other).sum() / (one | other).sum()

@@ -11,7 +11,9 @@ UnetppError
 │   ├── AmbiguityError     more than one reading is possible, and we do not choose
 │   └── CorruptFileError   truncated, or pixels that no decoder takes
 ├── BundleError            a bundle lacks a file, or its parts do not fit each other
-└── OutputError            a result cannot be written, or would overwrite one
+├── OutputError            a result cannot be written, or would overwrite one
+└── PacsError              an archive refuses what we ask for, or contradicts itself
+    └── UnavailableError   it cannot be reached now; the same request may succeed later
 """
 
 
@@ -61,3 +63,11 @@ class BundleError(UnetppError):
 
 class OutputError(UnetppError):
     """A result cannot be written, or would overwrite one."""
+
+
+class PacsError(UnetppError):
+    """An archive refuses what we ask for, or contradicts itself."""
+
+
+class UnavailableError(PacsError):
+    """An archive cannot be reached or is overloaded; the same request may succeed later."""

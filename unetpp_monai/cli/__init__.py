@@ -12,11 +12,18 @@ from .calibrate import calibrate
 from .common import print_error
 from .convert import convert
 from .evaluate import evaluate
+from .listen import listen
+from .pacs import app as pacs
 from .segment import demo, segment
 
-app = typer.Typer(help="UNet++ for medical images: one set of weights, any depth.", no_args_is_help=True)
-for command in (segment, convert, evaluate, calibrate, info, export, pack, demo):
+app = typer.Typer(
+    help="UNet++ for medical images: one set of weights, any depth.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they may name patients
+)
+for command in (segment, convert, evaluate, calibrate, info, export, pack, listen, demo):
     app.command()(command)
+app.add_typer(pacs, name="pacs")
 
 
 TERMINATED = 143  # exit code of a process that SIGTERM ended

@@ -37,6 +37,9 @@ def pull_command(
     move_port: Annotated[
         int | None, typer.Option(help="DIMSE: C-MOVE to this port of ours, which the PACS must know, not C-GET.")
     ] = None,
+    bind: Annotated[
+        str, typer.Option(help="With --move-port: address of ours to receive at; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
     overwrite: OverwriteOption = False,
     user: UserOption = None,
     password_file: PasswordFileOption = None,
@@ -52,7 +55,7 @@ def pull_command(
 
     user, password, token = secrets(user, password_file, password_env, token_file)
     _silence_libraries()
-    remote = connect(address, Access(user, password, token, ca, certificate, key, aet), move_port=move_port)
+    remote = connect(address, Access(user, password, token, ca, certificate, key, aet), move_port=move_port, bind=bind)
     out = Console()
     for folder in pull(remote, Query(study, series, patient, modality), output, overwrite=overwrite):
         out.print(str(folder), markup=False, highlight=False, soft_wrap=True)

@@ -199,10 +199,17 @@ def _merge(
     layers: NDArray[np.generic], places: Sequence[tuple[int, int]], structures: Sequence[Label]
 ) -> NDArray[np.uint8]:
     """Label map of segments that are stored as values on layers `(L, X, Y, Z)`."""
-    array = np.zeros(layers.shape[1:], dtype=np.uint8)
-    for (layer, value), label in zip(places, structures, strict=True):
-        mask = layers[layer] == value
-        if array[mask].any():
-            raise AmbiguityError(f"segments must not overlap to be a label map, got {label.name!r} over others")
-        array[mask] = label.index
+    array = np.zeros_like(layers[0], dtype=np.uint8)
+    for number, layer in enumerate(layers):
+        here = [(value, label) for (at, value), label in zip(places, structures, strict=True) if at == number]
+        if layer.dtype.kind not in "iu" or layer.min() < 0:
+            raise ValueError(f"values of type {layer.dtype}, the lowest {layer.min()}")
+        table = np.zeros(int(layer.max()) + 1, dtype=np.uint8)  # value -> label index
+        for value, label in here:
+            table[value : value + 1] = label.index
+        found = table[layer]
+        if (number and ((array > 0) & (found > 0)).any()) or len({value for value, _ in here}) < len(here):
+            names = ", ".join(repr(label.name) for _, label in here)
+            raise AmbiguityError(f"segments must not overlap to be a label map, got {names} over others")
+        array = np.maximum(array, found)
     return array

@@ -5,7 +5,7 @@ from .intake import Intake, Source
 from .journal import Journal
 from .listener import Listener, Pipeline, Schedule
 from .receiver import Receiver
-from .remotes import Access, PacsError, Pushed, Query, Remote, SeriesRef, UnavailableError
+from .remotes import Access, Pushed, Query, Remote, SeriesRef
 from .rules import Rule, read_rules
 from .transfer import connect, pull, pull_series, push
 
@@ -15,7 +15,6 @@ __all__ = [
     "Journal",
     "Listener",
     "OrthancFeed",
-    "PacsError",
     "Pipeline",
     "Pushed",
     "Query",
@@ -25,7 +24,6 @@ __all__ = [
     "Schedule",
     "SeriesRef",
     "Source",
-    "UnavailableError",
     "connect",
     "pull",
     "pull_series",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
-from .remotes import PacsError, UnavailableError, checked_uid
+from ..errors import InputError, PacsError, UnavailableError
+from .remotes import checked_uid
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
-from .remotes import Access, PacsError, Pushed, Query, SeriesRef, UnavailableError, checked_uid, pacs_packages
+from ..errors import InputError, PacsError, UnavailableError
+from .remotes import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
 
 if TYPE_CHECKING:
     import pydicom
@@ -35,7 +35,7 @@ class Dicomweb:
             from dicomweb_client import DICOMwebClient
         self.url = url.rstrip("/")
         try:
-            session = (access or Access()).session()
+            session = (access or Access()).session(self.url)
             self.client = DICOMwebClient(self.url, session=session, timeout=TIMEOUT, permissive_uid=True)
         except ValueError as error:
             raise InputError(f"a DICOMweb address must be like http://host:8042/dicom-web, got {url!r}") from error
@@ -106,6 +106,7 @@ def http_errors(url: str) -> Iterator[None]:
         PacsError: any other refusal, or an answer that is not DICOMweb.
     """
     import requests
+    from pydicom.errors import InvalidDicomError
 
     try:
         yield
@@ -119,7 +120,7 @@ def http_errors(url: str) -> Iterator[None]:
         raise UnavailableError(f"{url} must be reachable, got {type(error).__name__}; is the server up?") from error
     except requests.RequestException as error:
         raise PacsError(f"{url} must be the address of a DICOMweb server, got {type(error).__name__}") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, EOFError, InvalidDicomError) as error:
         raise PacsError(f"{url} must answer as DICOMweb says, got {type(error).__name__}; check the address") from error
 
 

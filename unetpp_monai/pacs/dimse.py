@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, PacsError, UnavailableError
 from .association import SUCCESS, DimseAddress, associated, receive, receiving
-from .remotes import Access, PacsError, Pushed, Query, SeriesRef, UnavailableError, checked_uid, pacs_packages
+from .remotes import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -47,16 +47,18 @@ class Dimse:
         self.tls = self.access.tls() if address.tls else None
 
     def find(self, query: Query) -> list[SeriesRef]:
-        """List the series that match, by UID; studies first, as archives that follow the hierarchy want it."""
-        study = {key: value for key, value in query.tags().items() if key in ("StudyInstanceUID", "PatientID")}
-        series = {key: value for key, value in query.tags().items() if key not in ("PatientID", "StudyInstanceUID")}
+        """List the series that match, by UID.
+
+        Of a patient, studies are asked for first, as archives that follow the hierarchy want it. Of a series alone,
+        its study is left open, which such archives refuse: name the study too.
+        """
+        series = {key: value for key, value in query.tags().items() if key in ("SeriesInstanceUID", "Modality")}
+        study = {key: value for key, value in query.tags().items() if key not in series}
         with self._finding() as association:
-            if set(study) - {"StudyInstanceUID"} or not study:
-                studies = [row.StudyInstanceUID for row in self._find(association, "STUDY", study)]
-            else:
-                studies = [query.study]
+            rows = self._find(association, "STUDY", study) if query.patient else []
+            studies = [row.StudyInstanceUID for row in rows] if query.patient else [query.study or ""]
             found = {
-                SeriesRef(checked_uid(uid), checked_uid(row.SeriesInstanceUID))
+                SeriesRef(checked_uid(row.StudyInstanceUID), checked_uid(row.SeriesInstanceUID))
                 for uid in dict.fromkeys(studies)
                 for row in self._find(association, "SERIES", {"Modality": "", **series, "StudyInstanceUID": uid})
             }
@@ -134,9 +136,7 @@ class Dimse:
         rows = []
         for status, identifier in responses:
             if "Status" not in status:
-                raise UnavailableError(
-                    f"{self.address} must answer {service}, got no answer; is it overloaded?"
-                )
+                raise UnavailableError(f"{self.address} must answer {service}, got no answer; is it overloaded?")
             if status.Status in PENDING:
                 rows += [identifier] if identifier is not None else []
             elif status.Status != SUCCESS:

@@ -7,7 +7,7 @@ from typing import Any
 from .dicomweb import Dicomweb, http_errors
 from .intake import Intake
 from .journal import Job
-from .remotes import Access, SeriesRef, checked_uid
+from .remotes import UID, Access, SeriesRef
 from .rules import SeriesFacts
 from .transfer import pull_series
 
@@ -28,7 +28,7 @@ class OrthancFeed:
 
     def __init__(self, url: str, access: Access | None = None, *, everything: bool = False) -> None:
         self.url, self.everything = url.rstrip("/"), everything
-        self.session = (access or Access()).session()
+        self.session = (access or Access()).session(url)
         self.archive = Dicomweb(f"{self.url}/dicom-web", access)
 
     def look(self, intake: Intake) -> None:
@@ -71,7 +71,7 @@ class OrthancFeed:
         return place
 
     def _facts(self, series: str) -> SeriesFacts | None:
-        """Facts of a series by Orthanc's own identifier; None: it was deleted since."""
+        """Facts of a series by Orthanc's own identifier; None: it was deleted since, or has no UIDs."""
         instances = self._get(f"/series/{series}/instances", missing=[])
         if not instances:
             return None
@@ -79,8 +79,9 @@ class OrthancFeed:
         first = self._get(f"/instances/{instances[0]['ID']}/simplified-tags", missing={})
         complete = {keyword: value for keyword, value in first.items() if isinstance(value, str)}
         facts = SeriesFacts.from_headers([{**headers[0], **complete}, *headers[1:]])
-        for uid in (facts.study, facts.series):
-            checked_uid(uid)
+        if not UID.fullmatch(facts.study) or not UID.fullmatch(facts.series):
+            logger.warning("a series is left out: its UIDs are none")
+            return None
         return facts
 
     def _get(self, path: str, missing: Any = None, **query: Any) -> Any:

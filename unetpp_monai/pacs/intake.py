@@ -4,10 +4,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .journal import OPEN, QUEUED, Job, Journal
 from .rules import OWN_MODALITIES, Rule, SeriesFacts, choose_rule
+
+if TYPE_CHECKING:
+    import pydicom
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +67,16 @@ def folder_facts(folder: Path) -> SeriesFacts:
     headers = []
     for path in sorted(folder.glob("*.dcm")):
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
-        headers.append({element.keyword: _text(element.value) for element in header})
+        headers.append({keyword: _text(header, keyword) for keyword in HEADER_TAGS if keyword in header})
     return SeriesFacts.from_headers(headers)
 
 
-def _text(value: object) -> str:
+def _text(header: "pydicom.Dataset", keyword: str) -> str:
+    """A value as text; nothing if it is not what its kind should be, which is no reason to stop."""
     from pydicom.multival import MultiValue
 
+    try:
+        value = header[keyword].value
+    except (ValueError, TypeError, OverflowError):
+        return ""
     return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputError, OutputError, UnetppError
+from ..errors import InputError, OutputError, PacsError, UnavailableError, UnetppError
 from .intake import Intake, Source, folder_facts
 from .journal import DEAD, FAILED, OPEN, QUEUED, REJECTED, RUNNING, STORED, SUPERSEDED, Job
-from .remotes import PacsError, Remote, UnavailableError
+from .remotes import Remote
 from .rules import Rule
 from .transfer import whole_folder
 
@@ -100,7 +100,7 @@ class Listener:
                 self.source.look(self.intake)
             except UnavailableError as error:
                 silent += 1
-                wait = min(self.schedule.delay(silent), LONGEST_SILENCE)
+                wait = max(poll_seconds, min(self.schedule.delay(silent), LONGEST_SILENCE))
                 logger.warning("the archive cannot be reached (%s), again in %g s", type(error).__name__, wait)
                 time.sleep(wait)
                 continue

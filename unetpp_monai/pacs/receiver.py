@@ -10,10 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import PacsError
 from .association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
 from .intake import Intake, folder_facts
 from .journal import FAILED, OPEN, QUEUED, Job
-from .remotes import PacsError, checked_uid
+from .remotes import checked_uid
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event

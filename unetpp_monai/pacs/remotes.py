@@ -1,5 +1,6 @@
 """What an archive is to us: series are found in it, pulled from it, pushed to it; and what can go wrong with that."""
 
+import logging
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,21 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
-from ..errors import InputError, UnetppError
+from ..errors import InputError, PacsError
 
 if TYPE_CHECKING:
     import requests
 
+logger = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 UID = re.compile(r"[0-9.]{1,64}")  # nothing else becomes the name of a file
-
-
-class PacsError(UnetppError):
-    """An archive refuses what we ask for, or contradicts itself."""
-
-
-class UnavailableError(PacsError):
-    """An archive cannot be reached or is overloaded; the same request may succeed later."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +96,13 @@ class Access:
             if path is not None and not path.is_file():
                 raise InputError(f"certificates and keys must be PEM files, got {path}; check the path")
 
-    def session(self) -> "requests.Session":
+    def session(self, url: str) -> "requests.Session":
         """An HTTP session with all of it."""
         with pacs_packages():
             import requests
+        address = urlsplit(url)
+        if address.scheme == "http" and address.hostname not in LOOPBACK and (self.user or self.token):
+            logger.warning("credentials go over plain http, which everybody on the way can read; use https")
         session = requests.Session()
         if self.user is not None:
             session.auth = (self.user, self.password or "")

@@ -43,7 +43,7 @@ class SeriesFacts:
                 others at least `SOPInstanceUID`, `ImagePositionPatient`.
         """
         first = headers[0]
-        frames = int(first.get("NumberOfFrames") or 1)
+        frames = first.get("NumberOfFrames", "")
         return cls(
             study=first.get("StudyInstanceUID", ""),
             series=first.get("SeriesInstanceUID", ""),
@@ -51,7 +51,7 @@ class SeriesFacts:
             modality=first.get("Modality", ""),
             description=first.get("SeriesDescription", ""),
             body_part=first.get("BodyPartExamined", ""),
-            slices=frames if len(headers) == 1 else len(headers),
+            slices=int(frames) if len(headers) == 1 and frames.isdecimal() else len(headers),
             spacing=_spacing(headers),
         )
 

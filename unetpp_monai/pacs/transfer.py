@@ -6,21 +6,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, PacsError
 from ..io.dicom_files import is_dicom
 from .association import DimseAddress
 from .dicomweb import Dicomweb
 from .dimse import Dimse
-from .remotes import Access, PacsError, Pushed, Query, Remote, SeriesRef
+from .remotes import Access, Pushed, Query, Remote, SeriesRef
 
 
-def connect(address: str, access: Access | None = None, *, move_port: int | None = None) -> Remote:
+def connect(
+    address: str, access: Access | None = None, *, move_port: int | None = None, bind: str = "127.0.0.1"
+) -> Remote:
     """Choose how to talk to an archive; nothing is sent yet.
 
     Args:
         address: `http(s)://host:port/dicom-web`, or `dimse://AET@host:port` (`dimses://` with TLS).
         access: credentials, certificates and our AE title.
         move_port: DIMSE: retrieve by C-MOVE to this port of ours instead of by C-GET.
+        bind: address of ours to receive C-MOVE at.
 
     Raises:
         InputError: any other address.
@@ -28,7 +31,7 @@ def connect(address: str, access: Access | None = None, *, move_port: int | None
     if address.startswith(("http://", "https://")):
         return Dicomweb(address, access)
     if address.startswith(("dimse://", "dimses://")):
-        return Dimse(DimseAddress.parse(address), access, move_port=move_port)
+        return Dimse(DimseAddress.parse(address), access, move_port=move_port, bind=bind)
     raise InputError(f"an archive must be http(s)://host/dicom-web or dimse://AET@host:port, got {address!r}")
 
 
