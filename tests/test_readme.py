@@ -14,9 +14,12 @@ from conftest import BUNDLE, ROOT, phantom, save_nifti
 from dicom_phantoms import axial_affine, make_series
 from PIL import Image
 
+from unetpp_monai import Volume, read_bundle, read_volume
+from unetpp_monai.io.seg_nrrd import write_seg_nrrd
 from unetpp_monai.networks import UNetPlusPlus
 
 README = (ROOT / "README.md").read_text()
+ORTHANC = Path("/usr/sbin/Orthanc")
 SMALL = "--max_epochs 1 --features [4,8,8,8] --patch_size [24,24,24] --roi_size [24,24,24] --out_channels 3"
 SET_UP = ("make ", "python3 -m venv", ".venv/bin/")  # what set-up does, seen by CI itself
 
@@ -37,6 +40,17 @@ def desk(tmp_path_factory, msd_folder):
         (folder / name).mkdir()
         save_nifti(folder / name / f"{name}.nii.gz", phantom((20, 20, 20))[0])
     make_series(folder / "dicom_series", axial_affine())
+    for description in ("localizer", "T1 right hippocampus"):
+        make_series(
+            folder / "study" / description,
+            axial_affine(),
+            change=lambda dataset, _, text=description: setattr(dataset, "SeriesDescription", text),
+        )
+    labels = read_volume(folder / "dicom_series")
+    labels = Volume((labels.array > 900).astype(np.uint8), labels.affine)
+    write_seg_nrrd(labels, folder / "corrected.seg.nrrd", structures=read_bundle(BUNDLE).labels)
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "listener_demo.py", folder / "docs")
     shutil.copytree(msd_folder, folder / "Task04_Hippocampus")
     shutil.copytree(BUNDLE, folder / "bundle")
     shutil.copytree(ROOT / "configs", folder / "configs")
@@ -49,6 +63,8 @@ def desk(tmp_path_factory, msd_folder):
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands(desk, line):
+    if "listener_demo" in line and not ORTHANC.exists():
+        pytest.skip(f"needs {ORTHANC}")
     if "train.json" in line and "evaluate.json" not in line:
         line += f" {SMALL} --ckpt_dir trained"
         line += " --head_weights [0.4,0.3,0.3]"
