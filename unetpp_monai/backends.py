@@ -183,7 +183,7 @@ def _openvino(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: 
 def _onnxruntime(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
     import onnxruntime
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
+    quiet_onnx()
     program = torch.onnx.export(module, examples, dynamo=True, verbose=False)
     if program is None:
         raise InputError("ONNX export must give a program, got none; use another runtime")
@@ -198,6 +198,11 @@ def _onnxruntime(module: nn.Module, examples: tuple[torch.Tensor, ...], precisio
         return [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
 
     return run
+
+
+def quiet_onnx() -> None:
+    """Keep PyTorch's exporter from saying that it misses torchvision, which nothing here needs."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
 
 RUNTIMES: dict[str, Build] = {

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from . import __version__
-from .backends import require, traced
+from .backends import quiet_onnx, require, traced
 from .bundle import Bundle, load_network
 from .errors import BundleError, InputError, OutputError
 from .io.files import complete_folder, sha256
@@ -139,6 +139,7 @@ def _load_program(file: Path) -> Run:
 
 def _write_onnx(network: UNetPlusPlus, image: torch.Tensor, file: Path) -> None:
     require("onnx", "onnxscript", "onnxruntime")
+    quiet_onnx()
     image = image.repeat(2, *[1] * (image.dim() - 1))
     torch.onnx.export(
         network,
