@@ -29,6 +29,7 @@ FLOORS = {
     "evaluation": 4,
     "pacs": 4,
     "cli": 7,
+    "slicer": 8,
     "__main__": 8,
 }
 ROOMS = {
@@ -37,6 +38,9 @@ ROOMS = {
     "highdicom": {"io"},
     "pydicom": {"io", "pacs"},
     "slicerio": {"io"},
+    "slicer": {"slicer"},
+    "qt": {"slicer"},
+    "vtk": {"slicer"},
     "dicomweb_client": {"pacs"},
     "pynetdicom": {"pacs"},
     "matplotlib": {"preview"},

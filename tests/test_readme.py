@@ -109,6 +109,6 @@ def test_set_up_lines_name_what_exists():
 
 
 def test_links_and_pictures_exist():
-    for document in (ROOT / "README.md", BUNDLE / "docs" / "README.md"):
+    for document in (ROOT / "README.md", BUNDLE / "docs" / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             assert target.startswith("https://") or (document.parent / target).exists(), target

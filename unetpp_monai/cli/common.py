@@ -71,3 +71,8 @@ def report_failures(failures: list[tuple[str, str]]) -> None:
 def print_error(message: str) -> None:
     """Print one line on stderr."""
     console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_progress(done: int, total: int) -> None:
+    """Print one line on stderr for programs that wait: windows done, windows in all."""
+    console.print(f"progress {done}/{total}", highlight=False)

@@ -21,6 +21,7 @@ from .common import (
     RuntimeOption,
     WeightsOption,
     make_folder,
+    print_progress,
     progress_bars,
     report_failures,
 )
@@ -60,6 +61,9 @@ def segment(
     ] = False,
     weights: WeightsOption = None,
     overwrite: OverwriteOption = False,
+    lines: Annotated[
+        bool, typer.Option("--progress", help="Print lines such as progress 3/8 on stderr, for other programs.")
+    ] = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
     import torch
@@ -91,7 +95,7 @@ def segment(
             for case in cases:
                 windows = progress.add_task(case_name(case), total=None)
                 try:
-                    segment_case(segmenter, case, output, request, progress=_shown(progress, windows))
+                    segment_case(segmenter, case, output, request, progress=_shown(progress, windows, lines=lines))
                 except (UnetppError, MemoryError, torch.OutOfMemoryError) as error:
                     failures.append((str(case), str(error) or type(error).__name__))
                 progress.remove_task(windows)
@@ -137,8 +141,13 @@ def _axes(text: str, spatial_dims: int) -> tuple[int, ...]:
     return tuple(sorted({int(axis) for axis in text.split(",")}))
 
 
-def _shown(bars: Progress, task: TaskID) -> Callable[[int, int], None]:
-    return lambda done, total: bars.update(task, completed=done, total=total)
+def _shown(bars: Progress, task: TaskID, *, lines: bool = False) -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        bars.update(task, completed=done, total=total)
+        if lines:
+            print_progress(done, total)
+
+    return show
 
 
 def _collect(inputs: list[Path], failures: list[tuple[str, str]], *, whole: bool) -> list[Path]:

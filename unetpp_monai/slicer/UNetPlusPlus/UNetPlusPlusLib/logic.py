@@ -1,0 +1,113 @@
+"""The module's logic: one volume at a time from a node to nodes, in steps that leave Slicer free in between."""
+
+from __future__ import annotations  # Slicer's Python may be 3.9
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .nodes import Results, add_results, write_volume
+from .process import ExternalProcess, Options, Process, SegmentationError, command
+
+PROGRESS = re.compile(r"progress (\d+)/(\d+)")  # as `unetpp segment --progress` prints
+STARTED, SEGMENTED = 0.05, 0.95  # shares of the whole at which segmenting begins and ends
+
+
+class SegmentationLogic:
+    """Segments volume nodes by an external process.
+
+    `apply` starts, `update` is called again and again, as by a timer, until it returns True; `cancel` ends it early.
+
+    Args:
+        start: starts a command in a folder; what tests replace.
+    """
+
+    def __init__(self, start: Callable[[Sequence[str], Path], Process] = ExternalProcess) -> None:
+        self._start = start
+        self._process: Process | None = None
+        self._volume: Any = None
+        self._folder: Path | None = None
+        self._said: list[str] = []
+        self.progress = 0.0  # 0 ... 1
+        self.comment = ""  # what it does at the moment
+        self.results: Results | None = None  # of the last run that came to its end
+
+    @property
+    def running(self) -> bool:
+        """Whether a volume is being segmented."""
+        return self._process is not None
+
+    def apply(self, volume: Any, options: Options) -> None:
+        """Write a volume to a file and start to segment it.
+
+        Raises:
+            SegmentationError: one is running, or it cannot be started.
+        """
+        if self.running:
+            raise SegmentationError("one volume can be segmented at a time; wait for it, or cancel it")
+        self._said, self.results = [], None
+        self._folder = Path(tempfile.mkdtemp(prefix="unetpp_slicer_"))
+        image, output = self._folder / "volume.nrrd", self._folder / "results"
+        try:
+            write_volume(volume, image)
+            self._process = self._start(command(options, image, output), self._folder)
+        except SegmentationError:
+            self._clear()
+            raise
+        self._volume, self.progress, self.comment = volume, 0.0, "loading the network"
+
+    def update(self) -> bool:
+        """Take note of what the process printed; return True once the results are in the scene.
+
+        Raises:
+            SegmentationError: it failed; nothing was added to the scene, and another run can begin.
+        """
+        if self._process is None or self._folder is None:
+            raise SegmentationError("nothing is being segmented; apply first")
+        for line in self._process.lines():
+            self._note(line)
+        code = self._process.code()
+        if code is None:
+            return False
+        try:
+            if code != 0:
+                raise SegmentationError(self._reason(code))
+            self.results = self._import(self._folder / "results")
+        finally:
+            self._clear()
+        self.progress, self.comment = 1.0, "done"
+        return True
+
+    def cancel(self) -> None:
+        """End the process, if one runs, and remove its files."""
+        if self._process is not None:
+            self._process.end()
+            self._clear()
+            self.progress, self.comment = 0.0, "cancelled"
+
+    def _note(self, line: str) -> None:
+        if match := PROGRESS.fullmatch(line.strip()):
+            done, total = int(match[1]), max(1, int(match[2]))
+            self.progress = STARTED + (SEGMENTED - STARTED) * done / total
+            self.comment = f"segmenting, part {done} of {total}"
+        elif line.strip():
+            self._said.append(line)
+
+    def _reason(self, code: int) -> str:
+        errors = [line for line in self._said if line.startswith("error: ")] or self._said[-20:]
+        return "\n".join(errors).removeprefix("error: ") or f"unetpp ended with exit code {code} and no message"
+
+    def _import(self, folder: Path) -> Results:
+        reports = sorted(folder.glob("*.json"))
+        if len(reports) != 1:
+            raise SegmentationError(f"unetpp must write one report, got {len(reports)}; is its version this module's?")
+        return add_results(self._volume, folder, json.loads(reports[0].read_text(encoding="utf-8")))
+
+    def _clear(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._process = self._folder = self._volume = None

@@ -1,0 +1,128 @@
+"""Between files and the nodes of a scene: a volume out; segmentation, uncertainty and volumes in."""
+
+from __future__ import annotations  # Slicer's Python may be 3.9
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+
+from .process import SegmentationError
+
+UNCERTAINTY_COLOURS = "vtkMRMLColorTableNodeIron"  # black, red, yellow, white
+SURE = 0.2  # below it the map is transparent
+OPACITY = 0.5  # of the map over the image
+MISSING = "the volume must be in the scene, got none; it was removed while it was segmented"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Nodes that a segmentation left in the scene."""
+
+    segmentation: Any  # vtkMRMLSegmentationNode: names, colours and terminology of the bundle's labels
+    uncertainty: Any  # vtkMRMLScalarVolumeNode, 0 sure to 1; or None
+    table: Any  # vtkMRMLTableNode: a row per label, in mL
+    review: bool | None  # whether the uncertainty calls for a look; None: not known
+
+
+def write_volume(volume: Any, path: Path) -> None:
+    """Write a volume node as `.nrrd`, in its own place: what transforms it, transforms the results too.
+
+    Raises:
+        SegmentationError: it has no voxels, or cannot be written.
+    """
+    if volume.GetImageData() is None:
+        raise SegmentationError(f"a volume must have voxels, got none in {volume.GetName()!r}")
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(False)  # it is deleted soon
+    if not storage.WriteData(volume):
+        raise SegmentationError(f"{volume.GetName()!r} must be writable to {path.parent}; is the disk full?")
+
+
+def add_results(volume: Any, folder: Path, report: Mapping[str, Any]) -> Results:
+    """Make nodes of what `unetpp segment` wrote.
+
+    Args:
+        volume: what was segmented; the nodes take its name and its transform.
+        folder: with `.seg.nrrd` and, perhaps, `_uncertainty.nii.gz`.
+        report: the `.json`.
+
+    Raises:
+        SegmentationError: Slicer cannot read the files, or the volume is gone; then the scene is as before.
+    """
+    scene = volume.GetScene()
+    if scene is None:
+        raise SegmentationError(MISSING)
+    name, maps = volume.GetName(), sorted(folder.glob("*_uncertainty.nii.gz"))
+    segmentation = _read(volume, "Segmentation", folder / report["outputs"]["segnrrd"]["file"], f"{name} segmentation")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    uncertainty = None
+    if maps:
+        try:
+            uncertainty = _read(volume, "ScalarVolume", maps[0], f"{name} uncertainty")
+        except SegmentationError:
+            scene.RemoveNode(segmentation)
+            raise
+        _show_over(volume, uncertainty)
+    table = _table(scene, report, f"{name} volumes")
+    return Results(segmentation, uncertainty, table, report.get("review"))
+
+
+def _read(volume: Any, kind: str, path: Path, name: str) -> Any:
+    scene = volume.GetScene()
+    storage = getattr(slicer, f"vtkMRML{'VolumeArchetype' if kind == 'ScalarVolume' else kind}StorageNode")()
+    storage.SetFileName(str(path))
+    node = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", scene.GenerateUniqueName(name))
+    if not storage.ReadData(node):
+        scene.RemoveNode(node)
+        raise SegmentationError(f"Slicer must be able to read {path.name}, and is not; see its log")
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    return node
+
+
+def _show_over(volume: Any, uncertainty: Any) -> None:
+    """Lay the map over the volume, in the views that show it."""
+    scene = volume.GetScene()
+    display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+    display.SetAndObserveColorNodeID(UNCERTAINTY_COLOURS)
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0, 1)
+    display.AutoThresholdOff()
+    display.SetThreshold(SURE, 1)
+    display.ApplyThresholdOn()
+    uncertainty.SetAndObserveDisplayNodeID(display.GetID())
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+        view = scene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode")
+        if view.GetBackgroundVolumeID() == volume.GetID():
+            view.SetForegroundVolumeID(uncertainty.GetID())
+            view.SetForegroundOpacity(OPACITY)
+
+
+def _table(scene: Any, report: Mapping[str, Any], name: str) -> Any:
+    columns: list[tuple[str, Any, list[Any]]] = [
+        ("Label", vtk.vtkStringArray(), list(report["ml"])),
+        ("Volume (mL)", vtk.vtkDoubleArray(), list(report["ml"].values())),
+    ]
+    if report.get("scores"):
+        scores = [_number(report["scores"].get(label)) for label in report["ml"]]
+        columns.append(("Uncertainty score", vtk.vtkDoubleArray(), scores))
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+    for title, array, values in columns:
+        array.SetName(title)
+        for value in values:
+            array.InsertNextValue(value)
+        table.AddColumn(array)
+    table.SetUseColumnTitleAsColumnHeader(True)
+    table.SetColumnUnitLabel("Volume (mL)", "mL")
+    table.SetLocked(True)
+    return table
+
+
+def _number(value: float | None) -> float:
+    """A label without voxels has no score."""
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,150 @@
+"""`unetpp` as a process of another Python environment: its command line, what it prints. Knows nothing of Slicer."""
+
+from __future__ import annotations  # Slicer's Python may be 3.9
+
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+SLICERS_OWN = (  # variables by which Slicer would break, or be loaded into, another Python
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "DYLD_LIBRARY_PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONNOUSERSITE",
+    "ITK_AUTOLOAD_PATH",
+)
+PATIENCE_S = 3.0  # between asking the process to end and killing it
+ADVICE = "give the path of python or unetpp of the environment in which unetpp_monai is installed"
+
+
+class SegmentationError(Exception):
+    """What went wrong, as the user is told."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to segment."""
+
+    executable: str = ""  # python or unetpp; empty: of the environment this file lies in, or on the PATH
+    bundle: str = ""  # folder; empty: the bundle that came with unetpp_monai
+    depth: str = "full"  # 1, 2, ..., auto or full
+    device: str = "auto"  # auto, cpu or cuda:N
+    uncertainty: bool = True  # also make the map
+
+
+class Process(Protocol):
+    """A running command."""
+
+    def lines(self) -> list[str]:
+        """Return what it printed since the last call."""
+
+    def code(self) -> int | None:
+        """Return its exit code once it has ended and all its lines were taken, else None."""
+
+    def end(self) -> None:
+        """End it, and what it started; return when it is gone."""
+
+
+class ExternalProcess:
+    """A command in a process group of its own, without Slicer's environment; a thread reads what it prints."""
+
+    def __init__(self, parts: Sequence[str], folder: Path) -> None:
+        try:
+            self._process = subprocess.Popen(
+                parts,
+                cwd=folder,
+                env={name: value for name, value in os.environ.items() if name not in SLICERS_OWN},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=os.name == "posix",
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            raise SegmentationError(f"{parts[0]} cannot be run ({error.strerror}); {ADVICE}") from error
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        if self._process.stdout is not None:
+            with self._process.stdout as stream:
+                for line in stream:
+                    self._lines.put(line.rstrip())
+
+    def lines(self) -> list[str]:
+        """Return what it printed since the last call."""
+        found = []
+        while not self._lines.empty():
+            found.append(self._lines.get())
+        return found
+
+    def code(self) -> int | None:
+        """Return its exit code once it has ended and all its lines were taken, else None."""
+        return None if self._reader.is_alive() or not self._lines.empty() else self._process.poll()
+
+    def end(self) -> None:
+        """End it, and what it started; return when it is gone."""
+        for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+            try:
+                if os.name == "posix":
+                    os.killpg(self._process.pid, number)
+                else:
+                    self._process.kill()
+                self._process.wait(PATIENCE_S)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        self._reader.join(PATIENCE_S)
+
+
+def find_executable(given: str) -> Path:
+    """Find python or unetpp of the environment with unetpp_monai.
+
+    Args:
+        given: path, or empty: the environment that this file lies in, or the PATH.
+
+    Raises:
+        SegmentationError: there is none.
+    """
+    if given:
+        found = shutil.which(given)
+        if found is None:
+            raise SegmentationError(f"{given} is not a program that can be run; {ADVICE}")
+        return Path(found).absolute()
+    for folder in Path(__file__).resolve().parents:
+        for place in ("bin/unetpp", "Scripts/unetpp.exe", ".venv/bin/unetpp", ".venv/Scripts/unetpp.exe"):
+            if (folder / place).is_file():
+                return folder / place
+    found = shutil.which("unetpp")
+    if found is None:
+        raise SegmentationError(f"unetpp was not found; {ADVICE}")
+    return Path(found).absolute()
+
+
+def command(options: Options, image: Path, folder: Path) -> list[str]:
+    """Command line that segments an image file into a folder.
+
+    Raises:
+        SegmentationError: there is no executable.
+    """
+    executable = find_executable(options.executable)
+    python = executable.name.lower().startswith("python")
+    parts = [str(executable), *(["-m", "unetpp_monai"] if python else [])]
+    parts += ["segment", str(image), "-o", str(folder), "--format", "segnrrd", "--progress"]
+    parts += ["--depth", options.depth, "--device", options.device]
+    parts += ["--bundle", options.bundle] if options.bundle else []
+    return parts + (["--uncertainty"] if options.uncertainty else [])
