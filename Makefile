@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check
+.PHONY: demo test check label
 
 demo: $(VENV)/installed
 	$(BIN)/unetpp demo -o demo_output
@@ -26,4 +26,19 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+LABEL ?= .venv-label
+LABEL_PIP = $(LABEL)/bin/pip install --quiet --constraint constraints-label.txt
+
+label: $(LABEL)/installed
+
+# MONAI Label in an environment of its own: its metadata asks for pydicom 2 and much that the server never imports
+$(LABEL)/installed: pyproject.toml constraints-label.txt
+	$(PYTHON) -m venv $(LABEL)
+	$(LABEL_PIP) torch
+	grep -vE '^(#|torch=|monailabel=|pydicom-seg=)' constraints-label.txt > $(LABEL)/needs.txt
+	$(LABEL_PIP) --requirement $(LABEL)/needs.txt 'dicomweb-client[gcp]'
+	$(LABEL_PIP) --no-deps monailabel pydicom-seg
+	$(LABEL_PIP) --editable '.[dicom]'
 	touch $@

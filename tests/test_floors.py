@@ -28,9 +28,10 @@ FLOORS = {
     "export": 4,
     "evaluation": 4,
     "pacs": 4,
-    "cli": 7,
+    "monailabel_app": 7,
+    "cli": 8,
     "slicer": 8,
-    "__main__": 8,
+    "__main__": 9,
 }
 ROOMS = {
     "PIL": {"io"},
@@ -38,6 +39,10 @@ ROOMS = {
     "highdicom": {"io"},
     "pydicom": {"io", "pacs"},
     "slicerio": {"io"},
+    "monailabel": {"monailabel_app"},
+    "fastapi": {"monailabel_app"},
+    "uvicorn": {"monailabel_app"},
+    "filelock": {"monailabel_app"},
     "slicer": {"slicer"},
     "qt": {"slicer"},
     "vtk": {"slicer"},

@@ -252,3 +252,13 @@ def test_wrong_batches_and_depths_are_named():
         network.prune(0)
     with pytest.raises(ValueError, match="depth must be from 3 to 3, got 1"):
         build(deep_supervision=False, final_head_only=True)(torch.rand(1, 2, 8, 8), depth=1)
+
+
+def test_weights_of_another_network_are_refused_even_where_nobody_is_strict():
+    network = UNetPlusPlus(2, 1, 2, (4, 8, 16))
+    weights = network.state_dict()
+    assert not network.prune(1).load_state_dict(weights, strict=False).missing_keys  # deeper ones are left over
+    with pytest.raises(RuntimeError, match="must hold every parameter"):
+        network.load_state_dict({"state_dict": weights}, strict=False)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        network.load_state_dict({})

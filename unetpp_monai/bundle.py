@@ -111,5 +111,8 @@ def load_network(
         network.load_state_dict(weights, assign=True)
         network = network if depth is None else network.prune(depth)
     except (RuntimeError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise BundleError(f"{path} must hold the weights of network_def in {CONFIG}, got {error}") from error
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        raise BundleError(
+            f"{path} must hold the weights of network_def in {CONFIG}, got {' '.join(lines[:2])[:500]}"
+        ) from error
     return network.float().eval().to(device)  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from .calibrate import calibrate
 from .common import print_error
 from .convert import convert
 from .evaluate import evaluate
+from .label import app as label
 from .listen import listen
 from .pacs import app as pacs
 from .segment import demo, segment
@@ -24,6 +25,7 @@ app = typer.Typer(
 for command in (segment, convert, evaluate, calibrate, info, export, pack, listen, demo):
     app.command()(command)
 app.add_typer(pacs, name="pacs")
+app.add_typer(label, name="label")
 
 
 TERMINATED = 143  # exit code of a process that SIGTERM ended

@@ -5,7 +5,8 @@ Source: Zhou et al. 2018, arXiv 1807.10165, and 2020, arXiv 1912.05074.
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv
@@ -242,6 +243,16 @@ class UNetPlusPlus(nn.Module):
             kept = {name: module for name, module in modules.items() if depth_of(name) <= depth}
             pruned.add_module(part, nn.ModuleDict(kept))
         return copy.deepcopy(pruned)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights as torch does, but refuse missing ones even where not `strict`: MONAI Label would only warn.
+
+        Raises:
+            RuntimeError: weights of another network.
+        """
+        if not strict and (missing := sorted(self.state_dict().keys() - state_dict.keys())):
+            raise RuntimeError(f"weights must hold every parameter, got none for {len(missing)}, such as {missing[0]}")
+        return super().load_state_dict(state_dict, strict, assign)
 
     def check(self, x: torch.Tensor, depth: int | None) -> int:
         """Return the depth to evaluate; raise ValueError for a batch or depth that does not fit the network."""

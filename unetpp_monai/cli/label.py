@@ -1,0 +1,77 @@
+"""`unetpp label start`, `versions` and `rollback`: annotate with a server that segments and learns."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .common import DeviceOption, RuntimeOption
+from .pacs import CaOption, PasswordEnvOption, PasswordFileOption, UserOption, secrets
+
+app = typer.Typer(help="Annotate with 3D Slicer or OHIF: a MONAI Label server with our bundles.", no_args_is_help=True)
+
+
+@app.callback()
+def label() -> None:
+    """Annotate with 3D Slicer or OHIF: a MONAI Label server with our bundles."""
+
+
+@app.command()
+def start(
+    studies: Annotated[str, typer.Option(metavar="DIR|URL", help="Folder of images, or a DICOMweb server.")],
+    bundle: Annotated[
+        list[Path] | None, typer.Option("--bundle", help="Bundle folder; repeatable. Default: the one that came along.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder for trained versions, fetched series, logs. Default: unetpp_label.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all, no passwords.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="OHIF expects 8000.", min=1, max=65535)] = 8000,
+    device: DeviceOption = "auto",
+    runtime: RuntimeOption = "auto",
+    user: UserOption = None,
+    password_file: PasswordFileOption = None,
+    password_env: PasswordEnvOption = None,
+    ca: CaOption = None,
+) -> None:
+    """Serve until stopped (Ctrl-C, SIGTERM). Nothing but --studies is ever asked over a network."""
+    from ..monailabel_app.server import Site, serve
+
+    name, password, _ = secrets(user, password_file, password_env, None)
+    serve(Site(studies, tuple(bundle or ()), state, host, port, device, runtime, name, password, ca))
+
+
+FolderArgument = Annotated[Path, typer.Argument(help="A served bundle: STATE/bundles/NAME.")]
+
+
+@app.command()
+def versions(bundle: FolderArgument) -> None:
+    """List the versions of a served bundle's weights; the served one is marked."""
+    from ..monailabel_app.versions import VersionStore
+
+    store = VersionStore(bundle)
+    served = store.served().number
+    table = Table("", "version", "date (UTC)", "from", "reason", "validation Dice", "cases", "weights sha256")
+    for version in store.versions():
+        before, after = version.origin.dice_before, version.origin.dice_after
+        dice = "" if before is None or after is None else f"{before:.4f} → {after:.4f}"
+        table.add_row(
+            *("served" if version.number == served else "", str(version.number), version.date[:19]),
+            *("" if version.parent is None else str(version.parent), version.origin.reason, dice),
+            *(str(version.origin.validation_cases or ""), version.weights_sha256[:12]),
+        )
+    Console().print(table)
+
+
+@app.command()
+def rollback(
+    bundle: FolderArgument,
+    version: Annotated[int | None, typer.Option(help="Which to serve; default: the one before the served one.")] = None,
+) -> None:
+    """Serve older weights again; a running server takes them for its next image. No version is removed."""
+    from ..monailabel_app.versions import VersionStore
+
+    served = VersionStore(bundle).rollback(version)
+    Console().print(f"version {served.number} is served", highlight=False)

@@ -1,0 +1,111 @@
+"""Label maps that annotators submit: onto the image's grid, values as the bundle means them. Knows no server."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import GeometryError, InputError
+from ..io import read_volume
+from ..io.label_files import read_label_file
+from ..labels import Label
+from ..volume import Volume
+
+OFF_LATTICE = 0.1  # voxels that a label map's voxel may lie beside one of the image's
+
+
+def read_submitted(
+    path: Path, grid: Volume, info: Sequence[Mapping[str, Any]], bundles: Iterable[Sequence[Label]]
+) -> tuple[Volume, tuple[Label, ...]]:
+    """Read a label map that a client sent.
+
+    Clients number segments in the order in which they show them, and say so in `label_info`. Where all of its names
+    are those of one bundle's labels, the values become that bundle's.
+
+    Args:
+        path: NIfTI, NRRD or `.seg.nrrd`.
+        grid: volume of the image that was annotated.
+        info: `label_info` of the client, with `name` and `idx`; empty: values are as in the bundle.
+        bundles: labels of each bundle that is served.
+
+    Returns:
+        `(1, X, Y, Z)` uint8 on the grid, and what its values mean.
+
+    Raises:
+        InputError: unreadable, or values that nothing explains.
+        GeometryError: voxels beside those of the image.
+    """
+    choices = [tuple(labels) for labels in bundles]
+    if path.name.lower().endswith(".seg.nrrd"):
+        volume, structures = read_label_file(path)
+    else:
+        volume = read_volume(path, labels=True)
+        structures = tuple(_label(entry) for entry in info) or choices[0]
+    numbers = _numbers(structures, choices)
+    if unknown := sorted(set(np.unique(volume.array).tolist()) - {0, *(label.index for label in structures)}):
+        raise InputError(
+            f"values of a label map must be named in label_info or by the bundle, got {unknown[:5]} besides "
+            f"{', '.join(f'{label.index} {label.name}' for label in structures)}"
+        )
+    table = np.zeros(256, dtype=np.uint8)
+    for label in structures:
+        table[label.index] = numbers[label.index].index
+    placed = on_grid(volume, grid)
+    return Volume(table[placed.array.astype(np.uint8)], grid.affine), tuple(
+        sorted(numbers.values(), key=lambda label: label.index)
+    )
+
+
+def on_grid(labels: Volume, grid: Volume) -> Volume:
+    """Put a label map that covers another part of the image's lattice, with axes in any order, onto its grid.
+
+    Raises:
+        GeometryError: a labelled voxel lies beside the lattice or outside the image.
+    """
+    if len(labels.array) != 1:
+        raise InputError(
+            f"a label map must have 1 channel, got {len(labels.array)}; overlapping segments are not taken"
+        )
+    if labels.same_grid(grid):
+        return labels
+    voxels = np.argwhere(labels.array[0])
+    transform = np.linalg.inv(grid.affine) @ labels.affine
+    exact = voxels @ transform[:3, :3].T + transform[:3, 3]
+    places = np.rint(exact).astype(np.intp)
+    if (
+        not np.allclose(labels.voxel_ml, grid.voxel_ml, rtol=1e-3)
+        or np.abs(exact - places).max(initial=0) > OFF_LATTICE
+    ):
+        raise GeometryError("a label map must have the voxels of its image, got others; export it on the image's grid")
+    if (places < 0).any() or (places >= grid.shape).any():
+        raise GeometryError(
+            "a label map must lie within its image, got labelled voxels outside; check which image it is"
+        )
+    array = np.zeros((1, *grid.shape), dtype=labels.array.dtype)
+    array[0][tuple(places.T)] = labels.array[0][tuple(voxels.T)]
+    return Volume(array, grid.affine)
+
+
+def _label(entry: Mapping[str, Any]) -> Label:
+    try:
+        index, name = int(entry["idx"]), str(entry["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"label_info must hold name and idx of each label, got {entry!r}") from error
+    if not 0 < index < 256:
+        raise InputError(f"idx of a label must lie in 1 ... 255, got {index}")
+    return Label(index, name, None, None, None, None)
+
+
+def _numbers(structures: Sequence[Label], choices: Sequence[Sequence[Label]]) -> dict[int, Label]:
+    """Value in the file -> label as it is kept: the bundle's of that name, or as the file says."""
+    for labels in choices:
+        by_name = {label.name.casefold(): label for label in labels}
+        if all(label.name.casefold() in by_name for label in structures):
+            return {label.index: by_name[label.name.casefold()] for label in structures}
+    known = {label.name.casefold(): label for labels in choices for label in labels}
+    return {
+        label.index: replace(known.get(label.name.casefold(), label), index=label.index, name=label.name)
+        for label in structures
+    }

@@ -1,0 +1,224 @@
+"""Train a bundle on from its served weights, and publish what validates no worse. Knows no server."""
+
+import json
+import logging
+import pickle
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+
+from ..bundle import read_bundle
+from ..errors import BundleError, InputError, OutputError
+from ..io.files import complete_file
+from .labelled import Labelled, Split, name_hash, prepare, split_cases
+from .versions import Origin, Version, VersionStore
+
+TRAIN = "configs/train.json"
+WORK, PROGRESS, BEST = "training", "progress.json", "best.pt"
+METRIC = "val_mean_dice"
+# handlers of train.json that write files or lines of their own; versions, progress and lines are ours here
+REPLACED = ("CheckpointSaver", "StatsHandler", "TensorBoardStatsHandler")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to fine-tune."""
+
+    max_epochs: int  # >= 1
+    learning_rate: float  # at the start; falls to 0 along a cosine
+    val_split: float  # part of the cases that validate, 0 < val_split < 1
+    device: str  # such as "cpu" or "cuda:0"
+    seed: int = 0  # of crops and augmentation
+
+
+def fine_tune(root: Path, cases: Sequence[Labelled], options: Options) -> Version | None:
+    """Train on from the served weights and publish the best epoch, unless it validates worse than they do.
+
+    Both are measured on the same cases, none of which any version was trained on. What a killed training left is
+    removed at the start of the next one.
+
+    Args:
+        root: folder of a copied bundle with `configs/train.json`.
+        cases: labelled cases.
+        options: how.
+
+    Returns:
+        The new version; None if no epoch was as good as the served weights, which stay.
+
+    Raises:
+        InputError: too few cases, labels that do not fit, or impossible options.
+        BundleError: the bundle cannot be trained.
+        OutputError: nothing can be written beside it.
+    """
+    if options.max_epochs < 1 or not options.learning_rate > 0:
+        raise InputError(
+            f"max_epochs must be >= 1 and learning_rate > 0, got {options.max_epochs}, {options.learning_rate}"
+        )
+    store = VersionStore(root)
+    served = store.served()
+    trained = frozenset(name for version in store.versions() for name in version.origin.training_cases)
+    split = split_cases(cases, share=options.val_split, trained=trained)
+    work = root / WORK
+    _empty(work)
+    logger.info("training on %d cases, validating on %d", len(split.training), len(split.validation))
+    run = _Run(root, work, split, options, served.weights)
+    run()
+    version = _publish(store, run, split)
+    shutil.rmtree(work / "labels")
+    (work / BEST).unlink(missing_ok=True)
+    return version
+
+
+def read_progress(root: Path) -> dict[str, Any]:
+    """How far the present or last training of a bundle came; empty if there was none."""
+    try:
+        progress = json.loads((root / WORK / PROGRESS).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return progress if isinstance(progress, dict) else {}
+
+
+class _Run:
+    """One training: the workflow of train.json with the cases, the weights and the handlers of this server."""
+
+    def __init__(self, root: Path, work: Path, split: Split, options: Options, weights: Path) -> None:
+        self.work, self.options, self.start = work, options, time.time()
+        self.before = self.best = 0.0
+        self.best_epoch: int | None = None
+        self.losses: list[float] = []
+        self.loss: float | None = None  # mean of the last epoch
+        parser = _parser(root, work, split, options)
+        self.network: torch.nn.Module = parser.get_parsed_content("network")
+        _load(self.network, weights)
+        parser.get_parsed_content("initialize")
+        self.evaluator: Any = parser.get_parsed_content("validate#evaluator")
+        self.trainer: Any = parser.get_parsed_content("train#trainer")
+        for engine in (self.trainer, self.evaluator):
+            engine.logger.setLevel(logging.WARNING)  # clients see the last 20 lines: they are for ours
+
+    def __call__(self) -> None:
+        self.evaluator.run()
+        self.before = self.best = self._dice()
+        logger.info("validation Dice of the served weights: %.4f", self.before)
+        self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)  # after train.json's validation
+        self._report(0, None)
+        self.trainer.run()
+        self._report(self.trainer.state.epoch, self._dice(), finished=True)
+
+    def _dice(self) -> float:
+        return float(self.evaluator.state.metrics[METRIC])
+
+    def _iteration(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        first = output[0] if isinstance(output, list) else output
+        self.losses.append(float(first["loss"]))
+
+    def _epoch(self, engine: Engine) -> None:
+        epoch, dice = engine.state.epoch, self._dice()
+        if dice >= self.best:
+            self.best, self.best_epoch = dice, epoch
+            with complete_file(self.work / BEST) as temporary:
+                torch.save({name: value.cpu() for name, value in self.network.state_dict().items()}, temporary)
+        self.loss = sum(self.losses) / len(self.losses)
+        self.losses.clear()
+        logger.info(
+            "epoch %d of %d: loss %.4f, validation Dice %.4f (served weights %.4f, best %.4f)",
+            epoch, self.options.max_epochs, self.loss, dice, self.before, self.best,
+        )  # fmt: skip
+        self._report(epoch, dice)
+
+    def _report(self, epoch: int, dice: float | None, *, finished: bool = False) -> None:
+        """Write what the server tells clients; Slicer's bars read the first four keys."""
+        seconds = int(time.time() - self.start)
+        progress = {
+            "epoch": epoch,
+            "total_epochs": self.options.max_epochs,
+            "best_metric": self.best,
+            "total_time" if finished else "current_time": f"{seconds} s",
+            "loss": self.loss,
+            "validation_dice": dice,
+            "served_dice": self.before,
+        }
+        with complete_file(self.work / PROGRESS) as temporary:
+            temporary.write_text(json.dumps(progress))
+
+
+def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigParser:
+    """train.json with our cases as its first fold (validation) and second fold (training)."""
+    if not (root / TRAIN).is_file():
+        raise BundleError(f"a bundle must hold {TRAIN} to be trained, found none in {root}; pack it with its training")
+    labels = read_bundle(root).labels
+    training = prepare(split.training, labels, work / "labels" / "training")
+    validation = prepare(split.validation, labels, work / "labels" / "validation")
+    parser = ConfigParser()
+    parser.read_config(root / TRAIN)
+    parser.update({
+        "bundle_root": str(root),
+        "output_dir": str(work),
+        "ckpt_dir": str(work),
+        "device": f"$torch.device({options.device!r})",
+        "seed": options.seed,
+        "label_values": [],  # of the training's files; ours hold label indices
+        "folds": [validation, training],
+        "num_folds": 2,
+        "fold": 0,
+        "max_epochs": options.max_epochs,
+        "warmup_epochs": 0,
+        "learning_rate": options.learning_rate,
+        "val_interval": 1,
+        "resume": False,
+        "initial_weights": "",
+        "initialize": [
+            "$monai.utils.set_determinism(seed=@seed)",
+            "$@early_stop.set_trainer(trainer=@train#trainer)",
+        ],
+    })  # fmt: skip
+    for part in ("train#handlers", "validate#handlers"):
+        parser[part] = [item for item in parser[part] if not (isinstance(item, dict) and _replaced(item))]
+    return parser
+
+
+def _replaced(handler: dict[str, Any]) -> bool:
+    return str(handler["_target_"]).split(".")[-1] in REPLACED
+
+
+def _empty(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    except OSError as error:
+        raise OutputError(f"{folder} must be writable, got {error.strerror or error}; check the disk") from error
+
+
+def _load(network: torch.nn.Module, weights: Path) -> None:
+    try:
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise BundleError(f"{weights} must hold the weights of network_def in {TRAIN}, got {error}") from error
+
+
+def _publish(store: VersionStore, run: _Run, split: Split) -> Version | None:
+    if run.best_epoch is None:
+        logger.info("not published: no epoch reached the validation Dice of the served weights, %.4f", run.before)
+        return None
+    origin = Origin(
+        reason="trained",
+        dice_before=run.before,
+        dice_after=run.best,
+        validation_cases=len(split.validation),
+        training_cases=tuple(sorted(name_hash(case.name) for case in split.training)),
+        epochs=run.best_epoch,
+    )
+    version = store.publish(run.work / BEST, origin)
+    logger.info("published version %d: validation Dice %.4f, before %.4f", version.number, run.best, run.before)
+    return version

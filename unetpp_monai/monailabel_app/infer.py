@@ -1,0 +1,105 @@
+"""A bundle as an inference task of MONAI Label: its options, labels and colours in `/info/`, a result per request."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monailabel.interfaces.exception import ImageNotFoundException
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from ..bundle import WEIGHTS, read_bundle
+from ..errors import InputError
+from ..labels import label_colour
+from .results import Wanted, segment_image
+from .served import Served
+
+
+class SegmentTask(InferTask):
+    """Segments images with one bundle, one at a time.
+
+    Args:
+        served: the bundle.
+        source: path in the datastore -> what to read instead, such as the DICOM series that a NIfTI file was made of.
+    """
+
+    def __init__(self, served: Served, source: Callable[[Path], Path]) -> None:
+        self.served, self.source = served, source
+        bundle = read_bundle(served.root)  # no weights: processes that train build this task too
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels={label.name: label.index for label in bundle.labels},
+            dimension=len(bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]),
+            description=str(bundle.metadata.get("description", served.name)),
+        )
+
+    def is_valid(self) -> bool:
+        """A bundle that could be read is offered; errors say why one cannot be used."""
+        return True
+
+    def config(self) -> dict[str, Any]:
+        """Options by name: the first of a list is the default, a bool becomes a tick box."""
+        network = self.served.segmenter().network
+        first, last = network.first_head, network.depth
+        depths = ["full", *(["auto"] if first == 1 else []), *map(str, range(last, first - 1, -1))]
+        default = str(self.served.segmenter().inferer.depth)
+        devices = [self.served.device, *(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"]
+        return {
+            "device": list(dict.fromkeys(devices)),
+            "depth": sorted(depths, key=lambda depth: depth != default),  # stable: the default moves to the front
+            **({"uncertainty": False} if first == 1 else {}),
+        }
+
+    def info(self) -> dict[str, Any]:
+        """What `/info/` says of it, of the weights that are served now."""
+        bundle = self.served.bundle
+        return {
+            **super().info(),
+            "labels": {label.name: label.index for label in bundle.labels},
+            "label_colours": {label.name: label_colour(label) for label in bundle.labels},
+            "version": bundle.version,
+            "weights_sha256": bundle.weights_sha256,
+        }
+
+    def get_path(self, validate: bool = True) -> str:
+        """File of the weights, which `/model/` offers for download."""
+        return str(self.served.root / WEIGHTS)
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Segment `request["image"]`.
+
+        Args:
+            request: a path, options as in `config`, and `result_extension`, `result_dtype`, `result_compress`.
+
+        Returns:
+            A temporary file and the report.
+
+        Raises:
+            ImageNotFoundException: the datastore has no such image.
+            UnetppError: why the image cannot be segmented.
+        """
+        if not request.get("image"):
+            raise ImageNotFoundException("image must be one of the datastore's, got another; ask for the next sample")
+        wanted = Wanted(
+            ending=request.get("result_extension"),
+            depth=_first(request.get("depth")),
+            uncertainty=_flag(request, "uncertainty"),
+            dtype=str(request.get("result_dtype") or "uint8"),
+            compress=_flag(request, "result_compress"),
+        )
+        with self.served.lock:
+            segmenter = self.served.segmenter(_first(request.get("device")))
+            file, report = segment_image(segmenter, self.source(Path(request["image"])), wanted)
+        return str(file), report
+
+
+def _first(value: Any) -> Any:
+    """Value of an option; some clients send the whole list of choices back."""
+    return value[0] if isinstance(value, list) and value else value or None
+
+
+def _flag(request: Mapping[str, Any], name: str) -> bool:
+    value = request.get(name, False)
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, got {value!r}")
+    return value

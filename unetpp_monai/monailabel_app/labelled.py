@@ -1,0 +1,147 @@
+"""Labelled cases made ready for training: which validate, and label maps with the bundle's values. Knows no server."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..io.label_files import read_label_file
+from ..io.nifti import write_nifti
+from ..io.reader import read_volume
+from ..labels import Label
+from ..volume import Volume
+
+MIN_CASES = 2  # one to train on, one to validate on
+HASH_DIGITS = 16  # hexadecimal
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One labelled case of a datastore."""
+
+    name: str  # of the case, as the datastore calls it
+    image: Path  # file or folder that `read_volume` takes
+    label: Path  # label map
+    values: Mapping[int, str]  # what the client says its values mean; empty: they are the bundle's own
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cases to train on and cases to validate on."""
+
+    training: tuple[Labelled, ...]
+    validation: tuple[Labelled, ...]
+
+
+def name_hash(name: str) -> str:
+    """Short hash of a case's name, kept instead of the name."""
+    return hashlib.sha256(name.encode()).hexdigest()[:HASH_DIGITS]
+
+
+def split_cases(cases: Sequence[Labelled], *, share: float, trained: frozenset[str] = frozenset()) -> Split:
+    """Split by the hash of the names, so that a case stays on its side as more are labelled.
+
+    A case that some version was trained on never validates a later one, which would flatter the weights that know it.
+
+    Args:
+        cases: labelled cases.
+        share: part of the cases that validate, 0 < share < 1; at least one does, and at least one trains.
+        trained: hashes of the names that earlier versions were trained on.
+
+    Raises:
+        InputError: too few cases, or none that was never trained on.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"val_split must be between 0 and 1 (0.2: every fifth image validates), got {share}")
+    if len(cases) < MIN_CASES:
+        raise InputError(
+            f"training needs at least {MIN_CASES} labelled images (one of them validates), got {len(cases)}; "
+            "submit more labels"
+        )
+    ordered = sorted(cases, key=lambda case: name_hash(case.name))
+    new = [case for case in ordered if name_hash(case.name) not in trained]
+    if not new:
+        raise InputError(
+            f"validation needs an image that was never trained on, got {len(cases)} labelled ones that all were; "
+            "label another"
+        )
+    bound = share * 16**HASH_DIGITS
+    validation = [case for case in new if int(name_hash(case.name), 16) < bound] or new[:1]
+    validation = validation[: len(cases) - 1]
+    return Split(tuple(case for case in ordered if case not in validation), tuple(validation))
+
+
+def prepare(cases: Sequence[Labelled], labels: Sequence[Label], folder: Path) -> list[dict[str, str]]:
+    """Write each label with the bundle's values, so that what is submitted during a training does not disturb it.
+
+    Args:
+        cases: what to prepare.
+        labels: of the bundle.
+        folder: where label files go; is made.
+
+    Returns:
+        MONAI's datalist: paths `image` and `label`.
+
+    Raises:
+        InputError: a label is unreadable, on another grid than its image, or is unknown to the
+            bundle; or all are empty.
+    """
+    folder.mkdir(parents=True)
+    items, voxels = [], 0
+    for index, case in enumerate(cases):
+        try:
+            volume = bundle_labels(case, labels)
+        except InputError as error:
+            raise InputError(f"label of {case.name}: {error}") from error
+        path = folder / f"{index}.nii.gz"
+        write_nifti(volume, path)
+        voxels += np.count_nonzero(volume.array)
+        items.append({"image": str(case.image), "label": str(path)})
+    if not voxels:  # their Dice would be 0 whatever the network does
+        raise InputError(
+            f"labels to train and to validate on must each show a structure, got none in {len(cases)} of one kind; "
+            "label another image"
+        )
+    return items
+
+
+def bundle_labels(case: Labelled, labels: Sequence[Label]) -> Volume:
+    """Read a label map and give its voxels the values of the bundle.
+
+    Args:
+        case: whose label to read.
+        labels: of the bundle; names are compared without regard to case.
+
+    Returns:
+        Labels `(1, X, Y, Z)` uint8 on the grid of the image, mm, RAS.
+
+    Raises:
+        InputError: unreadable, another grid, or a structure that the bundle does not know.
+    """
+    meanings = case.values
+    if case.label.name.lower().endswith(".seg.nrrd"):
+        volume, structures = read_label_file(case.label)
+        meanings = {structure.index: structure.name for structure in structures}
+    else:
+        volume = read_volume(case.label, labels=True)
+    image = read_volume(case.image)
+    if not volume.same_grid(image):
+        raise InputError(f"it must lie on the grid of its image, {image.shape}, got {volume.shape} or another place")
+    array = np.zeros(volume.array.shape, np.uint8)
+    for value, index in _table(volume, meanings, labels).items():
+        array[volume.array == value] = index
+    return Volume(array, image.affine)
+
+
+def _table(volume: Volume, meanings: Mapping[int, str], labels: Sequence[Label]) -> dict[int, int]:
+    """Value in the file -> value of the bundle, for the values that occur."""
+    known = {label.name.casefold(): label.index for label in labels}
+    meanings = meanings or {label.index: label.name for label in labels}
+    occurring = [value for value in np.unique(volume.array).tolist() if value != 0]
+    names = {value: meanings.get(value, f"value {value:g}") for value in occurring}
+    if unknown := sorted(name for name in names.values() if name.casefold() not in known):
+        raise InputError(f"structures must be among {sorted(known)}, got {unknown}; rename or remove them")
+    return {value: known[name.casefold()] for value, name in names.items()}

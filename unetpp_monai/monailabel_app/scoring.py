@@ -1,0 +1,110 @@
+"""Scoring task: how uncertain a bundle is of every unlabelled image, computed once per image and weights."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.utils.others.generic import name_to_device
+
+from ..bundle import read_bundle
+from ..errors import InputError
+from ..io.reader import read_volume
+from ..segmenter import Segmenter
+from .score_cache import Score, image_state, outdated, read_scores, write_scores
+
+DEFAULT_DEPTH = "full"
+
+logger = logging.getLogger(__name__)
+
+
+def scoring_methods(bundles: Mapping[str, Path]) -> dict[str, ScoringMethod]:
+    """Scoring methods by name: one per model, called like it.
+
+    Args:
+        bundles: folder of each served bundle by its model's name.
+    """
+    return {model: UncertaintyScoring(root) for model, root in bundles.items()}
+
+
+class UncertaintyScoring(ScoringMethod):
+    """Disagreement of the network's heads in one pass over each unlabelled image.
+
+    Scores are kept beside the bundle (`scores.json`) after every image, so that a cancelled task goes on where it
+    stopped. The server's strategies read them there and note them in the datastore (see `strategies.note_scores`).
+
+    Args:
+        root: folder of the bundle.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__("Uncertainty of every unlabelled image: disagreement of the network's heads, one pass")
+        self.root = root
+
+    def pending(self, datastore: Datastore, *, depth: str = DEFAULT_DEPTH) -> list[str]:
+        """Unlabelled images without a score by the present weights.
+
+        Args:
+            datastore: of the studies; images of a DICOMweb server are downloaded.
+            depth: to which they would be scored.
+        """
+        images = {image: image_state(Path(datastore.get_image_uri(image))) for image in _unlabelled(datastore)}
+        digest = read_bundle(self.root).weights_sha256
+        return outdated(read_scores(self.root), images, weights_sha256=digest, depth=depth)
+
+    def is_due(self, datastore: Datastore) -> bool:
+        """Whether some unlabelled image has no score by the present weights; reads no image, so it takes no time.
+
+        Args:
+            datastore: of the studies.
+        """
+        digest, scores = read_bundle(self.root).weights_sha256, read_scores(self.root)
+        known = {image for image, score in scores.items() if score.weights_sha256 == digest}
+        return bool(set(_unlabelled(datastore)) - known)
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Score what is new or changed; progress goes to the log, whose last lines clients see.
+
+        Args:
+            request: may hold `depth` (default "full"), `device` and `max_samples` (score no more than so many).
+            datastore: of the studies; only read.
+
+        Returns:
+            Numbers of images: `total`, `executed`, `skipped` (known already), `failed`.
+
+        Raises:
+            UnetppError: the bundle cannot be loaded, or scores cannot be written.
+        """
+        depth = str(request.get("depth") or DEFAULT_DEPTH)
+        total = len(_unlabelled(datastore))
+        pending = self.pending(datastore, depth=depth)
+        skipped = total - len(pending)
+        if most := int(request.get("max_samples") or 0):
+            pending = pending[:most]
+        logger.info("scoring %d of %d unlabelled images, %d are known", len(pending), total, skipped)
+        scores = read_scores(self.root)
+        if pending:
+            segmenter = Segmenter.from_bundle(self.root, device=name_to_device(request.get("device")))
+            for done, image in enumerate(pending, start=1):
+                scores[image] = _score(segmenter, Path(datastore.get_image_uri(image)), depth)
+                write_scores(self.root, scores)
+                logger.info("scored %d of %d: %s", done, len(pending), scores[image].value)
+        failed = sum(bool(scores[image].error) for image in pending)
+        return {"total": total, "executed": len(pending), "skipped": skipped, "failed": failed}
+
+
+def _unlabelled(datastore: Datastore) -> list[str]:
+    return sorted(datastore.get_unlabeled_images())
+
+
+def _score(segmenter: Segmenter, path: Path, depth: str) -> Score:
+    """Score one image; one that cannot be segmented gets the reason instead, and the others go on."""
+    key = {"image": image_state(path), "weights_sha256": segmenter.bundle.weights_sha256, "depth": depth}
+    try:
+        value = segmenter(read_volume(path), depth=depth, uncertainty=True).score
+    except InputError as error:
+        logger.warning("an image cannot be segmented: %s", type(error).__name__)
+        return Score(None, error=str(error), **key)
+    return Score(value, **key)

@@ -1,0 +1,114 @@
+"""Bundles as the server serves them: loaded once, and again as soon as one of their files changes. Knows no server."""
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, default_bundle, read_bundle
+from ..errors import BundleError, InputError
+from ..io.files import sha256
+from ..segmenter import Segmenter
+from .versions import Origin, VersionStore, copy_bundle
+
+BUNDLES = "bundles"  # folder of the copies that are served, in the server's own folder
+
+
+class Served:
+    """A bundle that is kept loaded.
+
+    Args:
+        root: folder of the copy that is served; training replaces its weights.
+        device: as `Segmenter` takes it, where a request names none.
+        runtime: as `Segmenter` takes it.
+    """
+
+    def __init__(self, root: Path, *, device: str = "auto", runtime: str = "auto") -> None:
+        self.root, self.device, self.runtime = root, device, runtime
+        self.lock = threading.RLock()  # hold it while segmenting
+        self._state: tuple[tuple[int, ...], ...] = ()
+        self._segmenters: dict[str, Segmenter] = {}
+
+    @property
+    def name(self) -> str:
+        """What clients call it: the folder's name."""
+        return self.root.name
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle as it is on disk now."""
+        return self.segmenter().bundle
+
+    def segmenter(self, device: str | None = None) -> Segmenter:
+        """Give the segmenter of the files that are on disk now.
+
+        Args:
+            device: as `Segmenter` takes it; None: the server's.
+
+        Raises:
+            BundleError: they do not fit each other.
+            InputError: no such device.
+        """
+        device = device or self.device
+        with self.lock:
+            state = _state(self.root)
+            if state != self._state:
+                self._segmenters.clear()  # also if the new files turn out to be wrong: the old ones are not served
+                self._state = state
+            if device not in self._segmenters:
+                bundle = read_bundle(self.root)
+                self._segmenters[device] = Segmenter(bundle, device=device, runtime=self.runtime)
+            return self._segmenters[device]
+
+
+def _state(root: Path) -> tuple[tuple[int, ...], ...]:
+    """What changes when a file is written or replaced, even by one of the same size and date."""
+    try:
+        stats = [(root / part).stat() for part in (CONFIG, METADATA, WEIGHTS)]
+    except OSError as error:
+        raise BundleError(f"{root} must hold a bundle, got {error}; start the server again") from error
+    return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
+
+
+def copies(bundles: Sequence[Path], folder: Path) -> list[Path]:
+    """Copy bundles to where their weights may change; what was trained there before is kept.
+
+    Args:
+        bundles: bundle folders; none: the one that came with this package.
+        folder: the server's own.
+
+    Returns:
+        The copies, named after their bundles.
+
+    Raises:
+        BundleError: no bundle, or a copy of another one is there.
+        InputError: two bundles of one name.
+    """
+    found: dict[str, Path] = {}
+    for source in bundles or [default_bundle()]:
+        bundle = read_bundle(source)
+        name = model_name(bundle.name)
+        if name in found:
+            raise InputError(f"bundles must differ in name, got {found[name]} and {source}, both {bundle.name}")
+        found[name] = source
+        copy = copy_bundle(source, folder / BUNDLES / name)
+        for part in (CONFIG, METADATA):
+            if (copy / part).read_bytes() != (source / part).read_bytes():
+                raise BundleError(
+                    f"{copy} must be a copy of {source}, got another {part}; choose another folder with --state"
+                )
+        _take_new_weights(bundle, copy)
+    return [folder / BUNDLES / name for name in found]
+
+
+def model_name(name: str) -> str:
+    """What clients call a bundle: its name in lower case, fit for addresses and folders."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_") or "bundle"
+
+
+def _take_new_weights(bundle: Bundle, copy: Path) -> None:
+    """Serve the weights of the given bundle if they were never seen here; else what was trained from them stays."""
+    store = VersionStore(copy)
+    known = {store.served().weights_sha256, *(version.weights_sha256 for version in store.versions())}
+    if sha256(bundle.weights) not in known:
+        store.publish(bundle.weights, Origin("found"))

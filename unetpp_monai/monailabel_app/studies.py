@@ -1,0 +1,242 @@
+"""Where images and labels are: a folder, or a DICOMweb server with a folder for what was fetched.
+
+What annotators submit is checked and brought to the image's grid and the bundle's values before it is kept.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from monailabel.datastore.local import LocalDatastore
+from monailabel.datastore.utils.convert import binary_to_image
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.exception import ImageNotFoundException
+
+from ..errors import OutputError
+from ..io import is_picture, read_volume, write_nifti
+from ..io.dicom_seg import read_dicom_seg, write_dicom_seg
+from ..io.dicom_series import read_dicom_series
+from ..io.provenance import Algorithm
+from ..labels import Label
+from ..pacs import Query, SeriesRef
+from ..pacs.dicomweb import Dicomweb, http_errors
+from ..pacs.remotes import UID, checked_uid
+from ..volume import Volume
+from .annotations import on_grid, read_submitted
+
+SERIES, STUDY, REFERENCES = "0020000E", "0020000D", "00081115"  # tags: UIDs, ReferencedSeriesSequence
+SEGMENTS, KIND, MAKER = "00620002", "00620008", "00620009"  # SegmentSequence, SegmentAlgorithmType and ...Name
+DATE, TIME = "00080023", "00080033"  # of content
+Bundles = Callable[[], Sequence[Sequence[Label]]]  # labels of each bundle that is served now
+
+
+class LocalStudies(LocalDatastore):
+    """A folder of image files.
+
+    Args:
+        folder: image files, and `labels/` below.
+        bundles: to tell what submitted values mean.
+        options: of MONAI Label's `LocalDatastore`.
+    """
+
+    def __init__(self, folder: Path, bundles: Bundles, **options: Any) -> None:
+        self.bundles = bundles
+        super().__init__(str(folder), **options)
+
+    def source(self, image: Path) -> Path:
+        """What to read for a path of `get_image_uri`."""
+        return image
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Keep a label map.
+
+        Args:
+            image_id: of the image.
+            label_filename: what a client sent.
+            label_tag: "final" or "original".
+            label_info: with `label_info`, what the values mean.
+
+        Raises:
+            ImageNotFoundException: no such image.
+            InputError: unreadable, beside the image, or values that nothing explains.
+        """
+        uri = self.get_image_uri(image_id)
+        if not uri:
+            raise ImageNotFoundException(f"image must be one of the datastore's, got {image_id!r}")
+        if label_tag != DefaultLabelTag.FINAL or is_picture(Path(uri)):
+            return str(super().save_label(image_id, label_filename, label_tag, label_info))
+        with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
+            path, label_info = Path(folder) / "label.nii.gz", dict(label_info or {})
+            volume, structures = self._submitted(uri, Path(label_filename), label_info)
+            write_nifti(volume, path, like=Path(uri) if uri.endswith((".nii", ".nii.gz")) else None)
+            label_info["label_info"] = [{"name": label.name, "idx": label.index} for label in structures]
+            self._deliver(image_id, volume, structures, Path(folder))
+            return str(super().save_label(image_id, str(path), label_tag, label_info))
+
+    def _submitted(self, uri: str, label: Path, info: Mapping[str, Any]) -> tuple[Volume, tuple[Label, ...]]:
+        if label.name.endswith(".bin"):  # OHIF: bare voxels in the order of the image
+            label = Path(binary_to_image(uri, str(label)))
+            try:
+                return self._submitted(uri, label, info)
+            finally:
+                label.unlink()
+        return read_submitted(label, read_volume(uri), info.get("label_info") or [], self.bundles())
+
+    def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> None:
+        """Send a final label to where the image came from."""
+
+
+class DicomwebStudies(LocalStudies):
+    """The series of a DICOMweb server; image ids are Series Instance UIDs.
+
+    A fetched series is kept as `<UID>/` and, for clients, as `<UID>.nii.gz` on the same grid. Final labels go back as
+    DICOM SEG. A series counts as labelled if a SEG refers to it that is not only an algorithm's.
+
+    Args:
+        archive: the server.
+        folder: for what was fetched.
+        bundles: to tell what submitted values mean.
+        modalities: of the series to show, such as "MR".
+    """
+
+    def __init__(self, archive: Dicomweb, folder: Path, bundles: Bundles, modalities: Sequence[str]) -> None:
+        self.archive, self.modalities = archive, sorted(set(modalities))
+        self._seg_of: dict[str, tuple[str, str]] = {}  # UID of a SEG series -> (its image's, when it was made)
+        super().__init__(folder, bundles, extensions=("*.nii.gz",), auto_reload=False)
+
+    def name(self) -> str:
+        """Address of the server."""
+        return self.archive.url
+
+    def source(self, image: Path) -> Path:
+        """The DICOM series of a fetched image."""
+        folder = image.with_name(image.name.removesuffix(".nii.gz"))
+        return folder if folder.parent == Path(self._datastore_path) and folder.is_dir() else image
+
+    def list_images(self) -> list[str]:
+        """Series that can be annotated."""
+        return sorted({ref.series for modality in self.modalities for ref in self._find(modality)})
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Series with a final label."""
+        return sorted(set(self.list_images()) & set(self._final_segs()))
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Series without one."""
+        return sorted(set(self.list_images()) - set(self._final_segs()))
+
+    def get_image_uri(self, image_id: str) -> str:
+        """Path of a series as NIfTI, fetched if it is not here yet; empty if there is none."""
+        path = Path(self._datastore_path) / f"{image_id}.nii.gz"
+        with FileLock(Path(self._datastore_path) / ".fetching"):
+            if image_id not in self._datastore.objects or not path.exists():
+                ref = self._ref(image_id)
+                if ref is None:
+                    return ""
+                self._fetch(ref)
+        return str(path)
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        """Path of a label; a final one is fetched if it is not here yet."""
+        image = image_id or label_id
+        if label_tag == DefaultLabelTag.FINAL and not self._datastore.label(image, label_tag):
+            uid = self._final_segs().get(image)
+            if uid is not None:
+                self._fetch_label(image, uid)
+        return str(super().get_label_uri(image, label_tag))
+
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Image and label of every series with a final label."""
+        segs = self._final_segs()
+        for image in set(super().get_labeled_images()) - set(segs):
+            self.remove_label(image, DefaultLabelTag.FINAL)
+            self.refresh()
+        for image in sorted(set(self.list_images()) & set(segs)):
+            self.get_image_uri(image)
+            self.get_label_uri(image, DefaultLabelTag.FINAL)
+        return list(super().datalist(full_path))
+
+    def _find(self, modality: str) -> list[SeriesRef]:
+        with http_errors(self.archive.url):
+            rows = self.archive.client.search_for_series(search_filters={"Modality": modality}, get_remaining=True)
+            return [
+                SeriesRef(checked_uid(row[STUDY]["Value"][0]), checked_uid(row[SERIES]["Value"][0])) for row in rows
+            ]
+
+    def _ref(self, series: str) -> SeriesRef | None:
+        found = self.archive.find(Query(series=series)) if UID.fullmatch(series) else []
+        return found[0] if found else None
+
+    def _fetch(self, ref: SeriesRef) -> None:
+        root = Path(self._datastore_path)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".unetpp_") as folder:
+            series = Path(folder) / ref.series
+            series.mkdir()
+            self.archive.pull(ref, series)
+            image = read_dicom_series(series)
+            path = Path(folder) / f"{ref.series}.nii.gz"
+            write_nifti(image.volume, path)
+            shutil.rmtree(root / ref.series, ignore_errors=True)
+            series.replace(root / ref.series)
+            info = {
+                "Modality": str(image.sources[0].get("Modality", "")),
+                "SeriesInstanceUID": ref.series,
+                "StudyInstanceUID": ref.study,
+            }
+            self.add_image(ref.series, str(path), info)
+
+    def _fetch_label(self, image: str, seg: str) -> None:
+        grid = read_volume(self.get_image_uri(image))
+        ref = self._ref(seg)
+        if ref is None:
+            return
+        with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
+            self.archive.pull(ref, Path(folder))
+            labels, structures = read_dicom_seg(next(Path(folder).glob("*.dcm")))
+            known = {label.name.casefold(): label.index for labels_of in self.bundles() for label in labels_of}
+            table = {label.index: known.get(label.name.casefold(), label.index) for label in structures}
+            placed = on_grid(labels, grid)
+            array = placed.array.copy()
+            for old, new in table.items():
+                array[placed.array == old] = new
+            path = Path(folder) / "label.nii.gz"
+            write_nifti(Volume(array.astype("uint8"), grid.affine), path, like=Path(self.get_image_uri(image)))
+            info = {"label_info": [{"name": label.name, "idx": table[label.index]} for label in structures]}
+            LocalDatastore.save_label(self, image, str(path), DefaultLabelTag.FINAL, info)
+
+    def _final_segs(self) -> dict[str, str]:
+        """Image -> the newest SEG series of it that is not only an algorithm's."""
+        newest: dict[str, tuple[str, str]] = {}
+        for ref in self._find("SEG"):
+            if ref.series not in self._seg_of:
+                with http_errors(self.archive.url):
+                    rows = self.archive.client.retrieve_series_metadata(ref.study, ref.series)
+                self._seg_of[ref.series] = _described(rows[0])
+            image, when = self._seg_of[ref.series]
+            newest[image] = max(newest.get(image, ("", "")), (when, ref.series))
+        return {image: series for image, (_, series) in newest.items() if image}
+
+    def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> None:
+        series = read_dicom_series(Path(self._datastore_path) / image_id)
+        path = folder / "label.dcm"
+        algorithm = Algorithm("", "", kind="MANUAL")
+        write_dicom_seg(labels, path, structures=structures, sources=series.sources, algorithm=algorithm)
+        pushed = self.archive.push([path])
+        if pushed.failed:
+            raise OutputError(f"{self.archive.url} must take the label, got {next(iter(pushed.failed.values()))}")
+
+
+def _described(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Image that a SEG refers to, empty if an algorithm alone made it, and when it was made; `row` is DICOM JSON."""
+
+    def value(item: Mapping[str, Any], tag: str) -> Any:
+        return (item.get(tag, {}).get("Value") or [""])[0]
+
+    segments = row.get(SEGMENTS, {}).get("Value", ())
+    # MONAI Label's own apps call what annotators submit AUTOMATIC, and MONAILABEL
+    submitted = any(value(one, KIND) != "AUTOMATIC" or value(one, MAKER) == "MONAILABEL" for one in segments)
+    image = str(value(value(row, REFERENCES) or {}, SERIES))
+    return (image if submitted else ""), f"{value(row, DATE)}{value(row, TIME)}"
