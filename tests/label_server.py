@@ -19,12 +19,6 @@ from conftest import ROOT
 from orthanc import free_port
 
 START_SECONDS = 90
-# `-m unetpp_monai`, with the command `label` if cli/__init__.py does not have it yet
-ENTRY = (
-    "from unetpp_monai import cli; from unetpp_monai.cli.label import app; "
-    "any(group.name == 'label' for group in cli.app.registered_groups) or cli.app.add_typer(app, name='label'); "
-    "cli.main()"
-)
 CLIENT = Path(__file__).with_name("label_client.py")
 
 
@@ -48,7 +42,7 @@ def environment():
 
 def run_label(*arguments, folder, check=True):
     """Run `unetpp` of the label environment."""
-    command = [str(label_python()), "-W", "ignore", "-c", ENTRY, *map(str, arguments)]
+    command = [str(label_python()), "-W", "ignore", "-m", "unetpp_monai", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -138,7 +132,7 @@ def serving(studies, folder, *options):
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     start = ["label", "start", "--studies", studies, "--state", folder / "state", "--port", port]
-    command = [label_python(), "-W", "ignore", "-c", ENTRY, *start, "--device", "cpu", *options]
+    command = [label_python(), "-W", "ignore", "-m", "unetpp_monai", *start, "--device", "cpu", *options]
     server = LabelServer(folder, command, port)
     try:
         server.wait()

@@ -29,6 +29,7 @@ from unetpp_monai.pacs import (
     pull_series,
     push,
 )
+from unetpp_monai.pacs.association import receive, receiving
 
 
 @pytest.fixture(scope="module")
@@ -352,3 +353,25 @@ def test_dimse_with_tls(tmp_path, certificates, caplog):
     with warnings.catch_warnings():  # pynetdicom does not close a socket whose handshake failed
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+def test_what_got_no_answer_is_sent_once_more(tmp_path, monkeypatch):
+    """An archive that drops the first association in the middle has everything in the end, each instance once."""
+    monkeypatch.setattr("unetpp_monai.pacs.dimse.STORE_SECONDS", 2)
+    from pynetdicom import evt
+
+    make_series(tmp_path / "series", axial_affine(), (8, 8, 6))
+    (tmp_path / "archive").mkdir()
+    seen = []
+
+    def store(event):
+        seen.append(str(event.request.AffectedSOPInstanceUID))
+        if len(seen) == 3:
+            event.assoc.abort()
+        return receive(event, tmp_path / "archive")
+
+    port = free_port()
+    with receiving("ARCHIVE", ("127.0.0.1", port), [(evt.EVT_C_STORE, store)]):
+        pushed = push(connect(f"dimse://ARCHIVE@127.0.0.1:{port}"), [tmp_path / "series"])
+    assert len(pushed.stored) == 6 and not pushed.failed
+    assert len(seen) == 7 and len(list((tmp_path / "archive").iterdir())) == 6

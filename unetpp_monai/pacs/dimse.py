@@ -23,6 +23,11 @@ COMPRESSED = (  # JPEG baseline and lossless, JPEG-LS, JPEG 2000 (lossless first
 )
 
 
+STORE_SECONDS = 30  # without an answer to a C-STORE; an association that ended is not always noticed
+SENDINGS = 2  # of an instance that got none
+ENDED, SILENT = UNANSWERED = ("the association ended", "no answer")
+
+
 class Dimse:
     """A DICOM application that stores and finds.
 
@@ -81,20 +86,27 @@ class Dimse:
         return len({str(row.SOPInstanceUID) for row in rows})
 
     def push(self, files: Sequence[Path]) -> Pushed:
-        """Store instances one by one; each association offers what its files need, one syntax a context."""
+        """Store instances one by one; each association offers what its files need, one syntax a context.
+
+        What got no answer is sent once more over a new association: it would replace itself.
+        """
         from pynetdicom import build_context
 
         stored: list[str] = []
         failed: dict[str, str] = {}
         for group in _by_contexts(files):
             contexts = [build_context(kind, syntax) for kind, syntax in group]
-            with self._association(contexts) as association:
-                for uid, path in (item for items in group.values() for item in items):
-                    if reason := _store(association, path):
-                        failed[uid] = reason
-                    else:
-                        stored.append(uid)
-        return Pushed(tuple(stored), failed)
+            left = dict(item for items in group.values() for item in items)
+            for _ in range(SENDINGS):
+                with self._association(contexts) as association:
+                    association.dimse_timeout = STORE_SECONDS
+                    answers = {uid: _store(association, path) for uid, path in left.items()}
+                stored += [uid for uid, reason in answers.items() if not reason]
+                failed |= {uid: reason for uid, reason in answers.items() if reason}
+                left = {uid: path for uid, path in left.items() if answers[uid] in UNANSWERED}
+                if not left:
+                    break
+        return Pushed(tuple(stored), {uid: reason for uid, reason in failed.items() if uid not in set(stored)})
 
     def _get(self, where: dict[str, str], classes: Sequence[str], folder: Path) -> None:
         from pynetdicom import build_context, build_role, evt, sop_class
@@ -191,11 +203,11 @@ def _by_contexts(files: Sequence[Path]) -> Iterator[Contexts]:
 def _store(association: "Association", path: Path) -> str:
     """Send one instance; return why it was not stored, or nothing."""
     if not association.is_established:
-        return "the association ended"
+        return ENDED
     try:
         status = association.send_c_store(path)
     except ValueError:
         return "its kind or encoding is not accepted"
     if "Status" not in status:
-        return "no answer"
+        return SILENT
     return "" if status.Status == SUCCESS or status.Status in WARNINGS else f"status 0x{status.Status:04X}"
