@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, SHARED, phantom, save_nifti
 from label_server import LabelServer, environment, label_python, run_cli
 from orthanc import free_port
@@ -100,3 +101,15 @@ def test_training_of_one_epoch_ends_well(server, folder):
     assert sorted(path.name for path in weights.parent.iterdir()) == ["model.pt"]  # another would be served instead
     assert hashlib.sha256(weights.read_bytes()).hexdigest() != before
     assert read_volume(server.call("infer", NAME, CASES[0], {})[0], labels=True).array.any()
+
+
+def test_wrong_weights_are_refused(server, folder):
+    """The app itself would only warn, and segment with random ones."""
+    weights = folder / "apps" / "monaibundle" / "model" / NAME / "models" / "model.pt"
+    right = weights.read_bytes()
+    torch.save({"state_dict": torch.load(weights, weights_only=True)}, weights)
+    try:
+        answer = server.calls([["infer", NAME, CASES[0], {}]])[0]
+    finally:
+        weights.write_bytes(right)
+    assert "result" not in answer and "must hold every parameter" in server.log.read_text()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import BUNDLE, ROOT, phantom, save_nifti
 from dicom_phantoms import axial_affine, make_series
+from label_server import label_python
 from PIL import Image
 
 from unetpp_monai import Volume, read_bundle, read_volume
@@ -50,7 +51,8 @@ def desk(tmp_path_factory, msd_folder):
     labels = Volume((labels.array > 900).astype(np.uint8), labels.affine)
     write_seg_nrrd(labels, folder / "corrected.seg.nrrd", structures=read_bundle(BUNDLE).labels)
     (folder / "docs").mkdir()
-    shutil.copy(ROOT / "docs" / "listener_demo.py", folder / "docs")
+    for name in ("listener_demo.py", "label_demo.py"):
+        shutil.copy(ROOT / "docs" / name, folder / "docs")
     shutil.copytree(msd_folder, folder / "Task04_Hippocampus")
     shutil.copytree(BUNDLE, folder / "bundle")
     shutil.copytree(ROOT / "configs", folder / "configs")
@@ -62,7 +64,9 @@ def desk(tmp_path_factory, msd_folder):
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_commands(desk, line):
+def test_commands(desk, line, monkeypatch):
+    if "label_demo" in line:
+        monkeypatch.setenv("UNETPP_LABEL_PYTHON", str(label_python()))
     if "listener_demo" in line and not ORTHANC.exists():
         pytest.skip(f"needs {ORTHANC}")
     if "train.json" in line and "evaluate.json" not in line:
