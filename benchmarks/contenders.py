@@ -70,7 +70,12 @@ def monai(options: list[str], bundle: Path, weights: Path, image: Path, out: Pat
             transforms.Invertd("pred", before, "image", nearest_interp=False),
             transforms.AsDiscreted("pred", argmax=True),
             transforms.SaveImaged(
-                "pred", out.parent, output_postfix="monai", separate_folder=False, resample=False, print_log=False
+                "pred",
+                output_dir=out.parent,
+                output_postfix="monai",
+                separate_folder=False,
+                resample=False,
+                print_log=False,
             ),
         ]
     )

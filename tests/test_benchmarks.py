@@ -104,6 +104,7 @@ def test_speed_measures_every_contender(msd_folder, tmp_path):
         assert 0 < row["in the network"] <= row["seconds"] and 0.1 < row["peak GiB"] < 8
     assert rows[0]["speed-up"] == 1 and list(rows[1]["windows per depth"]) == ["1"]
     assert 0 < rows[1]["GFLOP"] <= rows[2]["GFLOP"] and (tmp_path / "speed.png").exists()
+    assert not list(ROOT.glob("*.nii*"))  # results of the contenders stay where they were wanted
 
 
 def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
