@@ -1,5 +1,7 @@
 """Phantoms and fixtures: real data are used where `shared/` lies beside the checkout, generated images otherwise."""
 
+import os
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -7,6 +9,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# validators and readers of others lie beside Python, whether its environment is activated or not
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 SHARED = ROOT.parent / "shared"
 BUNDLE = ROOT / "bundle"
 
