@@ -104,13 +104,9 @@ class Journal:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do all of it or nothing, whatever ends the process."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._connection:  # commits, or rolls back whatever was raised
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def add(self, facts: SeriesFacts, *, rule: Rule | None, reason: str = "") -> Job:
         """Note a series, queued if a rule accepts it; the same set of instances is noted once.

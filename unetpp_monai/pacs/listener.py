@@ -138,7 +138,7 @@ class Listener:
         except FAULTS as error:
             logger.debug("job %d", job.id, exc_info=error)
             self._fail(job, type(error).__name__)
-        except BaseException:  # told to stop
+        except (KeyboardInterrupt, SystemExit):  # told to stop
             with self.journal.transaction():
                 self.journal.give_back(job)
             logger.info("job %d: given back", job.id)

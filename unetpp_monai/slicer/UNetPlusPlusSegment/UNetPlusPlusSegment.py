@@ -182,9 +182,9 @@ def follow(parts: Sequence[str], folder: Path) -> None:
         try:
             said = list(translated(child))
             code = child.wait()
-        except BaseException:  # whatever it is, Cancelled above all
-            stop(child)
-            raise
+        finally:  # Cancelled above all
+            if child.poll() is None:
+                stop(child)
     if code != 0:
         errors = [line for line in said if line.startswith("error: ")] or said[-20:]
         reason = "\n".join(errors).removeprefix("error: ")
