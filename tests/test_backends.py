@@ -82,6 +82,24 @@ def test_early_exit_in_openvino_goes_on_with_what_is_computed():
         torch.testing.assert_close(auto, DepthInferer(sliding)(image, backend), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("dims", "options"), [(2, {}), (3, {}), (3, {"attention": True}), (3, {"upsample": "interp"})])
+def test_openvino_holds_features_channels_last(dims, options):
+    """Its own order: what one graph gives, the next takes without rearranging. Shapes do not tell, strides do."""
+    needs("openvino")
+    torch.manual_seed(0)
+    network = UNetPlusPlus(dims, 2, 3, (4, 8, 16, 24), **options).eval()
+    backend = choose_backend(network, "openvino", device=CPU)
+    windows = torch.rand(3, 2, *(16, 32, 16)[:dims])
+    grid, expected = {"image": windows}, {"image": windows}
+    with torch.inference_mode():
+        for depth in (1, 2, 3):
+            torch.testing.assert_close(backend.step(grid, depth), network.step(expected, depth), atol=2e-4, rtol=0)
+    assert set(grid) == set(expected)
+    for name, features in grid.items():
+        torch.testing.assert_close(features, expected[name], atol=2e-4, rtol=0)
+        assert name == "image" or features.movedim(1, -1).is_contiguous()
+
+
 def test_bfloat16_is_asked_for_and_never_a_default():
     windows = torch.rand(2, 1, 16, 16)
     network = build(2)

@@ -17,6 +17,7 @@ FLOORS = {
     "metrics": 2,
     "inferers": 2,
     "resampling": 3,
+    "openvino_graph": 1,
     "backends": 3,
     "io": 2,
     "preview": 3,

@@ -15,6 +15,7 @@ from torch import nn
 
 from .errors import InputError
 from .networks import Stage, UNetPlusPlus, reached
+from .openvino_graph import compile_graph
 
 Graph = Callable[..., Sequence[torch.Tensor]]  # a compiled module: tensors in, tensors out
 Build = Callable[[nn.Module, tuple[torch.Tensor, ...], str], Graph]  # module, example arguments, precision
@@ -148,36 +149,7 @@ def traced(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
 
 
 def _openvino(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
-    """Compile for the CPU, one stream per core, each window a request of its own.
-
-    So a window's logits do not depend on the others in its batch. The precision is set because OpenVINO's default is
-    bfloat16 where the CPU has it.
-    """
-    import openvino
-
-    model = openvino.convert_model(traced(module, examples), example_input=examples)
-    model.reshape({index: list(example.shape) for index, example in enumerate(examples)})
-    hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-    compiled = openvino.Core().compile_model(model, "CPU", {**hints, "PERFORMANCE_HINT": "THROUGHPUT"})
-    shapes = [tuple(output.shape)[1:] for output in compiled.outputs]
-    queue = openvino.AsyncInferQueue(compiled)
-
-    def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
-        arrays = [tensor.contiguous().numpy() for tensor in tensors]
-        results = [np.empty((len(arrays[0]), *shape), np.float32) for shape in shapes]
-
-        def keep(request: Any, window: int) -> None:
-            for index, result in enumerate(results):
-                result[window] = request.get_output_tensor(index).data[0]
-
-        queue.set_callback(keep)
-        for window in range(len(arrays[0])):
-            parts = {index: array[window : window + 1] for index, array in enumerate(arrays)}
-            queue.start_async(parts, window, share_inputs=True)  # the arrays outlive the requests
-        queue.wait_all()
-        return [torch.from_numpy(result) for result in results]
-
-    return run
+    return compile_graph(traced(module, examples), examples, precision)
 
 
 def _onnxruntime(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:

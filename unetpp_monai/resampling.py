@@ -102,7 +102,7 @@ class SourceGrid:
         if uncertainty is not None:
             uncertainty[plane], disagreement = logits[-2], logits[-1]
             logits = logits[:-2]
-        found = logits.argmax(0)
+        found = logits.max(0).indices  # as argmax(0), which takes thirty times as long
         labels[plane] = found
         if uncertainty is not None:
             sums = torch.bincount(found.flatten(), disagreement.flatten().double(), len(logits))

@@ -88,7 +88,7 @@ class InvertLabelsd(transforms.MapTransform):
         found = dict(self.invert(data))
         logits: torch.Tensor = found[key]
         maps, logits = (logits[-MAPS:], logits[:-MAPS]) if uncertainty else (None, logits)
-        labels = logits.argmax(0, keepdim=True).to(torch.uint8)
+        labels = logits.max(0, keepdim=True).indices.to(torch.uint8)
         found[key] = labels
         if maps is not None:
             found[f"{key}_uncertainty"] = maps[:1]
