@@ -33,8 +33,9 @@ def make_tiny(root, seed=0):
         config |= {"features": [4, 8, 8, 8], "roi_size": [32, 48, 32], "sw_batch_size": 4}
         config |= {"patch_size": [32, 48, 32], "batch_size": 1} if name == "train" else {}
         path.write_text(json.dumps(config))
-    torch.manual_seed(seed)
-    network = read_bundle(root).parser().get_parsed_content("network_def")
+    parser = read_bundle(root).parser()
+    parser["network_def"]["seed"] = seed
+    network = parser.get_parsed_content("network_def")
     torch.save(network.state_dict(), root / "models" / "model.pt")
     return root
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class Labelled:
     image: Path  # file or folder that `read_volume` takes
     label: Path  # label map
     values: Mapping[int, str]  # what the client says its values mean; empty: they are the bundle's own
+    ignored: frozenset[str] = frozenset()  # structures that are background here, names in lower case
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,31 @@ def split_cases(cases: Sequence[Labelled], *, share: float, trained: frozenset[s
     validation = [case for case in new if int(name_hash(case.name), 16) < bound] or new[:1]
     validation = validation[: len(cases) - 1]
     return Split(tuple(case for case in ordered if case not in validation), tuple(validation))
+
+
+def cases_for(cases: Sequence[Labelled], labels: Sequence[Label], others: Sequence[Label]) -> list[Labelled]:
+    """Leave out the cases that show nothing but structures of other bundles; in the rest, those are background.
+
+    Args:
+        cases: labelled cases.
+        labels: of the bundle to train.
+        others: of the other bundles that are served.
+
+    Raises:
+        InputError: a label is unreadable.
+    """
+    own = {label.name.casefold() for label in labels}
+    foreign = frozenset(label.name.casefold() for label in others) - own
+    found = []
+    for case in cases:
+        try:
+            _, names = _structures(case, labels)
+        except InputError as error:
+            raise InputError(f"label of {case.name}: {error}") from error
+        shown = {name.casefold() for name in names.values()}
+        if not shown or shown - foreign:
+            found.append(replace(case, ignored=foreign))
+    return found
 
 
 def prepare(cases: Sequence[Labelled], labels: Sequence[Label], folder: Path) -> list[dict[str, str]]:
@@ -121,27 +147,26 @@ def bundle_labels(case: Labelled, labels: Sequence[Label]) -> Volume:
     Raises:
         InputError: unreadable, another grid, or a structure that the bundle does not know.
     """
-    meanings = case.values
-    if case.label.name.lower().endswith(".seg.nrrd"):
-        volume, structures = read_label_file(case.label)
-        meanings = {structure.index: structure.name for structure in structures}
-    else:
-        volume = read_volume(case.label, labels=True)
+    volume, names = _structures(case, labels)
     image = read_volume(case.image)
     if not volume.same_grid(image):
         raise InputError(f"it must lie on the grid of its image, {image.shape}, got {volume.shape} or another place")
     array = np.zeros(volume.array.shape, np.uint8)
-    for value, index in _table(volume, meanings, labels).items():
-        array[volume.array == value] = index
+    known = {label.name.casefold(): label.index for label in labels}
+    if unknown := sorted(name for name in names.values() if name.casefold() not in {*known, *case.ignored}):
+        raise InputError(f"structures must be among {sorted(known)}, got {unknown}; rename or remove them")
+    for value, name in names.items():
+        array[volume.array == value] = known.get(name.casefold(), 0)
     return Volume(array, image.affine)
 
 
-def _table(volume: Volume, meanings: Mapping[int, str], labels: Sequence[Label]) -> dict[int, int]:
-    """Value in the file -> value of the bundle, for the values that occur."""
-    known = {label.name.casefold(): label.index for label in labels}
+def _structures(case: Labelled, labels: Sequence[Label]) -> tuple[Volume, dict[int, str]]:
+    """Label map of a case, and the names of the values that occur."""
+    if case.label.name.lower().endswith(".seg.nrrd"):
+        volume, structures = read_label_file(case.label)
+        meanings: Mapping[int, str] = {structure.index: structure.name for structure in structures}
+    else:
+        volume, meanings = read_volume(case.label, labels=True), case.values
     meanings = meanings or {label.index: label.name for label in labels}
     occurring = [value for value in np.unique(volume.array).tolist() if value != 0]
-    names = {value: meanings.get(value, f"value {value:g}") for value in occurring}
-    if unknown := sorted(name for name in names.values() if name.casefold() not in known):
-        raise InputError(f"structures must be among {sorted(known)}, got {unknown}; rename or remove them")
-    return {value: known[name.casefold()] for value, name in names.items()}
+    return volume, {value: meanings.get(value, f"value {value:g}") for value in occurring}

@@ -1,6 +1,7 @@
 """Training task: fine-tune a bundle on the labels that were submitted, and serve the result if it is no worse."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
+from ..bundle import read_bundle
 from ..io.cases import case_name
 from .fine_tuning import Options, fine_tune, read_progress
-from .labelled import Labelled
+from .labelled import Labelled, cases_for
+
+logger = logging.getLogger(__name__)
 
 DEFAULTS = {"max_epochs": 20, "learning_rate": 0.0003, "val_split": 0.2}
 
@@ -21,7 +25,10 @@ def trainers(bundles: Mapping[str, Path]) -> dict[str, TrainTask]:
     Args:
         bundles: folder of each served bundle by its model's name; copies, whose weights may change.
     """
-    return {model: FineTuneTask(root) for model, root in bundles.items()}
+    return {
+        model: FineTuneTask(root, [other for other in bundles.values() if other != root])
+        for model, root in bundles.items()
+    }
 
 
 class FineTuneTask(TrainTask):
@@ -32,11 +39,12 @@ class FineTuneTask(TrainTask):
 
     Args:
         root: folder of the bundle.
+        others: folders of the other bundles that are served; what shows only their structures is left out.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, others: Sequence[Path] = ()) -> None:
         super().__init__("Train on from the served weights with the submitted labels; serve the result if no worse")
-        self.root = root
+        self.root, self.others = root, list(others)
 
     def config(self) -> dict[str, Any]:
         """Options with their defaults, as clients show them."""
@@ -65,7 +73,12 @@ class FineTuneTask(TrainTask):
             val_split=float(request.get("val_split", DEFAULTS["val_split"])),
             device=name_to_device(request.get("device")),
         )
-        version = fine_tune(self.root, labelled(datastore), options)
+        submitted = labelled(datastore)
+        others = [label for other in self.others for label in read_bundle(other).labels]
+        cases = cases_for(submitted, read_bundle(self.root).labels, others)
+        if len(cases) < len(submitted):
+            logger.info("%d labelled images show structures of other bundles only", len(submitted) - len(cases))
+        version = fine_tune(self.root, cases, options)
         return {"version": version.number if version else None, **self.stats()}
 
 
