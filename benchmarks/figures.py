@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from unetpp_monai import evaluate, find_cases, read_bundle, read_volume
+from unetpp_monai.evaluation import read_label_map
 from unetpp_monai.io import case_name
 from unetpp_monai.preview import write_preview
 
@@ -28,6 +29,7 @@ def main() -> None:
         worst.add_argument(name, type=Path)
     worst.add_argument("--bundle", type=Path)
     worst.add_argument("--count", type=int, default=3)
+    worst.add_argument("--reference_values", type=int, nargs="*", default=[], help="of the labels 0, 1, ...")
     worst.set_defaults(draw=draw_worst)
     for kind in (curves, worst):
         kind.add_argument("-o", "--output", type=Path, required=True)
@@ -60,16 +62,17 @@ def draw_worst(options: argparse.Namespace) -> None:
     """Draw the cases with the lowest Dice into a folder, and print their names."""
     bundle = read_bundle(options.bundle)
     names = {label.index: label.name for label in bundle.labels}
-    report = evaluate(options.predictions, options.references, labels=names, partial=True)
+    values = options.reference_values
+    report = evaluate(options.predictions, options.references, labels=names, partial=True, reference_values=values)
     folders = (options.images, options.predictions, options.references)
     images, predictions, references = (
         {case_name(case).removesuffix("_seg"): case for case in find_cases(folder)} for folder in folders
     )
     options.output.mkdir(parents=True, exist_ok=True)
     for case, dice in report.worst(options.count):
-        volumes = [read_volume(paths[case], labels=paths is not images) for paths in (images, predictions, references)]
+        found, expected = read_label_map(predictions[case], names, ()), read_label_map(references[case], names, values)
         path = options.output / f"{case}.png"
-        write_preview(volumes[0], volumes[1], bundle.labels, path, reference=volumes[2])
+        write_preview(read_volume(images[case]), found, bundle.labels, path, reference=expected)
         print(f"{case}: mean Dice {dice:.3f}, {path}")
 
 
