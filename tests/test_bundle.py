@@ -122,6 +122,7 @@ def test_shared_numbers_are_equal_in_both_configs():
     assert [step for step in deterministic if step["keys"] == "image"] == stated
     names = read(BUNDLE / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert len(names) == inference["out_channels"]
+    assert "mirror_axes" not in train  # an overlay sets both: passes to average there, `flip_axes` here
     assert len(train["head_weights"]) == len(train["features"]) - 1 == len(inference["exit_thresholds"]) + 1
 
 
@@ -237,6 +238,26 @@ def test_run_refuses_what_monais_readers_would_take(tmp_path):
     result = run(*arguments, folder=tmp_path, check=False)
     assert result.returncode != 0 and "voxels must be finite" in result.stdout + result.stderr
     assert not list((tmp_path / "out").glob("*"))  # none either where the folder was not made
+
+
+@pytest.mark.parametrize("configs", [["inference"], ["train"], ["train", "evaluate"]])
+def test_run_names_a_data_folder_that_is_not_there(tmp_path, configs):
+    files = ",".join(f"'{BUNDLE}/configs/{name}.json'" for name in configs)
+    places = ("--bundle_root", BUNDLE, "--dataset_dir", tmp_path / "lost", "--output_dir", tmp_path / "out")
+    result = run("--config_file", f"[{files}]", *places, folder=tmp_path, check=False)
+    assert result.returncode != 0
+    assert f"input must exist, got {tmp_path / 'lost'}" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("names", [{"1": "a"}, {"1": "a", "2": "b", "3": "c"}, {"1": "a", "2": "a"}])
+def test_names_must_be_those_of_the_networks_channels(copied, names):
+    path = copied / "configs" / "metadata.json"
+    metadata = read(path)
+    metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = {"0": "background", **names}
+    del metadata["label_codes"]
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(BundleError, match="channel_def must name the labels 1 to 2 of network_def, each differently"):
+        Segmenter.from_bundle(copied, device="cpu")
 
 
 def test_default_bundle_is_found_from_a_checkout():

@@ -45,3 +45,11 @@ def test_codes_are_optional_but_must_belong_to_a_label():
         read_labels(metadata(label_codes={"7": {}}))
     with pytest.raises(BundleError, match="metadata must name the labels"):
         read_labels({})
+
+
+@pytest.mark.parametrize(
+    "entry", [{"type": {"value": "1", "scheme": "SCT"}}, {"colour": "#ff0000"}, {"colour": [1, 2]}, {"colour": 7}]
+)
+def test_parts_of_another_form_are_named(entry):
+    with pytest.raises(BundleError, match="labels must have whole numbers, codes of value, scheme and meaning"):
+        read_labels(metadata(label_codes={"1": entry}))

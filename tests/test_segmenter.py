@@ -151,6 +151,19 @@ def test_uncertainty_map_scores_and_review(segmenter, sample):
     assert result.review is (result.score >= segmenter.bundle.metadata["review"]["threshold"])
 
 
+@pytest.mark.parametrize(("depth", "scored"), [(1, False), ("auto", False), (2, True)])
+def test_fewer_heads_do_not_say_that_all_is_well(segmenter, sample, depth, scored):
+    """One head agrees with itself, whatever it is shown; the threshold was measured with all heads."""
+    noise = Volume(np.random.default_rng(0).normal(0, 1, sample.array.shape).astype(np.float32), sample.affine)
+    for image in (sample, noise):
+        result = segmenter(image, depth=depth, uncertainty=True)
+        assert result.labels.array.any() and result.uncertainty.array.any()
+        assert (bool(result.scores), result.score is not None, result.review) == (scored, scored, None)
+    assert segmenter(noise, uncertainty=True).review is True
+    shallow = Segmenter.from_bundle(device="cpu", runtime="eager", depth=2)
+    assert shallow(sample, depth="full", uncertainty=True).review is None
+
+
 def test_nothing_found_is_to_be_reviewed(sample):
     segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
     for head in segmenter.network.outputs.values():

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -63,6 +64,26 @@ def test_training_resumes_where_it_stopped(trained, msd_folder):
     epochs = re.findall(r"Epoch\[(\d+)\] Metrics -- train_mean_dice", result.stdout)
     assert epochs == ["2"]
     assert torch.load(folder / "progress_checkpoint_epoch=2.pt", weights_only=True)["trainer"]["epoch_length"] == 2
+
+
+def test_resuming_keeps_better_weights(trained, msd_folder, tmp_path):
+    """The best score is part of the progress: here it is set to one that no epoch can reach."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    (progress,) = folder.glob("progress_checkpoint_epoch=1.pt")
+    state = torch.load(progress, weights_only=True)
+    ((score, name),) = state["best"]["_saved"]
+    assert 0 <= score <= 1
+    state["best"]["_saved"] = [(2.0, name)]
+    torch.save(state, progress)
+    before = (folder / "model.pt").read_bytes()
+    for other in folder.glob("progress_*"):
+        if other != progress:
+            other.unlink()
+    config = BUNDLE / "configs" / "train.json"
+    run("--config_file", config, *common(msd_folder, folder, max_epochs=2, resume=True), folder=folder)
+    assert (folder / "progress_checkpoint_epoch=2.pt").exists()
+    assert (folder / "model.pt").read_bytes() == before
 
 
 def test_resuming_without_a_checkpoint_is_an_error(tmp_path, msd_folder):

@@ -98,11 +98,17 @@ def load_network(
         The network in eval mode.
 
     Raises:
-        BundleError: the weights do not belong to the network.
+        BundleError: the weights or the labels' names do not belong to the network.
         InputError: no such depth.
     """
     with torch.device("meta"):  # shapes only: what is not needed is never made
         network = parser.get_parsed_content("network_def")
+    indices, names = sorted(label.index for label in bundle.labels), {label.name for label in bundle.labels}
+    if indices != list(range(1, network.out_channels)) or len(names) < len(indices):
+        raise BundleError(
+            f"channel_def must name the labels 1 to {network.out_channels - 1} of network_def, each differently, got "
+            f"{[f'{label.index} {label.name}' for label in bundle.labels]}"
+        )
     path = bundle.weights
     if depth is not None and not network.first_head <= depth <= network.depth:
         raise InputError(f"depth must be from {network.first_head} to {network.depth}, got {depth}")

@@ -37,7 +37,7 @@ def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
         metadata: with `network_data_format` (names) and, if there are codes, `label_codes` by index.
 
     Raises:
-        BundleError: no names, or codes for labels that do not exist.
+        BundleError: no names, codes for labels that do not exist, or parts of another form.
     """
     try:
         names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
@@ -46,7 +46,13 @@ def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
     codes = metadata.get("label_codes", {})
     if unknown := sorted(codes.keys() - names.keys()):
         raise BundleError(f"label_codes must belong to labels of channel_def, got {unknown}")
-    return tuple(_label(int(index), name, codes.get(index, {})) for index, name in names.items() if index != "0")
+    try:
+        return tuple(_label(int(index), name, codes.get(index, {})) for index, name in names.items() if index != "0")
+    except (TypeError, ValueError) as error:
+        raise BundleError(
+            "labels must have whole numbers, codes of value, scheme and meaning, and colours of three numbers, got "
+            f"{error}"
+        ) from error
 
 
 def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
@@ -55,7 +61,7 @@ def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
     )
     colour = None
     if "colour" in entry:
-        red, green, blue = entry["colour"]
+        red, green, blue = map(int, entry["colour"])
         colour = (red, green, blue)
     return Label(index, name, category, kind, modifier, colour)
 

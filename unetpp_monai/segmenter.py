@@ -39,8 +39,8 @@ class Segmentation:
     windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
     uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
     scores: dict[str, float]  # label name -> disagreement of the heads, mean over its voxels, 0 ... 1, if asked for
-    score: float | None  # the same over all labels; None: not asked for, or nothing was found
-    review: bool | None  # whether the bundle's threshold says that a person should look; None: not known
+    score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
+    review: bool | None  # whether a person should look: nothing found, or score from threshold on; None: not known
     device: str  # such as "cpu" or "cuda:0"
     runtime: str  # such as "eager" or "openvino"
     precision: str  # such as "float32"
@@ -80,6 +80,7 @@ class Segmenter:
         for chain in ("preprocessing", "postprocessing"):
             _drop_file_transforms(parser, chain)
         self.network: UNetPlusPlus = load_network(bundle, parser, self.device, depth=depth)
+        self.full_depth: int = parser.get_parsed_content("network_def").depth  # before pruning
         self.backend = choose_backend(self.network, runtime, device=self.device, precision=precision)
         self.preprocessing = parser.get_parsed_content("preprocessing")
         self.inferer: DepthInferer = parser.get_parsed_content("inferer")
@@ -118,7 +119,8 @@ class Segmenter:
             volume: `(C, X, Y, Z)`, any orientation and spacing.
             depth: how deep to evaluate the network: 1 ... its depth, "full", "auto" (each window as deep as it
                 needs), or None: what `inference.json` says.
-            uncertainty: also give a voxel map, a score per label, and whether a person should look.
+            uncertainty: also give a voxel map, a score per label, and whether a person should look. There is no score
+                at depth 1 and "auto", since one head agrees with itself, and the bundle's threshold is for full depth.
             progress: called after each batch of windows.
 
         Returns:
@@ -143,7 +145,8 @@ class Segmenter:
         preprocessing, rest = np.diff(marks).tolist()
         counts = torch.bincount(plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
         names = {label.name: counts[label.index] for label in self.bundle.labels}
-        scores, score = self._scores(data.get("pred_disagreement"), names)
+        comparable = depth not in (1, "auto")  # every window passed the same heads, several
+        scores, score = self._scores(data.get("pred_disagreement") if comparable else None, names)
         return Segmentation(
             labels=labels,
             voxels=names,
@@ -155,7 +158,7 @@ class Segmenter:
             uncertainty=self._volume(data["pred_uncertainty"], volume) if uncertainty else None,
             scores=scores,
             score=score,
-            review=self._review(score) if uncertainty else None,
+            review=self._review(score, depth, found=any(names.values())) if uncertainty else None,
             device=str(self.device),
             runtime=getattr(self.backend, "runtime", "eager"),
             precision=getattr(self.backend, "precision", "float32"),
@@ -183,10 +186,12 @@ class Segmenter:
         total = sum(voxels[name] for name in names)
         return names, sum(names[name] * voxels[name] for name in names) / total if total else None
 
-    def _review(self, score: float | None) -> bool | None:
-        """Whether a person should look: nothing found, or a score from the bundle's threshold on."""
+    def _review(self, score: float | None, depth: int | str, *, found: bool) -> bool | None:
+        """Whether a person should look; the threshold was measured with all heads."""
         threshold = self.bundle.metadata.get("review", {}).get("threshold")
-        return True if score is None else None if threshold is None else score >= threshold
+        if not found:
+            return True
+        return None if score is None or threshold is None or depth != self.full_depth else score >= threshold
 
     def prepare(self, volume: Volume) -> dict[str, Any]:
         """Check and preprocess a volume: the entry "image" is `(C, *network grid)`.
@@ -197,8 +202,8 @@ class Segmenter:
         channels, dims = self.network.in_channels, self.network.spatial_dims
         if volume.array.shape[0] != channels:
             raise InputError(
-                f"{self.bundle.name} takes {channels} channel(s), got {volume.array.shape[0]} (a 4-D image or time "
-                "series?); give one 3-D volume"
+                f"{self.bundle.name} takes {channels} channel(s), got {volume.array.shape[0]}; "
+                + ("give one 3-D volume, not a time series" if dims == 3 else "convert the picture to grey or RGB")
             )
         low, high = volume.array.min(), volume.array.max()  # a NaN anywhere makes both NaN
         if not np.isfinite([low, high]).all():

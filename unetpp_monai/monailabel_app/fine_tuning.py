@@ -184,11 +184,13 @@ def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigPar
         ],
     })  # fmt: skip
     for part in ("train#handlers", "validate#handlers"):
-        parser[part] = [item for item in parser[part] if not (isinstance(item, dict) and _replaced(item))]
+        parser[part] = [item for item in parser[part] if not _replaced(parser, item)]
     return parser
 
 
-def _replaced(handler: dict[str, Any]) -> bool:
+def _replaced(parser: ConfigParser, item: Any) -> bool:
+    """Whether a handler, given in place or by reference (`@name`), is one of `REPLACED`."""
+    handler = parser[item[1:]] if isinstance(item, str) else item
     return str(handler["_target_"]).split(".")[-1] in REPLACED
 
 
