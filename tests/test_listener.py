@@ -12,23 +12,27 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from conftest import ROOT
+from conftest import BUNDLE, ROOT
 from dicom_phantoms import axial_affine, make_series
 from listening import MOMENTS, look_until, make_listener, threshold
 from orthanc import free_port, orthanc
 from typer import Typer
 from typer.testing import CliRunner
 
-from unetpp_monai.cli.listen import listen
-from unetpp_monai.errors import InputError, OutputError, UnavailableError
+from unetpp_monai import Segmenter
+from unetpp_monai.cli.listen import listen, segmenting
+from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError
 from unetpp_monai.pacs import (
+    Intake,
     Journal,
+    Listener,
     Rule,
     Schedule,
     connect,
     push,
     read_rules,
 )
+from unetpp_monai.pacs.intake import folder_facts
 
 PHI = ("Phantom", "PHANTOM-1", "secret words")  # of the series below
 
@@ -294,6 +298,77 @@ def test_results_are_kept_while_the_archive_takes_none(tmp_path, server, journal
     assert (states(journal), len(segs(server)), len(calls)) == ({"stored": 1}, 1, 1)
 
 
+def test_an_archive_that_is_down_costs_no_tries(tmp_path, server, journal):
+    new_series(tmp_path / "series")
+    server.upload((tmp_path / "series").iterdir())
+    down = connect(f"http://127.0.0.1:{free_port()}/dicom-web")
+    listener = make_listener(server, journal, store=down, attempts=1, first_seconds=0.01)
+    queue(listener)
+    for _ in range(3):
+        assert listener.work()
+        assert [(job.state, job.reason, job.attempts) for job in journal.jobs("failed")] == [
+            ("failed", "UnavailableError", 0)
+        ]
+        time.sleep(0.1)
+    listener.schedule = Schedule(1, first_seconds=1000)
+    assert listener.work()
+    (job,) = journal.jobs("failed")
+    assert job.next_try == pytest.approx(time.time() + 60, abs=5)  # however long it lasts
+    with journal.transaction():
+        journal.finish(job, "failed")
+    listener.store = listener.source.archive
+    assert listener.work()
+    assert ([job.attempts for job in journal.jobs("stored")], len(segs(server))) == ([1], 1)
+
+
+def test_an_archive_that_is_down_is_not_asked_without_a_pause(tmp_path, journal, monkeypatch):
+    looks, pauses = [], []
+
+    class Source:
+        def look(self, intake):
+            looks.append(time.time())
+            if len(looks) == 4:
+                raise PacsError("enough")
+
+    class Down:
+        def push(self, files):
+            raise UnavailableError("down")
+
+    new_series(tmp_path / "series")
+    with journal.transaction():
+        job = journal.add(folder_facts(tmp_path / "series"), rule=Rule("MR"))
+    spool, schedule = tmp_path / "spool", Schedule(first_seconds=0)
+    listener = Listener(Source(), Intake(journal, ()), pipeline=threshold, store=Down(), spool=spool, schedule=schedule)
+    (spool / str(job.id) / "results").mkdir(parents=True)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    with pytest.raises(PacsError, match="enough"):
+        listener.run(poll_seconds=5)
+    assert pauses == [5, 5, 5]
+
+
+def test_results_that_nobody_wants_any_more_are_removed(tmp_path, journal):
+    class Changed:
+        """A source that finds a series larger than it was, and ends the second time."""
+
+        def look(self, intake):
+            if not journal.jobs("failed"):
+                raise PacsError("enough")
+            with journal.transaction():
+                journal.finish(journal.jobs("failed")[0], "superseded")
+
+    new_series(tmp_path / "series")
+    facts = folder_facts(tmp_path / "series")
+    with journal.transaction():
+        job = journal.add(facts, rule=Rule("MR"))
+        journal.finish(job, "failed", next_try=time.time() + 60)
+    spool = tmp_path / "spool"
+    listener = Listener(Changed(), Intake(journal, ()), pipeline=threshold, store=None, spool=spool)
+    (spool / str(job.id) / "results").mkdir(parents=True)
+    with pytest.raises(PacsError, match="enough"):
+        listener.run(poll_seconds=0)
+    assert not list(spool.iterdir())
+
+
 def test_a_full_queue_leaves_the_rest_in_the_archive(tmp_path, server, journal):
     for name in ("a", "b", "c"):
         new_series(tmp_path / name)
@@ -380,6 +455,29 @@ def test_rules_are_read(tmp_path):
     assert second == Rule("CT", depth="auto", bundle=str(tmp_path / "ct"))
     with pytest.raises(InputError, match="rules must be a JSON file"):
         read_rules(tmp_path / "missing.json")
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager")
+
+
+@pytest.mark.parametrize(
+    ("depths", "default", "wrong"),
+    [
+        (("1", "9"), None, "rule 2 must be one of 1, 2, 3, auto, full, got 9"),
+        (("full", None), "deep", "rule 2 must be one of .*, got deep"),
+        (("auto", "1"), "9", None),
+        ((None, None), None, None),
+    ],
+)
+def test_a_depth_that_a_network_does_not_have_is_known_at_the_start(segmenter, depths, default, wrong):
+    rules = [Rule("MR", depth=depth) for depth in depths]
+    if wrong is None:
+        assert segmenting(rules, lambda _: segmenter, depth=default, formats="dicomseg")
+        return
+    with pytest.raises(InputError, match=f"the depth of {wrong}"):
+        segmenting(rules, lambda _: segmenter, depth=default, formats="dicomseg")
 
 
 @contextmanager

@@ -9,13 +9,14 @@ import subprocess
 import threading
 import warnings
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pydicom
 import pytest
 from dicom_phantoms import axial_affine, make_series
 from orthanc import free_port, make_certificates, orthanc
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, MediaStorageDirectoryStorage, RLELossless
 from typer.testing import CliRunner
 
 from unetpp_monai.cli.pacs import app
@@ -29,7 +30,7 @@ from unetpp_monai.pacs import (
     pull_series,
     push,
 )
-from unetpp_monai.pacs.association import receive, receiving
+from unetpp_monai.pacs.association import SUCCESS, receive, receiving
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +178,84 @@ def test_nobody_listens(tmp_path):
             push(remote, [tmp_path])
 
 
+@contextmanager
+def serving(*services, handlers=()):
+    """Address of an archive that offers these SOP classes, and nothing else."""
+    from pynetdicom import AE
+
+    entity, port = AE(ae_title="ARCHIVE"), free_port()
+    for service in services:
+        entity.add_supported_context(service, scu_role=True, scp_role=True)
+    entity.start_server(("127.0.0.1", port), block=False, evt_handlers=list(handlers))
+    try:
+        yield f"dimse://ARCHIVE@127.0.0.1:{port}"
+    finally:
+        entity.shutdown()
+
+
+@pytest.mark.parametrize("stores", [True, False], ids=["stores", "finds only"])
+def test_an_archive_without_c_get(tmp_path, stores):
+    from pynetdicom import evt, sop_class
+
+    def find(event):
+        row = pydicom.Dataset()
+        row.SOPClassUID, row.SOPInstanceUID = sop_class.MRImageStorage, "1.2.3.4.5"
+        yield 0xFF00, row
+        yield SUCCESS, None
+
+    services = [sop_class.StudyRootQueryRetrieveInformationModelFind, *([sop_class.MRImageStorage] if stores else [])]
+    with (
+        serving(*services, handlers=[(evt.EVT_C_FIND, find)]) as address,
+        pytest.raises(PacsError, match=r"must offer C-GET, got a refusal; retrieve by C-MOVE \(--move-port\)"),
+    ):
+        pull_series(connect(address), SeriesRef("1.2.3", "1.2.3.4"), tmp_path / "series")
+
+
+def test_an_archive_that_refuses_all_that_we_ask_for_is_not_down(tmp_path):
+    make_series(tmp_path, axial_affine(), (8, 8, 2))
+    with serving("1.2.840.10008.1.1") as address:  # verification
+        with pytest.raises(PacsError, match="got a refusal of MR Image Storage") as refused:
+            push(connect(address), [tmp_path])
+        assert not isinstance(refused.value, UnavailableError)
+        with pytest.raises(PacsError, match="got a refusal of Study Root Query/Retrieve Information Model - FIND"):
+            connect(address).find(Query(study="1.2.3"))
+
+
+def test_an_archive_that_trips_over_an_instance_is_not_down(tmp_path):
+    class Trips(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(500)
+
+        def log_message(self, *_):
+            pass
+
+    make_series(tmp_path, axial_affine(), (8, 8, 2))
+    with HTTPServer(("127.0.0.1", 0), Trips) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(PacsError, match="must store what it is sent, got HTTP 500") as tripped:
+                push(connect(f"http://127.0.0.1:{server.server_address[1]}/dicom-web"), [tmp_path])
+        finally:
+            server.shutdown()
+    assert not isinstance(tripped.value, UnavailableError)
+
+
+def test_the_files_of_a_medium_are_pushed_without_its_directory(tmp_path, remote):
+    make_series(tmp_path / "cd" / "series", axial_affine())
+    directory = pydicom.Dataset()
+    directory.FileSetID, directory.DirectoryRecordSequence = "CD", []
+    directory.file_meta = pydicom.dataset.FileMetaDataset()
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory.save_as(tmp_path / "cd" / "DICOMDIR", enforce_file_format=True)
+    pushed = push(remote, [tmp_path / "cd"])
+    assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
+    with pytest.raises(InputError, match="DICOMDIR"):
+        push(remote, [tmp_path / "cd" / "DICOMDIR"])
+
+
 def test_somebody_else_listens(archive):
     with pytest.raises(PacsError, match="must hold what we ask for, got HTTP 404"):
         connect(f"{archive.url}/nothing").find(Query(study="1.2.3"))
@@ -209,7 +288,15 @@ def test_an_archive_that_hangs_up_is_unavailable():
 
 @pytest.mark.parametrize(
     "address",
-    ["ftp://host/x", "dimse://host:104", "dimse://AET@host:0", "dimse://AET@host:99999", "http://", "host:8042"],
+    [
+        "ftp://host/x",
+        "dimse://\u00c4ET@host:104",
+        "dimse://host:104",
+        "dimse://AET@host:0",
+        "dimse://AET@host:99999",
+        "http://",
+        "host:8042",
+    ],
 )
 def test_addresses_that_are_none(address):
     with pytest.raises(InputError, match="must be"):
@@ -253,6 +340,27 @@ def test_credentials_that_do_not_add_up(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError):
         run(["pull", "http://127.0.0.1:1/dicom-web", "-o", "out", "--study", "1.2.3", *options])
+
+
+@pytest.mark.parametrize("title", ["", "A" * 17])
+def test_a_title_of_ours_that_is_none(title):
+    with pytest.raises(InputError, match="an AE title must be 1 to 16 ASCII characters"):
+        run(["pull", "dimse://ARCHIVE@127.0.0.1:1", "-o", "out", "--study", "1.2.3", "--aet", title])
+
+
+def test_a_port_that_is_none():
+    command = ["pull", "dimse://ARCHIVE@127.0.0.1:1", "-o", "out", "--study", "1.2.3", "--move-port", "99999"]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+    assert "65535" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_credentials_over_plain_http_are_warned_of(monkeypatch):
+    monkeypatch.setenv("ARCHIVE_PASSWORD", "fog horn")
+    command = ["pull", f"http://127.0.0.2:{free_port()}/dicom-web", "-o", "out", "--study", "1.2.3"]
+    result = CliRunner().invoke(app, [*command, "--user", "reader", "--password-env", "ARCHIVE_PASSWORD"])
+    assert isinstance(result.exception, UnavailableError)
+    assert result.stderr == "credentials go over plain http, which everybody on the way can read; use https\n"
 
 
 def test_secrets_are_not_shown():

@@ -1,5 +1,6 @@
 """Series that are sent to the listener by C-STORE; results go to a real Orthanc."""
 
+import shutil
 import socket
 import subprocess
 from contextlib import closing, contextmanager
@@ -11,7 +12,7 @@ from dicom_phantoms import axial_affine, make_series
 from listening import MR, look_until, threshold
 from orthanc import free_port, make_certificates, orthanc
 
-from unetpp_monai.errors import PacsError, UnavailableError
+from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError
 from unetpp_monai.pacs import (
     Access,
     Intake,
@@ -164,6 +165,66 @@ def test_killed_between_journal_and_folder_it_still_has_the_series(tmp_path, arc
     assert len(segs(archive, header)) == 1
 
 
+def test_the_spool_is_for_its_owner_only(tmp_path, archive, journal):
+    with receiving(archive, journal) as (listener, _):
+        assert listener.spool.stat().st_mode & 0o077 == 0
+    listener.spool.chmod(0o755)
+    Receiver(listener.spool)
+    assert listener.spool.stat().st_mode & 0o077 == 0
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="must be a folder of ours"):
+        Receiver(tmp_path / "file")
+
+
+def test_killed_before_the_first_instance_it_starts_again(archive, journal):
+    with receiving(archive, journal, quiet_seconds=0) as (listener, _):
+        (listener.spool / "incoming" / "1.2.3").mkdir()
+        listener.source.look(listener.intake)
+        assert not incoming(listener)
+
+
+def test_killed_while_a_known_series_is_deleted_the_rest_is_no_series(tmp_path, archive, journal, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(folder, **options):
+        for path in sorted(folder.iterdir())[:4]:
+            path.unlink()
+        raise Killed
+
+    make_series(tmp_path / "series", axial_affine())
+    with receiving(archive, journal) as (listener, address):
+        push(connect(address), [tmp_path / "series"])
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert listener.work()
+        push(connect(address), [tmp_path / "series"])
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(shutil, "rmtree", die)
+            look_until(listener, lambda: False)
+        assert len(list((listener.spool / "incoming").rglob("*.dcm"))) == 5
+    with receiving(archive, journal, quiet_seconds=0) as (listener, _):
+        listener.recover()
+        listener.source.look(listener.intake)
+        assert not incoming(listener)
+        assert (journal.counts()["stored"], listener.intake.waiting()) == (1, 0)
+
+
+def test_late_slices_that_complete_a_known_series_leave_no_job(tmp_path, archive, journal):
+    make_series(tmp_path / "series", axial_affine())
+    files = sorted((tmp_path / "series").iterdir())
+    with receiving(archive, journal) as (listener, address):
+        push(connect(address), files)
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert listener.work()
+        push(connect(address), files[:5])
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        push(connect(address), files[5:])
+        look_until(listener, lambda: not incoming(listener))
+        assert (journal.counts()["stored"], journal.counts()["superseded"], listener.intake.waiting()) == (1, 1, 0)
+        listener.recover()
+        assert [path.name for path in listener.spool.iterdir()] == ["incoming"]
+
+
 def failures(address, folder):
     return set(push(connect(address), [folder]).failed.values())
 
@@ -191,9 +252,10 @@ def test_a_full_disk_refuses_everything(tmp_path, archive, journal):
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # of pydicom, on both sides
-def test_names_of_files_do_not_come_from_strangers(tmp_path, archive, journal):
+@pytest.mark.parametrize("uid", ["../../outside", "..", "."])
+def test_names_of_files_do_not_come_from_strangers(tmp_path, archive, journal, uid):
     def spoil(dataset, index):
-        dataset.SeriesInstanceUID = "../../outside"
+        dataset.SeriesInstanceUID = uid
 
     make_series(tmp_path / "series", axial_affine(), change=spoil)
     with receiving(archive, journal) as (listener, address):
@@ -212,6 +274,28 @@ def test_nonsense_in_headers_does_not_stop_the_listener(tmp_path, archive, journ
     with receiving(archive, journal, rules=[Rule("MR", spacing_mm={"max": 5})]) as (listener, address):
         assert not push(connect(address), [tmp_path / "series"]).failed
         look_until(listener, lambda: [job.reason for job in journal.jobs("ignored")] == ["spacing_mm"])
+
+
+def test_an_element_of_no_known_kind_does_not_stop_the_listener(tmp_path, archive, journal):
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    with receiving(archive, journal, rules=[Rule("MR", body_part="HEAD")], quiet_seconds=0) as (listener, _):
+        folder = listener.spool / "incoming" / header.SeriesInstanceUID
+        folder.mkdir()
+        for path in (tmp_path / "series").iterdir():
+            content = path.read_bytes()
+            assert content.count(b"\x18\0\x50\0DS") == 1
+            (folder / path.name).write_bytes(content.replace(b"\x18\0\x50\0DS", b"\x18\0\x50\0ZZ"))  # SliceThickness
+        listener.source.look(listener.intake)
+        assert [job.reason for job in journal.jobs("ignored")] == ["body_part"]
+
+
+@pytest.mark.parametrize("title", ["", "   ", "A" * 17, "A\\B", "\u00c4"])
+def test_titles_that_are_none(tmp_path, title):
+    receiver = Receiver(tmp_path / "spool")
+    for aet, calling in ((title, ()), (AET, [title])):
+        listening = receiver.listening(aet, ("127.0.0.1", free_port()), calling=calling)
+        with pytest.raises(InputError, match="an AE title must be 1 to 16 ASCII characters"), listening:
+            pass
 
 
 def test_only_those_who_may(tmp_path, archive, journal):

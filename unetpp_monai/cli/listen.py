@@ -135,13 +135,13 @@ def segmenting(
     """Join the listener to the segmenter: a pipeline that writes `formats` of each series.
 
     Args:
-        rules: whose bundles are loaded now, so that a missing one is known at once.
+        rules: whose bundles are loaded now, so that a missing one or a depth that it has not is known at once.
         load: bundle folder (None: the default) -> segmenter.
         depth: where a rule has none.
         formats: comma-separated, DICOM only.
 
     Raises:
-        InputError: other formats.
+        InputError: other formats, or a depth that a bundle's network does not have.
         BundleError: a bundle is missing or wrong.
     """
     from ..io.outputs import DICOM_FORMATS, check_formats
@@ -151,6 +151,8 @@ def segmenting(
     if others := set(names) - set(DICOM_FORMATS):
         raise InputError(f"an archive takes {', '.join(DICOM_FORMATS)}, got {', '.join(sorted(others))}")
     segmenters = {folder: load(folder) for folder in {rule.bundle for rule in rules}}
+    for number, rule in enumerate(rules, 1):
+        _check_depth(segmenters[rule.bundle], rule.depth or depth, f"rule {number}")
 
     def pipeline(series_folder: Path, output: Path, *, rule: "Rule") -> list[Path]:
         if rule.bundle not in segmenters:  # of a job that was queued by other rules
@@ -159,6 +161,13 @@ def segmenting(
         return sorted(output.glob("*.dcm"))
 
     return pipeline
+
+
+def _check_depth(segmenter: "Segmenter", depth: str | None, name: str) -> None:
+    first, last = segmenter.network.first_head, segmenter.network.depth
+    allowed = [*map(str, range(first, last + 1)), *(["auto"] if first == 1 else []), "full"]
+    if depth is not None and depth not in allowed:
+        raise InputError(f"the depth of {name} must be one of {', '.join(allowed)}, got {depth}; see also --depth")
 
 
 def show_status(path: Path, *, retry_dead: bool) -> None:

@@ -35,7 +35,8 @@ def pull_command(
     patient: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
     modality: Annotated[str | None, typer.Option(help="Only series of this modality, such as MR.")] = None,
     move_port: Annotated[
-        int | None, typer.Option(help="DIMSE: C-MOVE to this port of ours, which the PACS must know, not C-GET.")
+        int | None,
+        typer.Option(help="DIMSE: C-MOVE to this port of ours, which the PACS must know, not C-GET.", min=1, max=65535),
     ] = None,
     bind: Annotated[
         str, typer.Option(help="With --move-port: address of ours to receive at; 0.0.0.0 for all.")
@@ -110,8 +111,10 @@ def secrets(
 
 
 def _silence_libraries() -> None:
-    """Keep from stderr what libraries log: tracebacks of errors that we report, and values of headers."""
+    """Keep from stderr what libraries log: tracebacks of errors that we report, values of headers; not our warnings."""
     logging.getLogger().addHandler(logging.NullHandler())
+    if logging.lastResort is not None:  # writes warnings to stderr
+        logging.getLogger("unetpp_monai").addHandler(logging.lastResort)
 
 
 def _first_line(path: Path) -> str:

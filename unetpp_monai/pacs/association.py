@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
-from .remotes import checked_uid
+from .remotes import checked_aet, checked_uid
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -40,7 +40,7 @@ class DimseAddress:
         match = re.fullmatch(r"(dimses?)://([^@/\\]{1,16})@(\[[0-9a-fA-F:]+\]|[^:/@]+):(\d{1,5})/?", text)
         if match is None or not 0 < int(match[4]) < 65536:
             raise InputError(f"a DIMSE address must be like dimse://AET@host:port, got {text!r}")
-        return cls(match[2], match[3].strip("[]"), int(match[4]), match[1] == "dimses")
+        return cls(checked_aet(match[2]), match[3].strip("[]"), int(match[4]), match[1] == "dimses")
 
     def __str__(self) -> str:
         return f"{self.aet} at {self.host}:{self.port}"
@@ -67,7 +67,7 @@ def associated(
         ext_neg: such as roles.
 
     Raises:
-        PacsError: the peer rejects us.
+        PacsError: the peer rejects us, or offers nothing of what we need.
         UnavailableError: it cannot be reached.
     """
     from pynetdicom import AE
@@ -85,9 +85,10 @@ def associated(
         )
     if association.is_rejected:
         raise PacsError(f"{address} must accept us, {aet}, got a rejection; check both AE titles")
-    if not association.is_established:
-        raise UnavailableError(f"{address} must be reachable, got no association; is the server up, with TLS?")
     try:
+        _check_accepted(association, address)
+        if not association.is_established:
+            raise UnavailableError(f"{address} must be reachable, got no association; is the server up, with TLS?")
         yield association
     finally:
         if association.is_established:
@@ -105,13 +106,14 @@ def receiving(aet: str, where: tuple[str, int], handlers: Sequence[Any], **optio
         options: `ssl_context`, and `calling`: AE titles that may call, all if there are none.
 
     Raises:
+        InputError: an AE title is none.
         UnavailableError: the port is taken.
     """
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, sop_class
 
-    entity = AE(ae_title=aet)
+    entity = AE(ae_title=checked_aet(aet))
     entity.require_called_aet = True
-    entity.require_calling_aet = list(options.pop("calling", ()))
+    entity.require_calling_aet = [checked_aet(title) for title in options.pop("calling", ())]
     for context in AllStoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
     entity.add_supported_context(sop_class.Verification)
@@ -139,6 +141,19 @@ def receive(event: "Event", folder: Path) -> int:
         part.unlink(missing_ok=True)
         return OUT_OF_RESOURCES
     return SUCCESS
+
+
+def _check_accepted(association: "Association", address: DimseAddress) -> None:
+    """Tell a peer that answered, but refused what we need, from one that is down."""
+    from pynetdicom import sop_class
+
+    accepted = {context.abstract_syntax for context in association.accepted_contexts}
+    refused = {context.abstract_syntax for context in association.rejected_contexts} - accepted
+    if sop_class.StudyRootQueryRetrieveInformationModelGet in refused:
+        raise PacsError(f"{address} must offer C-GET, got a refusal; retrieve by C-MOVE (--move-port)")
+    if refused and not accepted:
+        names = ", ".join(sorted(uid.name for uid in refused))
+        raise PacsError(f"{address} must take part of what we ask for, got a refusal of {names}; does it offer that?")
 
 
 def _prompt() -> list[tuple[Any, Any]]:

@@ -89,6 +89,8 @@ class Dicomweb:
             try:
                 return self.client.store_instances(datasets)
             except requests.HTTPError as error:
+                if error.response.status_code == 500:  # it is up, and trips over what we sent
+                    raise PacsError(f"{self.url} must store what it is sent, got HTTP 500; see its log") from error
                 if error.response.status_code not in (400, 409):
                     raise
                 try:
@@ -157,6 +159,9 @@ def _read(path: Path) -> "pydicom.Dataset":
     import pydicom
 
     try:
-        return pydicom.dcmread(path)
+        dataset = pydicom.dcmread(path)
     except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:
         raise InputError(f"only DICOM files can be sent, got {path} ({type(error).__name__})") from error
+    if not dataset.get("SOPInstanceUID"):
+        raise InputError(f"what is sent must have a SOP Instance UID, got none in {path}; leave it out")
+    return dataset

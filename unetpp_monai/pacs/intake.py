@@ -77,6 +77,6 @@ def _text(header: "pydicom.Dataset", keyword: str) -> str:
 
     try:
         value = header[keyword].value
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, NotImplementedError):
         return ""
     return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)

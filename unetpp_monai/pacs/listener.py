@@ -13,7 +13,7 @@ from .intake import Intake, Source, folder_facts
 from .journal import DEAD, FAILED, OPEN, QUEUED, REJECTED, RUNNING, STORED, SUPERSEDED, Job
 from .remotes import Remote
 from .rules import Rule
-from .transfer import whole_folder
+from .transfer import private_folder, whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ FAULTS = (
     ValueError,
 )
 SERIES, RESULTS = "series", "results"  # folders of a job in the spool
-LONGEST_SILENCE = 60.0  # seconds between two looks at an archive that is down
+LONGEST_SILENCE = 60.0  # seconds between two calls at an archive that is down
 
 
 class Pipeline(Protocol):
@@ -85,7 +85,8 @@ class Listener:
         self.source, self.intake, self.journal = source, intake, intake.journal
         self.pipeline, self.store, self.spool = pipeline, store, spool
         self.schedule = schedule or Schedule()
-        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._outages = 0  # of the archive that stores, since it last answered
+        private_folder(spool)
 
     def run(self, *, poll_seconds: float = 5.0) -> None:
         """Work until the process is told to stop; a running job is then given back.
@@ -105,7 +106,8 @@ class Listener:
                 time.sleep(wait)
                 continue
             silent = 0
-            if not self.work():
+            self._sweep()
+            if not self.work() or self._outages:
                 time.sleep(poll_seconds)
 
     def recover(self) -> None:
@@ -117,6 +119,10 @@ class Listener:
                 else:
                     self.journal.finish(job, QUEUED, reason="Interrupted")
             logger.info("job %d: interrupted in try %d", job.id, job.attempts)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove folders that nobody needs; no job may run."""
         wanted = {str(job.id) for job in self.journal.jobs(*OPEN, DEAD)}
         for folder in self.spool.iterdir():
             if folder.name.isdecimal() and folder.name not in wanted:
@@ -157,7 +163,13 @@ class Listener:
         files = sorted(results.iterdir())
         with self.journal.transaction():
             self.journal.own(_uids(files), job)
-        if failed := self.store.push(files).failed:
+        try:
+            failed = self.store.push(files).failed
+        except UnavailableError as error:
+            self._postpone(job, error)
+            return
+        self._outages = 0
+        if failed:
             raise PacsError(f"an archive must store each result, got {dict(failed)}")
         self._finish(job, STORED)
         logger.info("job %d: %d results stored after %.1f s", job.id, len(files), time.monotonic() - start)
@@ -181,6 +193,17 @@ class Listener:
                 path.unlink()
             if not keep:
                 raise OutputError("a pipeline must make at least one DICOM file, got none")
+
+    def _postpone(self, job: Job, error: UnavailableError) -> None:
+        """Note that nothing could be stored as the archive was down, which costs no try."""
+        logger.debug("job %d", job.id, exc_info=error)
+        reason = type(error).__name__
+        self._outages += 1
+        wait = min(self.schedule.delay(self._outages), LONGEST_SILENCE)
+        with self.journal.transaction():
+            self.journal.give_back(job)
+            self.journal.finish(job, FAILED, reason=reason, next_try=time.time() + wait)
+        logger.warning("job %d: results cannot be stored now, %s; again in %g s", job.id, reason, wait)
 
     def _fail(self, job: Job, reason: str) -> None:
         """Note that a try failed, and when the next one is."""

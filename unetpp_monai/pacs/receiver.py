@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from ..errors import PacsError
 from .association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
 from .intake import Intake, folder_facts
-from .journal import FAILED, OPEN, QUEUED, Job
+from .journal import FAILED, OPEN, QUEUED, SUPERSEDED, Job
 from .remotes import checked_uid
+from .transfer import private_folder
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -37,9 +38,12 @@ class Receiver:
     ) -> None:
         self.spool, self.incoming = spool, spool / INCOMING
         self.quiet_seconds, self.max_queue, self.min_free_bytes = quiet_seconds, max_queue, min_free_bytes
-        self.incoming.mkdir(parents=True, exist_ok=True)
+        private_folder(spool)
+        self.incoming.mkdir(exist_ok=True)
         for part in self.incoming.glob(".*.part"):  # of a process that died
             part.unlink()
+        for gone in self.incoming.glob(".*.gone"):
+            shutil.rmtree(gone)
         self._lock = threading.Lock()  # between those who receive and the one who looks
         self._waiting = 0  # open jobs when we last looked
 
@@ -69,10 +73,13 @@ class Receiver:
         """Note the series that are complete, and move them to their jobs."""
         self._waiting = intake.waiting()
         for folder in sorted(self.incoming.iterdir()):
-            if not folder.is_dir() or time.time() - folder.stat().st_mtime < self.quiet_seconds:
+            if not _is_series(folder) or time.time() - folder.stat().st_mtime < self.quiet_seconds:
                 continue
             with self._lock:
-                self._take(folder, intake)
+                if any(folder.glob("*.dcm")):
+                    self._take(folder, intake)
+                else:  # killed before its first instance, or after its last
+                    _remove(folder)
                 self._waiting = intake.waiting()
 
     def fetch(self, job: Job, folder: Path) -> None:
@@ -83,14 +90,21 @@ class Receiver:
         """Note one series; what came late joins what still waits, what is known or not wanted is deleted."""
         facts = folder_facts(folder)
         names = {path.name for path in folder.glob("*.dcm")}
+        emptied = []
         for job in intake.journal.jobs(QUEUED, FAILED):
-            before = sorted((self.spool / str(job.id) / "series").glob("*.dcm")) if job.series == facts.series else []
+            waiting = self.spool / str(job.id) / "series"
+            if job.series != facts.series or not waiting.is_dir():
+                continue
+            before = sorted(waiting.glob("*.dcm"))
             if names <= {path.name for path in before}:
-                shutil.rmtree(folder)
+                _remove(folder)
                 return
             for path in before:
                 path.replace(folder / path.name)
+            emptied.append(job)
         with intake.journal.transaction():
+            for job in emptied:  # also if all of it together is a series that we know
+                intake.journal.finish(job, SUPERSEDED)
             job = intake.note(folder_facts(folder))
         target = self.spool / str(job.id) / "series"
         if job.state in OPEN:
@@ -98,7 +112,7 @@ class Receiver:
             target.parent.mkdir()
             folder.replace(target)
         else:
-            shutil.rmtree(folder)
+            _remove(folder)
 
     def _receive(self, event: "Event") -> int:
         """Answer a C-STORE; success means that the instance is on our disk under its name."""
@@ -110,7 +124,7 @@ class Receiver:
                 BytesIO(content), stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPInstanceUID"]
             )
             series, uid = checked_uid(header.SeriesInstanceUID), checked_uid(header.SOPInstanceUID)
-        except (PacsError, AttributeError, ValueError, OSError, EOFError):
+        except (PacsError, AttributeError, ValueError, OSError, EOFError, NotImplementedError):
             return CANNOT_UNDERSTAND
         part = self.incoming / f".{uid}.{threading.get_ident()}.part"
         try:
@@ -127,5 +141,15 @@ class Receiver:
 
     def _full(self, series: str) -> bool:
         """Whether a series that is not here yet has no place."""
-        arriving = [folder.name for folder in self.incoming.iterdir() if folder.is_dir()]
+        arriving = [folder.name for folder in self.incoming.iterdir() if _is_series(folder)]
         return series not in arriving and len(arriving) + self._waiting >= self.max_queue
+
+
+def _is_series(folder: Path) -> bool:
+    return folder.is_dir() and not folder.name.startswith(".")
+
+
+def _remove(folder: Path) -> None:
+    """Delete a series; killed meanwhile, we must not take the rest for one."""
+    gone = folder.replace(folder.with_name(f".{folder.name}.gone"))
+    shutil.rmtree(gone)

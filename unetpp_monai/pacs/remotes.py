@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-UID = re.compile(r"[0-9.]{1,64}")  # nothing else becomes the name of a file
+UID = re.compile(r"[0-9][0-9.]{0,63}")  # nothing else becomes the name of a file, such as ".."
+AET = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")  # printable ASCII without backslash, not spaces alone
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Access:
         for path in (self.ca, self.certificate, self.key):
             if path is not None and not path.is_file():
                 raise InputError(f"certificates and keys must be PEM files, got {path}; check the path")
+        checked_aet(self.aet)
 
     def session(self, url: str) -> "requests.Session":
         """An HTTP session with all of it."""
@@ -148,8 +150,19 @@ def checked_uid(value: object) -> str:
     """
     uid = str(value)
     if not UID.fullmatch(uid):
-        raise PacsError(f"a UID must be up to 64 digits and dots, got {uid!r}")
+        raise PacsError(f"a UID must be up to 64 digits and dots, a digit first, got {uid!r}")
     return uid
+
+
+def checked_aet(title: str) -> str:
+    """An AE title.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not AET.fullmatch(title):
+        raise InputError(f"an AE title must be 1 to 16 ASCII characters without backslash, got {title!r}; name another")
+    return title
 
 
 @contextmanager

@@ -107,5 +107,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; one that exists becomes so.
+
+    Raises:
+        OutputError: it cannot be made, or is another's.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise OutputError(f"{path} must be a folder of ours, got {error.strerror}; choose another") from error
+
+
 def _dicom_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path)]
+    """Instances at any depth; a medium's DICOMDIR is none."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name.upper() != "DICOMDIR"]
+    return [path for path in files if is_dicom(path)]
