@@ -79,8 +79,7 @@ def describe(name: str, rows: Sequence[Mapping[str, Any]], first: str, costs: Ma
                 mean(row[metric] for row in own if (row["fold"], row["seed"]) == run and row["label"] == label)
                 for run in runs
             ]
-            spread = f" ± {statistics.stdev(means):.3f}" if len(means) > 1 else ""
-            entry[title if len(labels) == 1 else f"{title} {label}"] = f"{statistics.mean(means):.3f}{spread}"
+            entry[title if len(labels) == 1 else f"{title} {label}"] = spread([one for one in means if one is not None])
     entry["p"] = "" if name == first else f"{paired(own, [row for row in rows if row['row'] == first]):.2g}"
     entry["parameters"] = f"{costs['parameters']:,.0f}" if costs else ""
     entry["GFLOPs"] = f"{costs['GFLOPs']:.1f}" if costs else ""
@@ -106,9 +105,17 @@ def by_case(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {case: statistics.mean(values) for case, values in cases.items()}
 
 
-def mean(values: Any) -> float:
-    """Mean of the values that are defined."""
-    return statistics.mean(value for value in values if value is not None)
+def spread(means: Sequence[float]) -> str:
+    """Mean ± standard deviation; a distance to nothing is undefined."""
+    if not means:
+        return "undefined"
+    return f"{statistics.mean(means):.3f}" + (f" ± {statistics.stdev(means):.3f}" if len(means) > 1 else "")
+
+
+def mean(values: Any) -> float | None:
+    """Mean of the values that are defined; None: of none."""
+    defined = [value for value in values if value is not None]
+    return statistics.mean(defined) if defined else None
 
 
 def plot_depths(path: Path, table: Sequence[Mapping[str, Any]]) -> None:

@@ -58,8 +58,8 @@ def annotate(url: str, folder: Path, *, train: bool) -> None:
     say(">>> client.datastore()  # the scores in it: how much the network's heads disagree")
     show(scores(client, model))
 
-    label, report = client.infer(model, image, {"depth": "auto", "uncertainty": True})
-    say(f">>> label, report = client.infer({model!r}, {image!r}, {{'depth': 'auto', 'uncertainty': True}})")
+    label, report = client.infer(model, image, {"depth": "full", "uncertainty": True})
+    say(f">>> label, report = client.infer({model!r}, {image!r}, {{'depth': 'full', 'uncertainty': True}})")
     show({key: report[key] for key in ("label_names", "ml", "scores", "score", "review", "latencies") if key in report})
 
     names = [{"name": label_name, "idx": index} for label_name, index in about["labels"].items()]

@@ -8,7 +8,7 @@ import SimpleITK
 from conftest import ROOT
 
 SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
-OPTIONS = ("--depth", "1", "--device", "cpu")
+OPTIONS = ("--depth", "full", "--device", "cpu")
 
 
 def segment_oblique(folder):

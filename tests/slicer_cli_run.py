@@ -74,7 +74,7 @@ def main(parser, script, image, folder, executable, cancel=""):
     scene.AddNode(node)
     node.SetModuleDescription("UNet++ Segment")
     nodes = {"inputVolume": volume, "outputLabel": label, "uncertainty": uncertainty}
-    values = {"depth": "1", "device": "cpu", "executable": executable, **{k: n.GetID() for k, n in nodes.items()}}
+    values = {"depth": "full", "device": "cpu", "executable": executable, **{k: n.GetID() for k, n in nodes.items()}}
     for name, value in values.items():
         node.SetParameterAsString(name, value)
     logic.Apply(node, False)

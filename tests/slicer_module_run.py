@@ -232,7 +232,7 @@ def counts():
 
 def task_logic(module, image, folder, executable):
     volume, logic = read_volume(image, moved=True), module.UNetPlusPlusLogic()
-    logic.apply(volume, module.Options(executable=executable, depth="1", device="cpu"))
+    logic.apply(volume, module.Options(executable=executable, depth="full", device="cpu"))
     seen = finish(logic)
     save_labels(logic.results, volume, folder / "labels.nrrd")
     return {"seen": seen, "running": logic.running, **described(logic.results)}

@@ -108,7 +108,7 @@ def check_scores(server, served):
         left.remove(sample["id"])
 
 
-def test_structures_of_other_bundles_are_background(bundles, studies):
+def test_structures_of_other_bundles_are_background(bundles, studies, tmp_path):
     """A case that shows none of the bundle's is left out; a name that no bundle knows is still an error."""
     own, others = (read_bundle(bundle).labels for bundle in bundles.values())
     image, label = studies / "images" / "case_0.nii.gz", studies / "case_0_label.nii.gz"
@@ -119,6 +119,9 @@ def test_structures_of_other_bundles_are_background(bundles, studies):
     truth = np.asarray(nib.load(label).dataobj)
     assert np.array_equal(bundle_labels(kept[0], own).array[0], truth)
     assert np.array_equal(bundle_labels(kept[1], own).array[0], np.where(truth == 1, own[0].index, 0))
+    blank = save_nifti(tmp_path / "blank.nii.gz", np.zeros_like(truth))  # judged by what it might have shown
+    cases = [Labelled(str(number), image, blank, values) for number, values in enumerate(({}, mixed, foreign))]
+    assert [case.name for case in cases_for(cases, own, others)] == ["0", "1"]
     (odd,) = cases_for([Labelled("odd", image, label, {**foreign, 2: "liver"})], own, others)
     with pytest.raises(InputError, match=r"structures must be among .*got \['liver'\]"):
         bundle_labels(odd, own)

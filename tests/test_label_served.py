@@ -3,19 +3,21 @@
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import BUNDLE
+from conftest import BUNDLE, phantom
 
 from unetpp_monai.bundle import CONFIG, METADATA, WEIGHTS, read_bundle
 from unetpp_monai.errors import BundleError, GeometryError, InputError
 from unetpp_monai.io import write_nifti
 from unetpp_monai.io.files import sha256
 from unetpp_monai.io.seg_nrrd import write_seg_nrrd
-from unetpp_monai.monailabel_app.annotations import on_grid, read_submitted
+from unetpp_monai.labels import Label
+from unetpp_monai.monailabel_app.annotations import as_kept, on_grid, read_submitted
 from unetpp_monai.monailabel_app.served import Served, copies
 from unetpp_monai.monailabel_app.versions import VersionStore
 from unetpp_monai.volume import Volume
@@ -71,6 +73,21 @@ def test_a_segmenter_lives_as_long_as_its_files(source):
         served.segmenter()
 
 
+def test_what_is_served_can_be_told_while_an_image_is_segmented(source):
+    """Also of new weights, while the old ones segment."""
+    served = Served(source, device="cpu", runtime="eager")
+    first = served.segmenter()
+    volume = Volume(phantom((40, 48, 40))[0][None], np.eye(4))
+    expected = first(volume, depth=1).labels.array
+    with ThreadPoolExecutor(1) as pool, served.lock:
+        assert pool.submit(served.segmenter).result(timeout=10) is first
+        scale(source / WEIGHTS, 0.5)
+        second = pool.submit(served.segmenter).result(timeout=30)
+        assert second is not first
+        np.testing.assert_array_equal(first(volume, depth=1).labels.array, expected)
+        assert not served.lock.acquire(blocking=False)  # one image at a time
+
+
 def label_volume():
     array = np.zeros((1, 9, 8, 7), dtype=np.uint8)
     array[0, 2:6, 3:5, 1:4], array[0, 2:6, 5:7, 2:5] = 1, 2
@@ -120,6 +137,26 @@ def test_names_decide_values(tmp_path):
         read_submitted(path, whole, info[:1], [LABELS])
     with pytest.raises(InputError, match="must hold name and idx"):
         read_submitted(path, whole, [{"name": "x"}], [LABELS])
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        ([LABELS[0].name, "front"], [LABELS[0].name, "front"]),  # both are 1 in their bundles
+        (["lesion", LABELS[0].name], ["lesion", LABELS[0].name]),
+        (["back", "Front"], ["front", "back"]),  # all of one bundle: its values
+    ],
+)
+def test_structures_of_several_bundles_stay_apart(names, kept):
+    whole = label_volume()
+    structures = [Label(number, name, None, None, None, None) for number, name in enumerate(names, start=1)]
+    others = [Label(1, "front", None, None, None, None), Label(2, "back", None, None, None, None)]
+    found, meanings = as_kept(whole, structures, whole, [LABELS, others])
+    assert [(label.index, label.name) for label in meanings] == list(enumerate(kept, start=1))
+    turn = [0, 1, 2] if [name.casefold() for name in names] == kept else [0, 2, 1]
+    np.testing.assert_array_equal(found.array, np.array(turn)[whole.array])
+    with pytest.raises(InputError, match=r"must lie in 1 \.\.\. 255, got 300"):
+        as_kept(whole, [replace(structures[0], index=300, name="lesion")], whole, [LABELS])
 
 
 def test_slicers_own_files_say_themselves_what_they_hold(tmp_path):

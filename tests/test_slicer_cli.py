@@ -129,6 +129,8 @@ def load():
         ({"--executable": "/bin/false"}, r"false ended with exit code 1 and no message"),
         ({"--executable": "/bin/true"}, r"unetpp must write one \*\.json, got 0; is its version this module's\?"),
         ({"label": "label.vtk"}, r"must end in \.nrrd or \.nii\.gz, got label\.vtk"),
+        ({"--uncertainty": "u.nrrd"}, r"the uncertainty volume must end in \.nii\.gz, got u\.nrrd"),
+        ({"--uncertainty": "u.nii"}, r"must end in \.nii\.gz, got u\.nii"),
         ({"input": "missing.nrrd"}, r"the input volume must exist, got .*missing\.nrrd"),
         ({"label": "missing/label.nrrd"}, r"No such file or directory"),
         ({"--bundle": "nothing"}, r"nothing"),

@@ -13,6 +13,7 @@ from ..io.label_files import read_label_file
 from ..labels import Label
 from ..volume import Volume
 
+HIGHEST = 255  # value of a label map that is kept
 OFF_LATTICE = 0.1  # voxels that a label map's voxel may lie beside one of the image's
 
 
@@ -43,19 +44,41 @@ def read_submitted(
     else:
         volume = read_volume(path, labels=True)
         structures = tuple(_label(entry) for entry in info) or choices[0]
-    numbers = _numbers(structures, choices)
     if unknown := sorted(set(np.unique(volume.array).tolist()) - {0, *(label.index for label in structures)}):
         raise InputError(
             f"values of a label map must be named in label_info or by the bundle, got {unknown[:5]} besides "
             f"{', '.join(f'{label.index} {label.name}' for label in structures)}"
         )
-    table = np.zeros(256, dtype=np.uint8)
-    for label in structures:
-        table[label.index] = numbers[label.index].index
-    placed = on_grid(volume, grid)
-    return Volume(table[placed.array.astype(np.uint8)], grid.affine), tuple(
-        sorted(numbers.values(), key=lambda label: label.index)
-    )
+    return as_kept(volume, structures, grid, choices)
+
+
+def as_kept(
+    labels: Volume, structures: Sequence[Label], grid: Volume, bundles: Iterable[Sequence[Label]]
+) -> tuple[Volume, tuple[Label, ...]]:
+    """Put a label map onto the image's grid, with the values that are kept; different names never share one.
+
+    Args:
+        labels: `(1, X, Y, Z)` integers, 0 or a structure's index.
+        structures: what the values mean; where all names are those of one bundle's labels, its values are kept, else
+            those of the file.
+        grid: volume of the image.
+        bundles: labels of each bundle that is served.
+
+    Returns:
+        `(1, X, Y, Z)` uint8 on the grid, and what its values mean.
+
+    Raises:
+        InputError: values above 255.
+        GeometryError: voxels beside those of the image.
+    """
+    numbers = _numbers(structures, [tuple(labels_of) for labels_of in bundles])
+    if (highest := max((label.index for label in numbers.values()), default=0)) > HIGHEST:
+        raise InputError(f"values of a label map must lie in 1 ... {HIGHEST}, got {highest}; number the segments anew")
+    placed = on_grid(labels, grid)
+    array = np.zeros(placed.array.shape, dtype=np.uint8)
+    for value, label in numbers.items():
+        array[placed.array == value] = label.index
+    return Volume(array, grid.affine), tuple(sorted(numbers.values(), key=lambda label: label.index))
 
 
 def on_grid(labels: Volume, grid: Volume) -> Volume:
@@ -93,8 +116,8 @@ def _label(entry: Mapping[str, Any]) -> Label:
         index, name = int(entry["idx"]), str(entry["name"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"label_info must hold name and idx of each label, got {entry!r}") from error
-    if not 0 < index < 256:
-        raise InputError(f"idx of a label must lie in 1 ... 255, got {index}")
+    if not 0 < index <= HIGHEST:
+        raise InputError(f"idx of a label must lie in 1 ... {HIGHEST}, got {index}")
     return Label(index, name, None, None, None, None)
 
 

@@ -43,6 +43,7 @@ class LabelApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         folders = [Path(folder) for folder in json.loads(conf["bundles"])]
         served = [Served(folder, device=conf["device"], runtime=conf["runtime"]) for folder in folders]
+        self.device = conf["device"]
         self.served = {one.name: one for one in served}
         self.folders = {one.name: one.root for one in served}
         super().__init__(
@@ -102,7 +103,7 @@ class LabelApp(MONAILabelApp):
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Ways to tell which images are hard."""
-        return scoring_methods(self.folders)
+        return scoring_methods(self.folders, self.device)
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> Any:
         """Start a scoring task; where MONAI Label starts all by itself, only those with something new to score."""
@@ -115,4 +116,4 @@ class LabelApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """One trainer per bundle."""
-        return trainers(self.folders)
+        return trainers(self.folders, self.device)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
@@ -12,7 +11,7 @@ from ..bundle import WEIGHTS, read_bundle
 from ..errors import InputError
 from ..labels import label_colour
 from .results import Wanted, segment_image
-from .served import Served
+from .served import Served, device_choices, first_of
 
 
 class SegmentTask(InferTask):
@@ -43,9 +42,8 @@ class SegmentTask(InferTask):
         first, last = network.first_head, network.depth
         depths = ["full", *(["auto"] if first == 1 else []), *map(str, range(last, first - 1, -1))]
         default = str(self.served.segmenter().inferer.depth)
-        devices = [self.served.device, *(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"]
         return {
-            "device": list(dict.fromkeys(devices)),
+            "device": device_choices(self.served.device),
             "depth": sorted(depths, key=lambda depth: depth != default),  # stable: the default moves to the front
             **({"uncertainty": False} if first == 1 else {}),
         }
@@ -82,20 +80,15 @@ class SegmentTask(InferTask):
             raise ImageNotFoundException("image must be one of the datastore's, got another; ask for the next sample")
         wanted = Wanted(
             ending=request.get("result_extension"),
-            depth=_first(request.get("depth")),
+            depth=first_of(request.get("depth")),
             uncertainty=_flag(request, "uncertainty"),
             dtype=str(request.get("result_dtype") or "uint8"),
             compress=_flag(request, "result_compress"),
         )
         with self.served.lock:
-            segmenter = self.served.segmenter(_first(request.get("device")))
+            segmenter = self.served.segmenter(first_of(request.get("device")))
             file, report = segment_image(segmenter, self.source(Path(request["image"])), wanted)
         return str(file), report
-
-
-def _first(value: Any) -> Any:
-    """Value of an option; some clients send the whole list of choices back."""
-    return value[0] if isinstance(value, list) and value else value or None
 
 
 def _flag(request: Mapping[str, Any], name: str) -> bool:

@@ -78,6 +78,8 @@ def split_cases(cases: Sequence[Labelled], *, share: float, trained: frozenset[s
 def cases_for(cases: Sequence[Labelled], labels: Sequence[Label], others: Sequence[Label]) -> list[Labelled]:
     """Leave out the cases that show nothing but structures of other bundles; in the rest, those are background.
 
+    A case that shows nothing at all is judged by the structures that its label map might have shown.
+
     Args:
         cases: labelled cases.
         labels: of the bundle to train.
@@ -91,11 +93,12 @@ def cases_for(cases: Sequence[Labelled], labels: Sequence[Label], others: Sequen
     found = []
     for case in cases:
         try:
-            _, names = _structures(case, labels)
+            volume, meanings = _structures(case, labels)
         except InputError as error:
             raise InputError(f"label of {case.name}: {error}") from error
+        names = _occurring(volume, meanings) or meanings  # of an empty label map, what it might have shown
         shown = {name.casefold() for name in names.values()}
-        if not shown or shown - foreign:
+        if shown - foreign:
             found.append(replace(case, ignored=foreign))
     return found
 
@@ -147,7 +150,8 @@ def bundle_labels(case: Labelled, labels: Sequence[Label]) -> Volume:
     Raises:
         InputError: unreadable, another grid, or a structure that the bundle does not know.
     """
-    volume, names = _structures(case, labels)
+    volume, meanings = _structures(case, labels)
+    names = _occurring(volume, meanings)
     image = read_volume(case.image)
     if not volume.same_grid(image):
         raise InputError(f"it must lie on the grid of its image, {image.shape}, got {volume.shape} or another place")
@@ -160,13 +164,17 @@ def bundle_labels(case: Labelled, labels: Sequence[Label]) -> Volume:
     return Volume(array, image.affine)
 
 
-def _structures(case: Labelled, labels: Sequence[Label]) -> tuple[Volume, dict[int, str]]:
-    """Label map of a case, and the names of the values that occur."""
+def _structures(case: Labelled, labels: Sequence[Label]) -> tuple[Volume, Mapping[int, str]]:
+    """Label map of a case, and what its values mean: as declared, or else as in the bundle."""
     if case.label.name.lower().endswith(".seg.nrrd"):
         volume, structures = read_label_file(case.label)
         meanings: Mapping[int, str] = {structure.index: structure.name for structure in structures}
     else:
         volume, meanings = read_volume(case.label, labels=True), case.values
-    meanings = meanings or {label.index: label.name for label in labels}
+    return volume, meanings or {label.index: label.name for label in labels}
+
+
+def _occurring(volume: Volume, meanings: Mapping[int, str]) -> dict[int, str]:
+    """Names of the values that occur."""
     occurring = [value for value in np.unique(volume.array).tolist() if value != 0]
-    return volume, {value: meanings.get(value, f"value {value:g}") for value in occurring}
+    return {value: meanings.get(value, f"value {value:g}") for value in occurring}

@@ -16,10 +16,10 @@ class Score:
     """How sure a network was of an image."""
 
     value: float | None  # disagreement of the heads, 0 (sure) ... 1; None: nothing was found, or see error
-    image: str  # state of the image file that was scored (`image_state`)
+    image: str  # state of the image file that was scored (`image_state`); empty: it could not be had
     weights_sha256: str  # of the weights that scored it, hexadecimal
     depth: str  # to which the network was evaluated, such as "full"
-    error: str = ""  # why the image could not be segmented
+    error: str = ""  # why the image could not be had or segmented
 
     def as_info(self) -> dict[str, Any]:
         """What the datastore shows to clients."""

@@ -7,26 +7,28 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
-from monailabel.utils.others.generic import name_to_device
 
 from ..bundle import read_bundle
 from ..errors import InputError
 from ..io.reader import read_volume
 from ..segmenter import Segmenter
 from .score_cache import Score, image_state, outdated, read_scores, write_scores
+from .served import first_of
+from .studies import image_path
 
 DEFAULT_DEPTH = "full"
 
 logger = logging.getLogger(__name__)
 
 
-def scoring_methods(bundles: Mapping[str, Path]) -> dict[str, ScoringMethod]:
+def scoring_methods(bundles: Mapping[str, Path], device: str) -> dict[str, ScoringMethod]:
     """Scoring methods by name: one per model, called like it.
 
     Args:
         bundles: folder of each served bundle by its model's name.
+        device: as `Segmenter` takes it, where a request names none.
     """
-    return {model: UncertaintyScoring(root) for model, root in bundles.items()}
+    return {model: UncertaintyScoring(root, device=device) for model, root in bundles.items()}
 
 
 class UncertaintyScoring(ScoringMethod):
@@ -37,11 +39,12 @@ class UncertaintyScoring(ScoringMethod):
 
     Args:
         root: folder of the bundle.
+        device: as `Segmenter` takes it, where a request names none.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, device: str = "auto") -> None:
         super().__init__("Uncertainty of every unlabelled image: disagreement of the network's heads, one pass")
-        self.root = root
+        self.root, self.device = root, device
 
     def pending(self, datastore: Datastore, *, depth: str = DEFAULT_DEPTH) -> list[str]:
         """Unlabelled images without a score by the present weights.
@@ -50,7 +53,7 @@ class UncertaintyScoring(ScoringMethod):
             datastore: of the studies; images of a DICOMweb server are downloaded.
             depth: to which they would be scored.
         """
-        images = {image: image_state(Path(datastore.get_image_uri(image))) for image in _unlabelled(datastore)}
+        images = {image: _state(datastore, image) for image in _unlabelled(datastore)}
         digest = read_bundle(self.root).weights_sha256
         return outdated(read_scores(self.root), images, weights_sha256=digest, depth=depth)
 
@@ -75,9 +78,13 @@ class UncertaintyScoring(ScoringMethod):
             Numbers of images: `total`, `executed`, `skipped` (known already), `failed`.
 
         Raises:
-            UnetppError: the bundle cannot be loaded, or scores cannot be written.
+            InputError: a depth at which one head would judge alone.
+            UnetppError: the bundle cannot be loaded, no such device, the archive cannot be reached, or scores cannot
+                be written.
         """
         depth = str(request.get("depth") or DEFAULT_DEPTH)
+        if depth in ("1", "auto"):
+            raise InputError(f"scoring needs several heads for every window, got depth {depth}; take full")
         total = len(_unlabelled(datastore))
         pending = self.pending(datastore, depth=depth)
         skipped = total - len(pending)
@@ -86,9 +93,9 @@ class UncertaintyScoring(ScoringMethod):
         logger.info("scoring %d of %d unlabelled images, %d are known", len(pending), total, skipped)
         scores = read_scores(self.root)
         if pending:
-            segmenter = Segmenter.from_bundle(self.root, device=name_to_device(request.get("device")))
+            segmenter = Segmenter.from_bundle(self.root, device=first_of(request.get("device")) or self.device)
             for done, image in enumerate(pending, start=1):
-                scores[image] = _score(segmenter, Path(datastore.get_image_uri(image)), depth)
+                scores[image] = _score(segmenter, datastore, image, depth)
                 write_scores(self.root, scores)
                 logger.info("scored %d of %d: %s", done, len(pending), scores[image].value)
         failed = sum(bool(scores[image].error) for image in pending)
@@ -99,12 +106,22 @@ def _unlabelled(datastore: Datastore) -> list[str]:
     return sorted(datastore.get_unlabeled_images())
 
 
-def _score(segmenter: Segmenter, path: Path, depth: str) -> Score:
-    """Score one image; one that cannot be segmented gets the reason instead, and the others go on."""
-    key = {"image": image_state(path), "weights_sha256": segmenter.bundle.weights_sha256, "depth": depth}
+def _state(datastore: Datastore, image: str) -> str:
+    """State of an image, empty if it cannot be had."""
     try:
+        return image_state(image_path(datastore, image))
+    except InputError:
+        return ""
+
+
+def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: str) -> Score:
+    """Score one image; one that cannot be had or segmented gets the reason instead, and the others go on."""
+    state, value, reason = "", None, ""
+    try:
+        path = image_path(datastore, image)
+        state = image_state(path)
         value = segmenter(read_volume(path), depth=depth, uncertainty=True).score
     except InputError as error:
         logger.warning("an image cannot be segmented: %s", type(error).__name__)
-        return Score(None, error=str(error), **key)
-    return Score(value, **key)
+        reason = str(error)
+    return Score(value, state, segmenter.bundle.weights_sha256, depth, reason)

@@ -4,6 +4,9 @@ import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, default_bundle, read_bundle
 from ..errors import BundleError, InputError
@@ -25,7 +28,8 @@ class Served:
 
     def __init__(self, root: Path, *, device: str = "auto", runtime: str = "auto") -> None:
         self.root, self.device, self.runtime = root, device, runtime
-        self.lock = threading.RLock()  # hold it while segmenting
+        self.lock = threading.Lock()  # hold it while segmenting
+        self._loading = threading.Lock()  # another one: what is served can be told while an image is segmented
         self._state: tuple[tuple[int, ...], ...] = ()
         self._segmenters: dict[str, Segmenter] = {}
 
@@ -50,7 +54,7 @@ class Served:
             InputError: no such device.
         """
         device = device or self.device
-        with self.lock:
+        with self._loading:
             state = _state(self.root)
             if state != self._state:
                 self._segmenters.clear()  # also if the new files turn out to be wrong: the old ones are not served
@@ -59,6 +63,17 @@ class Served:
                 bundle = read_bundle(self.root)
                 self._segmenters[device] = Segmenter(bundle, device=device, runtime=self.runtime)
             return self._segmenters[device]
+
+
+def device_choices(device: str) -> list[str]:
+    """Devices that clients may ask for, the server's own first."""
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return list(dict.fromkeys([device, *gpus, "cpu"]))
+
+
+def first_of(value: Any) -> Any:
+    """Value of an option, None if it is empty; some clients send the whole list of choices back."""
+    return value[0] if isinstance(value, list) and value else value or None
 
 
 def _state(root: Path) -> tuple[tuple[int, ...], ...]:

@@ -16,8 +16,10 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.strategy import Strategy
 
+from ..errors import InputError
 from .score_cache import Score, read_scores
 from .selection import choose, urgency
+from .studies import image_path
 
 INFO = "uncertainty"  # key of an image's info under which its scores stand, by model
 
@@ -59,12 +61,22 @@ class Ordered(Strategy):
             datastore: of the studies.
 
         Returns:
-            `id` of the image; None if all are labelled.
+            `id` of the image; None if all are labelled, or none of the others can be read.
+
+        Raises:
+            UnavailableError: the archive cannot be reached.
         """
         images = self.order(request, datastore, list(datastore.get_unlabeled_images()))
         infos = {image: datastore.get_image_info(image) for image in images}
-        chosen = choose(images, infos, client=request.get("client_id"), now=time.time())
-        return None if chosen is None else {"id": chosen}
+        while (chosen := choose(images, infos, client=request.get("client_id"), now=time.time())) is not None:
+            try:
+                image_path(datastore, chosen)
+            except InputError as error:  # it would be chosen again and again, as nobody can get it
+                logger.warning("an image cannot be given to annotators: %s", type(error).__name__)
+                images.remove(chosen)
+            else:
+                return {"id": chosen}
+        return None
 
 
 class LeastCertain(Ordered):

@@ -5,6 +5,7 @@ What annotators submit is checked and brought to the image's grid and the bundle
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,28 @@ from typing import Any
 from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 from monailabel.datastore.utils.convert import binary_to_image
-from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
-from ..errors import OutputError
+from ..errors import InputError, OutputError, PacsError, UnavailableError
 from ..io import is_picture, read_volume, write_nifti
 from ..io.dicom_seg import read_dicom_seg, write_dicom_seg
+from ..io.dicom_seg_frames import parse_seg
 from ..io.dicom_series import read_dicom_series
 from ..io.provenance import Algorithm
 from ..labels import Label
 from ..pacs import Query, SeriesRef
 from ..pacs.dicomweb import Dicomweb, http_errors
 from ..pacs.remotes import UID, checked_uid
+from ..pacs.transfer import pull_series
 from ..volume import Volume
-from .annotations import on_grid, read_submitted
+from .annotations import as_kept, read_submitted
 
 SERIES, STUDY, REFERENCES = "0020000E", "0020000D", "00081115"  # tags: UIDs, ReferencedSeriesSequence
 SEGMENTS, KIND, MAKER = "00620002", "00620008", "00620009"  # SegmentSequence, SegmentAlgorithmType and ...Name
 DATE, TIME = "00080023", "00080033"  # of content
+ORIGIN = "seg"  # key of a label's info: UID of the SEG series that holds it
+UNREADABLE_SECONDS = 600  # how long a series that could not be read is not fetched again
 Bundles = Callable[[], Sequence[Sequence[Label]]]  # labels of each bundle that is served now
 
 
@@ -73,7 +78,7 @@ class LocalStudies(LocalDatastore):
             volume, structures = self._submitted(uri, Path(label_filename), label_info)
             write_nifti(volume, path, like=Path(uri) if uri.endswith((".nii", ".nii.gz")) else None)
             label_info["label_info"] = [{"name": label.name, "idx": label.index} for label in structures]
-            self._deliver(image_id, volume, structures, Path(folder))
+            label_info |= self._deliver(image_id, volume, structures, Path(folder))
             return str(super().save_label(image_id, str(path), label_tag, label_info))
 
     def _submitted(self, uri: str, label: Path, info: Mapping[str, Any]) -> tuple[Volume, tuple[Label, ...]]:
@@ -85,8 +90,9 @@ class LocalStudies(LocalDatastore):
                 label.unlink()
         return read_submitted(label, read_volume(uri), info.get("label_info") or [], self.bundles())
 
-    def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> None:
-        """Send a final label to where the image came from."""
+    def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> dict[str, str]:
+        """Send a final label to where the image came from; return what to note of it."""
+        return {}
 
 
 class DicomwebStudies(LocalStudies):
@@ -105,6 +111,7 @@ class DicomwebStudies(LocalStudies):
     def __init__(self, archive: Dicomweb, folder: Path, bundles: Bundles, modalities: Sequence[str]) -> None:
         self.archive, self.modalities = archive, sorted(set(modalities))
         self._seg_of: dict[str, tuple[str, str]] = {}  # UID of a SEG series -> (its image's, when it was made)
+        self._unreadable: dict[str, tuple[float, str]] = {}  # UID of a series -> (until when, why)
         super().__init__(folder, bundles, extensions=("*.nii.gz",), auto_reload=False)
 
     def name(self) -> str:
@@ -129,23 +136,39 @@ class DicomwebStudies(LocalStudies):
         return sorted(set(self.list_images()) - set(self._final_segs()))
 
     def get_image_uri(self, image_id: str) -> str:
-        """Path of a series as NIfTI, fetched if it is not here yet; empty if there is none."""
+        """Path of a series as NIfTI, fetched if it is not here yet; empty if there is none.
+
+        Raises:
+            InputError: it cannot be read, or could not be a few minutes ago.
+            PacsError: the archive fails, or sends less than it lists.
+        """
         path = Path(self._datastore_path) / f"{image_id}.nii.gz"
         with FileLock(Path(self._datastore_path) / ".fetching"):
+            self._init_from_datastore_file()  # another process may have fetched it, and be reading it
             if image_id not in self._datastore.objects or not path.exists():
+                until, why = self._unreadable.get(image_id, (0.0, ""))
+                if time.time() < until:
+                    raise InputError(why)
                 ref = self._ref(image_id)
                 if ref is None:
                     return ""
-                self._fetch(ref)
+                try:
+                    self._fetch(ref)
+                except InputError as error:
+                    self._unreadable[image_id] = (time.time() + UNREADABLE_SECONDS, str(error))
+                    raise
         return str(path)
 
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Note what is known of an image, beside what other processes noted."""
+        self._init_from_datastore_file()
+        super().update_image_info(image_id, info)
+
     def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
-        """Path of a label; a final one is fetched if it is not here yet."""
+        """Path of a label; a final one is fetched if it is not here yet, or a newer one is in the archive."""
         image = image_id or label_id
-        if label_tag == DefaultLabelTag.FINAL and not self._datastore.label(image, label_tag):
-            uid = self._final_segs().get(image)
-            if uid is not None:
-                self._fetch_label(image, uid)
+        if label_tag == DefaultLabelTag.FINAL:
+            self._take_label(image, self._final_segs().get(image))
         return str(super().get_label_uri(image, label_tag))
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
@@ -156,7 +179,7 @@ class DicomwebStudies(LocalStudies):
             self.refresh()
         for image in sorted(set(self.list_images()) & set(segs)):
             self.get_image_uri(image)
-            self.get_label_uri(image, DefaultLabelTag.FINAL)
+            self._take_label(image, segs[image])
         return list(super().datalist(full_path))
 
     def _find(self, modality: str) -> list[SeriesRef]:
@@ -174,8 +197,7 @@ class DicomwebStudies(LocalStudies):
         root = Path(self._datastore_path)
         with tempfile.TemporaryDirectory(dir=root, prefix=".unetpp_") as folder:
             series = Path(folder) / ref.series
-            series.mkdir()
-            self.archive.pull(ref, series)
+            pull_series(self.archive, ref, series)
             image = read_dicom_series(series)
             path = Path(folder) / f"{ref.series}.nii.gz"
             write_nifti(image.volume, path)
@@ -186,7 +208,13 @@ class DicomwebStudies(LocalStudies):
                 "SeriesInstanceUID": ref.series,
                 "StudyInstanceUID": ref.study,
             }
+            self._init_from_datastore_file()  # what other processes noted meanwhile stays
             self.add_image(ref.series, str(path), info)
+
+    def _take_label(self, image: str, seg: str | None) -> None:
+        """Fetch the label that a SEG series holds, if there is one, unless it is here."""
+        if seg is not None and self.get_label_info(image, DefaultLabelTag.FINAL).get(ORIGIN) != seg:
+            self._fetch_label(image, seg)
 
     def _fetch_label(self, image: str, seg: str) -> None:
         grid = read_volume(self.get_image_uri(image))
@@ -194,17 +222,12 @@ class DicomwebStudies(LocalStudies):
         if ref is None:
             return
         with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
-            self.archive.pull(ref, Path(folder))
-            labels, structures = read_dicom_seg(next(Path(folder).glob("*.dcm")))
-            known = {label.name.casefold(): label.index for labels_of in self.bundles() for label in labels_of}
-            table = {label.index: known.get(label.name.casefold(), label.index) for label in structures}
-            placed = on_grid(labels, grid)
-            array = placed.array.copy()
-            for old, new in table.items():
-                array[placed.array == old] = new
+            pull_series(self.archive, ref, Path(folder) / seg)
+            labels, structures = read_dicom_seg(next((Path(folder) / seg).glob("*.dcm")))
+            labels, structures = as_kept(labels, structures, grid, self.bundles())
             path = Path(folder) / "label.nii.gz"
-            write_nifti(Volume(array.astype("uint8"), grid.affine), path, like=Path(self.get_image_uri(image)))
-            info = {"label_info": [{"name": label.name, "idx": table[label.index]} for label in structures]}
+            write_nifti(labels, path, like=Path(self.get_image_uri(image)))
+            info = {"label_info": [{"name": label.name, "idx": label.index} for label in structures], ORIGIN: seg}
             LocalDatastore.save_label(self, image, str(path), DefaultLabelTag.FINAL, info)
 
     def _final_segs(self) -> dict[str, str]:
@@ -219,7 +242,7 @@ class DicomwebStudies(LocalStudies):
             newest[image] = max(newest.get(image, ("", "")), (when, ref.series))
         return {image: series for image, (_, series) in newest.items() if image}
 
-    def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> None:
+    def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> dict[str, str]:
         series = read_dicom_series(Path(self._datastore_path) / image_id)
         path = folder / "label.dcm"
         algorithm = Algorithm("", "", kind="MANUAL")
@@ -227,6 +250,26 @@ class DicomwebStudies(LocalStudies):
         pushed = self.archive.push([path])
         if pushed.failed:
             raise OutputError(f"{self.archive.url} must take the label, got {next(iter(pushed.failed.values()))}")
+        self._init_from_datastore_file()  # what other processes noted meanwhile stays
+        return {ORIGIN: str(parse_seg(path).dataset.SeriesInstanceUID)}
+
+
+def image_path(datastore: Datastore, image: str) -> Path:
+    """Path of an image of any datastore, downloaded if it is not here yet.
+
+    Raises:
+        InputError: there is none, or this one cannot be fetched or read.
+        UnavailableError: the archive cannot be reached, which says nothing of the image.
+    """
+    try:
+        uri = datastore.get_image_uri(image)
+    except UnavailableError:
+        raise
+    except PacsError as error:
+        raise InputError(str(error)) from error
+    if not uri:
+        raise InputError("an image must be in the datastore, got one that is gone")
+    return Path(uri)
 
 
 def _described(row: Mapping[str, Any]) -> tuple[str, str]:

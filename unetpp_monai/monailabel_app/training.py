@@ -7,26 +7,28 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.utils.others.generic import device_list, name_to_device
 
 from ..bundle import read_bundle
-from ..io.cases import case_name
+from ..segmenter import choose_device
 from .fine_tuning import Options, fine_tune, read_progress
 from .labelled import Labelled, cases_for
+from .served import device_choices, first_of
+from .studies import image_path
 
 logger = logging.getLogger(__name__)
 
 DEFAULTS = {"max_epochs": 20, "learning_rate": 0.0003, "val_split": 0.2}
 
 
-def trainers(bundles: Mapping[str, Path]) -> dict[str, TrainTask]:
+def trainers(bundles: Mapping[str, Path], device: str) -> dict[str, TrainTask]:
     """Training tasks by the name of their model.
 
     Args:
         bundles: folder of each served bundle by its model's name; copies, whose weights may change.
+        device: as `choose_device` takes it, where a request names none.
     """
     return {
-        model: FineTuneTask(root, [other for other in bundles.values() if other != root])
+        model: FineTuneTask(root, [other for other in bundles.values() if other != root], device=device)
         for model, root in bundles.items()
     }
 
@@ -40,15 +42,16 @@ class FineTuneTask(TrainTask):
     Args:
         root: folder of the bundle.
         others: folders of the other bundles that are served; what shows only their structures is left out.
+        device: as `choose_device` takes it, where a request names none.
     """
 
-    def __init__(self, root: Path, others: Sequence[Path] = ()) -> None:
+    def __init__(self, root: Path, others: Sequence[Path] = (), *, device: str = "auto") -> None:
         super().__init__("Train on from the served weights with the submitted labels; serve the result if no worse")
-        self.root, self.others = root, list(others)
+        self.root, self.others, self.device = root, list(others), device
 
     def config(self) -> dict[str, Any]:
         """Options with their defaults, as clients show them."""
-        return {**DEFAULTS, "device": device_list()}
+        return {**DEFAULTS, "device": device_choices(self.device)}
 
     def stats(self) -> dict[str, Any]:
         """Progress of the present or last training."""
@@ -65,13 +68,13 @@ class FineTuneTask(TrainTask):
             `version` that is served now (None: the old one stays) and the last progress.
 
         Raises:
-            UnetppError: see `fine_tune`; its message is the last line that clients see.
+            UnetppError: no such device, or see `fine_tune`; its message is the last line that clients see.
         """
         options = Options(
             max_epochs=int(request.get("max_epochs", DEFAULTS["max_epochs"])),
             learning_rate=float(request.get("learning_rate", DEFAULTS["learning_rate"])),
             val_split=float(request.get("val_split", DEFAULTS["val_split"])),
-            device=name_to_device(request.get("device")),
+            device=str(choose_device(first_of(request.get("device")) or self.device)),
         )
         submitted = labelled(datastore)
         others = [label for other in self.others for label in read_bundle(other).labels]
@@ -85,9 +88,9 @@ class FineTuneTask(TrainTask):
 def labelled(datastore: Datastore) -> list[Labelled]:
     """List the labelled cases of a datastore; those of a DICOMweb server are downloaded."""
     cases = []
-    for item in datastore.datalist():
-        image, label = Path(item["image"]), Path(item["label"])
-        name = case_name(image)
+    for name in sorted(datastore.get_labeled_images()):  # of a link, the datastore's own paths would name its target
+        image = image_path(datastore, name)
+        label = Path(datastore.get_label_uri(name, DefaultLabelTag.FINAL))
         info = datastore.get_label_info(name, DefaultLabelTag.FINAL) or {}
         values = {int(entry["idx"]): str(entry["name"]) for entry in info.get("label_info") or [] if "idx" in entry}
         cases.append(Labelled(name, image, label, values))

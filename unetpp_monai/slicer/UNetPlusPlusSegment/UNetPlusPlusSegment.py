@@ -32,6 +32,7 @@ SLICERS_OWN = (  # variables by which Slicer would break, or be loaded into, ano
 )
 PATIENCE_S = 5.0  # between asking the process to end and killing it
 FORMATS = {".nrrd": "segnrrd", ".nii.gz": "nifti"}  # ending of the label volume -> format of unetpp
+MAP_ENDING = ".nii.gz"  # of the uncertainty volume, the one format in which unetpp writes it
 STOPS = (signal.SIGTERM, signal.SIGINT)
 PREFIX = "unetpp_segment_"  # of working folders, beside the label volume
 STALE_S = 24 * 3600.0  # age of a working folder at which nobody works in it
@@ -90,9 +91,11 @@ def run(options: argparse.Namespace) -> None:
     """Segment, and deliver all results or none.
 
     Raises:
-        ModuleError: there is no such environment, or it could not segment.
+        ModuleError: no such format, input or environment, or it could not segment.
     """
     kind = format_of(options.label)
+    if options.uncertainty is not None and not options.uncertainty.name.lower().endswith(MAP_ENDING):
+        raise ModuleError(f"the uncertainty volume must end in {MAP_ENDING}, got {options.uncertainty.name}")
     if not options.input.is_file():
         raise ModuleError(f"the input volume must exist, got {options.input}")
     executable = find_executable(options.executable)
