@@ -127,6 +127,22 @@ def voxel_places(volume):
     return indices @ volume.affine[:3, :3].T + volume.affine[:3, 3]
 
 
+def with_delimiters(path):
+    """Write a DICOM file again with sequences that end with a delimiter instead of stating their length."""
+
+    def change(dataset):
+        for element in dataset:
+            if element.VR == "SQ":
+                element.is_undefined_length = True
+                for item in element.value:
+                    item.is_undefined_length_sequence_item = True
+                    change(item)
+
+    dataset = pydicom.dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+
+
 def decimals(values):
     return [round(float(value), 9) for value in values]
 

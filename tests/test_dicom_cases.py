@@ -8,9 +8,11 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_cases import RIGHT, TILTED, linear_field
+from dicom_phantoms import axial_affine, make_enhanced, make_series, with_delimiters
+from dicom_pieces import dicomdir
 from dicom_wrong_cases import WRONG
 
-from unetpp_monai.errors import AmbiguityError, InputError
+from unetpp_monai.errors import AmbiguityError, CorruptFileError, InputError
 from unetpp_monai.io.dicom_series import read_dicom_series
 
 LPS_RAS = np.diag([-1.0, -1, 1, 1])
@@ -179,3 +181,43 @@ def test_every_series_is_listed_with_what_tells_it_apart(tmp_path):
     uids = {str(pydicom.dcmread(path).SeriesInstanceUID) for path in (tmp_path / "case").iterdir()}
     assert len(uids) == 2
     assert all(uid in str(caught.value) for uid in uids)
+
+
+def test_a_damaged_zip_is_named(tmp_path):
+    make_series(tmp_path / "series", axial_affine(), (12, 10, 5))
+    with zipfile.ZipFile(tmp_path / "series.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((tmp_path / "series").iterdir()):
+            archive.write(path, path.name)
+    data = bytearray((tmp_path / "series.zip").read_bytes())
+    data[data.index(b".dcm") + 4] = 0x07  # the first packed byte: a type of block that there is not
+    (tmp_path / "series.zip").write_bytes(data)
+    with pytest.raises(CorruptFileError, match=r"series\.zip must be a readable zip"):
+        read_dicom_series(tmp_path / "series.zip")
+
+
+@pytest.mark.parametrize("undefined", [False, True], ids=["lengths", "delimiters"])
+def test_a_cut_dicomdir_names_no_fewer_slices(tmp_path, undefined):
+    make_series(tmp_path, axial_affine(), (12, 10, 5))
+    dicomdir(tmp_path)
+    path = tmp_path / "disc" / "DICOMDIR"
+    if undefined:
+        with_delimiters(path)
+    assert read_dicom_series(path).volume.shape == (12, 10, 5)
+    whole = path.read_bytes()
+    for cut in range(140, len(whole), 13):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError):
+            read_dicom_series(path)
+
+
+@pytest.mark.parametrize("undefined", [False, True], ids=["lengths", "delimiters"])
+def test_a_cut_enhanced_file_is_named(tmp_path, undefined):
+    path = tmp_path / "a.dcm"
+    make_enhanced(path, axial_affine(), (12, 10, 5))
+    if undefined:
+        with_delimiters(path)
+    whole = path.read_bytes()
+    for cut in range(300, len(whole), 17):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"a\.dcm|image series"):
+            read_dicom_series(path)

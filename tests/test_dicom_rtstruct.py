@@ -18,13 +18,15 @@ from dicom_phantoms import (
     oblique_affine,
     tilted_affine,
     turned,
+    with_delimiters,
 )
 from matplotlib.path import Path as Polygon
 
-from unetpp_monai.errors import AmbiguityError, GeometryError, InputError, OutputError
+from unetpp_monai.errors import AmbiguityError, CorruptFileError, GeometryError, InputError, OutputError
 from unetpp_monai.io import read_volume
 from unetpp_monai.io.dicom_rtstruct import read_dicom_rtstruct, write_dicom_rtstruct
 from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Code, Label, label_colour
 from unetpp_monai.volume import Volume
@@ -306,6 +308,8 @@ def test_what_cannot_be_written_leaves_no_file(tmp_path, series):
         write(labels, path, sources, STRUCTURES[:2])
     with pytest.raises(OutputError, match="got none; give a DICOM input"):
         write(labels, path, [])
+    with pytest.raises(OutputError, match="must have 1 channel, got 2"):
+        write(Volume(np.repeat(labels.array, 2, axis=0), labels.affine), path, sources)
     tiny = axial_affine(spacing=(1e-4, 1e-4, 1.0))  # a coordinate's last decimal is a whole voxel
     sources = make_series(tmp_path / "tiny", tiny, SHAPE)
     shutil.rmtree(tmp_path / "tiny")
@@ -378,12 +382,28 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="must have the modality RTSTRUCT, got CT"):
         read_dicom_rtstruct(foreign(tmp_path, modality="CT"), GRID)
     (tmp_path / "text.dcm").write_text("no DICOM")
-    with pytest.raises(InputError, match="not a readable structure set"):
+    with pytest.raises(CorruptFileError, match="not a readable DICOM file"):
         read_dicom_rtstruct(tmp_path / "text.dcm", GRID)
     broken = foreign(tmp_path, square(2, 5)).read_bytes().replace(b"-20", b"x20").replace(b"-18.4", b"-1x.4")
     (tmp_path / "text.dcm").write_bytes(broken)
     with pytest.raises(InputError, match="not a readable structure set"):
         read_dicom_rtstruct(tmp_path / "text.dcm", GRID)
+
+
+@pytest.mark.parametrize("undefined", [False, True], ids=["lengths", "delimiters"])
+def test_a_cut_file_is_not_another_label_map(tmp_path, series, undefined):
+    labels, path = noise(AFFINES["axial"]), tmp_path / "case.dcm"
+    write(labels, path, series["axial"][1])
+    if undefined:
+        with_delimiters(path)
+    whole, outcomes = path.read_bytes(), set()
+    end = whole.index(b"UNAPPROVED") - 8  # ApprovalStatus, the last element
+    for cut in range(400, end, max(1, end // 150)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError) as caught:
+            read_label_file(path, grid=labels)
+        outcomes.add(type(caught.value))
+    assert CorruptFileError in outcomes
 
 
 def test_a_structure_set_by_plastimatch(tmp_path, series):

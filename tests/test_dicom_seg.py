@@ -22,11 +22,13 @@ from dicom_phantoms import (
     tilted_affine,
     turned,
     voxel_places,
+    with_delimiters,
 )
 
-from unetpp_monai.errors import GeometryError, InputError, OutputError
+from unetpp_monai.errors import CorruptFileError, GeometryError, InputError, OutputError
 from unetpp_monai.io.dicom_seg import read_dicom_seg, write_dicom_seg
 from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Code, Label, read_labels
 from unetpp_monai.volume import Volume
@@ -481,6 +483,41 @@ def test_wrong_files_are_not_read(tmp_path, series, damage, error, message):
     seg.save_as(tmp_path / "seg.dcm")
     with pytest.raises(error, match=message):
         read_dicom_seg(tmp_path / "seg.dcm")
+
+
+@pytest.mark.parametrize("undefined", [False, True], ids=["lengths", "delimiters"])
+@pytest.mark.parametrize("encoding", ["binary", "labelmap"])
+def test_a_cut_file_is_not_read(tmp_path, series, encoding, undefined):
+    path = tmp_path / "seg.dcm"
+    write(path, label_phantom(SHAPE, AFFINES["axial"]), series["axial"], encoding=encoding)
+    if undefined:
+        with_delimiters(path)
+    whole, outcomes = path.read_bytes(), set()
+    for cut in range(400, len(whole), max(1, len(whole) // 150)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError) as caught:
+            read_label_file(path)
+        outcomes.add(type(caught.value))
+    assert CorruptFileError in outcomes
+
+
+def test_direction_cosines_of_three_decimals_are_a_grid(tmp_path):
+    """Rounded, they are orthogonal to 2e-3 only: the label map must stay on the planes of its images."""
+
+    def rounded(dataset, index):
+        dataset.ImageOrientationPatient = [round(float(value), 3) for value in dataset.ImageOrientationPatient]
+
+    make_series(tmp_path / "series", AFFINES["oblique"], SHAPE, change=rounded)
+    image = read_dicom_series(tmp_path / "series")
+    directions = image.volume.affine[:3, :3] / image.volume.spacing
+    assert abs(directions[:, 0] @ directions[:, 1]) > 1e-4
+    labels = Volume(label_phantom(SHAPE, AFFINES["oblique"]).array, image.volume.affine)
+    for encoding in ("binary", "labelmap"):
+        proof = write(tmp_path / "seg.dcm", labels, image.sources, encoding=encoding)
+        assert proof.different == 0
+        seg = pydicom.dcmread(tmp_path / "seg.dcm")
+        assert (seg.Rows, seg.Columns) == (SHAPE[1], SHAPE[0])
+        assert all(group.DerivationImageSequence for group in seg.PerFrameFunctionalGroupsSequence)
 
 
 def test_other_files_are_not_read(tmp_path):

@@ -5,13 +5,14 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK
 import surface_distance
 from conftest import phantom, save_nifti
 from test_cli import unetpp
 
 from unetpp_monai import evaluate
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError
-from unetpp_monai.evaluation import CaseMetrics, summarise
+from unetpp_monai.evaluation import CaseMetrics, cases_by_name, summarise
 from unetpp_monai.io import write_label_picture
 from unetpp_monai.metrics import compare_masks
 from unetpp_monai.volume import Volume
@@ -138,6 +139,33 @@ def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
         entry = summarise(rows)[0]
         hits += entry.low <= 0.8 <= entry.high
     assert 50 <= hits <= 60
+
+
+def test_images_beside_label_maps_are_not_scored(folders):
+    """References as MRI and label map in one folder, predictions as `segment` writes them with all that it can."""
+    pred, ref = folders
+    expected = evaluate(pred, ref).rows
+    affine = np.diag([-1.0, 1.5, 2.0, 1.0])
+    for index in range(3):
+        name, array = f"case_{index}", phantom((16, 18, 14), seed=index)[0]
+        (ref / f"{name}.nii.gz").rename(ref / f"{name}_seg.nii.gz")
+        save_nifti(ref / f"{name}.nii.gz", np.rint(array), affine)
+        save_nifti(pred / f"{name}_uncertainty.nii.gz", array, affine)
+        SimpleITK.WriteImage(SimpleITK.ReadImage(pred / f"{name}_seg.nii.gz"), pred / f"{name}.seg.nrrd")
+    assert evaluate(pred, ref).rows == expected
+    for path in pred.glob("*_seg.nii.gz"):  # --format segnrrd alone
+        path.unlink()
+    assert evaluate(pred, ref).rows == expected
+
+
+def test_cases_may_be_called_uncertain(tmp_path):
+    for name in ("a", "b_uncertainty", "c_uncertainty", "c"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    assert {name: path.name for name, path in cases_by_name(tmp_path).items()} == {
+        "a": "a.nii.gz",
+        "b_uncertainty": "b_uncertainty.nii.gz",
+        "c": "c.nii.gz",
+    }
 
 
 def test_one_file_against_one_file(folders):

@@ -54,6 +54,38 @@ def test_nifti_units_are_read_as_mm_and_kept_when_written(tmp_path, unit, mm):
         assert written.header[form] == original.header[form]
 
 
+@pytest.mark.parametrize("sizes", [(0.5, 2.0, 3.0), (0.5, 2.0)], ids=["volume", "plane"])
+def test_labels_of_a_file_without_forms_lie_on_it_in_other_programs(tmp_path, sizes):
+    image = nib.Nifti1Image(np.zeros((5, 6, 7)[: len(sizes)], np.float32), None)
+    image.header.set_zooms(sizes)
+    nib.save(image, tmp_path / "source.nii")
+    volume = read_volume(tmp_path / "source.nii")
+    labels = Volume(np.ones(volume.array.shape, np.uint8), volume.affine)
+    write_nifti(labels, tmp_path / "seg.nii", like=tmp_path / "source.nii")
+    header = nib.load(tmp_path / "seg.nii").header
+    assert (header["qform_code"], header["sform_code"]) == (0, 0)
+    source, written = (SimpleITK.ReadImage(str(tmp_path / name)) for name in ("source.nii", "seg.nii"))
+    for index in np.ndindex(*(2,) * len(sizes)):
+        there, here = (
+            source.TransformIndexToPhysicalPoint(index),
+            written.TransformIndexToPhysicalPoint((*index, *(0,) * (written.GetDimension() - len(index)))),
+        )
+        np.testing.assert_allclose(here[: len(there)], there)
+
+
+@pytest.mark.parametrize("code", [4, 7, 12])
+def test_units_that_are_none_are_refused(tmp_path, code):
+    source = save_nifti(tmp_path / "source.nii", phantom((5, 6, 7))[0])
+    data = bytearray(source.read_bytes())
+    data[123] = code  # xyzt_units
+    source.write_bytes(data)
+    with pytest.raises(InputError, match=r"unit of length must be m, mm or micron .* got [47] in"):
+        read_volume(source)
+    data[123] = 56 + 2  # mm and a unit of time that there is not, which is none of our business
+    source.write_bytes(data)
+    assert read_volume(source).spacing == (1, 1, 1)
+
+
 def test_nothing_but_geometry_is_taken_from_the_source(tmp_path):
     image = nib.Nifti1Image(phantom((5, 6, 7))[0], np.eye(4))
     image.header["descrip"] = b"DOE^JANE"
@@ -166,6 +198,10 @@ def test_cases_of_files_and_folders(tmp_path):
     assert [case.name for case in find_cases(tmp_path)] == ["a.nii", "b.nii.gz", "c.NRRD", "lonely_seg.nii"]
     assert find_cases(tmp_path / "b.nii.gz") == [tmp_path / "b.nii.gz"]
     assert len(find_cases([tmp_path / "b.nii.gz", tmp_path])) == 4  # named twice, once by its folder
+    for name in ("b.seg.nrrd", "b_uncertainty.nii.gz", "d_seg.nii.gz"):  # ours, as our results may be for folders
+        (tmp_path / name).touch()
+    make_series(tmp_path / "d", np.diag([1.0, 1.0, 1.0, 1.0]), (3, 4, 2))
+    assert [case.name for case in find_cases(tmp_path)] == ["a.nii", "b.nii.gz", "c.NRRD", "lonely_seg.nii", "d"]
     (tmp_path / "imagesTs").mkdir()
     (tmp_path / "imagesTs" / "x.nii.gz").touch()
     assert [case.name for case in find_cases(tmp_path)] == ["x.nii.gz"]

@@ -4,12 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from conftest import phantom
+from conftest import phantom, save_nifti
 from dicom_checks import errors_of
 from dicom_phantoms import (
     LPS_TO_RAS,
@@ -23,6 +24,7 @@ from dicom_phantoms import (
     turned,
     voxel_places,
 )
+from PIL import Image
 from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter
@@ -30,6 +32,7 @@ from unetpp_monai.cli import app
 from unetpp_monai.errors import InputError, OutputError
 from unetpp_monai.io import read_volume, write_nifti
 from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.io.files import sha256
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.label_table import write_label_table
 from unetpp_monai.io.outputs import FORMATS, Findings, check_formats, write_outputs
@@ -179,6 +182,35 @@ def test_labels_without_a_meaning_are_refused(tmp_path):
         read_label_file(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("array", "indices", "message"),
+    [
+        (np.eye(2, dtype=np.uint8)[np.arange(24).reshape(2, 3, 4) % 2], (1,), "must have 1 channel, got 2"),
+        (np.full((2, 3, 4), 257, np.int16), (1, 257), "must be at most 255, got 257"),
+        (np.full((2, 3, 4), 256, np.int16), (1, 256), "must be at most 255, got 256"),
+    ],
+    ids=["one-hot", "wraps to 1", "wraps to 0"],
+)
+def test_label_maps_that_would_lose_voxels_are_refused(tmp_path, array, indices, message):
+    save_nifti(tmp_path / "a.nii.gz", array)
+    structures = [Label(index, f"name {index}", None, None, None, None) for index in indices]
+    write_label_table(structures, tmp_path / "a.tsv")
+    with pytest.raises(InputError, match=message):
+        read_label_file(tmp_path / "a.nii.gz")
+    command = ["convert", str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / "o"), "--format", "segnrrd"]
+    assert re.search(message, str(CliRunner().invoke(app, command).exception))
+    assert not (tmp_path / "o").exists()
+
+
+def test_colours_of_a_picture_go_by_index(tmp_path):
+    labels = Volume(np.array([0, 1, 3], np.uint8).reshape(1, 3, 1, 1), np.eye(4))
+    structures = tuple(replace(STRUCTURES[index - 1], colour=(index, 0, 0)) for index in (3, 1))  # neither in order
+    findings = Findings(labels, structures, {}, Algorithm("phantom", "1"))
+    write_outputs(findings, tmp_path, "case", formats=["picture"])
+    shown = np.asarray(Image.open(tmp_path / "case_seg.png").convert("RGB"))
+    assert shown[0].tolist() == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
+
+
 def test_what_the_formats_need():
     assert check_formats(("sr", "dicomseg", "nifti"), dicom=True) == ("nifti", "dicomseg", "sr")
     with pytest.raises(InputError, match="add dicomseg"):
@@ -259,6 +291,34 @@ def test_a_pseudonymised_case_names_nobody(tmp_path, segmenter, brain):
     (tmp_path / "out").mkdir()
     segment_case(segmenter, brain, tmp_path / "out", Request(formats=ALL, depth=1, key=b"another key of 32 bytes!"))
     assert not set(names) & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # when the phantom is made
+def test_what_pydicom_quotes_is_not_in_a_pseudonymous_report(tmp_path, segmenter):
+    """Its warnings repeat the values that they are about."""
+
+    def malformed(dataset, index):
+        dataset.StudyInstanceUID = "1.2.840.SMITH.1970"
+
+    make_series(tmp_path / "brain", axial_affine((1.0, 1.0, 1.0)), (34, 50, 36), change=malformed)
+    (tmp_path / "out").mkdir()
+    segment_case(segmenter, tmp_path / "brain", tmp_path / "out", Request(depth=1, key=bytes(range(32))))
+    for path in (tmp_path / "out").iterdir():
+        assert b"SMITH" not in path.read_bytes(), path.name
+    segment_case(segmenter, tmp_path / "brain", tmp_path / "out", Request(depth=1))
+    assert "SMITH" in (tmp_path / "out" / "brain.json").read_text()
+
+
+def test_the_hash_of_a_series_is_without_our_results_below_it(tmp_path, segmenter, brain):
+    before = sha256(brain)
+    (brain / "out").mkdir()
+    for _ in range(2):
+        request = Request(formats=("nifti", "dicomseg"), depth=1, overwrite=True)
+        segment_case(segmenter, brain, brain / "out", request)
+        assert json.loads((brain / "out" / "brain.json").read_text())["input_sha256"] == before
+    shutil.rmtree(brain / "out")
+    segment_case(segmenter, brain, brain, Request(depth=1))  # all of the folder, as no folder below is ours
+    assert json.loads((brain / "brain.json").read_text())["input_sha256"] == before
 
 
 def test_one_of_several_series_is_named(tmp_path, segmenter, brain):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -35,6 +36,26 @@ def test_x_runs_right_and_y_down(tmp_path, pixels, suffix):
     assert volume.shape == (4, 3, 1) and volume.spacing == (1, 1, 1)
     np.testing.assert_array_equal(volume.array[:, 2, 1, 0], np.atleast_1d(pixels[1, 2]))
     assert volume.array.dtype == pixels.dtype
+
+
+def test_pictures_of_other_machines_have_the_same_values(tmp_path):
+    """Big-endian TIFF, as ImageJ writes it, in 16 bit."""
+    pixels = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    tags = [(256, 4), (257, 3), (258, 16), (259, 1), (262, 1), (273, 122), (277, 1), (278, 3), (279, 24)]
+    entries = b"".join(struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    head = struct.pack(">2sHIH", b"MM", 42, 8, len(tags)) + entries + bytes(4)
+    assert len(head) == 122
+    (tmp_path / "a.tif").write_bytes(head + pixels.astype(">u2").tobytes())
+    array = read_volume(tmp_path / "a.tif").array
+    np.testing.assert_array_equal(array[0, :, :, 0].T, pixels)
+    assert array.dtype == np.uint16 and array.dtype.isnative
+
+
+def test_a_picture_beyond_pillows_limit_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # else the file would have 180 million
+    with pytest.raises(InputError, match=r"small enough for Pillow, got .*large\.png"):
+        read_volume(tmp_path / "large.png")
 
 
 def test_what_is_no_plain_picture_is_refused(tmp_path):

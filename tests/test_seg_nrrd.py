@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,10 +139,26 @@ def test_layers_are_merged_unless_they_overlap(tmp_path):
         read_seg_nrrd(layers(tmp_path, first, second))
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # pynrrd, in Python 3.12
+def test_old_slicers_store_each_segment_on_a_layer_of_its_own(tmp_path):
+    first, second = np.zeros((4, 5, 6), bool), np.zeros((4, 5, 6), bool)
+    first[:2], second[2:, 1:3] = True, True
+    path = layers(tmp_path, first, second)
+    head, data = path.read_bytes().split(b"\n\n", 1)
+    lines = [line for line in head.split(b"\n") if not re.match(rb"Segment\d_(Layer|LabelValue)", line)]
+    assert len(lines) == len(head.split(b"\n")) - 4
+    path.write_bytes(b"\n".join(lines) + b"\n\n" + data)
+    volume, structures = read_seg_nrrd(path)
+    np.testing.assert_array_equal(volume.array[0], first + 2 * second)
+    assert [(label.index, label.name) for label in structures] == [(1, "name 0"), (2, "name 1")]
+
+
 def test_what_cannot_be_written(tmp_path):
     volume, path = label_phantom(SHAPE, axial_affine()), tmp_path / "case.seg.nrrd"
     with pytest.raises(OutputError, match=r"must have a structure, got \[3\] besides \[1, 2\]"):
         write_seg_nrrd(volume, path, structures=STRUCTURES[:2])
+    with pytest.raises(OutputError, match="must have 1 channel, got 2"):
+        write_seg_nrrd(Volume(np.repeat(volume.array, 2, axis=0), volume.affine), path, structures=STRUCTURES)
     broken = Label(3, "c", ANATOMY, Code("1", "SCT", "one|two~three"), None, None)  # Slicer's own separators
     with pytest.raises(OutputError, match="must not contain ~"):
         write_seg_nrrd(volume, path, structures=(*STRUCTURES[:2], broken))

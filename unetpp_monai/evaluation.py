@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import AmbiguityError, GeometryError, InputError, OutputError
-from .io import case_name, find_cases, is_picture, read_volume
+from .io import find_cases, is_picture, read_volume
+from .io.cases import case_and_result, image_files
 from .io.files import complete_file
 from .metrics import CONVENTIONS, MaskMetrics, compare_masks
 from .volume import Volume
 
 METRICS = tuple(field.name for field in fields(MaskMetrics))
 RESAMPLES = 9999  # of the bootstrap
+LABEL_MAPS = ("_seg", ".seg", "")  # as the endings of their names say, the surest first
 CONFIDENCE = 0.95  # of the bootstrap's interval
 
 
@@ -75,7 +77,7 @@ def evaluate(
     reference_values: Sequence[int] = (),
     partial: bool = False,
 ) -> Report:
-    """Compare a folder of label maps with another; files belong together by name, a `_seg` suffix aside.
+    """Compare a folder of label maps with another; files belong together by name, as `cases_by_name` says.
 
     Args:
         predictions: folder (or file) of label maps.
@@ -157,13 +159,25 @@ def _pair(
 
 
 def cases_by_name(path: str | Path) -> dict[str, Path]:
-    """Label maps of a folder by case, a `_seg` suffix aside; raise AmbiguityError for two of one name."""
-    cases: dict[str, Path] = {}
-    for case in find_cases(path):
-        name = case_name(case).removesuffix("_seg")
-        if cases.setdefault(name, case) != case:
-            raise AmbiguityError(f"label maps belong together by name, got {cases[name]} and {case}; remove one")
-    return cases
+    """Label maps by case: `NAME_seg.*`, else `NAME.seg.nrrd`, else `NAME.*`; uncertainty beside them is none.
+
+    Raises:
+        InputError: no such path, or a folder without label maps.
+        AmbiguityError: two of one name.
+    """
+    files = image_files(Path(path)) if Path(path).is_dir() else []
+    found: dict[str, dict[str, Path]] = {}
+    for file in files or find_cases(path):
+        name, ending = case_and_result(file)
+        if ending not in LABEL_MAPS:
+            name, ending = name + ending, ""
+        if (other := found.setdefault(name, {}).setdefault(ending, file)) != file:
+            raise AmbiguityError(f"label maps belong together by name, got {other} and {file}; remove one")
+    return {
+        name: next(kinds[ending] for ending in LABEL_MAPS if ending in kinds)
+        for name, kinds in found.items()
+        if name.removesuffix("_uncertainty") not in found.keys() - {name}
+    }
 
 
 def _unit(paths: Any) -> str:

@@ -75,6 +75,7 @@ def segment_case(
     findings = Findings(
         result.labels, segmenter.bundle.labels, result.ml, algorithm, image.sources, like, request.encoding
     )
+    origin = _origin(case, image, request, output)
     with complete_folder(output) as folder:
         start = time.perf_counter()
         outputs = write_outputs(findings, folder, name, formats=formats)
@@ -82,7 +83,7 @@ def segment_case(
             write_nifti(result.uncertainty, folder / f"{name}_uncertainty.nii.gz", like=like)
         seconds |= {**result.seconds, "writing": time.perf_counter() - start}
         report = {
-            **_origin(case, image, request),
+            **origin,
             "outputs": outputs,
             **_provenance(result),
             "seconds": {step: round(value, 4) for step, value in seconds.items()},
@@ -122,14 +123,15 @@ def _algorithm(result: Segmentation) -> Algorithm:
     return Algorithm(result.bundle, result.version, parameters)
 
 
-def _origin(case: Path, image: DicomSeries, request: Request) -> dict[str, Any]:
-    """Where the image came from; nothing of it if that is to stay unknown."""
+def _origin(case: Path, image: DicomSeries, request: Request, output: Path) -> dict[str, Any]:
+    """Where the image came from, results of ours in a folder below aside; nothing of it if that is to stay unknown."""
     if request.key is not None:
         return {"remarks": list(image.remarks)}
-    origin: dict[str, Any] = {"input": str(case.resolve()), "input_sha256": sha256(case)}
+    digest = sha256(case.resolve(), without=output.resolve())
+    origin: dict[str, Any] = {"input": str(case.resolve()), "input_sha256": digest}
     if image.sources:
         origin["series"] = str(image.sources[0].SeriesInstanceUID)
-        origin["remarks"] = list(image.remarks)
+        origin["remarks"] = [*image.remarks, *image.warnings]
     return origin
 
 

@@ -8,14 +8,16 @@ from .dicom_files import holds_dicom, is_dicom_source
 from .reader import SUFFIXES, is_image_file
 
 CASE_SUFFIXES = (".zip", ".dcm")  # DICOM, whose other file names have none
+RESULT_ENDINGS = ("_seg", "_uncertainty", ".seg")  # of `case_name` of what we write beside an image; `.seg.nrrd` is one
 
 
 def find_cases(inputs: Iterable[str | Path] | str | Path, *, whole: bool = False) -> list[Path]:
     """List the cases that paths stand for, in the order of their names within each path.
 
     A file is a case; a folder with DICOM files is a case; any other folder stands for the image files, zips and folders
-    with DICOM in them or below, or for those in its `imagesTs` if it has one (Medical Segmentation Decathlon). A label
-    map `NAME_seg.*` beside its image `NAME.*`, and hidden files, are no cases; a path named twice is one case.
+    with DICOM in them or below, or for those in its `imagesTs` if it has one (Medical Segmentation Decathlon). What we
+    write beside a case `NAME` (`NAME_seg.*`, `NAME.seg.nrrd`, `NAME_uncertainty.*`), and hidden files, are no cases; a
+    path named twice is one case.
 
     Args:
         inputs: files and folders.
@@ -51,6 +53,22 @@ def case_name(path: str | Path) -> str:
     return name[: len(name) - len(suffix)]
 
 
+def case_and_result(path: Path) -> tuple[str, str]:
+    """Name of the case that a file is of, and as which result of it: one of RESULT_ENDINGS, or "" as the image."""
+    name = case_name(path)
+    ending = next((ending for ending in RESULT_ENDINGS if name.endswith(ending)), "")
+    return name.removesuffix(ending), ending
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Files of a folder that are named like images, hidden ones left out, by name."""
+    return [entry for entry in _entries(folder) if entry.is_file() and is_image_file(entry)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+
+
 def _cases_in(path: Path, whole: bool) -> list[Path]:
     if not path.exists():
         raise InputError(f"input must exist, got {path}; check the path")
@@ -61,11 +79,11 @@ def _cases_in(path: Path, whole: bool) -> list[Path]:
         return [path]
     if (path / "imagesTs").is_dir():
         return _cases_in(path / "imagesTs", whole)
-    entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
-    images = [entry for entry in entries if entry.is_file() and is_image_file(entry)]
-    names = {case_name(image) for image in images}
-    cases = [image for image in images if case_name(image).removesuffix("_seg") not in names - {case_name(image)}]
-    cases += [entry for entry in entries if entry not in images and is_dicom_source(entry)]
+    images = image_files(path)
+    series = [entry for entry in _entries(path) if entry not in images and is_dicom_source(entry)]
+    names = {case_name(case) for case in (*images, *series)}
+    kinds = {image: case_and_result(image) for image in images}
+    cases = [image for image, (name, ending) in kinds.items() if not (ending and name in names)] + series
     if not cases:
         raise InputError(f"a folder must hold {', '.join(SUFFIXES)} files or DICOM series, found none in {path}")
     return cases

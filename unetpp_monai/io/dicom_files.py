@@ -5,6 +5,7 @@ Headers only; geometry and pixels are for other rooms.
 
 import logging
 import shutil
+import struct
 import tempfile
 import warnings
 import zipfile
@@ -33,6 +34,8 @@ HEADER_TAGS = [
 ]
 # what pydicom and its decoders raise on files that are not as they should be
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, NotImplementedError)
+BROKEN = (*UNREADABLE, struct.error, zlib.error)  # with InvalidDicomError, which is neither
+UNDEFINED_LENGTH = 0xFFFFFFFF  # of an element that ends with a delimiter
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # of files that are broken if they are not DICOM
 
 
@@ -135,15 +138,13 @@ def _unzip(archive: Path, folder: Path) -> Iterator[Path]:
                 with unpacked.open(entry) as packed, target.open("wb") as file:
                     shutil.copyfileobj(packed, file)
                 yield target
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise CorruptFileError(f"{archive} must be a readable zip without password ({error})") from error
 
 
 def _listed_in(directory: Path) -> Iterator[Path]:
     """Files that a DICOMDIR names; some media write their names in lower case."""
-    import pydicom
-
-    for record in pydicom.dcmread(directory).get("DirectoryRecordSequence", []):
+    for record in read_whole(directory).get("DirectoryRecordSequence", []):
         parts = record.get("ReferencedFileID")
         if not parts:
             continue
@@ -180,23 +181,16 @@ def _images(paths: Iterable[Path]) -> tuple[dict[tuple[str, str], list[Instance]
 
 def _header(path: Path) -> "pydicom.Dataset | None":
     """Header of a DICOM file; None if it is something else."""
-    import pydicom
-
     try:
-        if not is_dicom(path):
-            if _should_be_dicom(path):
-                raise CorruptFileError(
-                    f"{path} must be DICOM, got {path.stat().st_size} bytes without DICOM's preamble; export it again"
-                )
-            return None
-        with plain_warnings():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-            read_values(header)
-        return header
-    except (pydicom.errors.InvalidDicomError, zlib.error, *UNREADABLE) as error:
-        raise CorruptFileError(
-            f"{path} is not a readable DICOM file ({one_line(error)}); export the series again"
-        ) from error
+        if is_dicom(path):
+            return read_whole(path, tags=HEADER_TAGS)
+        if _should_be_dicom(path):
+            raise CorruptFileError(
+                f"{path} must be DICOM, got {path.stat().st_size} bytes without DICOM's preamble; export it again"
+            )
+        return None
+    except OSError as error:
+        raise CorruptFileError(f"{path} must be readable, got {error}; copy it again") from error
 
 
 def _should_be_dicom(path: Path) -> bool:
@@ -206,6 +200,39 @@ def _should_be_dicom(path: Path) -> bool:
     suffix = path.suffix.lower()
     empty = not start and (not suffix or suffix[1:].isdigit())
     return suffix in DICOM_SUFFIXES or empty or (start[:2] in (b"\2\0", b"\x08\0") and start[3:] == b"\0")
+
+
+def read_whole(path: Path, *, tags: Sequence[str] = (), decode: bool = True) -> "pydicom.Dataset":
+    """Read a DICOM file, of which pydicom would shorten the last element without a word if it is cut there.
+
+    Args:
+        path: of the file.
+        tags: those before the pixels that are wanted; (): the whole file.
+        decode: convert the values now, so that one that cannot be converted is found.
+
+    Raises:
+        CorruptFileError: cut, or not to be decoded.
+    """
+    import pydicom
+
+    try:
+        with plain_warnings():
+            dataset = pydicom.dcmread(path, stop_before_pixels=bool(tags), specific_tags=list(tags) or None)
+            check_ends(dataset)
+            if decode:
+                read_values(dataset)
+        return dataset
+    except (pydicom.errors.InvalidDicomError, *BROKEN) as error:
+        raise CorruptFileError(f"{path} is not a readable DICOM file ({one_line(error)}); export it again") from error
+
+
+def check_ends(dataset: "pydicom.Dataset") -> None:
+    """Raise EOFError if an element holds less than its length says."""
+    from pydicom.dataelem import RawDataElement
+
+    for tag, raw in dataset.items():
+        if isinstance(raw, RawDataElement) and raw.length not in (UNDEFINED_LENGTH, len(raw.value or b"")):
+            raise EOFError(f"it ends within {tag}")
 
 
 def read_values(dataset: "pydicom.Dataset") -> None:

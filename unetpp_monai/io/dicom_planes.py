@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError
 from ..volume import Volume
-from .dicom_geometry import JITTER_MM, LPS_TO_RAS
+from .dicom_geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS
 
 if TYPE_CHECKING:
     import pydicom
@@ -77,9 +77,8 @@ def match_grid(labels: Volume, sources: Sequence["pydicom.Dataset"]) -> Volume:
     axes = np.stack([*planes.orientation, _forwards(planes)], axis=1)
     directions = (LPS_TO_RAS @ labels.affine)[:3, :3] / labels.spacing
     cosines = axes.T @ directions
-    orders = [
-        order for order in permutations(range(3)) if abs(directions[:, order[0]] @ directions[:, order[1]]) < 1e-4
-    ]
+    skews = np.abs(directions.T @ directions)
+    orders = [order for order in permutations(range(3)) if skews[order[:2]] < 2 * DIRECTION_TOLERANCE]
     if not orders:
         raise OutputError("two axes of a label map's grid must be orthogonal, got a sheared grid; resample it first")
     order = max(orders, key=lambda order: sum(abs(cosines[axis, order[axis]]) for axis in range(3)))

@@ -62,9 +62,11 @@ def write_dicom_rtstruct(
         algorithm: what made the label map.
 
     Raises:
-        OutputError: another grid, values without a structure, sources that cannot be referred to, highdicom missing,
-            or what was read back is not what was given.
+        OutputError: another grid, several channels, values without a structure, sources that cannot be referred to,
+            highdicom missing, or what was read back is not what was given.
     """
+    if len(labels.array) != 1:
+        raise OutputError(f"a label map must have 1 channel, got {len(labels.array)}; take the argmax over them first")
     known = segment_numbers(structures)
     if unknown := sorted(set(np.unique(labels.array).tolist()) - {0, *known}):
         raise OutputError(f"every value of a label map must have a structure, got {unknown[:10]} besides {list(known)}")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError
+from ..errors import CorruptFileError, OutputError
 from ..labels import Code, Label, label_colour
 from ..volume import Volume
+from .dicom_files import BROKEN, one_line
 from .dicom_geometry import JITTER_MM, LPS_TO_RAS
 from .dicom_objects import (
     EQUIPMENT,
@@ -89,11 +90,14 @@ def read_dicom_seg(path: Path) -> tuple[Volume, tuple[Label, ...]]:
         voxels are usually not stored); and the segments, their index being the number.
 
     Raises:
-        InputError: not such a file, or segments overlap.
+        InputError: not such a file, or segments overlap; `CorruptFileError`: truncated or undecodable.
         GeometryError: frames without place, of different orientation, or at uneven distances.
     """
     frames = parse_seg(path)
-    return seg_volume(frames), frames.labels
+    try:
+        return seg_volume(frames), frames.labels
+    except (RuntimeError, *BROKEN) as error:  # of what decodes the frames
+        raise CorruptFileError(f"{path} has no readable frames ({one_line(error)}); export it again") from error
 
 
 def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsignedinteger]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import GeometryError, InputError, IrregularSpacingError
 from ..labels import Code, Label
 from ..volume import Volume
+from .dicom_files import BROKEN, one_line, read_whole
 from .dicom_geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM
 from .dicom_planes import frame_value
 
@@ -54,15 +55,10 @@ def parse_seg(path: Path) -> SegFrames:
     """Read the frames' places and meanings; voxels are decoded later.
 
     Raises:
-        InputError: not a SEG file, truncated, or one with fractions or tiles.
+        InputError: not a SEG file, or one with fractions or tiles; `CorruptFileError`: truncated.
         GeometryError: frames without place, or of different orientation or spacing.
     """
-    import pydicom
-
-    try:
-        dataset = pydicom.dcmread(path)
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path} is not a readable DICOM file ({error}); export it again") from error
+    dataset = read_whole(path, decode=False)  # a value of each frame may be thousands
     kind, coding = dataset.get("SOPClassUID"), dataset.get("SegmentationType")
     if kind not in SEGMENTATIONS or coding not in ("BINARY", "LABELMAP"):
         raise InputError(
@@ -71,8 +67,8 @@ def parse_seg(path: Path) -> SegFrames:
         )
     try:
         return _frames(dataset)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{path} lacks what a SEG must have ({error}); export it again") from error
+    except BROKEN as error:
+        raise InputError(f"{path} lacks what a SEG must have ({one_line(error)}); export it again") from error
 
 
 def seg_volume(frames: SegFrames) -> Volume:

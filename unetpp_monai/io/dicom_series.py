@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptFileError
 from ..volume import Volume, check_finite
-from .dicom_files import UNREADABLE, Instance, chosen_series, one_line, plain_warnings, read_values
+from .dicom_files import BROKEN, Instance, check_ends, chosen_series, one_line, plain_warnings, read_values
 from .dicom_geometry import LPS_TO_RAS, Grid, check_grid, read_slices
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class DicomSeries:
     volume: Volume  # (1, X, Y, Z) float32, mm, RAS
     sources: tuple["pydicom.Dataset", ...]  # headers without pixels; sources[k] is slice k of Z, or one multi-frame
     remarks: tuple[str, ...]  # what was done beyond reading, in words: ignored objects, a tilt resampled
+    warnings: tuple[str, ...] = ()  # what pydicom said, which may quote values that identify the patient
 
 
 def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = None) -> DicomSeries:
@@ -49,7 +50,6 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
     with chosen_series(source, series) as (instances, remarks):
         grid = check_grid(read_slices(instances))
         array, sources, warnings = _pixels(grid)
-    remarks += warnings
     affine = grid.affine
     if sources[0].get("PhotometricInterpretation") == "MONOCHROME1":
         remarks.append("MONOCHROME1: values are as stored, dark where they are high")
@@ -62,7 +62,7 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
         )
     volume = Volume(array[None], LPS_TO_RAS @ affine)
     check_finite(volume, grid.slices[0].instance.path.parent)
-    return DicomSeries(volume, sources, tuple(remarks))
+    return DicomSeries(volume, sources, tuple(remarks), tuple(warnings))
 
 
 def _pixels(grid: Grid) -> tuple[NDArray[np.float32], tuple["pydicom.Dataset", ...], list[str]]:
@@ -94,6 +94,7 @@ def _decode(instance: Instance) -> tuple[NDArray[np.generic], "pydicom.Dataset",
     try:
         with plain_warnings() as said:
             dataset = pydicom.dcmread(instance.path)
+            check_ends(dataset)
             stored = _significant(dataset.pixel_array, dataset)
             if "ModalityLUTSequence" in dataset:
                 from pydicom.pixels.processing import apply_modality_lut
@@ -108,7 +109,7 @@ def _decode(instance: Instance) -> tuple[NDArray[np.generic], "pydicom.Dataset",
             f"{instance.path} holds compressed pixels that no installed decoder takes ({one_line(error)}); export the "
             "series again, or pip install 'unetpp_monai[dicom]'"
         ) from error
-    except UNREADABLE as error:
+    except BROKEN as error:
         raise CorruptFileError(
             f"{instance.path} has no readable pixels ({one_line(error)}); export the series again"
         ) from error

@@ -11,6 +11,7 @@ from ..errors import AmbiguityError, GeometryError, InputError
 from ..labels import Code, Label
 from ..volume import Volume
 from .contours import Contour, fill_contours
+from .dicom_files import BROKEN, one_line, read_whole
 from .dicom_geometry import JITTER_SHARE, LPS_TO_RAS
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def parse_structures(path: Path) -> tuple[tuple[Label, ...], list[list[Points]]]
     """Structures, and the closed contours of each: points `(N, 3)`, mm, LPS."""
     import pydicom
 
+    dataset = read_whole(path, decode=False)  # numbers of contours are not pydicom's to convert
     try:
-        dataset = pydicom.dcmread(path)
         if dataset.get("Modality") != "RTSTRUCT":
             raise InputError(
                 f"a structure set must have the modality RTSTRUCT, got {dataset.get('Modality')} in {path}"
@@ -42,8 +43,8 @@ def parse_structures(path: Path) -> tuple[tuple[Label, ...], list[list[Points]]]
             for number, value, roi in zip(numbers, values, rois, strict=True)
         )
         return structures, [_polygons(shown.get(value, pydicom.Dataset())) for value in values]
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a readable structure set ({error}); export it again") from error
+    except BROKEN as error:
+        raise InputError(f"{path} is not a readable structure set ({one_line(error)}); export it again") from error
 
 
 def _structure(number: int, roi: "Dataset", shown: "Dataset", observed: "Dataset") -> Label:

@@ -41,11 +41,18 @@ def complete_folder(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file, hexadecimal; of a folder, the hash of the sorted hashes of the files in it and below."""
+def sha256(path: Path, *, without: Path | None = None) -> str:
+    """Hash of a file, hexadecimal; of a folder, the hash of the sorted hashes of the files in it and below.
+
+    Args:
+        path: file or folder.
+        without: a folder that is left out if it lies below.
+    """
     digest = hashlib.sha256()
     if path.is_dir():
-        digest.update("".join(sorted(sha256(entry) for entry in path.rglob("*") if entry.is_file())).encode())
+        skipped = without if without is not None and path in without.parents else None
+        files = [entry for entry in path.rglob("*") if entry.is_file() and skipped not in entry.parents]
+        digest.update("".join(sorted(sha256(entry) for entry in files)).encode())
         return digest.hexdigest()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -2,23 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from ..labels import Label
 from ..volume import Volume
-from .dicom_files import is_dicom
+from .dicom_files import is_dicom, read_whole
 from .dicom_rtstruct import read_dicom_rtstruct
 from .dicom_seg import read_dicom_seg
 from .label_table import read_label_table
 from .nifti import SUFFIXES as NIFTI_SUFFIXES
 from .nifti import read_nifti
 from .seg_nrrd import read_seg_nrrd
-
-if TYPE_CHECKING:
-    import pydicom
 
 
 def read_label_file(
@@ -35,7 +31,8 @@ def read_label_file(
         Labels `(1, X, Y, Z)` uint8, mm, RAS, and their meanings.
 
     Raises:
-        InputError: no such file or format, values without a meaning, or an RTSTRUCT without grid.
+        InputError: no such file or format, several channels, values above 255 or without a meaning, or an RTSTRUCT
+            without grid; `CorruptFileError`: truncated DICOM.
     """
     if not path.is_file():
         raise InputError(f"a label map must be a file, got {path}; check the path")
@@ -46,7 +43,7 @@ def read_label_file(
         return _read_nifti(path, structures)
     if not is_dicom(path):
         raise InputError(f"a label map must be NIfTI, .seg.nrrd, DICOM SEG or RTSTRUCT, got {path}")
-    modality = _header(path).get("Modality")
+    modality = read_whole(path, tags=["Modality"]).get("Modality")
     if modality == "SEG":
         return read_dicom_seg(path)
     if modality != "RTSTRUCT":
@@ -54,12 +51,6 @@ def read_label_file(
     if grid is None:
         raise InputError(f"contours need the grid of their images, got none for {path}; name the series (--source)")
     return read_dicom_rtstruct(path, grid)
-
-
-def _header(path: Path) -> "pydicom.Dataset":
-    import pydicom
-
-    return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality"])
 
 
 def _read_nifti(path: Path, structures: Sequence[Label]) -> tuple[Volume, tuple[Label, ...]]:
@@ -70,7 +61,13 @@ def _read_nifti(path: Path, structures: Sequence[Label]) -> tuple[Volume, tuple[
             raise InputError(f"values of {path} must have a meaning, got no {table.name} beside it; name a bundle")
         structures = read_label_table(table)
     volume = read_nifti(path)
+    if volume.array.shape[0] != 1:
+        raise InputError(
+            f"a label map must have 1 channel, got {volume.array.shape[0]} in {path}; take the argmax first"
+        )
     values = np.unique(volume.array)
+    if values[-1] > 255:
+        raise InputError(f"values of a label map must be at most 255, got {values[-1]:g} in {path}; renumber them")
     if unknown := sorted(set(values.tolist()) - {0, *(label.index for label in structures)}):
         raise InputError(f"values of {path} must be 0 or labels of its structures, got {unknown[:5]}")
     return Volume(volume.array.astype(np.uint8), volume.affine), tuple(structures)

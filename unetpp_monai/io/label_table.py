@@ -71,10 +71,6 @@ def _label(row: Mapping[str, str], path: Path) -> Label:
     return Label(index, row["name"], category, kind, modifier, None if rgb is None else (rgb[0], rgb[1], rgb[2]))
 
 
-def _cells(code: Code | None) -> tuple[str, str, str]:
-    return (code.scheme, code.value, code.meaning) if code else (MISSING, MISSING, MISSING)
-
-
 def _code(row: Mapping[str, str], name: str) -> Code | None:
     scheme, value, meaning = (row.get(f"{name}_{part}", MISSING) for part in ("scheme", "value", "meaning"))
     return None if value in ("", MISSING) else Code(value, scheme, meaning)

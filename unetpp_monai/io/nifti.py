@@ -27,7 +27,7 @@ def read_nifti(path: Path) -> Volume:
         path: `.nii` or `.nii.gz`; 2-D, 3-D, or 4-D whose last axis are channels.
 
     Raises:
-        InputError: not NIfTI, truncated, no real numbers, or more axes.
+        InputError: not NIfTI, truncated, no real numbers, more axes, or an unknown unit of length.
         GeometryError: no usable affine.
     """
     try:
@@ -44,8 +44,7 @@ def read_nifti(path: Path) -> Volume:
     if not 2 <= array.ndim <= 4:
         raise InputError(f"a NIfTI image must have 2 to 4 axes, got shape {array.shape} in {path}")
     array = array.reshape(array.shape + (1,) * (4 - array.ndim))
-    unit = image.header.get_xyzt_units()[0]
-    scale = np.diag([MM_PER_UNIT[unit]] * 3 + [1.0])
+    scale = np.diag([MM_PER_UNIT[_unit(image.header, path)]] * 3 + [1.0])
     try:
         return Volume(np.moveaxis(array, -1, 0), scale @ np.asarray(image.affine, dtype=np.float64))
     except InputError as error:
@@ -81,16 +80,28 @@ def _geometry_of(like: Path, volume: Volume) -> tuple[NDArray[np.float64], nib.n
     """Affine in the file's own unit, and a header that holds nothing of the source but its geometry."""
     source = nib.nifti1.load(like)
     affine = np.asarray(source.affine, dtype=np.float64)
-    unit = source.header.get_xyzt_units()[0]
+    unit = _unit(source.header, like)
     scale = np.diag([MM_PER_UNIT[unit]] * 3 + [1.0])
     if not volume.same_grid(Volume(volume.array, scale @ affine)):
         raise GeometryError(f"a label map must lie on the grid of its source, got another affine than that of {like}")
     header = nib.nifti1.Nifti1Header()
     header.set_data_dtype(volume.array.dtype)
     header.set_xyzt_units(unit)
+    zooms = source.header.get_zooms()[:3]  # all that says where voxels are if neither form is coded
+    header["pixdim"][1 : 1 + len(zooms)] = zooms
     header.set_sform(*source.header.get_sform(coded=True))
     header.set_qform(*source.header.get_qform(coded=True))
     return affine, header
+
+
+def _unit(header: nib.nifti1.Nifti1Header, path: Path) -> str:
+    """Name of the unit of length, one of `MM_PER_UNIT`."""
+    code = int(header["xyzt_units"]) % 8  # the rest is the unit of time
+    if code > 3:
+        raise InputError(
+            f"the unit of length must be m, mm or micron (1, 2, 3), got {code} in {path}; correct the header"
+        )
+    return str(nib.nifti1.unit_codes.label[code])
 
 
 def _first_line(error: BaseException) -> str:

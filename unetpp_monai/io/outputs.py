@@ -103,7 +103,9 @@ def _nifti(findings: Findings, path: Path) -> ReadBack:
 
 
 def _picture(findings: Findings, path: Path) -> None:
-    write_label_picture(findings.labels, path, colours=[label_colour(label) for label in findings.structures])
+    colours = {label.index: label_colour(label) for label in findings.structures}
+    shown = [colours.get(index, (0, 0, 0)) for index in range(1, max(colours, default=0) + 1)]
+    write_label_picture(findings.labels, path, colours=shown)
 
 
 def _segnrrd(findings: Findings, path: Path) -> ReadBack:

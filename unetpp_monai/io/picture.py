@@ -10,7 +10,7 @@ from ..volume import Volume
 from .files import complete_file
 
 SUFFIXES = (".png", ".tif", ".tiff")
-IMAGE_MODES = ("L", "RGB", "I;16", "I", "F")  # what Pillow calls grey and colour pictures without transparency
+IMAGE_MODES = ("L", "RGB", "I;16", "I;16B", "I", "F")  # what Pillow calls grey and colour pictures without transparency
 Colour = tuple[int, int, int]  # sRGB, 0 ... 255
 
 
@@ -25,7 +25,7 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
         `(C, X, Y, 1)`, C = 1 for grey and 3 for RGB, on a grid of 1 per pixel.
 
     Raises:
-        InputError: unreadable, several pages, transparency, or a palette.
+        InputError: unreadable, too large for Pillow, several pages, transparency, or a palette.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -33,13 +33,17 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
         with Image.open(path) as picture:
             pages, mode = getattr(picture, "n_frames", 1), picture.mode
             pixels = np.array(picture)
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"a picture must be small enough for Pillow, got {path} ({error}); cut it into tiles"
+        ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} is not a readable picture ({error}); export or copy it again") from error
     if pages != 1:
         raise InputError(f"a picture must have 1 page, got {pages} in {path}; save the page that is meant")
     if mode not in IMAGE_MODES and not (labels and mode == "P"):
         raise InputError(f"a picture must be grey or RGB, got Pillow's mode {mode!r} in {path}; convert it first")
-    pixels = pixels.reshape(*pixels.shape[:2], -1)  # (Y, X, C)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(*pixels.shape[:2], -1)  # (Y, X, C)
     return Volume(pixels.transpose(2, 1, 0)[..., None], np.eye(4))
 
 

@@ -37,10 +37,12 @@ def write_seg_nrrd(labels: Volume, path: Path, *, structures: Sequence[Label]) -
         structures: what the values mean; those without voxels are written too.
 
     Raises:
-        OutputError: not to be written, values without a structure, or what was read back differs.
+        OutputError: not to be written, several channels, values without a structure, or what was read back differs.
     """
     import SimpleITK
 
+    if len(labels.array) != 1:
+        raise OutputError(f"a label map must have 1 channel, got {len(labels.array)}; take the argmax over them first")
     known = [label.index for label in structures]
     if unknown := sorted(set(np.unique(labels.array).tolist()) - {0, *known}):
         raise OutputError(f"every value of a label map must have a structure, got {unknown} besides {known}")
@@ -151,8 +153,7 @@ def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
     segments = _segments(image)
     try:
         structures = _structures(segments)
-        places = [(int(segment.get("Layer", 0)), int(segment.get("LabelValue", 1))) for segment in segments]
-        array = _merge(layers, places, structures)
+        array = _merge(layers, _places(segments, len(layers)), structures)
     except AmbiguityError as error:
         raise AmbiguityError(f"{error} in {path}; export them one by one") from error
     except (ValueError, IndexError) as error:
@@ -177,6 +178,15 @@ def _structures(segments: Sequence[Mapping[str, str]]) -> tuple[Label, ...]:
     if len(set(values)) < len(values) or not all(1 <= value <= 255 for value in values):
         values = list(range(1, len(segments) + 1))
     return tuple(_label(segment, value) for segment, value in zip(segments, values, strict=True))
+
+
+def _places(segments: Sequence[Mapping[str, str]], layers: int) -> list[tuple[int, int]]:
+    """Layer and value of each segment; old Slicers name no layers, but store each segment on one of its own."""
+    old = len(segments) == layers and not any("Layer" in segment for segment in segments)
+    return [
+        (int(segment.get("Layer", number if old else 0)), int(segment.get("LabelValue", 1)))
+        for number, segment in enumerate(segments)
+    ]
 
 
 def _label(segment: Mapping[str, str], value: int) -> Label:
