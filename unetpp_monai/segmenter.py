@@ -129,7 +129,7 @@ class Segmenter:
         Raises:
             InputError: wrong number of channels, a constant or not finite image, or a depth that does not exist.
         """
-        depth = self._depth(self.inferer.depth if depth is None else depth)
+        depth = self.check_depth(self.inferer.depth if depth is None else depth)
         if uncertainty and self.network.first_head > 1:
             raise InputError(f"uncertainty needs a head at every depth, got a first one at {self.network.first_head}")
         marks = [time.perf_counter()]
@@ -214,7 +214,12 @@ class Segmenter:
         array = torch.from_numpy(spatial_array(volume, dims).astype(np.float32))
         return self.preprocessing({"image": MetaTensor(array, meta=metadata(volume, dims))})  # type: ignore[no-any-return]
 
-    def _depth(self, depth: int | str | None) -> int | str:
+    def check_depth(self, depth: int | str | None) -> int | str:
+        """Depth as a number or "auto"; "full" and None are the deepest.
+
+        Raises:
+            InputError: the network does not have it.
+        """
         first, last = self.network.first_head, self.network.depth
         if depth in ("full", None):
             return last

@@ -152,7 +152,10 @@ def segmenting(
         raise InputError(f"an archive takes {', '.join(DICOM_FORMATS)}, got {', '.join(sorted(others))}")
     segmenters = {folder: load(folder) for folder in {rule.bundle for rule in rules}}
     for number, rule in enumerate(rules, 1):
-        _check_depth(segmenters[rule.bundle], rule.depth or depth, f"rule {number}")
+        try:
+            segmenters[rule.bundle].check_depth(rule.depth or depth)
+        except InputError as error:
+            raise InputError(f"rule {number}: {error}; see also --depth") from error
 
     def pipeline(series_folder: Path, output: Path, *, rule: "Rule") -> list[Path]:
         if rule.bundle not in segmenters:  # of a job that was queued by other rules
@@ -161,13 +164,6 @@ def segmenting(
         return sorted(output.glob("*.dcm"))
 
     return pipeline
-
-
-def _check_depth(segmenter: "Segmenter", depth: str | None, name: str) -> None:
-    first, last = segmenter.network.first_head, segmenter.network.depth
-    allowed = [*map(str, range(first, last + 1)), *(["auto"] if first == 1 else []), "full"]
-    if depth is not None and depth not in allowed:
-        raise InputError(f"the depth of {name} must be one of {', '.join(allowed)}, got {depth}; see also --depth")
 
 
 def show_status(path: Path, *, retry_dead: bool) -> None:
