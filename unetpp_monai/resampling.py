@@ -102,7 +102,7 @@ class SourceGrid:
         if uncertainty is not None:
             uncertainty[plane], disagreement = logits[-2], logits[-1]
             logits = logits[:-2]
-        found = logits.max(0).indices  # as argmax(0), which takes thirty times as long
+        found = logits.max(0).indices  # as argmax(0), which torch does not vectorise on this axis
         labels[plane] = found
         if uncertainty is not None:
             sums = torch.bincount(found.flatten(), disagreement.flatten().double(), len(logits))
