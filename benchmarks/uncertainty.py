@@ -1,8 +1,9 @@
-"""What the heads' uncertainty is worth, beside MC dropout: `python -m benchmarks.uncertainty --dataset_dir DIR -o OUT`.
+"""What the heads' uncertainty is worth: `python -m benchmarks.uncertainty --dataset_dir DIR -o OUT`.
 
-Validation cases only. Voxels: does a map find wrong voxels (AUROC), are probabilities what they say (reliability)?
-Cases: does a score find the quarter with the lowest Dice (Spearman, AUROC; AURC = mean risk 1 - Dice when the most
-certain cases are taken first), and does it find cases that were made wrong on purpose?
+Validation cases only; beside it MC dropout and, with `--ensemble`, several networks. Voxels: does a map find wrong
+voxels (AUROC), are probabilities what they say (reliability)? Cases: does a score find the quarter with the lowest Dice
+(Spearman, AUROC; AURC = mean risk 1 - Dice when the most certain cases are taken first), and does it find cases that
+were made wrong on purpose?
 """
 
 import argparse
@@ -20,6 +21,7 @@ from torch.nn.functional import dropout
 from unetpp_monai import Segmenter, Volume, read_volume
 from unetpp_monai.calibration import auroc, mean_dice
 from unetpp_monai.io.monai_reader import metadata, spatial_array
+from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.segmenter import plain
 
 from .fold import fold_cases
@@ -37,18 +39,23 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--weights", type=Path, help="trained without the fold")
+    parser.add_argument("--ensemble", type=Path, nargs="+", default=[], help="more weights, trained without the fold")
     parser.add_argument("--other", type=Path, help="an image of another organ, cut to each case's size")
     parser.add_argument("--cases", type=int, help="no more than these")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    segmenter = Segmenter.from_bundle(options.bundle, weights=options.weights, device="cpu", runtime="eager")
+    segmenters = [
+        Segmenter.from_bundle(options.bundle, weights=weights, device="cpu", runtime="eager")
+        for weights in (options.weights, *options.ensemble)
+    ]
+    segmenter, members = segmenters[0], [other.network for other in segmenters[1:]]
     cases = fold_cases(options.fold, options.dataset_dir, options.task)[: options.cases]
     rng = np.random.default_rng(0)
     rows, voxels, clean, wrong = [], [], [], {}
     for case in cases:
         image, reference = read_volume(case["image"]), read_volume(case["label"], labels=True)
         reference = Volume((reference.array == 255).astype(np.uint8), reference.affine) if options.task else reference
-        labels, target, maps = measure(segmenter, image, reference)
+        labels, target, maps = measure(segmenter, members, image, reference)
         rows.append((mean_dice(labels.numpy(), target.numpy(), range(1, segmenter.network.out_channels)), maps))
         drawn = rng.choice(target.numel(), min(VOXELS, target.numel()), replace=False)
         error = (labels != target).flatten()[drawn]
@@ -67,7 +74,9 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def measure(segmenter: Segmenter, image: Volume, reference: Volume) -> tuple[torch.Tensor, torch.Tensor, Maps]:
+def measure(
+    segmenter: Segmenter, members: list[UNetPlusPlus], image: Volume, reference: Volume
+) -> tuple[torch.Tensor, torch.Tensor, Maps]:
     """Labels, reference and maps of uncertainty, all `spatial`, on the network's grid."""
     network, dims = segmenter.network, segmenter.network.spatial_dims
     prepared = segmenter.prepare(image)["image"]
@@ -77,25 +86,34 @@ def measure(segmenter: Segmenter, image: Volume, reference: Volume) -> tuple[tor
     p = heads.reshape(network.depth, network.out_channels, *heads.shape[1:]).softmax(1)
     hooks = [node.register_forward_hook(lambda _, __, x: dropout(x, DROPOUT)) for node in network.nodes.values()]
     torch.manual_seed(0)
-    sampled = torch.stack([sliding(windows, network)[0].softmax(0) for _ in range(PASSES)])
+    sampled = {"MC dropout": torch.stack([sliding(windows, network)[0].softmax(0) for _ in range(PASSES)])}
     for hook in hooks:
         hook.remove()
+    if members:
+        others = [sliding(windows, member)[0].softmax(0) for member in members]
+        sampled[f"ensemble of {len(members) + 1}"] = torch.stack([p[-1], *others])
     array = torch.from_numpy(np.ascontiguousarray(spatial_array(reference, dims)).astype(np.float32))
     target = ResampleToMatch(mode="nearest")(MetaTensor(array, meta=metadata(reference, dims)), prepared)
     maps = {
         "entropy of the last head": entropy(p[-1]),
         "entropy of the heads' mean": entropy(p.mean(0)),
-        "disagreement of the heads": entropy(p.mean(0)) - torch.stack([entropy(head) for head in p]).mean(0),
-        "entropy, MC dropout": entropy(sampled.mean(0)),
-        "disagreement, MC dropout": entropy(sampled.mean(0)) - torch.stack([entropy(x) for x in sampled]).mean(0),
+        "disagreement of the heads": disagreement(p),
         "confidence": p[-1].amax(0),
     }
+    for name, passes in sampled.items():
+        maps[f"entropy, {name}"] = entropy(passes.mean(0))
+        maps[f"disagreement, {name}"] = disagreement(passes)
     return p[-1].argmax(0), torch.as_tensor(target)[0].round().long(), maps
 
 
 def entropy(p: torch.Tensor) -> torch.Tensor:
     """Entropy of probabilities `(C, *spatial)`."""
     return -torch.special.xlogy(p, p).sum(0)
+
+
+def disagreement(passes: torch.Tensor) -> torch.Tensor:
+    """How much of the entropy of the mean is between passes, `(passes, C, *spatial)`."""
+    return entropy(passes.mean(0)) - torch.stack([entropy(p) for p in passes]).mean(0)
 
 
 def score_of(segmenter: Segmenter, image: Volume) -> float:

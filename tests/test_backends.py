@@ -10,7 +10,7 @@ from conftest import ROOT
 from monai.inferers import SlidingWindowInferer
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.backends import Backend, choose_backend
+from unetpp_monai.backends import NEEDS, Backend, choose_backend
 from unetpp_monai.errors import InputError
 from unetpp_monai.inferers import DepthInferer
 from unetpp_monai.networks import UNetPlusPlus
@@ -20,8 +20,8 @@ CASE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 
 
 def needs(runtime):
-    if runtime in ("openvino", "onnxruntime"):
-        pytest.importorskip(runtime)
+    if runtime in NEEDS:
+        pytest.importorskip(NEEDS[runtime][-1])
     if runtime == "compile" and not shutil.which("g++"):
         pytest.skip("torch.compile needs a C++ compiler")
 
@@ -48,6 +48,22 @@ def test_runtimes_agree_with_eager(runtime, dims):
             leap = backend.step({"image": windows}, depth, last=True)  # all anti-diagonals in one graph
             torch.testing.assert_close(leap, expected, atol=1e-4, rtol=0)
         torch.testing.assert_close(backend(windows[:2]), network(windows[:2]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("runtime", ["eager", "compile", "tensorrt"])
+def test_runtimes_agree_with_eager_on_a_gpu(runtime, precision):
+    needs(runtime)
+    network, windows = build(3).cuda(), torch.rand(3, 1, 16, 32, 16, device="cuda")
+    backend = choose_backend(network, runtime, device=windows.device, precision=precision)
+    tolerance = 1e-3 if precision == "float32" else 0.5
+    with torch.inference_mode():
+        grid = {"image": windows}
+        for depth, expected in enumerate(network.heads(windows), 1):
+            torch.testing.assert_close(backend(windows, depth), expected, atol=tolerance, rtol=0)
+            if (runtime, precision) != ("eager", "float32"):  # the network itself
+                torch.testing.assert_close(backend.step(grid, depth), expected, atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("runtime", ["torchscript", "openvino"])
@@ -126,7 +142,8 @@ def test_auto_is_openvino_where_it_is_installed(monkeypatch):
     [
         ({"runtime": "tflite"}, "runtime must be auto, eager, .*, got 'tflite'"),
         ({"precision": "int8"}, "precision float32, bfloat16, float16, got 'eager' and 'int8'"),
-        ({"runtime": "openvino", "device": torch.device("cuda")}, "openvino runs on the CPU, got device cuda"),
+        ({"runtime": "openvino", "device": torch.device("cuda")}, "openvino runs on cpu only, got device cuda"),
+        ({"runtime": "tensorrt"}, "tensorrt runs on cuda only, got device cpu; use --device cuda or --runtime eager"),
         ({"precision": "float16"}, "eager on cpu does not compute in float16"),
         ({"runtime": "onnxruntime", "precision": "bfloat16"}, "onnxruntime on cpu does not compute in bfloat16"),
     ],
@@ -138,5 +155,6 @@ def test_what_no_runtime_does(options, message):
 
 def test_a_missing_runtime_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install openvino"):
-        choose_backend(build(2), "openvino", device=CPU)
+    for runtime, package, device in (("openvino", "openvino", "cpu"), ("tensorrt", "torch_tensorrt", "cuda")):
+        with pytest.raises(InputError, match=f"pip install {package}"):
+            choose_backend(build(2), runtime, device=torch.device(device))

@@ -109,9 +109,11 @@ def test_speed_measures_every_contender(msd_folder, tmp_path):
 
 def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
     other = msd_folder / "imagesTr" / "case_5.nii.gz"
-    benchmark("uncertainty", "--dataset_dir", msd_folder, "--other", other, "-o", tmp_path)
+    twin = ROOT / "benchmarks" / "fold0" / "model.pt"
+    benchmark("uncertainty", "--dataset_dir", msd_folder, "--other", other, "--ensemble", twin, "-o", tmp_path)
     table = json.loads((tmp_path / "table.json").read_text())
-    assert table["cases"] == 2 and len(table["maps"]) == len(table["made wrong"]) == 5  # of six in five folds
+    assert table["cases"] == 2 and (len(table["maps"]), len(table["made wrong"])) == (7, 5)  # of six in five folds
+    assert "disagreement, ensemble of 2" in table["maps"]
     for figures in table["maps"].values():
         assert table["AURC bounds"]["best"] <= figures["AURC"] and 0 <= figures["voxel AUROC"] <= 1
     assert (tmp_path / "reliability.png").exists()

@@ -1,5 +1,7 @@
 """Sweeping the network: depth, precision, windows."""
 
+import threading
+
 import pytest
 import torch
 from monai.inferers import SimpleInferer, SlidingWindowInferer
@@ -86,6 +88,24 @@ class Unsure:
         grid["x"] = windows
         self.seen.append(len(windows))
         return torch.stack([-windows[:, 0], windows[:, 0]], 1) * depth
+
+
+def test_a_sweep_that_is_given_up_leaves_nothing_running():
+    """Windows are cut out ahead, in a thread; stitching weights that were kept in inference mode serve autograd too."""
+    sliding = SlidingWindowInferer((8, 8), overlap=0.5, mode="gaussian", sigma_scale=0.25)
+    threads = threading.active_count()
+    with torch.inference_mode():
+        slabs = sweep(torch.rand(1, 1, 32, 32), lambda windows: windows, sliding)
+        next(slabs)
+        assert threading.active_count() == threads + 1
+        slabs.close()
+    assert threading.active_count() == threads
+    doubt = EarlyExit(UNetPlusPlus(2, 1, 2, (4, 8))).doubt
+    with torch.inference_mode():
+        doubt(torch.rand(1, 2, 8, 8))
+    logits = torch.rand(1, 2, 8, 8, requires_grad=True)
+    doubt(logits).sum().backward()
+    assert logits.grad is not None
 
 
 def test_windows_stop_when_they_are_decided():

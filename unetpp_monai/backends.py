@@ -7,9 +7,9 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +21,13 @@ Graph = Callable[..., Sequence[torch.Tensor]]  # a compiled module: tensors in, 
 Build = Callable[[nn.Module, tuple[torch.Tensor, ...], str], Graph]  # module, example arguments, precision
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-NEEDS = {"openvino": ["openvino"], "onnxruntime": ["onnx", "onnxscript", "onnxruntime"]}  # runtime -> packages
+NEEDS = {  # runtime -> packages
+    "openvino": ["openvino"],
+    "onnxruntime": ["onnx", "onnxscript", "onnxruntime"],
+    "tensorrt": ["torch_tensorrt"],
+}
+DEVICES = {"openvino": "cpu", "onnxruntime": "cpu", "tensorrt": "cuda"}  # runtime -> the only device it takes here
+TENSORRT_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.5}  # of logits, from eager's in float32
 
 
 class Backend:
@@ -88,7 +94,7 @@ def choose_backend(
     Args:
         network: in eval mode, on `device`.
         runtime: one of `RUNTIMES`, or "auto": OpenVINO on a CPU where it is installed, else eager.
-        device: where to run; OpenVINO and ONNX Runtime take the CPU only.
+        device: where to run; OpenVINO and ONNX Runtime take the CPU only, TensorRT CUDA only.
         precision: of convolutions, one of `PRECISIONS`.
 
     Returns:
@@ -105,10 +111,10 @@ def choose_backend(
             f"runtime must be auto, {', '.join(RUNTIMES)} and precision {', '.join(PRECISIONS)}, got {runtime!r} and "
             f"{precision!r}"
         )
-    if runtime in NEEDS:
-        if device.type != "cpu":
-            raise InputError(f"{runtime} runs on the CPU, got device {device}; use --device cpu or --runtime eager")
-        require(*NEEDS[runtime])
+    if DEVICES.get(runtime, device.type) != device.type:
+        only = DEVICES[runtime]
+        raise InputError(f"{runtime} runs on {only} only, got device {device}; use --device {only} or --runtime eager")
+    require(*NEEDS.get(runtime, []))
     if (runtime == "onnxruntime" and precision != "float32") or (device.type == "cpu" and precision == "float16"):
         raise InputError(f"{runtime} on {device.type} does not compute in {precision}; use float32")
     return network if (runtime, precision) == ("eager", "float32") else Backend(network, runtime, precision)
@@ -162,14 +168,43 @@ def _onnxruntime(module: nn.Module, examples: tuple[torch.Tensor, ...], precisio
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
     names = [entry.name for entry in session.get_inputs()]
 
-    def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
-        parts = []
-        for window in range(len(tensors[0])):
-            arrays = [tensor[window : window + 1].contiguous().numpy() for tensor in tensors]
-            parts.append(session.run(None, dict(zip(names, arrays, strict=True))))
-        return [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
+    def run(*window: torch.Tensor) -> list[torch.Tensor]:
+        arrays = [tensor.numpy() for tensor in window]
+        return [torch.from_numpy(array) for array in session.run(None, dict(zip(names, arrays, strict=True)))]
 
-    return run
+    return _one_by_one(run)
+
+
+def _tensorrt(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
+    """Weights and features in `precision`; an engine that does not give eager's answer is refused."""
+    import torch_tensorrt
+
+    dtype = getattr(torch, precision)
+    cast = tuple(tensor.to(dtype) for tensor in examples)
+    program = torch.export.export(deepcopy(module).to(dtype), cast)
+    options = {"use_explicit_typing": True, "disable_tf32": True, "min_block_size": 1}
+    engine = torch_tensorrt.dynamo.compile(program, cast, **options)
+    graph = _one_by_one(lambda *window: engine(*(tensor.to(dtype) for tensor in window)))
+    difference = float((graph(*examples)[0].float() - module(*examples)[0]).abs().max())
+    allowed = TENSORRT_TOLERANCE[precision]
+    if not difference <= allowed:
+        raise InputError(
+            f"TensorRT must give eager's logits within {allowed} in {precision}, got a difference of {difference:.2g}; "
+            f"use --runtime eager or compile"
+        )
+    return graph
+
+
+def _one_by_one(run: Graph) -> Graph:
+    """A graph for one window as one for any number."""
+
+    def each(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        parts = [
+            run(*(tensor[window : window + 1].contiguous() for tensor in tensors)) for window in range(len(tensors[0]))
+        ]
+        return [torch.cat(part) for part in zip(*parts, strict=True)]
+
+    return each
 
 
 def quiet_onnx() -> None:
@@ -183,4 +218,5 @@ RUNTIMES: dict[str, Build] = {
     "torchscript": _torchscript,
     "openvino": _openvino,
     "onnxruntime": _onnxruntime,
+    "tensorrt": _tensorrt,
 }

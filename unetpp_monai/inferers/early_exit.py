@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.data.utils import compute_importance_map
+
+from .slabs import stitching_weights
 
 AIR = 10.0  # background logit of a window that is not computed, the other logits being 0: p = 0.9999 for 2 labels
 MAPS = 2  # channels that uncertainty adds: entropy, disagreement
@@ -55,7 +56,6 @@ class EarlyExit:
             stop for stop in range(1, self.depth + 1) if uncertainty or stop in self.thresholds or stop == self.depth
         ]
         self.counts: Counter[int] = Counter()
-        self._maps: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """Map windows `(B, in_channels, *spatial)` to logits `(B, out_channels [+ 2], *spatial)`, each to its depth."""
@@ -93,14 +93,9 @@ class EarlyExit:
     def doubt(self, logits: torch.Tensor) -> torch.Tensor:
         """Expected share of wrong voxels `(B,)` of logits `(B, out_channels, *spatial)`, by the head itself."""
         unsure = 1 - logits.float().softmax(1).amax(1)
-        weights = self._weights(logits.shape[2:], logits.device)
+        shape = tuple(logits.shape[2:])
+        weights = stitching_weights(shape, "gaussian", (0.125,) * len(shape), logits.device)
         return (unsure * weights).flatten(1).sum(1) / weights.sum()
-
-    def _weights(self, shape: Sequence[int], device: torch.device) -> torch.Tensor:
-        key = (tuple(shape), device)
-        if key not in self._maps:
-            self._maps[key] = compute_importance_map(tuple(shape), mode="gaussian", device=device)
-        return self._maps[key]
 
 
 class Sums:

@@ -6,7 +6,9 @@ only the rows which a window can still reach, instead of logits for the whole vo
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -46,9 +48,8 @@ def sweep(
     interior = tuple(slice(before, before + length) for (before, _), length in zip(margins, shape, strict=True))
     overlap = ensure_tuple_rep(sliding.overlap, len(shape))
     windows = dense_patch_slices(padded.shape[2:], roi, _steps(padded.shape[2:], roi, overlap), return_slice=True)
-    weights = compute_importance_map(
-        roi, mode=sliding.mode, sigma_scale=sliding.sigma_scale, device=image.device, dtype=image.dtype
-    )
+    scale = ensure_tuple_rep(sliding.sigma_scale, len(shape))
+    weights = stitching_weights(tuple(roi), str(sliding.mode), scale, image.device, image.dtype)
     first, *other = interior
     for slab in _stitch(padded, windows, weights, predictor, sliding.sw_batch_size):
         inside = (slice(None), slice(max(first.start - slab.start, 0), first.stop - slab.start), *other)
@@ -68,10 +69,8 @@ def _stitch(
     sums = image.new_zeros(0)
     counts = image.new_zeros(weights.shape[0], *image.shape[3:])
     current = starts[0]
-    for begin in range(0, len(windows), batch_size):
-        batch = windows[begin : begin + batch_size]
-        places = [(slice(None), slice(None), *window) for window in batch]
-        logits = predictor(torch.cat([image[place] for place in places]))
+    for batch, cut in _cut_ahead(image, windows, batch_size):
+        logits = predictor(cut)
         if not sums.numel():
             sums = image.new_zeros(logits.shape[1], *counts.shape)
         for window, part in zip(batch, logits, strict=True):
@@ -85,6 +84,39 @@ def _stitch(
             sums[place] += part * weights
             counts[place[1:]] += weights
     yield Slab(current, sums / counts)
+
+
+def _cut_ahead(
+    image: torch.Tensor, windows: Sequence[tuple[slice, ...]], batch_size: int
+) -> Iterator[tuple[Sequence[tuple[slice, ...]], torch.Tensor]]:
+    """Batches of windows, cut out of the image; each while the one before is computed."""
+
+    def cut(batch: Sequence[tuple[slice, ...]]) -> torch.Tensor:
+        places = [(slice(None), slice(None), *window) for window in batch]
+        return torch.cat([image[place] for place in places])
+
+    batches = [windows[begin : begin + batch_size] for begin in range(0, len(windows), batch_size)]
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(cut, batches[0])
+        for batch, following in zip(batches, [*batches[1:], None], strict=True):
+            ready = coming.result()
+            if following:
+                coming = pool.submit(cut, following)
+            yield batch, ready
+
+
+@lru_cache(maxsize=8)
+def stitching_weights(
+    roi_size: tuple[int, ...],
+    mode: str,
+    sigma_scale: tuple[float, ...],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Weights of a window's voxels, of shape `roi_size`, as MONAI's `compute_importance_map` gives them; kept."""
+    with torch.inference_mode(False):  # for whoever needs them later
+        weights: torch.Tensor = compute_importance_map(roi_size, mode, sigma_scale, device, dtype)
+        return weights
 
 
 def _shift(x: torch.Tensor, axis: int, by: int) -> None:
