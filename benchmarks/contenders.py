@@ -21,6 +21,7 @@ Case = Callable[[], dict[str, Any]]  # one run; seconds in the network, and what
 def ours(options: list[str], bundle: Path, weights: Path, image: Path, out: Path) -> Case:
     """Our Segmenter."""
     from unetpp_monai import Segmenter, read_volume, write_nifti
+    from unetpp_monai.io import is_picture, write_label_picture
 
     runtime, depth, *precision = options
     segmenter = Segmenter.from_bundle(
@@ -34,7 +35,10 @@ def ours(options: list[str], bundle: Path, weights: Path, image: Path, out: Path
 
     def run() -> dict[str, Any]:
         result = segmenter(read_volume(image), depth=depth)
-        write_nifti(result.labels, out, like=image)
+        if is_picture(image):
+            write_label_picture(result.labels, out.with_name("labels.png"), colours=[(255, 255, 255)])
+        else:
+            write_nifti(result.labels, out, like=image)
         return {"network": result.seconds["network"], "windows": result.windows}
 
     return run

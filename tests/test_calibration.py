@@ -51,6 +51,23 @@ def test_no_loss_is_jumped_over():
     assert _last_within([0.5], 0.0) == 0
 
 
+@pytest.mark.parametrize(("easy", "expected"), [(30, (0.01, 1.0)), (25, (0.0, 1.0)), (0, (0.0, 1.0))])
+def test_no_stop_for_few_windows(monkeypatch, easy, expected):
+    """It would cost more than it saves; of 100 windows that are computed, some are easy, and depth 2 does for all."""
+
+    class Recorded:
+        depth = 3
+
+        def replay(self, thresholds):
+            first, second = (*thresholds, 0.0, 0.0)[:2]
+            stopped = 100 if first == 1 else easy if first else 0
+            counts = {0: 50, 1: stopped, 2: 100 - stopped if second == 1 else 0}
+            return 0.8 if first == 1 else 0.9, Counter({**counts, 3: 150 - sum(counts.values())})
+
+    monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.01, 1.0))
+    assert calibration._search([Recorded()], 0.001) == expected
+
+
 def test_review_flags_a_share_of_the_cases():
     dice = np.linspace(0.5, 0.9, 20)
     review = _review(dice, 1 - dice, 0.25)  # a perfect score

@@ -16,6 +16,7 @@ from .segmenter import Segmenter, plain
 from .volume import Volume
 
 THRESHOLDS = (0.0, *np.geomspace(5e-4, 0.05, 7).round(5).tolist(), 1.0)  # of a window's doubt, tried at each depth
+WORTH = 0.25  # share of the windows; a stop for fewer costs more time than it saves (docs/speed.md)
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,17 @@ def _judge(recordings: Sequence["_Recording"], thresholds: Sequence[float]) -> N
 def _search(recordings: Sequence["_Recording"], max_loss: float) -> tuple[float, ...]:
     """Depth by depth, the largest threshold whose loss, with those before, stays within that depth's part of the whole.
 
-    The shallowest comes first, since a window that stops there saves most.
+    The shallowest comes first, since a window that stops there saves most. No threshold (0) where too few stop.
     """
     full, depths = _judge(recordings, ()).mean(), recordings[0].depth - 1
     found: tuple[float, ...] = ()
     for depth in range(1, depths + 1):
         losses = [full - _judge(recordings, (*found, threshold)).mean() for threshold in THRESHOLDS[1:]]
-        found = (*found, THRESHOLDS[_last_within(losses, max_loss * depth / depths)])
-    used = sum((recording.replay(found)[1] for recording in recordings), Counter[int]())
-    return tuple(threshold if used[depth] else 0.0 for depth, threshold in enumerate(found, 1))  # 0 costs no decision
+        threshold = THRESHOLDS[_last_within(losses, max_loss * depth / depths)]
+        stopped = sum((recording.replay((*found, threshold))[1] for recording in recordings), Counter[int]())
+        computed = stopped.total() - stopped[0]
+        found = (*found, threshold if stopped[depth] > WORTH * computed else 0.0)
+    return found
 
 
 def _last_within(losses: Sequence[float], limit: float) -> int:
