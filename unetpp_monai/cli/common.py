@@ -23,7 +23,7 @@ DepthOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]
 RuntimeOption = Annotated[
     str,
-    typer.Option(help="auto (OpenVINO if installed), eager, compile, torchscript, openvino, onnxruntime, tensorrt"),
+    typer.Option(help="auto (OpenVINO if installed), eager, compile, torchscript, openvino, onnxruntime, tensorrt."),
 ]
 PrecisionOption = Annotated[str, typer.Option(help="Of convolutions: float32, bfloat16 or float16.")]
 WeightsOption = Annotated[Path | None, typer.Option(help="Instead of the bundle's, such as a training's model.pt.")]
