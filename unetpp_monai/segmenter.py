@@ -15,13 +15,12 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose
-from numpy.typing import NDArray
 
 from .backends import choose_backend
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
 from .inferers import DepthInferer, Predictor, Slab, window_count
-from .io.monai_reader import metadata, spatial_array
+from .io.monai_reader import float_array, metadata
 from .networks import UNetPlusPlus
 from .transforms import InvertLabelsd
 from .volume import Volume
@@ -211,7 +210,7 @@ class Segmenter:
             raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
         if low == high:
             raise InputError(f"an image must not be constant, got {low} in every voxel")
-        array = torch.from_numpy(_floats(spatial_array(volume, dims)))
+        array = torch.from_numpy(float_array(volume, dims))
         return self.preprocessing({"image": MetaTensor(array, meta=metadata(volume, dims))})  # type: ignore[no-any-return]
 
     def check_depth(self, depth: int | str | None) -> int | str:
@@ -266,15 +265,6 @@ class _Sweep(Iterable[Slab]):
         if early_exit is not None:
             return {stop: count for stop, count in sorted(early_exit.counts.items()) if count}
         return {int(depth): self.done * 2 ** len(self.segmenter.inferer.mirror_axes)}
-
-
-def _floats(array: NDArray[np.generic]) -> NDArray[np.float32]:
-    """A copy, since MONAI normalises in place, float32 and in C order, which its resampling would make otherwise."""
-    copy = np.empty(array.shape, np.float32)
-    rows = array.shape[-1] if array.flags.c_contiguous else 16  # pieces that the cache holds, where order changes
-    for start in range(0, array.shape[-1], rows):
-        copy[..., start : start + rows] = array[..., start : start + rows]
-    return copy
 
 
 def plain(image: torch.Tensor) -> torch.Tensor:

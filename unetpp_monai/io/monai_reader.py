@@ -67,6 +67,16 @@ def spatial_array(volume: Volume, spatial_dims: int) -> NDArray[np.generic]:
     return volume.array[..., 0]
 
 
+def float_array(volume: Volume, spatial_dims: int) -> NDArray[np.float32]:
+    """As `spatial_array`, but a copy (MONAI normalises in place) in C order, which its resampling would make anyway."""
+    array = spatial_array(volume, spatial_dims)
+    copy = np.empty(array.shape, np.float32)
+    rows = array.shape[-1] if array.flags.c_contiguous else 16  # pieces that the cache holds, where order changes
+    for start in range(0, array.shape[-1], rows):
+        copy[..., start : start + rows] = array[..., start : start + rows]
+    return copy
+
+
 def metadata(volume: Volume, spatial_dims: int) -> dict[str, Any]:
     """MONAI's metadata of a channel-first volume: affine RAS, mm."""
     return {
