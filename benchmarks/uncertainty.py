@@ -20,6 +20,7 @@ from torch.nn.functional import dropout
 
 from unetpp_monai import Segmenter, Volume, read_volume
 from unetpp_monai.calibration import auroc, mean_dice
+from unetpp_monai.inferers import MAPS
 from unetpp_monai.io.monai_reader import metadata, spatial_array
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.segmenter import plain
@@ -62,9 +63,9 @@ def main() -> None:
         voxels.append({"error": error, **{name: map_.flatten()[drawn] for name, map_ in maps.items()}})
         scores = {name: float(map_[labels > 0].mean()) if (labels > 0).any() else 1.0 for name, map_ in maps.items()}
         rows[-1] = (rows[-1][0], scores)
-        clean.append(score_of(segmenter, image))
+        clean.append(scores_of(segmenter, image))
         for name, spoilt, truth in made_wrong(image, reference, options.other, rng):
-            wrong.setdefault(name, []).append((score_of(segmenter, spoilt), agreement(segmenter, spoilt, truth)))
+            wrong.setdefault(name, []).append((scores_of(segmenter, spoilt), agreement(segmenter, spoilt, truth)))
     options.output.mkdir(parents=True, exist_ok=True)
     result = {**table(rows, voxels), "made wrong": made_wrong_table(clean, wrong)}
     text = json.dumps({"cases": len(cases), **result}, indent=1)
@@ -116,10 +117,10 @@ def disagreement(passes: torch.Tensor) -> torch.Tensor:
     return entropy(passes.mean(0)) - torch.stack([entropy(p) for p in passes]).mean(0)
 
 
-def score_of(segmenter: Segmenter, image: Volume) -> float:
-    """The score that the product gives; 1 if nothing was found."""
-    score = segmenter(image, uncertainty=True).score
-    return 1.0 if score is None else score
+def scores_of(segmenter: Segmenter, image: Volume) -> list[float]:
+    """The scores that the product gives, one by each measure; 1 if nothing was found."""
+    measures = segmenter(image, uncertainty=True).measures
+    return [measures.get(name, 1.0) for name in MAPS]
 
 
 def agreement(segmenter: Segmenter, image: Volume, reference: Volume) -> float:
@@ -167,19 +168,18 @@ def table(rows: list[tuple[float, dict[str, float]]], voxels: list[Maps]) -> dic
     return {"mean Dice": round(float(dice.mean()), 4), "AURC bounds": bounds, "maps": maps}
 
 
-def made_wrong_table(clean: list[float], wrong: dict[str, list[tuple[float, float]]]) -> dict[str, object]:
-    """Per way: mean Dice, AUROC against the sound cases, and how many lie above 75 % or all of the sound ones."""
-    sound = np.array(clean)
-    result = {}
+def made_wrong_table(clean: list[list[float]], wrong: dict[str, list[tuple[list[float], float]]]) -> dict[str, object]:
+    """Per way: mean Dice and, by each measure, AUROC against the sound cases, and how many lie above 75 % or all."""
+    result: dict[str, dict[str, object]] = {}
     for name, entries in wrong.items():
-        scores = np.array([score for score, _ in entries])
-        both, spoilt = np.concatenate([sound, scores]), np.arange(len(sound) + len(scores)) >= len(sound)
-        result[name] = {
-            "mean Dice": round(float(np.mean([dice for _, dice in entries])), 3),
-            "AUROC": round(auroc(both, spoilt), 3),
-            "flagged at 25 %": round(float((scores >= np.quantile(sound, 0.75)).mean()), 3),
-            "above every sound case": round(float((scores > sound.max()).mean()), 3),
-        }
+        result[name] = {"mean Dice": round(float(np.mean([dice for _, dice in entries])), 3)}
+        spoilt = np.arange(len(clean) + len(entries)) >= len(clean)
+        for measure, sound, scores in zip(MAPS, np.array(clean).T, np.array([s for s, _ in entries]).T, strict=True):
+            result[name][measure] = {
+                "AUROC": round(auroc(np.concatenate([sound, scores]), spoilt), 3),
+                "flagged at 25 %": round(float((scores >= np.quantile(sound, 0.75)).mean()), 3),
+                "above every sound case": round(float((scores > sound.max()).mean()), 3),
+            }
     return result
 
 

@@ -113,6 +113,7 @@ def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
     benchmark("uncertainty", "--dataset_dir", msd_folder, "--other", other, "--ensemble", twin, "-o", tmp_path)
     table = json.loads((tmp_path / "table.json").read_text())
     assert table["cases"] == 2 and (len(table["maps"]), len(table["made wrong"])) == (7, 5)  # of six in five folds
+    assert all({"mean Dice", "entropy", "disagreement"} == set(row) for row in table["made wrong"].values())
     assert "disagreement, ensemble of 2" in table["maps"]
     for figures in table["maps"].values():
         assert table["AURC bounds"]["best"] <= figures["AURC"] and 0 <= figures["voxel AUROC"] <= 1

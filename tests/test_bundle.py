@@ -267,6 +267,16 @@ def test_default_bundle_is_found_from_a_checkout():
     assert load_network(bundle, bundle.parser(), torch.device("cpu")).training is False
 
 
+def test_a_score_must_be_of_a_measure_that_exists(copied):
+    metadata = json.loads((copied / "configs/metadata.json").read_text())
+    for review, measure in (({}, "disagreement"), ({"measure": "entropy"}, "entropy")):
+        (copied / "configs/metadata.json").write_text(json.dumps({**metadata, "review": review}))
+        assert read_bundle(copied).measure == measure
+    (copied / "configs/metadata.json").write_text(json.dumps({**metadata, "review": {"measure": "variance"}}))
+    with pytest.raises(BundleError, match="must be entropy or disagreement, got 'variance'"):
+        read_bundle(copied)
+
+
 @pytest.mark.parametrize("part", ["configs/metadata.json", "configs/inference.json", "models/model.pt"])
 def test_a_missing_part_is_named(copied, part):
     (copied / part).unlink()

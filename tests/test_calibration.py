@@ -30,11 +30,11 @@ def pairs():
 def test_the_threshold_gives_what_was_said(segmenter, pairs, monkeypatch):
     """The recording is replayed: a real run with the chosen threshold has the same windows and the same Dice."""
     monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.05, 0.1, 0.2))
-    chosen, review = calibrate(segmenter, pairs, max_loss=0.3)
+    chosen, reviews = calibrate(segmenter, pairs, max_loss=0.3)
     assert (
         set(chosen.thresholds) <= {0.0, 0.05, 0.1, 0.2} and len(chosen.thresholds) == 2 and max(chosen.thresholds) > 0
     )
-    assert chosen.dice_full - chosen.dice_auto <= 0.3 and chosen.cases == review.cases == 4
+    assert chosen.dice_full - chosen.dice_auto <= 0.3 and chosen.cases == 4
     segmenter.inferer.exit_thresholds = chosen.thresholds
     results = [segmenter(image, depth="auto") for image, _ in pairs]
     segmenter.inferer.exit_thresholds = ()
@@ -42,7 +42,11 @@ def test_the_threshold_gives_what_was_said(segmenter, pairs, monkeypatch):
     assert dict(windows) == chosen.windows and set(windows) != {3}
     found = [mean_dice(r.labels.array, label.array, (1, 2)) for r, (_, label) in zip(results, pairs, strict=True)]
     assert np.mean(found) == pytest.approx(chosen.dice_auto, abs=1e-6)
-    assert review.share == 0.25
+    assert {review.measure for review in reviews} == {"disagreement", "entropy"}
+    assert reviews[0].auroc >= reviews[1].auroc
+    for review in reviews:
+        scores = [segmenter(image, uncertainty=True).measures[review.measure] for image, _ in pairs]
+        assert (review.threshold, review.share, review.cases) == (pytest.approx(max(scores)), 0.25, 4)
 
 
 def test_no_loss_is_jumped_over():
@@ -70,9 +74,9 @@ def test_no_stop_for_few_windows(monkeypatch, easy, expected):
 
 def test_review_flags_a_share_of_the_cases():
     dice = np.linspace(0.5, 0.9, 20)
-    review = _review(dice, 1 - dice, 0.25)  # a perfect score
-    assert (review.share, review.recall, review.auroc) == (0.25, 1, 1)
-    assert _review(dice, dice, 0.25).recall == 0
+    review = _review("entropy", dice, 1 - dice, 0.25)  # a perfect score
+    assert (review.measure, review.share, review.recall, review.auroc) == ("entropy", 0.25, 1, 1)
+    assert _review("entropy", dice, dice, 0.25).recall == 0
 
 
 def test_auroc_is_the_probability_of_the_right_order():
@@ -100,6 +104,7 @@ def test_command(msd_folder, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "c.json").read_text())
     assert written == json.loads(result.stdout) and written["exit"]["cases"] == 6
+    assert len({part["measure"] for part in (written["review"], *written["other measures"])}) == 2
     with pytest.raises(Exception, match="exists"):
         CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "c.json")], catch_exceptions=False)
     (tmp_path / "empty").mkdir()

@@ -109,12 +109,13 @@ class TestScores:
         paths = [save_nifti(tmp_path / f"{name}.nii.gz", phantom((8, 8, 8))[0]) for name in "ab"]
         states = {path.name: image_state(path) for path in paths}
         scores = {name: Score(0.1, state, "weights", "full") for name, state in states.items()}
-        assert outdated(scores, states, weights_sha256="weights", depth="full") == []
-        assert outdated(scores, states, weights_sha256="others", depth="full") == list(states)
-        assert outdated(scores, states, weights_sha256="weights", depth="1") == list(states)
+        present = {"weights_sha256": "weights", "depth": "full", "measure": "disagreement"}
+        assert outdated(scores, states, **present) == []
+        for other in ({"weights_sha256": "others"}, {"depth": "1"}, {"measure": "entropy"}):
+            assert outdated(scores, states, **{**present, **other}) == list(states)
         save_nifti(paths[1], phantom((9, 8, 8))[0])
         states = {path.name: image_state(path) for path in paths}
-        assert outdated(scores, {**states, "c": "new"}, weights_sha256="weights", depth="full") == [paths[1].name, "c"]
+        assert outdated(scores, {**states, "c": "new"}, **present) == [paths[1].name, "c"]
 
     def test_state_of_a_series_is_that_of_its_files(self, tmp_path):
         series = tmp_path / "series"

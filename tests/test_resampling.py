@@ -55,8 +55,10 @@ def test_labels_are_those_of_invertd(affine, slabs):
     assert grid.labels.shape == inverted.shape[1:] == (23, 31, 17)
     assert (grid.labels == inverted[:4].argmax(0)).float().mean() >= 0.9999
     torch.testing.assert_close(grid.uncertainty, inverted[4].as_tensor().float(), atol=1e-4, rtol=1e-4)
-    for label, total in grid.disagreement.items():
-        assert total == pytest.approx(float(inverted[5][inverted[:4].argmax(0) == label].sum()), rel=1e-3)
+    assert list(grid.sums) == ["entropy", "disagreement"]
+    for values, sums in zip(inverted[4:], grid.sums.values(), strict=True):
+        for label, total in sums.items():
+            assert total == pytest.approx(float(values[inverted[:4].argmax(0) == label].sum()), rel=1e-3)
 
 
 def test_other_preprocessing_is_undone_by_monai():
@@ -73,5 +75,6 @@ def test_other_preprocessing_is_undone_by_monai():
         assert result["pred_uncertainty"].shape == (1, 23, 31, 17)
         parts = invert.from_slabs(data, [Slab(0, logits[:, :5]), Slab(5, logits[:, 5:])])
         assert "pred_uncertainty" not in parts and parts["pred"].shape == (1, 23, 31, 17)
-        means = {int(label): float(expected[5:][result["pred"] == label].mean()) for label in result["pred"].unique()}
-        assert result["pred_disagreement"] == pytest.approx(means)
+        for values, means in zip(expected[4:], result["pred_measures"].values(), strict=True):
+            labels = result["pred"].unique().tolist()
+            assert means == pytest.approx({label: float(values[result["pred"][0] == label].mean()) for label in labels})

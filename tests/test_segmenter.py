@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +13,9 @@ import torch
 from conftest import BUNDLE, ROOT, phantom
 
 from unetpp_monai import Segmenter, Volume, read_volume
+from unetpp_monai.backends import choose_device
+from unetpp_monai.bundle import read_bundle
 from unetpp_monai.errors import InputError
-from unetpp_monai.segmenter import choose_device
 
 SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 
@@ -149,6 +151,21 @@ def test_uncertainty_map_scores_and_review(segmenter, sample):
     low, high = sorted(result.scores.values())
     assert 0 < low <= result.score <= high < 1
     assert result.review is (result.score >= segmenter.bundle.metadata["review"]["threshold"])
+    assert result.measures["disagreement"] == result.score  # by which this bundle judges
+    assert result.measures["entropy"] == pytest.approx(
+        result.uncertainty.array[result.labels.array > 0].mean(), rel=1e-4
+    )
+
+
+def test_a_bundle_may_judge_by_entropy(sample):
+    bundle = read_bundle()
+    review = {"measure": "entropy", "threshold": 0.0}
+    segmenter = Segmenter(replace(bundle, metadata={**bundle.metadata, "review": review}), device="cpu")
+    result = segmenter(sample, uncertainty=True)
+    assert result.score == result.measures["entropy"] != result.measures["disagreement"] and result.review is True
+    assert min(result.scores.values()) <= result.score <= max(result.scores.values())
+    review["threshold"] = 1.0
+    assert segmenter(sample, uncertainty=True).review is False
 
 
 @pytest.mark.parametrize(("depth", "scored"), [(1, False), ("auto", False), (2, True)])

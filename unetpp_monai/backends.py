@@ -86,6 +86,24 @@ class _Whole(nn.Module):
         return (self.network(images),)
 
 
+def choose_device(name: str) -> torch.device:
+    """Turn "auto", "cpu" or "cuda:N" into a device that exists.
+
+    Raises:
+        InputError: unknown name, or no such GPU.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device must be auto, cpu or cuda:N, got {name!r}") from error
+    gpus = torch.cuda.device_count()
+    if device.type != "cpu" and (device.type != "cuda" or (device.index or 0) >= gpus):
+        raise InputError(f"device must exist, got {name!r} on a machine with {gpus} GPU(s); use auto or cpu")
+    return device
+
+
 def choose_backend(
     network: UNetPlusPlus, runtime: str = "auto", *, device: torch.device, precision: str = "float32"
 ) -> "UNetPlusPlus | Backend":

@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from .errors import BundleError, InputError
+from .inferers import MAPS
 from .io.files import sha256
 from .labels import Label, read_labels
 from .networks import UNetPlusPlus
@@ -36,6 +37,11 @@ class Bundle:
     def version(self) -> str:
         """Version of the bundle, x.y.z."""
         return str(self.metadata["version"])
+
+    @property
+    def measure(self) -> str:
+        """What a score is the mean of: one of `MAPS`, whichever `unetpp calibrate` found to be better."""
+        return str(self.metadata.get("review", {}).get("measure", "disagreement"))
 
     def parser(self) -> ConfigParser:
         """Parse `inference.json`; each call gives objects of its own."""
@@ -80,7 +86,13 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
         raise BundleError(f"{folder / METADATA} must be JSON with a version, got {error!r}") from error
     if not isinstance(version, str):
         raise BundleError(f"version must be a string such as '0.1.0', got {version!r} in {folder / METADATA}")
-    return Bundle(folder.resolve(), metadata, read_labels(metadata), path.resolve(), sha256(path))
+    bundle = Bundle(folder.resolve(), metadata, read_labels(metadata), path.resolve(), sha256(path))
+    if bundle.measure not in MAPS:
+        raise BundleError(
+            f"measure of review must be {' or '.join(MAPS)}, got {bundle.measure!r} in {folder / METADATA}; "
+            "see unetpp calibrate"
+        )
+    return bundle
 
 
 def load_network(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .inferers import AIR, EarlyExit
+from .inferers import AIR, MAPS, EarlyExit
 from .segmenter import Segmenter, plain
 from .volume import Volume
 
@@ -35,7 +35,8 @@ class Exit:
 class Review:
     """Which cases a person should look at: those whose score is not below the threshold."""
 
-    threshold: float  # of `Segmentation.score`
+    measure: str  # of which `Segmentation.score` is the mean, one of `MAPS`
+    threshold: float  # of that score
     share: float  # of the cases that is flagged
     recall: float  # share of the quarter of cases with the lowest Dice that is flagged; at random it is `share`
     auroc: float  # of the score for that quarter; 0.5 = no better than chance
@@ -49,8 +50,8 @@ def calibrate(
     max_loss: float = 0.001,
     share: float = 0.25,
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[Exit, Review]:
-    """Choose both thresholds.
+) -> tuple[Exit, list[Review]]:
+    """Choose both thresholds, and which measure finds the worst cases better.
 
     Args:
         segmenter: of the bundle.
@@ -59,21 +60,26 @@ def calibrate(
         share: of such cases that a person has time to look at, 0 < share <= 1.
         progress: called after each case.
 
+    Returns:
+        Early exit, and the review flag by each measure, the one with the higher AUROC first.
+
     Raises:
         InputError: fewer than 4 cases, another grid, or an argument out of its range.
     """
     if max_loss < 0 or not 0 < share <= 1:
         raise InputError(f"max_loss must be >= 0 and share 0 < share <= 1, got {max_loss} and {share}")
     with tempfile.TemporaryDirectory() as folder:
-        recordings, scores = [], []
+        recordings: list[_Recording] = []
+        scores: dict[str, list[float]] = {name: [] for name in reversed(MAPS)}
         for done, (image, reference) in enumerate(cases, 1):
             if not image.same_grid(reference):
                 raise InputError(
                     f"a reference must lie on the grid of its image, got {reference.shape} for {image.shape}"
                 )
             recordings.append(_Recording(segmenter, image, reference, Path(folder) / f"{done}.pt"))
-            score = segmenter(image, depth="full", uncertainty=True).score
-            scores.append(1.0 if score is None else score)
+            measures = segmenter(image, depth="full", uncertainty=True).measures
+            for name, values in scores.items():
+                values.append(measures.get(name, 1.0))  # 1: nothing was found
             progress(done)
         if len(recordings) < 4:
             raise InputError(f"calibration needs at least 4 cases, got {len(recordings)}")
@@ -90,7 +96,8 @@ def calibrate(
         windows=dict(sorted(counts.items())),
         cases=len(recordings),
     )
-    return exit_, _review(full, np.array(scores), share)
+    reviews = [_review(name, full, np.array(values), share) for name, values in scores.items()]
+    return exit_, sorted(reviews, key=lambda review: -review.auroc)
 
 
 def _judge(recordings: Sequence["_Recording"], thresholds: Sequence[float]) -> NDArray[np.float64]:
@@ -119,11 +126,12 @@ def _last_within(losses: Sequence[float], limit: float) -> int:
     return next((index for index, loss in enumerate(losses) if loss > limit), len(losses))
 
 
-def _review(dice: NDArray[np.float64], scores: NDArray[np.float64], share: float) -> Review:
+def _review(measure: str, dice: NDArray[np.float64], scores: NDArray[np.float64], share: float) -> Review:
     worst = dice <= np.quantile(dice, 0.25)
     threshold = float(np.quantile(scores, 1 - share, method="higher"))
     flagged = scores >= threshold
     return Review(
+        measure=measure,
         threshold=threshold,
         share=float(flagged.mean()),
         recall=float(flagged[worst].mean()),

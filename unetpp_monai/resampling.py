@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 
-from .inferers import Slab
+from .inferers import MAPS, Slab
 
 OFF_AXIS = 1e-3  # voxels by which a grid may deviate from the other's axes over its whole length
 LINEAR = {"Orientation", "SpatialResample"}  # preprocessing that maps one grid onto the other along their axes
@@ -26,12 +26,12 @@ class SourceGrid:
         shape: of the source, voxels per axis.
         network_shape: of the network's grid.
         mapping: homogeneous, source voxel index -> network voxel index; every axis onto one axis.
-        uncertainty: the last two channels are entropy and disagreement, as `EarlyExit` gives them.
+        uncertainty: the last channels are `MAPS`, as `EarlyExit` gives them.
 
     Attributes:
         labels: `shape`, uint8.
         uncertainty: `shape`, float32, or None: the entropy.
-        disagreement: label index -> sum of the disagreement over its voxels; empty without uncertainty.
+        sums: map of `MAPS` -> label index -> sum over its voxels; empty without uncertainty.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SourceGrid:
     ) -> None:
         self.labels = torch.zeros(shape, dtype=torch.uint8)
         self.uncertainty = torch.zeros(shape) if uncertainty else None
-        self.disagreement: Counter[int] = Counter()
+        self.sums: dict[str, Counter[int]] = {name: Counter() for name in MAPS if uncertainty}
         axes = [int(np.abs(row).argmax()) for row in mapping[:-1, :-1]]  # network axis -> source axis
         self._lines = [
             _Line(mapping[n, a] * np.arange(shape[a]) + mapping[n, -1], size)
@@ -100,13 +100,13 @@ class SourceGrid:
             logits = line.resample(logits, axis)
         labels, uncertainty = self._views
         if uncertainty is not None:
-            uncertainty[plane], disagreement = logits[-2], logits[-1]
-            logits = logits[:-2]
+            maps, logits = logits[-len(MAPS) :], logits[: -len(MAPS)]
+            uncertainty[plane] = maps[0]
         found = logits.max(0).indices  # as argmax(0), which torch does not vectorise on this axis
         labels[plane] = found
         if uncertainty is not None:
-            sums = torch.bincount(found.flatten(), disagreement.flatten().double(), len(logits))
-            self.disagreement.update(dict(enumerate(sums.tolist())))
+            for sums, values in zip(self.sums.values(), maps, strict=True):
+                sums.update(dict(enumerate(torch.bincount(found.flatten(), values.flatten().double()).tolist())))
 
 
 class _Line:

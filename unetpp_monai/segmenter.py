@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose
 
-from .backends import choose_backend
+from .backends import choose_backend, choose_device
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
 from .inferers import DepthInferer, Predictor, Slab, window_count
@@ -38,8 +38,10 @@ class Segmentation:
     depth: int | str  # anti-diagonals of the network that were evaluated, or "auto"
     windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
     uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
-    scores: dict[str, float]  # label name -> disagreement of the heads, mean over its voxels, 0 ... 1, if asked for
+    scores: dict[str, float]  # label name -> mean uncertainty of its voxels, 0 (sure) ... 1, if asked for
     score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
+    measure: str  # what the scores are means of, by the bundle: one of `MAPS`
+    measures: dict[str, float]  # the score by each of `MAPS`
     review: bool | None  # whether a person should look: nothing found, or score from threshold on; None: not known
     device: str  # such as "cpu" or "cuda:0"
     runtime: str  # such as "eager" or "openvino"
@@ -146,7 +148,8 @@ class Segmenter:
         counts = torch.bincount(plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
         names = {label.name: counts[label.index] for label in self.bundle.labels}
         comparable = depth not in (1, "auto")  # every window passed the same heads, several
-        scores, score = self._scores(data.get("pred_disagreement") if comparable else None, names)
+        scores, measures = self._scores(data.get("pred_measures", {}) if comparable else {}, names)
+        score = measures.get(self.bundle.measure)
         return Segmentation(
             labels=labels,
             voxels=names,
@@ -158,6 +161,8 @@ class Segmenter:
             uncertainty=self._volume(data["pred_uncertainty"], volume) if uncertainty else None,
             scores=scores,
             score=score,
+            measure=self.bundle.measure,
+            measures=measures,
             review=self._review(score, depth, found=any(names.values())) if uncertainty else None,
             device=str(self.device),
             runtime=getattr(self.backend, "runtime", "eager"),
@@ -177,14 +182,16 @@ class Segmenter:
         return found
 
     def _scores(
-        self, disagreement: dict[int, float] | None, voxels: dict[str, int]
-    ) -> tuple[dict[str, float], float | None]:
-        """Disagreement of the heads, mean over the voxels of each label that was found, and of all of them."""
-        if disagreement is None:
-            return {}, None
-        names = {label.name: disagreement[label.index] for label in self.bundle.labels if voxels[label.name]}
-        total = sum(voxels[name] for name in names)
-        return names, sum(names[name] * voxels[name] for name in names) / total if total else None
+        self, measures: dict[str, dict[int, float]], voxels: dict[str, int]
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """The bundle's measure, mean over the voxels of each label that was found, and every measure over all."""
+        found = [label for label in self.bundle.labels if voxels[label.name]]
+        if not measures or not found:
+            return {}, {}
+        counts = [voxels[label.name] for label in found]
+        means = {name: [by_index[label.index] for label in found] for name, by_index in measures.items()}
+        labels = dict(zip((label.name for label in found), means[self.bundle.measure], strict=True))
+        return labels, {name: float(np.average(values, weights=counts)) for name, values in means.items()}
 
     def _review(self, score: float | None, depth: int | str, *, found: bool) -> bool | None:
         """Whether a person should look; the threshold was measured with all heads."""
@@ -270,24 +277,6 @@ class _Sweep(Iterable[Slab]):
 def plain(image: torch.Tensor) -> torch.Tensor:
     """The tensor without MONAI's metadata, which every operation would carry along."""
     return image.as_tensor() if isinstance(image, MetaTensor) else image
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn "auto", "cpu" or "cuda:N" into a device that exists.
-
-    Raises:
-        InputError: unknown name, or no such GPU.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device must be auto, cpu or cuda:N, got {name!r}") from error
-    gpus = torch.cuda.device_count()
-    if device.type != "cpu" and (device.type != "cuda" or (device.index or 0) >= gpus):
-        raise InputError(f"device must exist, got {name!r} on a machine with {gpus} GPU(s); use auto or cpu")
-    return device
 
 
 def _drop_file_transforms(parser: ConfigParser, chain: str) -> None:

@@ -40,7 +40,7 @@ class InvertLabelsd(transforms.MapTransform):
         transform: the preprocessing.
         orig_keys: key of the preprocessed image.
         uncertainty: the logits have the two further channels of `EarlyExit`; add `<key>_uncertainty` `(1, *source
-            grid)`, float32, the entropy, and `<key>_disagreement`, label index -> mean over its voxels.
+            grid)`, float32, the entropy, and `<key>_measures`, map of `MAPS` -> label index -> mean over its voxels.
     """
 
     def __init__(
@@ -78,8 +78,9 @@ class InvertLabelsd(transforms.MapTransform):
         if grid.uncertainty is not None:
             counts = torch.bincount(grid.labels.flatten()).tolist()
             found[f"{key}_uncertainty"] = MetaTensor(grid.uncertainty[None], meta=meta)
-            found[f"{key}_disagreement"] = {
-                index: grid.disagreement[index] / count for index, count in enumerate(counts) if count
+            found[f"{key}_measures"] = {
+                name: {index: sums[index] / count for index, count in enumerate(counts) if count}
+                for name, sums in grid.sums.items()
             }
         return found
 
@@ -87,12 +88,13 @@ class InvertLabelsd(transforms.MapTransform):
         """The long way, with every label's logits on the source grid."""
         found = dict(self.invert(data))
         logits: torch.Tensor = found[key]
-        maps, logits = (logits[-MAPS:], logits[:-MAPS]) if uncertainty else (None, logits)
+        maps, logits = (logits[-len(MAPS) :], logits[: -len(MAPS)]) if uncertainty else (None, logits)
         labels = logits.max(0, keepdim=True).indices.to(torch.uint8)
         found[key] = labels
         if maps is not None:
             found[f"{key}_uncertainty"] = maps[:1]
-            found[f"{key}_disagreement"] = {
-                int(index): float(maps[1:][labels == index].mean()) for index in labels.unique()
+            found[f"{key}_measures"] = {
+                name: {int(index): float(values[labels[0] == index].mean()) for index in labels.unique()}
+                for name, values in zip(MAPS, maps, strict=True)
             }
         return found

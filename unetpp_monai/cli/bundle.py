@@ -12,8 +12,8 @@ from .common import BundleOption, WeightsOption
 
 def info(bundle: BundleOption = None) -> None:
     """Show a bundle: labels, expected input, and what each depth gives and costs."""
+    from ..backends import choose_device
     from ..bundle import load_network, read_bundle
-    from ..segmenter import choose_device
 
     found = read_bundle(bundle)
     network = load_network(found, found.parser(), choose_device("cpu"))
@@ -41,8 +41,8 @@ def info(bundle: BundleOption = None) -> None:
     out.print(table)
     if review := found.metadata.get("review"):
         out.print(
-            f"review   from score {review['threshold']}: {review['share']:.0%} of validation cases, which hold "
-            f"{review['recall']:.0%} of their worst quarter"
+            f"review   from score {review['threshold']} ({found.measure}): {review['share']:.0%} of validation cases, "
+            f"which hold {review['recall']:.0%} of their worst quarter"
         )
 
 

@@ -52,7 +52,7 @@ def calibrate(
     pairs = ((read_volume(case), read_label_map(labels[case_name(case)], names, values)) for case in cases)
     with progress_bars() as progress:
         bar = progress.add_task("cases", total=len(cases))
-        exit_, review = calibrate_cases(
+        exit_, (review, *others) = calibrate_cases(
             segmenter,
             pairs,
             max_loss=max_loss,
@@ -60,7 +60,13 @@ def calibrate(
             progress=lambda done: progress.update(bar, completed=done),
         )
     text = json.dumps(
-        {"weights_sha256": segmenter.bundle.weights_sha256, "exit": asdict(exit_), "review": asdict(review)}, indent=2
+        {
+            "weights_sha256": segmenter.bundle.weights_sha256,
+            "exit": asdict(exit_),
+            "review": asdict(review),
+            "other measures": [asdict(other) for other in others],
+        },
+        indent=2,
     )
     Console().print(text, highlight=False, soft_wrap=True)
     if output is not None:

@@ -9,7 +9,7 @@ import torch
 from .slabs import stitching_weights
 
 AIR = 10.0  # background logit of a window that is not computed, the other logits being 0: p = 0.9999 for 2 labels
-MAPS = 2  # channels that uncertainty adds: entropy, disagreement
+MAPS = ("entropy", "disagreement")  # channels that uncertainty adds
 
 
 class EarlyExit:
@@ -65,7 +65,7 @@ class EarlyExit:
         )
         active = computed.nonzero().flatten()  # windows that go on, indices
         self.counts[0] += len(windows) - len(active)
-        channels = self.network.out_channels + (MAPS if self.uncertainty else 0)
+        channels = self.network.out_channels + (len(MAPS) if self.uncertainty else 0)
         results = windows.new_zeros(len(windows), channels, *windows.shape[2:], dtype=torch.float32)
         results[:, 0] = AIR
         grid, sums = {"image": windows[active]}, Sums()

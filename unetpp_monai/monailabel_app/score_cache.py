@@ -15,15 +15,16 @@ SCORES = "scores.json"
 class Score:
     """How sure a network was of an image."""
 
-    value: float | None  # disagreement of the heads, 0 (sure) ... 1; None: nothing was found, or see error
+    value: float | None  # 0 (sure) ... 1; None: nothing was found, or see error
     image: str  # state of the image file that was scored (`image_state`); empty: it could not be had
     weights_sha256: str  # of the weights that scored it, hexadecimal
     depth: str  # to which the network was evaluated, such as "full"
     error: str = ""  # why the image could not be had or segmented
+    measure: str = "disagreement"  # whose mean the value is, one of `MAPS`
 
     def as_info(self) -> dict[str, Any]:
         """What the datastore shows to clients."""
-        known = {"score": self.value, "weights": self.weights_sha256[:12], "depth": self.depth}
+        known = {"score": self.value, "weights": self.weights_sha256[:12], "depth": self.depth, "measure": self.measure}
         return {**known, "error": self.error} if self.error else known
 
 
@@ -52,18 +53,21 @@ def image_state(path: Path) -> str:
     return f"{path}:{len(files)}:{sum(stat.st_size for stat in stats)}:{max(s.st_mtime_ns for s in stats)}"
 
 
-def outdated(scores: Mapping[str, Score], images: Mapping[str, str], *, weights_sha256: str, depth: str) -> list[str]:
-    """List the images whose score is missing, or was made of another file, by other weights or to another depth.
+def outdated(
+    scores: Mapping[str, Score], images: Mapping[str, str], *, weights_sha256: str, depth: str, measure: str
+) -> list[str]:
+    """List the images whose score is missing, or was made otherwise: another file, weights, depth or measure.
 
     Args:
         scores: that are known, by image.
         images: state of each image now (`image_state`).
         weights_sha256: of the weights that would score them.
         depth: to which they would be evaluated.
+        measure: of which the score would be the mean.
 
     Returns:
         Images in the given order.
     """
-    wanted = {image: (state, weights_sha256, depth) for image, state in images.items()}
-    known = {image: (score.image, score.weights_sha256, score.depth) for image, score in scores.items()}
+    wanted = {image: (state, weights_sha256, depth, measure) for image, state in images.items()}
+    known = {image: (s.image, s.weights_sha256, s.depth, s.measure) for image, s in scores.items()}
     return [image for image, key in wanted.items() if known.get(image) != key]

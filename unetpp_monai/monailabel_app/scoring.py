@@ -32,7 +32,7 @@ def scoring_methods(bundles: Mapping[str, Path], device: str) -> dict[str, Scori
 
 
 class UncertaintyScoring(ScoringMethod):
-    """Disagreement of the network's heads in one pass over each unlabelled image.
+    """Uncertainty of each unlabelled image in one pass, by the bundle's measure.
 
     Scores are kept beside the bundle (`scores.json`) after every image, so that a cancelled task goes on where it
     stopped. The server's strategies read them there and note them in the datastore (see `strategies.note_scores`).
@@ -43,7 +43,7 @@ class UncertaintyScoring(ScoringMethod):
     """
 
     def __init__(self, root: Path, *, device: str = "auto") -> None:
-        super().__init__("Uncertainty of every unlabelled image: disagreement of the network's heads, one pass")
+        super().__init__("Uncertainty of every unlabelled image, from all heads of the network in one pass")
         self.root, self.device = root, device
 
     def pending(self, datastore: Datastore, *, depth: str = DEFAULT_DEPTH) -> list[str]:
@@ -54,8 +54,10 @@ class UncertaintyScoring(ScoringMethod):
             depth: to which they would be scored.
         """
         images = {image: _state(datastore, image) for image in _unlabelled(datastore)}
-        digest = read_bundle(self.root).weights_sha256
-        return outdated(read_scores(self.root), images, weights_sha256=digest, depth=depth)
+        bundle = read_bundle(self.root)
+        return outdated(
+            read_scores(self.root), images, weights_sha256=bundle.weights_sha256, depth=depth, measure=bundle.measure
+        )
 
     def is_due(self, datastore: Datastore) -> bool:
         """Whether some unlabelled image has no score by the present weights; reads no image, so it takes no time.
@@ -63,8 +65,9 @@ class UncertaintyScoring(ScoringMethod):
         Args:
             datastore: of the studies.
         """
-        digest, scores = read_bundle(self.root).weights_sha256, read_scores(self.root)
-        known = {image for image, score in scores.items() if score.weights_sha256 == digest}
+        bundle, scores = read_bundle(self.root), read_scores(self.root)
+        present = (bundle.weights_sha256, bundle.measure)
+        known = {image for image, score in scores.items() if (score.weights_sha256, score.measure) == present}
         return bool(set(_unlabelled(datastore)) - known)
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
@@ -124,4 +127,4 @@ def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: str) -
     except InputError as error:
         logger.warning("an image cannot be segmented: %s", type(error).__name__)
         reason = str(error)
-    return Score(value, state, segmenter.bundle.weights_sha256, depth, reason)
+    return Score(value, state, segmenter.bundle.weights_sha256, depth, reason, segmenter.bundle.measure)

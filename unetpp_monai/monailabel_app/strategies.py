@@ -80,7 +80,7 @@ class Ordered(Strategy):
 
 
 class LeastCertain(Ordered):
-    """The image whose segmentation the network's heads disagree on most, as the scoring task found.
+    """The image that the network is least sure of, as the scoring task found by the bundle's measure.
 
     Images in which nothing was found come first of all, then the scored ones by falling score, also if the score was
     made by an older version of the weights; images without a score follow by name, and those that could not be
