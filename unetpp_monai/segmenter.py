@@ -149,7 +149,6 @@ class Segmenter:
         names = {label.name: counts[label.index] for label in self.bundle.labels}
         comparable = depth not in (1, "auto")  # every window passed the same heads, several
         scores, measures = self._scores(data.get("pred_measures", {}) if comparable else {}, names)
-        score = measures.get(self.bundle.measure)
         return Segmentation(
             labels=labels,
             voxels=names,
@@ -160,10 +159,10 @@ class Segmenter:
             windows=sweep.windows(depth),
             uncertainty=self._volume(data["pred_uncertainty"], volume) if uncertainty else None,
             scores=scores,
-            score=score,
+            score=measures.get(self.bundle.measure),
             measure=self.bundle.measure,
             measures=measures,
-            review=self._review(score, depth, found=any(names.values())) if uncertainty else None,
+            review=self._review(measures, depth, found=any(names.values())) if uncertainty else None,
             device=str(self.device),
             runtime=getattr(self.backend, "runtime", "eager"),
             precision=getattr(self.backend, "precision", "float32"),
@@ -193,9 +192,9 @@ class Segmenter:
         labels = dict(zip((label.name for label in found), means[self.bundle.measure], strict=True))
         return labels, {name: float(np.average(values, weights=counts)) for name, values in means.items()}
 
-    def _review(self, score: float | None, depth: int | str, *, found: bool) -> bool | None:
+    def _review(self, measures: dict[str, float], depth: int | str, *, found: bool) -> bool | None:
         """Whether a person should look; the threshold was measured with all heads."""
-        threshold = self.bundle.metadata.get("review", {}).get("threshold")
+        score, threshold = measures.get(self.bundle.measure), self.bundle.metadata.get("review", {}).get("threshold")
         if not found:
             return True
         return None if score is None or threshold is None or depth != self.full_depth else score >= threshold
