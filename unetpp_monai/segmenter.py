@@ -152,9 +152,7 @@ class Segmenter:
         return Segmentation(
             labels=labels,
             voxels=names,
-            ml={name: count * volume.voxel_ml for name, count in names.items()}
-            if self.network.spatial_dims == 3
-            else {},
+            ml={name: count * volume.voxel_ml for name, count in names.items() if self.network.spatial_dims == 3},
             depth=depth,
             windows=sweep.windows(depth),
             uncertainty=self._volume(data["pred_uncertainty"], volume) if uncertainty else None,
