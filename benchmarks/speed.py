@@ -36,10 +36,11 @@ def main() -> None:
     parser.add_argument("--pixdim", type=float, help="mm, instead of the bundle's spacing")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nnunet_python", default=sys.executable, help="an interpreter that has nnunetv2")
-    parser.add_argument("-o", "--output", type=Path, help="write table.md and table.json into this folder")
+    parser.add_argument("-o", "--output", type=Path, help="folder for table.md, table.json, speed.png")
     options = parser.parse_args()
     weights = options.weights or read_bundle(options.bundle).weights
     with tempfile.TemporaryDirectory() as folder:
+        dice_known = options.pixdim is None and str(options.image) != "ct"
         if str(options.image) == "ct":
             options.image = _ct_like(Path(folder) / "ct.nii.gz")
         options.bundle = _with_spacing(options.bundle, options.pixdim, Path(folder) / "bundle")
@@ -63,7 +64,10 @@ def main() -> None:
             worker.wait()
         peak = _gemm_peak()
         table = _table(results, _gflops(options.bundle, weights), peak)
-    _print(table, peak, options)
+        _print(table, peak, options)
+        if dice_known and options.output is not None:
+            metadata = read_bundle(options.bundle, weights=options.weights).metadata
+            _plot(table, metadata, options.output / "speed.png")
 
 
 def _ct_like(path: Path) -> Path:
@@ -160,7 +164,6 @@ def _print(table: list[dict[str, Any]], peak: float, options: argparse.Namespace
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / "table.md").write_text(text + "\n")
         (options.output / "table.json").write_text(json.dumps(table, indent=1) + "\n")
-        _plot(table, read_bundle(options.bundle, weights=options.weights).metadata, options.output / "speed.png")
 
 
 def _plot(table: list[dict[str, Any]], metadata: dict[str, Any], path: Path) -> None:

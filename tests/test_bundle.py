@@ -246,7 +246,7 @@ def test_run_names_a_data_folder_that_is_not_there(tmp_path, configs):
     places = ("--bundle_root", BUNDLE, "--dataset_dir", tmp_path / "lost", "--output_dir", tmp_path / "out")
     result = run("--config_file", f"[{files}]", *places, folder=tmp_path, check=False)
     assert result.returncode != 0
-    assert f"input must exist, got {tmp_path / 'lost'}" in result.stdout + result.stderr
+    assert f"must exist, got {tmp_path / 'lost'}" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("names", [{"1": "a"}, {"1": "a", "2": "b", "3": "c"}, {"1": "a", "2": "a"}])

@@ -6,11 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import BUNDLE, ROOT
 from test_bundle import run
+
+from unetpp_monai.errors import InputError
+from unetpp_monai.io import labelled_cases
 
 TINY = {
     "features": "[4,8,8,8]",
@@ -121,6 +125,20 @@ def test_folds_are_seeded_and_do_not_overlap(msd_folder):
             assert item["label"].endswith(item["image"].split("/")[-1])
         seen.append(held_out)
     assert len(set.union(*seen)) == 6
+
+
+def test_labelled_cases_are_refused_by_name(tmp_path):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for folder, names in ((images, ("b.png", "a.png", ".hidden.png", "notes.txt")), (labels, ("b.png", "a.png"))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+    assert [Path(pair["image"]).name for pair in labelled_cases(images, labels, ".png")] == ["a.png", "b.png"]
+    with pytest.raises(InputError, match=r"named \*\.nii\.gz, found none in .*images"):
+        labelled_cases(images, labels, ".nii.gz")
+    (labels / "a.png").unlink()
+    with pytest.raises(InputError, match=r"1 lack, such as .*labels/a\.png"):
+        labelled_cases(images, labels, ".png")
 
 
 def test_overlay_trains(tmp_path, msd_folder):

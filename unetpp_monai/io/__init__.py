@@ -1,8 +1,16 @@
 """Files to volumes and back; the only room that knows formats."""
 
-from .cases import case_name, find_cases
+from .cases import case_name, find_cases, labelled_cases
 from .nifti import write_nifti
 from .picture import write_label_picture
 from .reader import is_picture, read_volume
 
-__all__ = ["case_name", "find_cases", "is_picture", "read_volume", "write_label_picture", "write_nifti"]
+__all__ = [
+    "case_name",
+    "find_cases",
+    "is_picture",
+    "labelled_cases",
+    "read_volume",
+    "write_label_picture",
+    "write_nifti",
+]

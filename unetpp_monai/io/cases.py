@@ -45,6 +45,30 @@ def distinct_cases(cases: Iterable[Path]) -> list[Path]:
     return list(names.values())
 
 
+def labelled_cases(images: str | Path, labels: str | Path, suffix: str) -> list[dict[str, str]]:
+    """Pair each image of a folder with the label of the same file name: `image` and `label`, by name, for training.
+
+    Args:
+        images: folder.
+        labels: folder.
+        suffix: what names of images end with; others, and hidden ones, are none.
+
+    Raises:
+        InputError: the folder of images does not exist or has none, or a label lacks.
+    """
+    images, labels = Path(images), Path(labels)
+    if not images.is_dir():
+        raise InputError(f"folder of images must exist, got {images}; check dataset_dir and image_folder")
+    found = [path for path in _entries(images) if path.name.endswith(suffix)]
+    if not found:
+        raise InputError(f"images must be named *{suffix}, found none in {images}; check image_folder and suffix")
+    pairs = [{"image": str(path), "label": str(labels / path.name)} for path in found]
+    lost = [pair["label"] for pair in pairs if not Path(pair["label"]).exists()]
+    if lost:
+        raise InputError(f"every image must have a label of its name, {len(lost)} lack, such as {lost[0]}")
+    return pairs
+
+
 def case_name(path: str | Path) -> str:
     """Name of a case: its file name without image suffix, or its folder's whole name (dots in UIDs kept)."""
     path = Path(path)
