@@ -110,13 +110,15 @@ def judge(options: argparse.Namespace, network: str, fold: int, seed: int, folde
             with torch.inference_mode():
                 pred = inferer(image, net, depth=depth)[0].argmax(0).cpu().numpy()
             for index in range(1, parser["out_channels"]):
-                masks = (
+                found, reference = (
                     (array == index).reshape(*array.shape, *[1] * (3 - array.ndim))
                     for array in (pred, item["label"][0].numpy())
                 )
-                metrics = compare_masks(*masks, spacing=spacing, tolerance=1.0, voxel_size=1.0)
+                metrics = compare_masks(found, reference, spacing=spacing, tolerance=1.0, voxel_size=1.0)
                 row = CaseMetrics(**asdict(metrics), case=case, label=str(index))
-                rows.append({"network": network, "fold": fold, "seed": seed, "depth": depth or "", **asdict(row)})
+                counts = {"intersection": int((found & reference).sum()), "union": int((found | reference).sum())}
+                about = {"network": network, "fold": fold, "seed": seed, "depth": depth or ""}
+                rows.append({**about, **asdict(row), **counts})
     with (folder / "cases.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

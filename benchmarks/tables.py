@@ -80,6 +80,10 @@ def describe(name: str, rows: Sequence[Mapping[str, Any]], first: str, costs: Ma
                 for run in runs
             ]
             entry[title if len(labels) == 1 else f"{title} {label}"] = spread([one for one in means if one is not None])
+    for label in labels:
+        chosen = [row for row in own if row["label"] == label]
+        pooled = [pooled_iou([row for row in chosen if (row["fold"], row["seed"]) == run]) for run in runs]
+        entry["pooled IoU" if len(labels) == 1 else f"pooled IoU {label}"] = spread(pooled)
     entry["p"] = "" if name == first else f"{paired(own, [row for row in rows if row['row'] == first]):.2g}"
     entry["parameters"] = f"{costs['parameters']:,.0f}" if costs else ""
     entry["GFLOPs"] = f"{costs['GFLOPs']:.1f}" if costs else ""
@@ -103,6 +107,12 @@ def by_case(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for row in rows:
         cases.setdefault(row["case"], []).append(row["dice"])
     return {case: statistics.mean(values) for case, values in cases.items()}
+
+
+def pooled_iou(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Intersection over union of all cases' voxels together, so that a case counts by its size; 1 if all are empty."""
+    union = sum(int(row["union"]) for row in rows)
+    return sum(int(row["intersection"]) for row in rows) / union if union else 1.0
 
 
 def spread(means: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ from test_training import TINY
 
 sys.path.insert(0, str(ROOT))
 from benchmarks.compare import NETWORKS, parsed
-from benchmarks.tables import paired, read_rows
+from benchmarks.tables import paired, pooled_iou, read_rows
 
 
 class Options:
@@ -63,9 +63,18 @@ def test_one_row_end_to_end(msd_folder, tmp_path):
     assert float(table[0]["GFLOPs"]) > float(table[2]["GFLOPs"])
     rows = read_rows(tmp_path / "unetpp")
     assert len(rows) == 2 * 2 * 3  # cases of the fold, labels, depths
+    assert all(pooled_iou([row]) == pytest.approx(row["iou"], abs=1e-6) for row in rows)
+    first_label = [row for row in rows if row["label"] == "1" and row["depth"] == "3"]
+    assert float(table[0]["pooled IoU 1"]) == pytest.approx(pooled_iou(first_label), abs=0.0005)
     assert (tmp_path / "depths.png").exists()
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "training" not in again.stdout  # what is complete is not repeated
+
+
+def test_pooled_iou_counts_a_case_by_its_size():
+    small, large = {"intersection": "1", "union": "2"}, {"intersection": "90", "union": "98"}
+    assert pooled_iou([small, large]) == 0.91
+    assert pooled_iou([{"intersection": "0", "union": "0"}]) == 1
 
 
 def test_the_paired_test_pairs_cases():
