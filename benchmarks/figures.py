@@ -47,11 +47,13 @@ def draw_curves(run: Path, output: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, dice = figure.subplots(1, 2)
     for tag, title in CURVES.items():
+        if tag not in events.Tags()["scalars"]:  # a training on all cases has no validation
+            continue
         points = np.array([(event.step, event.value) for event in events.Scalars(tag)])
         if tag == "train_loss":
             count = len(points) // SMOOTHING * SMOOTHING
             points = points[:count].reshape(-1, SMOOTHING, 2).mean(1)
-        (loss if tag == "train_loss" else dice).plot(*points.T, label=title)
+        (loss if tag == "train_loss" else dice).plot(*points.T, marker=".", label=title)  # one validation is a point
     loss.set(xlabel="iteration", title=CURVES["train_loss"])
     dice.set(xlabel="epoch", ylim=(0.8, 0.92))
     dice.legend(loc="lower right")

@@ -38,7 +38,7 @@ def test_dice_on_the_validation_fold(shared_data, tmp_path, depth):
     assert posterior == pytest.approx(stated["Dice posterior"], abs=6e-4)
     if depth == "3":
         mean = (anterior + posterior) / 2
-        assert mean >= 0.875
+        assert mean >= 0.88
         assert mean == pytest.approx(METADATA["eval_metrics"]["val_mean_dice"], abs=6e-4)
 
 
@@ -56,7 +56,7 @@ def test_auto_depth_loses_no_more_than_is_said(shared_data):
     assert anterior == pytest.approx(stated["Dice anterior"], abs=6e-4)
     assert posterior == pytest.approx(stated["Dice posterior"], abs=6e-4)
     assert (anterior + posterior) / 2 >= METADATA["eval_metrics"]["val_mean_dice"] - 0.0015
-    assert sum(windows.values()) == 246 and windows[3] == 0
+    assert sum(windows.values()) == 246 and windows[2] > 123
 
 
 def test_nuclei_iou_on_full_size_pictures(shared_data, tmp_path):

@@ -30,11 +30,11 @@ def pairs():
 def test_the_threshold_gives_what_was_said(segmenter, pairs, monkeypatch):
     """The recording is replayed: a real run with the chosen threshold has the same windows and the same Dice."""
     monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.05, 0.1, 0.2))
-    chosen, reviews = calibrate(segmenter, pairs, max_loss=0.3)
+    chosen, reviews = calibrate(segmenter, pairs, max_loss=0.6)
     assert (
         set(chosen.thresholds) <= {0.0, 0.05, 0.1, 0.2} and len(chosen.thresholds) == 2 and max(chosen.thresholds) > 0
     )
-    assert chosen.dice_full - chosen.dice_auto <= 0.3 and chosen.cases == 4
+    assert chosen.dice_full - chosen.dice_auto <= 0.6 and chosen.cases == 4
     segmenter.inferer.exit_thresholds = chosen.thresholds
     results = [segmenter(image, depth="auto") for image, _ in pairs]
     segmenter.inferer.exit_thresholds = ()

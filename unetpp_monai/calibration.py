@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from .inferers import AIR, MAPS, EarlyExit
 from .segmenter import Segmenter, plain
 from .volume import Volume
 
-THRESHOLDS = (0.0, *np.geomspace(5e-4, 0.05, 7).round(5).tolist(), 1.0)  # of a window's doubt, tried at each depth
+THRESHOLDS = (0.0, *np.geomspace(5e-4, 0.1, 24).round(5).tolist(), 1.0)  # of a window's doubt, tried at each depth
 WORTH = 0.25  # share of the windows; a stop for fewer costs more time than it saves (docs/speed.md)
 
 
@@ -113,7 +114,7 @@ def _search(recordings: Sequence["_Recording"], max_loss: float) -> tuple[float,
     full, depths = _judge(recordings, ()).mean(), recordings[0].depth - 1
     found: tuple[float, ...] = ()
     for depth in range(1, depths + 1):
-        losses = [full - _judge(recordings, (*found, threshold)).mean() for threshold in THRESHOLDS[1:]]
+        losses = (full - _judge(recordings, (*found, threshold)).mean() for threshold in THRESHOLDS[1:])
         threshold = THRESHOLDS[_last_within(losses, max_loss * depth / depths)]
         stopped = sum((recording.replay((*found, threshold))[1] for recording in recordings), Counter[int]())
         computed = stopped.total() - stopped[0]
@@ -121,9 +122,9 @@ def _search(recordings: Sequence["_Recording"], max_loss: float) -> tuple[float,
     return found
 
 
-def _last_within(losses: Sequence[float], limit: float) -> int:
-    """How many losses come before the first that is above the limit."""
-    return next((index for index, loss in enumerate(losses) if loss > limit), len(losses))
+def _last_within(losses: Iterable[float], limit: float) -> int:
+    """How many losses come before the first that is above the limit; none after it is computed."""
+    return sum(1 for _ in takewhile(lambda loss: loss <= limit, losses))
 
 
 def _review(measure: str, dice: NDArray[np.float64], scores: NDArray[np.float64], share: float) -> Review:
@@ -163,49 +164,53 @@ class _Recording:
         self.segmenter, self.reference, self.path = segmenter, reference, path
         self.network, self.depth = segmenter.backend, segmenter.network.depth
         self.early_exit = EarlyExit(self.network)
-        self._known: dict[tuple[float, ...], tuple[float, Counter[int]]] = {}
+        self._known: dict[tuple[int, ...], float] = {}
         with torch.inference_mode():
             self.data = segmenter.prepare(image)
             self.batch = plain(self.data["image"])[None].to(segmenter.device)
-            batches: list[tuple[torch.Tensor, ...]] = []
-            for _ in segmenter.inferer.slabs(self.batch, lambda windows: self._record(windows, batches)):
+            batches: list[torch.Tensor] = []
+            doubts: list[torch.Tensor] = []
+            for _ in segmenter.inferer.slabs(self.batch, lambda windows: self._record(windows, batches, doubts)):
                 pass
             torch.save(batches, path)
+            self.doubts = torch.cat(doubts, 1)
 
-    def _record(self, windows: torch.Tensor, batches: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
-        """Keep logits `(L, B, C, *spatial)`, doubts `(L, B)`, and which windows are constant `(B,)`."""
+    def _record(self, windows: torch.Tensor, batches: list[torch.Tensor], doubts: list[torch.Tensor]) -> torch.Tensor:
+        """Keep logits `(L, B, C, *spatial)` and doubts `(L, B)`, those of constant windows -1."""
         grid = {"image": windows}
         heads = torch.stack([self.network.step(grid, depth).float() for depth in range(1, self.depth + 1)])
         flat = windows.flatten(2)
-        doubts = torch.stack([self.early_exit.doubt(logits) for logits in heads])
-        batches.append((heads, doubts, (flat.amax(2) == flat.amin(2)).all(1)))
+        constant = (flat.amax(2) == flat.amin(2)).all(1)
+        doubt = torch.stack([self.early_exit.doubt(logits) for logits in heads])
+        batches.append(heads)
+        doubts.append(doubt.masked_fill(constant, -1.0).cpu())
         return heads[-1]
 
     def replay(self, thresholds: Sequence[float]) -> tuple[float, Counter[int]]:
-        """Mean Dice over the labels, and windows per depth, with these thresholds; each is computed once."""
-        key = tuple(thresholds)
-        if key not in self._known:
-            self._known[key] = self._replay(key)
-        return self._known[key]
+        """Mean Dice over the labels, and windows per depth, with these thresholds; equal depths are judged once."""
+        limits = torch.tensor([*thresholds, *[0.0] * (self.depth - len(thresholds))])[:, None]
+        decided = self.doubts < limits
+        decided[-1] = True
+        first = decided.int().argmax(0) + 1
+        depths = tuple(torch.where(self.doubts[0] < 0, 0, first).tolist())
+        if depths not in self._known:
+            self._known[depths] = self._judge(depths)
+        return self._known[depths], Counter(depths)
 
     @torch.inference_mode()
-    def _replay(self, thresholds: Sequence[float]) -> tuple[float, Counter[int]]:
-        batches, counts = iter(torch.load(self.path, weights_only=True)), Counter[int]()
-        limits = torch.tensor([*thresholds, *[0.0] * (self.depth - len(thresholds))])[:, None]
+    def _judge(self, depths: tuple[int, ...]) -> float:
+        """Mean Dice over the labels if each window stops at its depth."""
+        batches, left = iter(torch.load(self.path, weights_only=True)), iter(depths)
 
         def logits_of(windows: torch.Tensor) -> torch.Tensor:
-            heads, doubts, constant = next(batches)
-            decided = doubts.cpu() < limits
-            decided[-1] = True
-            depths = decided.int().argmax(0)  # the first that is decided
-            logits: torch.Tensor = heads[depths, torch.arange(len(windows))]
-            logits[constant] = 0
-            logits[constant, 0] = AIR
-            counts.update(torch.where(constant.cpu(), 0, depths + 1).tolist())
+            heads, stops = next(batches), torch.tensor([next(left) for _ in windows])
+            logits: torch.Tensor = heads[(stops - 1).clamp_min(0), torch.arange(len(windows))]
+            logits[stops == 0] = 0
+            logits[stops == 0, 0] = AIR
             return logits
 
         slabs = self.segmenter.inferer.slabs(self.batch, logits_of)
         found = self.segmenter.postprocessing(self.segmenter.invert.from_slabs(self.data, slabs))
         labels = np.asarray(found["pred"]).reshape(self.reference.shape)
         indices = [label.index for label in self.segmenter.bundle.labels]
-        return mean_dice(labels, self.reference.array[0], indices), counts
+        return mean_dice(labels, self.reference.array[0], indices)
