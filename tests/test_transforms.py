@@ -6,7 +6,7 @@ import torch
 from monai import transforms
 from monai.data import MetaTensor
 
-from unetpp_monai.transforms import Spacingd
+from unetpp_monai.transforms import CoronalBorderd, Spacingd
 
 
 def item(path="case.nii.gz"):
@@ -28,3 +28,25 @@ def test_inverse_restores_the_grid():
     step = Spacingd("image", (1.0, 1.0, 1.0))
     data = step(item())
     assert step.inverse(data)["image"].shape == (1, 8, 8, 8)
+
+
+def test_labels_meet_in_a_coronal_slice_of_any_grid():
+    """Anterior is +Y in RAS; the border is where the fewest voxels change, whatever order the axes have."""
+    labels = torch.zeros(1, 5, 9, 4, dtype=torch.uint8)
+    labels[:, 1:4, 1:5, 1:3], labels[:, 1:4, 5:8, 1:3] = 2, 1
+    labels[:, 4, 0, 3] = 3  # another label, which stays
+    wanted = labels.clone()
+    labels[:, 1, 4, 1], labels[:, 2, 6, 2] = 1, 2  # strays on either side
+    step = CoronalBorderd("pred", [1, 2])
+    ras = MetaTensor(labels, meta={"affine": np.diag([2.0, 1.0, 1.0, 1.0])})
+    for axcodes in ("RAS", "LPS", "SPL", "AIR", "PSR"):
+        turn = transforms.Orientation(axcodes, labels=None)
+        found = step({"pred": turn(ras), "other": 1})
+        assert found["other"] == 1 and found["pred"].dtype == torch.uint8
+        assert torch.equal(turn.inverse(found["pred"]).as_tensor(), wanted)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_border_needs_no_second_label(index):
+    labels = MetaTensor(torch.full((1, 2, 3, 2), index, dtype=torch.uint8), meta={"affine": np.eye(4)})
+    assert torch.equal(CoronalBorderd("pred", [1, 2])({"pred": labels})["pred"], labels)

@@ -103,6 +103,8 @@ def _freeze(overlay: Path, root: Path) -> None:
     values = _read(overlay / "task.json")
     bases = {name: _read(root / name) for name in BASE_CONFIGS}
     bases[CONFIG]["exit_thresholds"] = []  # the base's belong to other weights
+    for base in bases.values():
+        base["coronal_border"] = []  # other labels need not meet in a plane
     _write(root / METADATA, {**_read(root / METADATA), **{key: {} for key in MEASURED}})
     if unknown := sorted(values.keys() - {key for base in bases.values() for key in base}):
         raise BundleError(f"every key of an overlay must exist in {' or '.join(BASE_CONFIGS)}, got {unknown}")

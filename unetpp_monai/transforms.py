@@ -1,7 +1,8 @@
 """Transforms that MONAI lacks; only what no stock transform does."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
+import nibabel as nib
 import torch
 from monai import transforms
 from monai.data import MetaTensor
@@ -98,3 +99,41 @@ class InvertLabelsd(transforms.MapTransform):
                 for name, values in zip(MAPS, maps, strict=True)
             }
         return found
+
+
+class CoronalBorderd(transforms.MapTransform):
+    """Let two labels meet where a coronal slice begins, as annotators of the hippocampus divide it.
+
+    The border is the one that changes the fewest voxels. No voxel becomes or ceases to be foreground. Slices are those
+    of the image axis that is nearest to posterior-anterior.
+
+    Args:
+        keys: labels `(1, X, Y, Z)`, integers, with an affine in RAS mm; replaced, same shape and dtype.
+        labels: index of the label in front of the border, and of the one behind it.
+    """
+
+    def __init__(self, keys: str, labels: Sequence[int]) -> None:
+        super().__init__(keys)
+        self.anterior, self.posterior = labels
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Divide what either label covers."""
+        (key,) = self.keys
+        labels: MetaTensor = data[key]
+        divided = self._divided(labels.as_tensor(), labels.affine)
+        history = labels.applied_operations
+        return {**data, key: MetaTensor(divided, meta=labels.meta, applied_operations=history)}
+
+    def _divided(self, labels: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+        towards = nib.io_orientation(affine.cpu().numpy())  # row: image axis; its world axis 0 ... 2, and 1 or -1
+        axis = towards[:, 0].tolist().index(1.0)
+        slices = labels.movedim(axis + 1, 0)  # a view, turned so that the last slice is the most anterior
+        slices = slices if towards[axis, 1] > 0 else slices.flip(0)
+        anterior, posterior = slices == self.anterior, slices == self.posterior
+        votes = (anterior.int() - posterior.int()).flatten(1).sum(1)
+        border = int(torch.nn.functional.pad(votes.cumsum(0), (1, 0)).argmin())  # slices behind it
+        either, divided = anterior | posterior, slices.clone()
+        divided[border:][either[border:]] = self.anterior
+        divided[:border][either[:border]] = self.posterior
+        divided = divided if towards[axis, 1] > 0 else divided.flip(0)
+        return divided.movedim(0, axis + 1).contiguous()
