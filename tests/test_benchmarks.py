@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -13,6 +14,7 @@ from test_training import TINY
 sys.path.insert(0, str(ROOT))
 from benchmarks.compare import NETWORKS, parsed
 from benchmarks.tables import paired, pooled_iou, read_rows
+from unetpp_monai import Volume, write_nifti
 
 
 class Options:
@@ -101,6 +103,25 @@ def benchmark(name, *arguments):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
+
+
+def test_errors_tell_outline_from_border(tmp_path):
+    """A border two slices off, then also an outline one voxel too wide."""
+    reference = np.zeros((1, 8, 12, 8), np.uint8)
+    reference[:, 2:6, 2:6, 2:6], reference[:, 2:6, 6:10, 2:6] = 2, 1
+    shifted = reference.copy()
+    shifted[:, 2:6, 6:8, 2:6] = 2
+    wide = shifted.copy()
+    wide[:, 6, 2:8, 2:6], wide[:, 6, 8:10, 2:6] = 2, 1
+    for folder in ("reference", "shifted", "wide"):
+        (tmp_path / folder).mkdir()
+    write_nifti(Volume(reference, np.eye(4)), tmp_path / "reference" / "a.nii.gz")
+    write_nifti(Volume(shifted, np.eye(4)), tmp_path / "shifted" / "a_seg.nii.gz")
+    write_nifti(Volume(wide, np.eye(4)), tmp_path / "wide" / "a_seg.nii.gz")
+    for folder, found, labels in (("shifted", (0.667, 0.8), (1.0, 1.0)), ("wide", (0.615, 0.696), (0.889, 0.889))):
+        lines = benchmark("errors", tmp_path / folder, tmp_path / "reference").splitlines()
+        figures = [tuple(float(text) for text in line.split(" | ")[1:3]) for line in (x.strip("| ") for x in lines[4:])]
+        assert lines[0] == "1 cases, mean Dice" and figures == [found, labels, (0.667, 0.8)]
 
 
 def test_speed_measures_every_contender(msd_folder, tmp_path):
