@@ -139,6 +139,7 @@ def test_overlays_hold_values_only(task):
     assert len(values["head_weights"]) == len(values["features"]) - 1
     assert len(values["exit_thresholds"]) in (0, len(values["features"]) - 2)  # the base's are those of other weights
     assert {"depths", "review", "eval_metrics"} <= set(metadata)  # likewise
+    assert values["coronal_border"] == []  # none of these tasks has labels that meet in a coronal slice
     parser = ConfigParser(ConfigParser.load_config_files([str(INFERENCE), str(task / "task.json")]))
     network = parser.get_parsed_content("network_def")
     assert network.out_channels == len(names) and network.depth == len(values["features"]) - 1

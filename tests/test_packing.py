@@ -142,11 +142,13 @@ def test_overlay_is_frozen_in(overlay, tmp_path):
 
 
 def test_what_was_measured_with_other_weights_is_not_inherited(overlay, tmp_path):
-    for name, keys in (("task.json", ["exit_thresholds"]), ("metadata.json", ["depths", "review", "eval_metrics"])):
+    of_the_base = ["exit_thresholds", "coronal_border"]
+    for name, keys in (("task.json", of_the_base), ("metadata.json", ["depths", "review", "eval_metrics"])):
         values = json.loads((overlay / name).read_text())
         (overlay / name).write_text(json.dumps({key: value for key, value in values.items() if key not in keys}))
     bundle = read_bundle(pack(tmp_path / "dist", task=overlay).folder)
-    assert bundle.parser()["exit_thresholds"] == []
+    assert all(bundle.parser()[key] == [] for key in of_the_base)
+    assert json.loads((bundle.root / "configs" / "train.json").read_text())["coronal_border"] == []
     assert [bundle.metadata[key] for key in ("depths", "review", "eval_metrics")] == [{}, {}, {}]
 
 

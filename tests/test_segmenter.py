@@ -38,6 +38,8 @@ def test_sample_has_a_plausible_hippocampus(segmenter, sample):
     assert result.ml["anterior hippocampus"] == pytest.approx((result.labels.array == 1).sum() / 1000)
     anterior, posterior = (np.argwhere(result.labels.array[0] == index).mean(axis=0) for index in (1, 2))
     assert anterior[1] > posterior[1] + 10  # Y points to anterior, voxels are 1 mm
+    parts = [set(np.unique(part)) - {0} for part in np.moveaxis(result.labels.array[0], 1, 0)]
+    assert max(map(len, parts)) == 1  # anterior and posterior meet where a coronal slice begins
     middle = sample.affine @ [*np.argwhere(result.labels.array[0] > 0).mean(axis=0), 1]
     assert np.abs(middle[:3] - (27, -22, -14)).max() < 5  # the right hippocampus in MNI space, mm
     assert set(result.seconds) == {"preprocessing", "network", "postprocessing"}
