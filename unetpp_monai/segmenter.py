@@ -38,7 +38,7 @@ class Segmentation:
     depth: int | str  # anti-diagonals of the network that were evaluated, or "auto"
     windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
     uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
-    scores: dict[str, float]  # label name -> mean uncertainty of its voxels, 0 (sure) ... 1, if asked for
+    scores: dict[str, float]  # label name -> mean uncertainty of what the network gave it, 0 (sure) ... 1, if asked for
     score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
     measure: str  # what the scores are means of, by the bundle: one of `MAPS`
     measures: dict[str, float]  # the score by each of `MAPS`
@@ -141,14 +141,14 @@ class Segmenter:
             predictor = self.inferer.predictor(self.backend, depth, uncertainty=uncertainty)
             sweep = _Sweep(self, data["image"], predictor, progress)
             data = self.invert.from_slabs(data, sweep, uncertainty=uncertainty)
+            judged = self._voxels(data) if uncertainty else {}  # what the measures are means over
             data = self.postprocessing(data)
         labels = self._volume(data["pred"], volume)
         marks.append(time.perf_counter())
         preprocessing, rest = np.diff(marks).tolist()
-        counts = torch.bincount(plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
-        names = {label.name: counts[label.index] for label in self.bundle.labels}
+        names = self._voxels(data)
         comparable = depth not in (1, "auto")  # every window passed the same heads, several
-        scores, measures = self._scores(data.get("pred_measures", {}) if comparable else {}, names)
+        scores, measures = self._scores(data.get("pred_measures", {}) if comparable else {}, judged)
         return Segmentation(
             labels=labels,
             voxels=names,
@@ -178,11 +178,16 @@ class Segmenter:
             raise BundleError(f"postprocessing must give the grid of the image, {volume.shape}, got {found.shape}")
         return found
 
+    def _voxels(self, data: dict[str, Any]) -> dict[str, int]:
+        """Label name -> how many."""
+        counts = torch.bincount(plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
+        return {label.name: counts[label.index] for label in self.bundle.labels}
+
     def _scores(
         self, measures: dict[str, dict[int, float]], voxels: dict[str, int]
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """The bundle's measure, mean over the voxels of each label that was found, and every measure over all."""
-        found = [label for label in self.bundle.labels if voxels[label.name]]
+        """The bundle's measure, mean over the voxels the network gave each label, and every measure over all."""
+        found = [label for label in self.bundle.labels if voxels.get(label.name)]
         if not measures or not found:
             return {}, {}
         counts = [voxels[label.name] for label in found]
