@@ -27,6 +27,8 @@ def main() -> None:
     for path in sorted(options.predictions.glob("*_seg.nii.gz")):
         reference = options.references / path.name.replace("_seg", "")
         cases.append([read_volume(file, labels=True).array[0] for file in (path, reference)])
+    if not cases:
+        parser.error(f"predictions must be named <case>_seg.nii.gz, found none in {options.predictions}")
     indices = sorted({int(index) for _, reference in cases for index in np.unique(reference)} - {0})
     print(f"{len(cases)} cases, mean Dice\n\n| | {' | '.join(map(str, indices))} |\n|---|{'---|' * len(indices)}")
     rows = {
