@@ -15,7 +15,7 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 # torch comes first and alone: pinned, so that nothing after it asks for another build
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -180,6 +180,7 @@ def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigPar
         "initial_weights": "",
         "initialize": [
             "$monai.utils.set_determinism(seed=@seed)",
+            "$torch.backends.cudnn.set_flags(_benchmark=True, _deterministic=False)",
             "$@early_stop.set_trainer(trainer=@train#trainer)",
         ],
     })  # fmt: skip
