@@ -120,6 +120,29 @@ def test_queries_combine(tmp_path, remote):
         remote.find(Query(modality="CT"))
 
 
+@pytest.mark.parametrize("lost", [slice(1, None), slice(None, -1)], ids=["first", "last"])
+def test_answers_lost_on_our_side_are_asked_for_again(tmp_path, archive, monkeypatch, lost):
+    from pynetdicom.association import Association
+
+    remote = connect(f"dimse://{archive.aet}@127.0.0.1:{archive.dicom_port}")
+    first = make_series(tmp_path / "a", axial_affine())[0]
+    push(remote, [tmp_path])
+    ask, asked, losses = Association.send_c_find, [], 1
+
+    def losing(self, *arguments):  # as pynetdicom's reactor does when it is late
+        asked.append(arguments)
+        answers = list(ask(self, *arguments))
+        return iter(answers[lost] if len(asked) <= losses else answers)
+
+    monkeypatch.setattr(Association, "send_c_find", losing)
+    query = Query(series=first.SeriesInstanceUID)
+    assert remote.find(query) == [SeriesRef(first.StudyInstanceUID, first.SeriesInstanceUID)]
+    assert len(asked) == 2
+    losses = 4
+    with pytest.raises(UnavailableError, match="lost on our side"):
+        remote.find(query)
+
+
 def test_what_the_archive_does_not_hold(tmp_path, remote):
     with pytest.raises(InputError, match=r"found no series with StudyInstanceUID 1\.2\.3"):
         list(pull(remote, Query(study="1.2.3"), tmp_path / "out"))

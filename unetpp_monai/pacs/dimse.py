@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ COMPRESSED = (  # JPEG baseline and lossless, JPEG-LS, JPEG 2000 (lossless first
 
 
 STORE_SECONDS = 30  # without an answer to a C-STORE; an association that ended is not always noticed
-SENDINGS = 2  # of an instance that got none
+SENDINGS = 2  # of an instance that got none, or of a query whose answers got lost
 ENDED, SILENT = UNANSWERED = ("the association ended", "no answer")
 
 
@@ -59,14 +59,13 @@ class Dimse:
         """
         series = {key: value for key, value in query.tags().items() if key in ("SeriesInstanceUID", "Modality")}
         study = {key: value for key, value in query.tags().items() if key not in series}
-        with self._finding() as association:
-            rows = self._find(association, "STUDY", study) if query.patient else []
-            studies = [row.StudyInstanceUID for row in rows] if query.patient else [query.study or ""]
-            found = {
-                SeriesRef(checked_uid(row.StudyInstanceUID), checked_uid(row.SeriesInstanceUID))
-                for uid in dict.fromkeys(studies)
-                for row in self._find(association, "SERIES", {"Modality": "", **series, "StudyInstanceUID": uid})
-            }
+        rows = self._find("STUDY", study) if query.patient else []
+        studies = [row.StudyInstanceUID for row in rows] if query.patient else [query.study or ""]
+        found = {
+            SeriesRef(checked_uid(row.StudyInstanceUID), checked_uid(row.SeriesInstanceUID))
+            for uid in dict.fromkeys(studies)
+            for row in self._find("SERIES", {"Modality": "", **series, "StudyInstanceUID": uid})
+        }
         return sorted(found, key=lambda ref: (ref.study, ref.series))
 
     def pull(self, series: SeriesRef, folder: Path) -> int:
@@ -76,8 +75,7 @@ class Dimse:
             How many instances the archive lists for the series.
         """
         where = {"StudyInstanceUID": series.study, "SeriesInstanceUID": series.series}
-        with self._finding() as association:
-            rows = self._find(association, "IMAGE", {"SOPClassUID": "", "SOPInstanceUID": "", **where})
+        rows = self._find("IMAGE", {"SOPClassUID": "", "SOPInstanceUID": "", **where})
         classes = sorted({str(row.get("SOPClassUID", "")) for row in rows} - {""})
         if self.move_port is None:
             self._get(where, classes, folder)
@@ -129,19 +127,25 @@ class Dimse:
         ):
             self._responses(association.send_c_move(_identifier("SERIES", where), self.access.aet, model), "C-MOVE")
 
-    @contextmanager
-    def _finding(self) -> Iterator["Association"]:
-        from pynetdicom import sop_class
+    def _find(self, level: str, keys: dict[str, Any]) -> "list[Dataset]":
+        """Ask once, over an association of its own, and again if not every answer that came was handed to us.
 
-        with self._association(_contexts(sop_class.StudyRootQueryRetrieveInformationModelFind)) as association:
-            yield association
-
-    def _find(self, association: "Association", level: str, keys: dict[str, Any]) -> "list[Dataset]":
-        from pynetdicom import sop_class
+        A thread of pynetdicom can take an answer for a request and drop it, above all where one question follows
+        another (its issue 875); what is found then lacks something, or the last answer never comes.
+        """
+        from pynetdicom import evt, sop_class
 
         keys = {"StudyInstanceUID": "", **({"SeriesInstanceUID": ""} if level != "STUDY" else {}), **keys}
         model = sop_class.StudyRootQueryRetrieveInformationModelFind
-        return self._responses(association.send_c_find(_identifier(level, keys), model), "C-FIND")
+        for _ in range(SENDINGS):
+            came: list[Any] = []
+            handlers = [(evt.EVT_DIMSE_RECV, came.append)]
+            with self._association(_contexts(model), evt_handlers=handlers) as association:
+                answers = list(association.send_c_find(_identifier(level, keys), model))
+            handed = [status for status, _ in answers if "Status" in status]
+            if not came or len(handed) == len(came):
+                return self._responses(answers, "C-FIND")
+        raise UnavailableError(f"{self.address} must answer C-FIND, got some that were lost on our side; overloaded?")
 
     def _responses(self, responses: "Iterable[tuple[Dataset, Dataset | None]]", service: str) -> "list[Dataset]":
         """Identifiers of the pending responses, once the last one says that all went well."""
