@@ -142,10 +142,13 @@ class Dimse:
             handlers = [(evt.EVT_DIMSE_RECV, came.append)]
             with self._association(_contexts(model), evt_handlers=handlers) as association:
                 answers = list(association.send_c_find(_identifier(level, keys), model))
-            handed = [status for status, _ in answers if "Status" in status]
-            if not came or len(handed) == len(came):
+            handed = sum("Status" in status for status, _ in answers)
+            if not came or handed == len(came):
                 return self._responses(answers, "C-FIND")
-        raise UnavailableError(f"{self.address} must answer C-FIND, got some that were lost on our side; overloaded?")
+        raise UnavailableError(
+            f"{self.address} must answer C-FIND, got answers that were lost on our side; is this machine overloaded? "
+            "ask again when it is not"
+        )
 
     def _responses(self, responses: "Iterable[tuple[Dataset, Dataset | None]]", service: str) -> "list[Dataset]":
         """Identifiers of the pending responses, once the last one says that all went well."""
