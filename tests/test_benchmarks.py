@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 from test_bundle import BUNDLE, TASKS
 from test_training import TINY
 
@@ -119,9 +121,30 @@ def test_errors_tell_outline_from_border(tmp_path):
     write_nifti(Volume(shifted, np.eye(4)), tmp_path / "shifted" / "a_seg.nii.gz")
     write_nifti(Volume(wide, np.eye(4)), tmp_path / "wide" / "a_seg.nii.gz")
     for folder, found, labels in (("shifted", (0.667, 0.8), (1.0, 1.0)), ("wide", (0.615, 0.696), (0.889, 0.889))):
-        lines = benchmark("errors", tmp_path / folder, tmp_path / "reference").splitlines()
-        figures = [tuple(float(text) for text in line.split(" | ")[1:3]) for line in (x.strip("| ") for x in lines[4:])]
-        assert lines[0] == "1 cases, mean Dice" and figures == [found, labels, (0.667, 0.8)]
+        figures = [row[:2] for row in errors(tmp_path / folder, tmp_path / "reference", cases=1)]
+        assert figures[:3] == [found, labels, (0.667, 0.8)]
+
+
+def test_errors_of_a_width_that_differs_by_case(tmp_path):
+    """One picture drawn a pixel too wide, one a pixel too narrow: the outline moved as fits best is right for both."""
+    reference = np.zeros((20, 24), np.uint8)
+    reference[6:14, 6:18] = 255
+    for folder in ("reference", "found"):
+        (tmp_path / folder).mkdir()
+    for case, array in (("wide", maximum_filter(reference, 3)), ("narrow", minimum_filter(reference, 3))):
+        Image.fromarray(reference).save(tmp_path / "reference" / f"{case}.png")
+        Image.fromarray(array // 255).save(tmp_path / "found" / f"{case}_seg.png")
+    rows = errors(tmp_path / "found", tmp_path / "reference", "--reference_values", 0, 255, cases=2)
+    wide, narrow = 96 / 140, 60 / 96  # IoU
+    dice, iou = (2 * wide / (1 + wide) + 2 * narrow / (1 + narrow)) / 2, (wide + narrow) / 2
+    assert rows[0] == pytest.approx((dice, iou), abs=0.0006) and rows[3] == (1.0, 1.0)
+
+
+def errors(*arguments, cases):
+    """The table's figures, a row each."""
+    lines = benchmark("errors", *arguments).splitlines()
+    assert lines[0] == f"{cases} cases, means"
+    return [tuple(map(float, line.strip("| ").split(" | ")[1:])) for line in lines[4:]]
 
 
 def test_speed_measures_every_contender(msd_folder, tmp_path):
