@@ -129,20 +129,25 @@ def mean(values: Any) -> float | None:
 
 
 def plot_depths(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
-    """Draw overlap over seconds of one window: the depths of a network joined, the other networks as single points."""
+    """Draw overlap over seconds of one window: the depths of a network joined, the other networks as single points.
+
+    What is more than 0.1 below the best, as depths that were not trained, is left out, so that the others can be told
+    apart.
+    """
     from matplotlib.figure import Figure
 
-    timed = [entry for entry in table if entry["seconds"]]
+    metric = next(column for column in table[0] if column.startswith("IoU"))
+    overlap = {entry["network"]: float(entry[metric].split(" ")[0]) for entry in table}
+    timed = [entry for entry in table if entry["seconds"] and overlap[entry["network"]] >= max(overlap.values()) - 0.1]
     if not timed:
         return
-    metric = next(column for column in table[0] if column.startswith("IoU"))
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     panel = figure.subplots()
     families: dict[str, list[Mapping[str, Any]]] = {}
     for entry in timed:
         families.setdefault(entry["network"].split(" ")[0], []).append(entry)
     for name, entries in families.items():
-        points = [(float(entry["seconds"]), float(entry[metric].split(" ")[0])) for entry in entries]
+        points = [(float(entry["seconds"]), overlap[entry["network"]]) for entry in entries]
         panel.plot(*zip(*points, strict=True), "o-", label=name)
         for entry, point in zip(entries[1:], points[1:], strict=True):
             panel.annotate(entry["network"].split(" ")[1], point, textcoords="offset points", xytext=(5, -10))
