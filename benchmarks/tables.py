@@ -131,14 +131,14 @@ def mean(values: Any) -> float | None:
 def plot_depths(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
     """Draw overlap over seconds of one window: the depths of a network joined, the other networks as single points.
 
-    What is more than 0.1 below the best, as depths that were not trained, is left out, so that the others can be told
-    apart.
+    What is more than 0.1 below the best, as depths that were not trained, is left out.
     """
     from matplotlib.figure import Figure
 
     metric = next(column for column in table[0] if column.startswith("IoU"))
     overlap = {entry["network"]: float(entry[metric].split(" ")[0]) for entry in table}
-    timed = [entry for entry in table if entry["seconds"] and overlap[entry["network"]] >= max(overlap.values()) - 0.1]
+    best = max(overlap.values())
+    timed = [entry for entry in table if entry["seconds"] and overlap[entry["network"]] >= best - 0.1]
     if not timed:
         return
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -151,6 +151,6 @@ def plot_depths(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
         panel.plot(*zip(*points, strict=True), "o-", label=name)
         for entry, point in zip(entries[1:], points[1:], strict=True):
             panel.annotate(entry["network"].split(" ")[1], point, textcoords="offset points", xytext=(5, -10))
-    panel.set(xlabel="seconds per window", ylabel=metric)
-    panel.legend()
+    panel.set(xlabel="seconds per window", ylabel=metric, ylim=(best - 0.1, best + 0.01))
+    panel.legend(loc="lower right")
     figure.savefig(path, dpi=110)
