@@ -31,7 +31,10 @@ def main() -> None:
     references = {case_name(case): case for case in find_cases(options.references)}
     cases = []
     for path in find_cases(options.predictions):
-        reference = read_label_map(references[case_name(path).removesuffix("_seg")], None, options.reference_values)
+        name = case_name(path).removesuffix("_seg")
+        if name not in references:
+            parser.error(f"a prediction needs a reference of its name, found none for {path} in {options.references}")
+        reference = read_label_map(references[name], None, options.reference_values)
         cases.append((read_label_map(path, None, ()).array[0], reference.array[0]))
     indices = sorted({int(index) for _, reference in cases for index in np.unique(reference)} - {0})
     heads = [f"{metric} {index}" for metric in ("Dice", "IoU") for index in indices]
