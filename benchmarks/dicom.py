@@ -17,8 +17,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.outputs import FORMATS, Findings, write_outputs
-from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Label
+from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 
 PIXELS = 512  # rows and columns

@@ -17,7 +17,7 @@ from conftest import BUNDLE, phantom, save_nifti
 from test_io import broken_files
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.io.files import sha256
+from unetpp_monai.files import sha256
 
 UNETPP = [sys.executable, "-W", "ignore", "-m", "unetpp_monai"]
 

@@ -21,8 +21,8 @@ from unetpp_monai.io.dicom_rtstruct import write_dicom_rtstruct
 from unetpp_monai.io.dicom_seg import write_dicom_seg
 from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.dicom_sr import write_dicom_sr
-from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Label
+from unetpp_monai.provenance import Algorithm
 
 KEY, OTHER_KEY = b"0123456789abcdef", b"0123456789abcdeF"
 SHAPE = (12, 10, 4)

@@ -27,8 +27,8 @@ from unetpp_monai.io import read_volume
 from unetpp_monai.io.dicom_rtstruct import read_dicom_rtstruct, write_dicom_rtstruct
 from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
-from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Code, Label, label_colour
+from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 
 SHAPE = (14, 12, 6)

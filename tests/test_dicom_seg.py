@@ -29,8 +29,8 @@ from unetpp_monai.errors import CorruptFileError, GeometryError, InputError, Out
 from unetpp_monai.io.dicom_seg import read_dicom_seg, write_dicom_seg
 from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
-from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Code, Label, read_labels
+from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 
 SHAPE = (24, 20, 9)

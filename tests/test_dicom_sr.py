@@ -10,8 +10,8 @@ from unetpp_monai.errors import InputError, OutputError
 from unetpp_monai.io.dicom_seg import write_dicom_seg
 from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.dicom_sr import write_dicom_sr
-from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Code, Label
+from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 
 

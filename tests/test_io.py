@@ -11,8 +11,8 @@ from dicom_phantoms import make_series
 from monai.transforms import LoadImage
 
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError, OutputError
+from unetpp_monai.files import complete_file, sha256
 from unetpp_monai.io import case_name, find_cases, read_volume, write_nifti
-from unetpp_monai.io.files import complete_file, sha256
 from unetpp_monai.io.monai_reader import VolumeReader
 from unetpp_monai.volume import Volume
 

@@ -13,7 +13,7 @@ from conftest import BUNDLE, phantom, save_nifti
 
 from unetpp_monai.bundle import load_network, read_bundle
 from unetpp_monai.errors import BundleError, InputError
-from unetpp_monai.io.files import sha256
+from unetpp_monai.files import sha256
 from unetpp_monai.monailabel_app.fine_tuning import BEST, PROGRESS, WORK, Options, fine_tune, read_progress
 from unetpp_monai.monailabel_app.labelled import Labelled, bundle_labels, name_hash, split_cases
 from unetpp_monai.monailabel_app.score_cache import Score, image_state, outdated, read_scores, write_scores

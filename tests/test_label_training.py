@@ -14,7 +14,7 @@ from test_label_learning import make_tiny
 
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.io.files import sha256
+from unetpp_monai.files import sha256
 from unetpp_monai.monailabel_app.versions import VersionStore, copy_bundle
 
 REAL = SHARED / "data" / "Task04_Hippocampus"

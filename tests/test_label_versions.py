@@ -12,7 +12,7 @@ from conftest import BUNDLE
 
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.errors import BundleError, OutputError
-from unetpp_monai.io.files import sha256
+from unetpp_monai.files import sha256
 from unetpp_monai.monailabel_app.versions import Origin, VersionStore, copy_bundle
 
 SIZE = 300_000  # bytes of the stand-ins for weights

@@ -5,8 +5,8 @@ import numpy as np
 
 from unetpp_monai.io.dicom_seg import write_dicom_seg
 from unetpp_monai.io.dicom_series import read_dicom_series
-from unetpp_monai.io.provenance import Algorithm
 from unetpp_monai.labels import Code, Label
+from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 
 SHAPE = (96, 80, 16)  # columns, rows, slices

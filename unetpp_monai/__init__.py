@@ -6,6 +6,8 @@ Names are loaded when first used, so that importing the package, or only its net
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from .bundle import Bundle, read_bundle
     from .errors import UnetppError
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from .segmenter import Segmentation, Segmenter
     from .volume import Volume
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "bundle",

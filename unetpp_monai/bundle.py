@@ -10,8 +10,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from .errors import BundleError, InputError
+from .files import sha256
 from .inferers import MAPS
-from .io.files import sha256
 from .labels import Label, read_labels
 from .networks import UNetPlusPlus
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import AmbiguityError, GeometryError, InputError, OutputError
+from .files import complete_file
 from .io import find_cases, is_picture, read_volume
 from .io.cases import case_and_result, image_files
-from .io.files import complete_file
 from .metrics import CONVENTIONS, MaskMetrics, compare_masks
 from .volume import Volume
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from . import __version__
+from ._version import __version__
 from .backends import quiet_onnx, require, traced
 from .bundle import Bundle, load_network
 from .errors import BundleError, InputError, OutputError
-from .io.files import complete_folder, sha256
+from .files import complete_folder, sha256
 from .networks import UNetPlusPlus
 
 MAX_DIFFERENCE = 1e-3  # of logits; more is no rounding

@@ -9,15 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from ._version import __version__
 from .errors import InputError, OutputError
+from .files import complete_folder, sha256
 from .io import case_name, is_picture, read_volume, write_nifti
 from .io.dicom_files import is_dicom_source
 from .io.dicom_privacy import pseudonymised
 from .io.dicom_series import DicomSeries, read_dicom_series
-from .io.files import complete_folder, sha256
 from .io.outputs import FORMATS, Findings, check_formats, write_outputs
-from .io.provenance import Algorithm
+from .provenance import Algorithm
 from .segmenter import Progress, Segmentation, Segmenter
 
 PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "highdicom")  # whose versions decide a result

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from .errors import OutputError
-from .io.files import complete_file
+from .files import complete_file
 from .labels import Label, label_colour
 from .volume import Volume
 

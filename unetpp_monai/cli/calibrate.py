@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError, OutputError
+from ..files import complete_file
 from ..io import case_name, find_cases, read_volume
-from ..io.files import complete_file
 from .common import (
     BundleOption,
     DeviceOption,

@@ -7,11 +7,11 @@ import numpy as np
 import typer
 
 from ..errors import InputError, OutputError
+from ..files import complete_folder
 from ..io.dicom_series import read_dicom_series
-from ..io.files import complete_folder
 from ..io.label_files import read_label_file
 from ..io.outputs import FORMATS, Findings, check_formats, write_outputs
-from ..io.provenance import ALGORITHM_KINDS, Algorithm
+from ..provenance import ALGORITHM_KINDS, Algorithm
 from .common import BundleOption, OverwriteOption, make_folder
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__
+from .._version import __version__
 from ..errors import OutputError
 from ..labels import Label
+from ..provenance import Algorithm
 from .dicom_planes import REQUIRED, Planes, source_planes
-from .provenance import Algorithm
 
 if TYPE_CHECKING:
     import pydicom

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError, UnetppError
+from ..files import complete_file
 from ..labels import Code, Label, label_colour
+from ..provenance import Algorithm, ReadBack
 from ..volume import SAME_GRID_MM, Volume
 from .contours import Contour, trace_contours
 from .dicom_geometry import JITTER_MM, LPS_TO_RAS
@@ -29,8 +31,6 @@ from .dicom_objects import (
 from .dicom_planes import Planes, match_grid, plane_sources, source_planes
 from .dicom_privacy import mark_pseudonymised
 from .dicom_structures import parse_structures, rasterise
-from .files import complete_file
-from .provenance import Algorithm, ReadBack
 
 if TYPE_CHECKING:
     from pydicom import Dataset

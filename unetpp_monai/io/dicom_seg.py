@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptFileError, OutputError
+from ..files import complete_file
 from ..labels import Code, Label, label_colour
+from ..provenance import Algorithm, ReadBack
 from ..volume import Volume
 from .dicom_files import BROKEN, one_line
 from .dicom_geometry import JITTER_MM, LPS_TO_RAS
@@ -31,8 +33,6 @@ from .dicom_planes import Planes, match_grid, plane_sources, source_planes
 from .dicom_privacy import mark_pseudonymised
 from .dicom_seg_check import read_back
 from .dicom_seg_frames import parse_seg, seg_volume
-from .files import complete_file
-from .provenance import Algorithm, ReadBack
 
 if TYPE_CHECKING:
     import pydicom

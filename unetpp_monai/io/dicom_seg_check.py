@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError, UnetppError
 from ..labels import Label
+from ..provenance import ReadBack
 from ..volume import SAME_GRID_MM, Volume
 from .dicom_geometry import LPS_TO_RAS
 from .dicom_objects import long_string, segment_numbers
 from .dicom_seg_frames import SegFrames, parse_seg
-from .provenance import ReadBack
 
 
 def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadBack:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import __version__
+from .._version import __version__
 from ..errors import OutputError
+from ..files import complete_file
 from ..labels import Code, Label
+from ..provenance import Algorithm
 from .dicom_objects import (
     CHARACTER_SET,
     EQUIPMENT,
@@ -29,8 +31,6 @@ from .dicom_objects import (
 )
 from .dicom_privacy import mark_pseudonymised
 from .dicom_seg_frames import SegFrames, parse_seg, seg_volume
-from .files import complete_file
-from .provenance import Algorithm
 
 if TYPE_CHECKING:
     import pydicom

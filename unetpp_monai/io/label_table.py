@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import complete_file
 from ..labels import Code, Label, label_colour
-from .files import complete_file
 
 CODES = ("category", "type", "modifier")
 COLUMNS = ("index", "name", "color", *(f"{code}_{part}" for code in CODES for part in ("scheme", "value", "meaning")))

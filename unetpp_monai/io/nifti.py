@@ -11,8 +11,8 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from ..errors import GeometryError, InputError
+from ..files import complete_file
 from ..volume import Volume
-from .files import complete_file
 
 SUFFIXES = (".nii", ".nii.gz")
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # unknown: every tool takes it as mm

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..files import complete_file
 from ..volume import Volume
-from .files import complete_file
 
 SUFFIXES = (".png", ".tif", ".tiff")
 IMAGE_MODES = ("L", "RGB", "I;16", "I;16B", "I", "F")  # what Pillow calls grey and colour pictures without transparency

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AmbiguityError, InputError, OutputError
+from ..files import complete_file
 from ..labels import Code, Label, label_colour
+from ..provenance import ReadBack
 from ..volume import SAME_GRID_MM, Volume
 from .dicom_geometry import LPS_TO_RAS
-from .files import complete_file
-from .provenance import ReadBack
 
 if TYPE_CHECKING:
     import SimpleITK

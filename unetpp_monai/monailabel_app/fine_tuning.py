@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from ..bundle import read_bundle
 from ..errors import BundleError, InputError, OutputError
-from ..io.files import complete_file
+from ..files import complete_file
 from .labelled import Labelled, Split, name_hash, prepare, split_cases
 from .versions import Origin, Version, VersionStore
 

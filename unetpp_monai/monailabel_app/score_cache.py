@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..io.files import complete_file
+from ..files import complete_file
 
 SCORES = "scores.json"
 

@@ -10,7 +10,7 @@ import torch
 
 from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, default_bundle, read_bundle
 from ..errors import BundleError, InputError
-from ..io.files import sha256
+from ..files import sha256
 from ..segmenter import Segmenter
 from .versions import Origin, VersionStore, copy_bundle
 

@@ -21,12 +21,12 @@ from ..io import is_picture, read_volume, write_nifti
 from ..io.dicom_seg import read_dicom_seg, write_dicom_seg
 from ..io.dicom_seg_frames import parse_seg
 from ..io.dicom_series import read_dicom_series
-from ..io.provenance import Algorithm
 from ..labels import Label
 from ..pacs import Query, SeriesRef
 from ..pacs.dicomweb import Dicomweb, http_errors
 from ..pacs.remotes import UID, checked_uid
 from ..pacs.transfer import pull_series
+from ..provenance import Algorithm
 from ..volume import Volume
 from .annotations import as_kept, read_submitted
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle
 from ..errors import BundleError, OutputError
-from ..io.files import complete_file, sha256
+from ..files import complete_file, sha256
 
 VERSIONS = "versions"
 MODEL, RECORD = "model.pt", "version.json"
