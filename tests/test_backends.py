@@ -12,7 +12,7 @@ from monai.inferers import SlidingWindowInferer
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.backends import NEEDS, Backend, choose_backend
 from unetpp_monai.errors import InputError
-from unetpp_monai.inferers import DepthInferer
+from unetpp_monai.inference import DepthInferer
 from unetpp_monai.networks import UNetPlusPlus
 
 CPU = torch.device("cpu")

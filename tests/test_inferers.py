@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 
-from unetpp_monai.inferers import AutocastInferer, DepthInferer, EarlyExit, has_fast_bfloat16, sweep, window_count
+from unetpp_monai.inference import AutocastInferer, DepthInferer, EarlyExit, has_fast_bfloat16, sweep, window_count
 from unetpp_monai.networks import UNetPlusPlus
 
 

@@ -10,10 +10,10 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Flipd, Invertd, Orientationd, Resized
 
 from unetpp_monai import Volume
-from unetpp_monai.inferers import Slab
+from unetpp_monai.inference import Slab
+from unetpp_monai.inference.source_grid import SourceGrid
+from unetpp_monai.inference.transforms import InvertLabelsd, Spacingd
 from unetpp_monai.io.monai_reader import metadata
-from unetpp_monai.resampling import SourceGrid
-from unetpp_monai.transforms import InvertLabelsd, Spacingd
 
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.3, 0.1) @ np.diag([0.7, 1.9, 1.0]), (5, -3, 8))
 

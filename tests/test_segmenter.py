@@ -197,8 +197,8 @@ def test_memory_does_not_hold_every_label():
     script = """
 import resource, sys, torch
 from monai.inferers import SlidingWindowInferer
-from unetpp_monai.inferers import sweep
-from unetpp_monai.resampling import SourceGrid
+from unetpp_monai.inference import sweep
+from unetpp_monai.inference.source_grid import SourceGrid
 import numpy as np
 labels = int(sys.argv[1])
 image = torch.rand(1, 1, 128, 64, 64)

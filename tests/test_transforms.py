@@ -6,7 +6,7 @@ import torch
 from monai import transforms
 from monai.data import MetaTensor
 
-from unetpp_monai.transforms import CoronalBorderd, Spacingd
+from unetpp_monai.inference.transforms import CoronalBorderd, Spacingd
 
 
 def item(path="case.nii.gz"):

@@ -11,7 +11,7 @@ from monai.bundle import ConfigParser
 
 from .errors import BundleError, InputError
 from .files import sha256
-from .inferers import MAPS
+from .inference import MAPS
 from .labels import Label, read_labels
 from .networks import UNetPlusPlus
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .inferers import AIR, MAPS, EarlyExit
+from .inference import AIR, MAPS, EarlyExit
 from .segmenter import Segmenter, plain
 from .volume import Volume
 

@@ -19,10 +19,10 @@ from monai.transforms import Compose
 from .backends import choose_backend, choose_device
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
-from .inferers import DepthInferer, Predictor, Slab, window_count
+from .inference import DepthInferer, Predictor, Slab, window_count
+from .inference.transforms import InvertLabelsd
 from .io.monai_reader import float_array, metadata
 from .networks import UNetPlusPlus
-from .transforms import InvertLabelsd
 from .volume import Volume
 
 Progress = Callable[[int, int], None]  # windows done, windows in all

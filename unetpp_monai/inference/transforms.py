@@ -8,8 +8,9 @@ from monai import transforms
 from monai.data import MetaTensor
 from monai.utils import MetaKeys
 
-from .inferers import MAPS, Slab
-from .resampling import SourceGrid
+from .early_exit import MAPS
+from .sliding_window import Slab
+from .source_grid import SourceGrid
 
 
 class Spacingd(transforms.Spacingd):

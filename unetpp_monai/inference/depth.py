@@ -8,7 +8,7 @@ from monai.inferers import Inferer, SlidingWindowInferer
 
 from .early_exit import EarlyExit
 from .mirror import Mirrored
-from .slabs import Slab, sweep
+from .sliding_window import Slab, sweep
 
 Depth = int | str | None  # 1 ... L, "auto", or "full" = None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .slabs import stitching_weights
+from .sliding_window import stitching_weights
 
 AIR = 10.0  # background logit of a window that is not computed, the other logits being 0: p = 0.9999 for 2 labels
 MAPS = ("entropy", "disagreement")  # channels that uncertainty adds

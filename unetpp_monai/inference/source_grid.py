@@ -10,7 +10,8 @@ from monai.data import MetaTensor
 from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 
-from .inferers import MAPS, Slab
+from .early_exit import MAPS
+from .sliding_window import Slab
 
 OFF_AXIS = 1e-3  # voxels by which a grid may deviate from the other's axes over its whole length
 LINEAR = {"Orientation", "SpatialResample"}  # preprocessing that maps one grid onto the other along their axes

@@ -4,7 +4,7 @@ from .autocast import AutocastInferer, has_fast_bfloat16
 from .depth import DepthInferer, Predictor
 from .early_exit import AIR, MAPS, EarlyExit
 from .mirror import Mirrored
-from .slabs import Slab, sweep, window_count
+from .sliding_window import Slab, sweep, window_count
 
 __all__ = [
     "AIR",
