@@ -10,10 +10,10 @@ from conftest import ROOT
 from monai.inferers import SlidingWindowInferer
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.backends import NEEDS, Backend, choose_backend
 from unetpp_monai.errors import InputError
 from unetpp_monai.inference import DepthInferer
 from unetpp_monai.networks import UNetPlusPlus
+from unetpp_monai.runtimes.backend import NEEDS, Backend, choose_backend
 
 CPU = torch.device("cpu")
 CASE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"

@@ -13,9 +13,9 @@ import torch
 from conftest import BUNDLE, ROOT, phantom
 
 from unetpp_monai import Segmenter, Volume, read_volume
-from unetpp_monai.backends import choose_device
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.errors import InputError
+from unetpp_monai.runtimes.backend import choose_device
 
 SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 

@@ -16,13 +16,13 @@ from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose
 
-from .backends import choose_backend, choose_device
 from .bundle import Bundle, load_network, read_bundle
 from .errors import BundleError, InputError
 from .inference import DepthInferer, Predictor, Slab, window_count
 from .inference.transforms import InvertLabelsd
 from .io.monai_reader import float_array, metadata
 from .networks import UNetPlusPlus
+from .runtimes.backend import choose_backend, choose_device
 from .volume import Volume
 
 Progress = Callable[[int, int], None]  # windows done, windows in all

@@ -12,8 +12,8 @@ from .common import BundleOption, WeightsOption
 
 def info(bundle: BundleOption = None) -> None:
     """Show a bundle: labels, expected input, and what each depth gives and costs."""
-    from ..backends import choose_device
     from ..bundle import load_network, read_bundle
+    from ..runtimes.backend import choose_device
 
     found = read_bundle(bundle)
     network = load_network(found, found.parser(), choose_device("cpu"))

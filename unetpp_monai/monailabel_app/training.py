@@ -8,8 +8,8 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
 
-from ..backends import choose_device
 from ..bundle import read_bundle
+from ..runtimes.backend import choose_device
 from .fine_tuning import Options, fine_tune, read_progress
 from .labelled import Labelled, cases_for
 from .served import device_choices, first_of

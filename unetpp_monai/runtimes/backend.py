@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .errors import InputError
-from .networks import Stage, UNetPlusPlus, reached
-from .openvino_graph import compile_graph
+from ..errors import InputError
+from ..networks import Stage, UNetPlusPlus, reached
+from .openvino import compile_graph
 
 Graph = Callable[..., Sequence[torch.Tensor]]  # a compiled module: tensors in, tensors out
 Build = Callable[[nn.Module, tuple[torch.Tensor, ...], str], Graph]  # module, example arguments, precision
