@@ -14,7 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.outputs import FORMATS, Findings, write_outputs
 from unetpp_monai.labels import Label

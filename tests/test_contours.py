@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from matplotlib.path import Path as Polygon
 from scipy import ndimage
 
-from unetpp_monai.io.contours import Contour, fill_contours, trace_contours
+from unetpp_monai.dicom.contours import Contour, fill_contours, trace_contours
 
 
 def plane(*rows):

@@ -12,8 +12,8 @@ from dicom_phantoms import axial_affine, make_enhanced, make_series, with_delimi
 from dicom_pieces import dicomdir
 from dicom_wrong_cases import WRONG
 
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import AmbiguityError, CorruptFileError, InputError
-from unetpp_monai.io.dicom_series import read_dicom_series
 
 LPS_RAS = np.diag([-1.0, -1, 1, 1])
 

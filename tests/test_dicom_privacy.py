@@ -15,12 +15,12 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from unetpp_monai.dicom.deidentify import KEPT, mark_pseudonymised, pseudonymised, read_key
+from unetpp_monai.dicom.rtstruct import write_dicom_rtstruct
+from unetpp_monai.dicom.seg import write_dicom_seg
+from unetpp_monai.dicom.series import read_dicom_series
+from unetpp_monai.dicom.sr import write_dicom_sr
 from unetpp_monai.errors import InputError
-from unetpp_monai.io.dicom_privacy import KEPT, mark_pseudonymised, pseudonymised, read_key
-from unetpp_monai.io.dicom_rtstruct import write_dicom_rtstruct
-from unetpp_monai.io.dicom_seg import write_dicom_seg
-from unetpp_monai.io.dicom_series import read_dicom_series
-from unetpp_monai.io.dicom_sr import write_dicom_sr
 from unetpp_monai.labels import Label
 from unetpp_monai.provenance import Algorithm
 

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from dicom_cases import RIGHT
 
-from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.dicom.series import read_dicom_series
 
 LPS_RAS = np.diag([-1.0, -1, 1, 1])
 REAL = ("Study1_13_HCropVolume", "Study3_11_HCropVolume", "Study3_26401-T1prereg-52906")

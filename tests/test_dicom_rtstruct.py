@@ -22,10 +22,10 @@ from dicom_phantoms import (
 )
 from matplotlib.path import Path as Polygon
 
+from unetpp_monai.dicom.rtstruct import read_dicom_rtstruct, write_dicom_rtstruct
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import AmbiguityError, CorruptFileError, GeometryError, InputError, OutputError
 from unetpp_monai.io import read_volume
-from unetpp_monai.io.dicom_rtstruct import read_dicom_rtstruct, write_dicom_rtstruct
-from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.labels import Code, Label, label_colour
 from unetpp_monai.provenance import Algorithm

@@ -25,9 +25,9 @@ from dicom_phantoms import (
     with_delimiters,
 )
 
+from unetpp_monai.dicom.seg import read_dicom_seg, write_dicom_seg
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import CorruptFileError, GeometryError, InputError, OutputError
-from unetpp_monai.io.dicom_seg import read_dicom_seg, write_dicom_seg
-from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.labels import Code, Label, read_labels
 from unetpp_monai.provenance import Algorithm

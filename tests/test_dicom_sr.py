@@ -6,10 +6,10 @@ import pytest
 from dicom_checks import check_report, errors_of, volumes_of
 from dicom_phantoms import axial_affine, label_phantom, make_enhanced, make_series, oblique_affine
 
+from unetpp_monai.dicom.seg import write_dicom_seg
+from unetpp_monai.dicom.series import read_dicom_series
+from unetpp_monai.dicom.sr import write_dicom_sr
 from unetpp_monai.errors import InputError, OutputError
-from unetpp_monai.io.dicom_seg import write_dicom_seg
-from unetpp_monai.io.dicom_series import read_dicom_series
-from unetpp_monai.io.dicom_sr import write_dicom_sr
 from unetpp_monai.labels import Code, Label
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume

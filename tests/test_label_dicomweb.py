@@ -16,8 +16,8 @@ from orthanc import orthanc
 
 from unetpp_monai import read_volume
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.io.dicom_seg import read_dicom_seg
-from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.dicom.seg import read_dicom_seg
+from unetpp_monai.dicom.series import read_dicom_series
 
 MODEL = "unetpp_hippocampus_mri_segmentation"
 REAL = SHARED / "data" / "dicom" / "Study1_13_HCropVolume"

@@ -11,7 +11,7 @@ from test_label_learning import make_tiny
 from test_label_training import FAST, ask, idle, model_of
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.monailabel_app.score_cache import read_scores
 from unetpp_monai.monailabel_app.versions import VersionStore, copy_bundle
 

@@ -15,8 +15,8 @@ from orthanc import orthanc
 from test_label_learning import make_tiny
 
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.io.dicom_seg import write_dicom_seg
-from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.dicom.seg import write_dicom_seg
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.labels import Label
 from unetpp_monai.monailabel_app.versions import copy_bundle
 from unetpp_monai.provenance import Algorithm

@@ -29,10 +29,10 @@ from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter
 from unetpp_monai.cli import app
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import InputError, OutputError
 from unetpp_monai.files import sha256
 from unetpp_monai.io import read_volume, write_nifti
-from unetpp_monai.io.dicom_series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.label_table import write_label_table
 from unetpp_monai.io.outputs import FORMATS, Findings, check_formats, write_outputs

@@ -11,7 +11,7 @@ from conftest import ROOT, save_nifti
 from PIL import Image
 from viewer_phantom import LETTER, SQUARE, coloured, drawn, likeness, mirrored, shapes, write_phantom
 
-from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.io.seg_nrrd import write_seg_nrrd
 
 SLICES = (3, 11)

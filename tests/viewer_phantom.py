@@ -3,8 +3,8 @@
 import dicom_pieces as make
 import numpy as np
 
-from unetpp_monai.io.dicom_seg import write_dicom_seg
-from unetpp_monai.io.dicom_series import read_dicom_series
+from unetpp_monai.dicom.seg import write_dicom_seg
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.labels import Code, Label
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume

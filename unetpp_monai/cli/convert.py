@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from ..dicom.series import read_dicom_series
 from ..errors import InputError, OutputError
 from ..files import complete_folder
-from ..io.dicom_series import read_dicom_series
 from ..io.label_files import read_label_file
 from ..io.outputs import FORMATS, Findings, check_formats, write_outputs
 from ..provenance import ALGORITHM_KINDS, Algorithm

@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from ..dicom.deidentify import read_key
 from ..errors import InputError, UnetppError
 from ..io import case_name, find_cases, read_volume
 from ..io.cases import distinct_cases
-from ..io.dicom_privacy import read_key
 from .common import (
     BundleOption,
     DepthOption,

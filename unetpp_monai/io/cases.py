@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..dicom.discovery import holds_dicom, is_dicom_source
 from ..errors import AmbiguityError, InputError
-from .dicom_files import holds_dicom, is_dicom_source
 from .reader import SUFFIXES, is_image_file
 
 CASE_SUFFIXES = (".zip", ".dcm")  # DICOM, whose other file names have none

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..dicom.geometry import LPS_TO_RAS
 from ..errors import InputError
 from ..volume import Volume
-from .dicom_geometry import LPS_TO_RAS
 
 SUFFIXES = (".nrrd", ".mha", ".mhd")
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..dicom.discovery import is_dicom, read_whole
+from ..dicom.rtstruct import read_dicom_rtstruct
+from ..dicom.seg import read_dicom_seg
 from ..errors import InputError
 from ..labels import Label
 from ..volume import Volume
-from .dicom_files import is_dicom, read_whole
-from .dicom_rtstruct import read_dicom_rtstruct
-from .dicom_seg import read_dicom_seg
 from .label_table import read_label_table
 from .nifti import SUFFIXES as NIFTI_SUFFIXES
 from .nifti import read_nifti

@@ -8,9 +8,9 @@ import numpy as np
 from monai.data import ImageReader
 from numpy.typing import NDArray
 
+from ..dicom.series import read_dicom_series
 from ..errors import InputError, UnetppError
 from ..volume import Volume
-from .dicom_series import read_dicom_series
 from .reader import read_volume
 
 

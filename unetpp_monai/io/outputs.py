@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dicom.rtstruct import write_dicom_rtstruct
+from ..dicom.seg import write_dicom_seg
+from ..dicom.sr import write_dicom_sr
 from ..errors import InputError, OutputError
 from ..files import sha256
 from ..labels import Label, label_colour
 from ..provenance import Algorithm, ReadBack
 from ..volume import Volume
-from .dicom_rtstruct import write_dicom_rtstruct
-from .dicom_seg import write_dicom_seg
-from .dicom_sr import write_dicom_sr
 from .label_table import write_label_table
 from .nifti import read_nifti, write_nifti
 from .picture import write_label_picture

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from ..dicom.discovery import is_dicom_source
+from ..dicom.series import read_dicom_series
 from ..errors import InputError
 from ..volume import Volume, check_finite
-from .dicom_files import is_dicom_source
-from .dicom_series import read_dicom_series
 from .itk import SUFFIXES as ITK_SUFFIXES
 from .itk import read_itk
 from .nifti import SUFFIXES as NIFTI_SUFFIXES

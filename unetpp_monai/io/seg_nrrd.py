@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dicom.geometry import LPS_TO_RAS
 from ..errors import AmbiguityError, InputError, OutputError
 from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import ReadBack
 from ..volume import SAME_GRID_MM, Volume
-from .dicom_geometry import LPS_TO_RAS
 
 if TYPE_CHECKING:
     import SimpleITK

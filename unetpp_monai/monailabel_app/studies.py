@@ -16,11 +16,11 @@ from monailabel.datastore.utils.convert import binary_to_image
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
+from ..dicom.seg import read_dicom_seg, write_dicom_seg
+from ..dicom.seg_reader import parse_seg
+from ..dicom.series import read_dicom_series
 from ..errors import InputError, OutputError, PacsError, UnavailableError
 from ..io import is_picture, read_volume, write_nifti
-from ..io.dicom_seg import read_dicom_seg, write_dicom_seg
-from ..io.dicom_seg_frames import parse_seg
-from ..io.dicom_series import read_dicom_series
 from ..labels import Label
 from ..pacs import Query, SeriesRef
 from ..pacs.dicomweb import Dicomweb, http_errors

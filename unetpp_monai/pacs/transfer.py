@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..dicom.discovery import is_dicom
 from ..errors import InputError, OutputError, PacsError
-from ..io.dicom_files import is_dicom
 from .association import DimseAddress
 from .dicomweb import Dicomweb
 from .dimse import Dimse

@@ -14,7 +14,7 @@ from .._version import __version__
 from ..errors import OutputError
 from ..labels import Label
 from ..provenance import Algorithm
-from .dicom_planes import REQUIRED, Planes, source_planes
+from .planes import REQUIRED, Planes, source_planes
 
 if TYPE_CHECKING:
     import pydicom

@@ -18,7 +18,7 @@ from ..errors import (
     MissingSliceError,
     MixedGeometryError,
 )
-from .dicom_files import Instance
+from .discovery import Instance
 
 if TYPE_CHECKING:
     import pydicom

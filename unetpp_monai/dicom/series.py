@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptFileError
 from ..volume import Volume, check_finite
-from .dicom_files import BROKEN, Instance, check_ends, chosen_series, one_line, plain_warnings, read_values
-from .dicom_geometry import LPS_TO_RAS, Grid, check_grid, read_slices
+from .discovery import BROKEN, Instance, check_ends, chosen_series, one_line, plain_warnings, read_values
+from .geometry import LPS_TO_RAS, Grid, check_grid, read_slices
 
 if TYPE_CHECKING:
     import pydicom

@@ -17,7 +17,7 @@ from ..errors import OutputError
 from ..files import complete_file
 from ..labels import Code, Label
 from ..provenance import Algorithm
-from .dicom_objects import (
+from .common import (
     CHARACTER_SET,
     EQUIPMENT,
     MANUFACTURER,
@@ -29,8 +29,8 @@ from .dicom_objects import (
     segment_numbers,
     series_number,
 )
-from .dicom_privacy import mark_pseudonymised
-from .dicom_seg_frames import SegFrames, parse_seg, seg_volume
+from .deidentify import mark_pseudonymised
+from .seg_reader import SegFrames, parse_seg, seg_volume
 
 if TYPE_CHECKING:
     import pydicom

@@ -17,9 +17,7 @@ from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import Algorithm, ReadBack
 from ..volume import SAME_GRID_MM, Volume
-from .contours import Contour, trace_contours
-from .dicom_geometry import JITTER_MM, LPS_TO_RAS
-from .dicom_objects import (
+from .common import (
     algorithm_identification,
     common_header,
     import_highdicom,
@@ -28,9 +26,11 @@ from .dicom_objects import (
     segment_numbers,
     series_number,
 )
-from .dicom_planes import Planes, match_grid, plane_sources, source_planes
-from .dicom_privacy import mark_pseudonymised
-from .dicom_structures import parse_structures, rasterise
+from .contours import Contour, trace_contours
+from .deidentify import mark_pseudonymised
+from .geometry import JITTER_MM, LPS_TO_RAS
+from .planes import Planes, match_grid, plane_sources, source_planes
+from .rtstruct_reader import parse_structures, rasterise
 
 if TYPE_CHECKING:
     from pydicom import Dataset

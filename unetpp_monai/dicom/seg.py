@@ -15,9 +15,7 @@ from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import Algorithm, ReadBack
 from ..volume import Volume
-from .dicom_files import BROKEN, one_line
-from .dicom_geometry import JITTER_MM, LPS_TO_RAS
-from .dicom_objects import (
+from .common import (
     EQUIPMENT,
     LO_LENGTH,
     algorithm_identification,
@@ -29,10 +27,12 @@ from .dicom_objects import (
     segment_numbers,
     series_number,
 )
-from .dicom_planes import Planes, match_grid, plane_sources, source_planes
-from .dicom_privacy import mark_pseudonymised
-from .dicom_seg_check import read_back
-from .dicom_seg_frames import parse_seg, seg_volume
+from .deidentify import mark_pseudonymised
+from .discovery import BROKEN, one_line
+from .geometry import JITTER_MM, LPS_TO_RAS
+from .planes import Planes, match_grid, plane_sources, source_planes
+from .seg_reader import parse_seg, seg_volume
+from .seg_verify import read_back
 
 if TYPE_CHECKING:
     import pydicom

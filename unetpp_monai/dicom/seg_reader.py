@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ..errors import GeometryError, InputError, IrregularSpacingError
 from ..labels import Code, Label
 from ..volume import Volume
-from .dicom_files import BROKEN, one_line, read_whole
-from .dicom_geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM
-from .dicom_planes import frame_value
+from .discovery import BROKEN, one_line, read_whole
+from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM
+from .planes import frame_value
 
 if TYPE_CHECKING:
     import pydicom

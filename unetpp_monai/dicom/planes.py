@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError
 from ..volume import Volume
-from .dicom_geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS
+from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS
 
 if TYPE_CHECKING:
     import pydicom

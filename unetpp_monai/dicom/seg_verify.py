@@ -10,9 +10,9 @@ from ..errors import OutputError, UnetppError
 from ..labels import Label
 from ..provenance import ReadBack
 from ..volume import SAME_GRID_MM, Volume
-from .dicom_geometry import LPS_TO_RAS
-from .dicom_objects import long_string, segment_numbers
-from .dicom_seg_frames import SegFrames, parse_seg
+from .common import long_string, segment_numbers
+from .geometry import LPS_TO_RAS
+from .seg_reader import SegFrames, parse_seg
 
 
 def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadBack:
