@@ -20,8 +20,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from benchmarks.tables import timings, write_tables
-from unetpp_monai.evaluation import CaseMetrics
-from unetpp_monai.metrics import compare_masks
+from unetpp_monai.workflows.evaluate import CaseMetrics
+from unetpp_monai.workflows.metrics import compare_masks
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = "progress_final.pt"  # what train.json leaves after the last epoch

@@ -16,10 +16,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
-from unetpp_monai.io.outputs import FORMATS, Findings, write_outputs
 from unetpp_monai.labels import Label
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
+from unetpp_monai.workflows.outputs import FORMATS, Findings, write_outputs
 
 PIXELS = 512  # rows and columns
 

@@ -19,11 +19,11 @@ from scipy.stats import spearmanr
 from torch.nn.functional import dropout
 
 from unetpp_monai import Segmenter, Volume, read_volume
-from unetpp_monai.calibration import auroc, mean_dice
 from unetpp_monai.inference import MAPS
 from unetpp_monai.io.monai_reader import metadata, spatial_array
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.segmenter import plain
+from unetpp_monai.workflows.calibrate import auroc, mean_dice
 
 from .fold import fold_cases
 

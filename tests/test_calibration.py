@@ -9,9 +9,9 @@ from conftest import phantom
 from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter, Volume, calibration
-from unetpp_monai.calibration import _last_within, _review, auroc, calibrate, mean_dice
 from unetpp_monai.cli import app
 from unetpp_monai.errors import InputError
+from unetpp_monai.workflows.calibrate import _last_within, _review, auroc, calibrate, mean_dice
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from test_cli import unetpp
 
 from unetpp_monai import evaluate
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError
-from unetpp_monai.evaluation import CaseMetrics, cases_by_name, summarise
 from unetpp_monai.io import write_label_picture
-from unetpp_monai.metrics import compare_masks
 from unetpp_monai.volume import Volume
+from unetpp_monai.workflows.evaluate import CaseMetrics, cases_by_name, summarise
+from unetpp_monai.workflows.metrics import compare_masks
 
 
 def blobs(seed, shape=(24, 30, 20), shift=0):

@@ -12,7 +12,7 @@ from unetpp_monai import export as room
 from unetpp_monai import read_bundle
 from unetpp_monai.bundle import load_network
 from unetpp_monai.errors import BundleError, InputError, OutputError
-from unetpp_monai.export import FORMATS, export
+from unetpp_monai.workflows.export import FORMATS, export
 
 
 @pytest.fixture(scope="module")

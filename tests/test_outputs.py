@@ -35,11 +35,11 @@ from unetpp_monai.files import sha256
 from unetpp_monai.io import read_volume, write_nifti
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.label_table import write_label_table
-from unetpp_monai.io.outputs import FORMATS, Findings, check_formats, write_outputs
 from unetpp_monai.labels import Code, Label
-from unetpp_monai.pipeline import Request, segment_case
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
+from unetpp_monai.workflows.outputs import FORMATS, Findings, check_formats, write_outputs
+from unetpp_monai.workflows.segment import Request, segment_case
 
 ALL = ("nifti", "segnrrd", "dicomseg", "rtstruct", "sr")
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")

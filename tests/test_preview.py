@@ -6,8 +6,8 @@ from conftest import phantom
 
 from unetpp_monai.errors import OutputError
 from unetpp_monai.labels import Label
-from unetpp_monai.preview import write_preview
 from unetpp_monai.volume import Volume
+from unetpp_monai.workflows.preview import write_preview
 
 image_module = pytest.importorskip("matplotlib.image")
 RED = Label(1, "red", None, None, None, (255, 0, 0))

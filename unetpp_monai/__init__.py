@@ -11,13 +11,13 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .bundle import Bundle, read_bundle
     from .errors import UnetppError
-    from .evaluation import evaluate
     from .io import find_cases, read_volume, write_nifti
     from .labels import Label
     from .networks import UNetPlusPlus
-    from .packing import pack
     from .segmenter import Segmentation, Segmenter
     from .volume import Volume
+    from .workflows.evaluate import evaluate
+    from .workflows.pack import pack
 
 
 _HOMES = {
@@ -28,9 +28,9 @@ _HOMES = {
     "UNetPlusPlus": "networks",
     "UnetppError": "errors",
     "Volume": "volume",
-    "evaluate": "evaluation",
+    "evaluate": "workflows.evaluate",
     "find_cases": "io",
-    "pack": "packing",
+    "pack": "workflows.pack",
     "read_bundle": "bundle",
     "read_volume": "io",
     "write_nifti": "io",

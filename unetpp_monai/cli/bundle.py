@@ -55,7 +55,7 @@ def export(
 ) -> None:
     """Write the network for another runtime, with a sidecar; checked against PyTorch before it is delivered."""
     from ..bundle import read_bundle
-    from ..export import export as export_network
+    from ..workflows.export import export as export_network
 
     written = export_network(read_bundle(bundle, weights=weights), output, to=to, depth=depth)
     Console().print(
@@ -71,7 +71,7 @@ def pack(
     bundle: BundleOption = None,
 ) -> None:
     """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed."""
-    from ..packing import pack as pack_bundle
+    from ..workflows.pack import pack as pack_bundle
 
     packed = pack_bundle(output, task=task, bundle=bundle)
     Console().print(f"{packed.folder}\n{packed.archive}", soft_wrap=True)

@@ -37,9 +37,9 @@ def calibrate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Choose the thresholds of --depth auto and of the review flag, for inference.json and metadata.json."""
-    from ..calibration import calibrate as calibrate_cases
-    from ..evaluation import cases_by_name, read_label_map
     from ..segmenter import Segmenter
+    from ..workflows.calibrate import calibrate as calibrate_cases
+    from ..workflows.evaluate import cases_by_name, read_label_map
 
     if output is not None and output.exists() and not overwrite:
         raise OutputError(f"{output} exists; choose another name or --overwrite")

@@ -10,8 +10,8 @@ from ..dicom.series import read_dicom_series
 from ..errors import InputError, OutputError
 from ..files import complete_folder
 from ..io.label_files import read_label_file
-from ..io.outputs import FORMATS, Findings, check_formats, write_outputs
 from ..provenance import ALGORITHM_KINDS, Algorithm
+from ..workflows.outputs import FORMATS, Findings, check_formats, write_outputs
 from .common import BundleOption, OverwriteOption, make_folder
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ..errors import InputError, OutputError
 from .common import OverwriteOption, ReferenceValuesOption, label_values
 
 if TYPE_CHECKING:
-    from ..evaluation import Report, Summary
+    from ..workflows.evaluate import Report, Summary
 
 
 def evaluate(
@@ -30,8 +30,8 @@ def evaluate(
 ) -> None:
     """Compare label maps with references: Dice, IoU, HD95, surface Dice, volume error, with confidence intervals."""
     from ..bundle import read_bundle
-    from ..evaluation import evaluate as evaluate_folders
-    from ..evaluation import write_report
+    from ..workflows.evaluate import evaluate as evaluate_folders
+    from ..workflows.evaluate import write_report
 
     if output is not None:
         _check_target(output, overwrite=overwrite)
@@ -46,7 +46,7 @@ def evaluate(
     )
     _print_report(report)
     if output is not None:
-        from ..preview import write_distribution
+        from ..workflows.preview import write_distribution
 
         write_distribution(_spread(report), output.with_suffix(".svg"))
         write_report(report, output)

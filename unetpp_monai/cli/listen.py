@@ -144,8 +144,8 @@ def segmenting(
         InputError: other formats, or a depth that a bundle's network does not have.
         BundleError: a bundle is missing or wrong.
     """
-    from ..io.outputs import DICOM_FORMATS, check_formats
-    from ..pipeline import Request, segment_case
+    from ..workflows.outputs import DICOM_FORMATS, check_formats
+    from ..workflows.segment import Request, segment_case
 
     names = check_formats(formats.replace(" ", "").split(","), dicom=True)
     if others := set(names) - set(DICOM_FORMATS):

@@ -68,8 +68,8 @@ def segment(
     """Segment images; exit 0 only if every case was written."""
     import torch
 
-    from ..pipeline import Request, segment_case
     from ..segmenter import Segmenter
+    from ..workflows.segment import Request, segment_case
 
     request = Request(
         formats=tuple(formats.replace(" ", "").split(",")),
@@ -110,9 +110,9 @@ def demo(
     runtime: RuntimeOption = "eager",
 ) -> None:
     """Segment the MRI sample that came along, print the volumes, write label map, JSON and picture."""
-    from ..pipeline import Request, segment_case
-    from ..preview import write_preview
     from ..segmenter import Segmenter
+    from ..workflows.preview import write_preview
+    from ..workflows.segment import Request, segment_case
 
     sample = Path(__file__).parents[1] / "sample" / "mni_hippocampus_right.nii.gz"
     make_folder(output)

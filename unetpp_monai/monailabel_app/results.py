@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..io import case_name, is_picture, read_volume
-from ..io.outputs import FORMATS
 from ..labels import label_colour
-from ..pipeline import Request, segment_case
 from ..segmenter import Segmentation, Segmenter
+from ..workflows.outputs import FORMATS
+from ..workflows.segment import Request, segment_case
 
 # file names' endings -> format of io.outputs; plain NRRD is made of the NIfTI file's label map
 ENDINGS = {".nii.gz": "nifti", ".png": "picture", ".seg.nrrd": "segnrrd", ".dcm": "dicomseg", ".nrrd": "nifti"}

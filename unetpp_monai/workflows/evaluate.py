@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import AmbiguityError, GeometryError, InputError, OutputError
-from .files import complete_file
-from .io import find_cases, is_picture, read_volume
-from .io.cases import case_and_result, image_files
+from ..errors import AmbiguityError, GeometryError, InputError, OutputError
+from ..files import complete_file
+from ..io import find_cases, is_picture, read_volume
+from ..io.cases import case_and_result, image_files
+from ..volume import Volume
 from .metrics import CONVENTIONS, MaskMetrics, compare_masks
-from .volume import Volume
 
 METRICS = tuple(field.name for field in fields(MaskMetrics))
 RESAMPLES = 9999  # of the bootstrap

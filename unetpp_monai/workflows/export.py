@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from ._version import __version__
-from .bundle import Bundle, load_network
-from .errors import BundleError, InputError, OutputError
-from .files import complete_folder, sha256
-from .networks import UNetPlusPlus
-from .runtimes.backend import quiet_onnx, require, traced
+from .._version import __version__
+from ..bundle import Bundle, load_network
+from ..errors import BundleError, InputError, OutputError
+from ..files import complete_folder, sha256
+from ..networks import UNetPlusPlus
+from ..runtimes.backend import quiet_onnx, require, traced
 
 MAX_DIFFERENCE = 1e-3  # of logits; more is no rounding
 INPUT, OUTPUT = "image", "logits"  # names in the exported graph

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from .bundle import CONFIG, METADATA, WEIGHTS, default_bundle, load_network, read_bundle
-from .errors import BundleError, OutputError
-from .files import sha256
+from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle, load_network, read_bundle
+from ..errors import BundleError, OutputError
+from ..files import sha256
 
 MEASURED = ("eval_metrics", "depths", "review")  # of the metadata: what was measured with the base's own weights
 BASE_CONFIGS = ("configs/inference.json", "configs/train.json")  # what an overlay's values are frozen into

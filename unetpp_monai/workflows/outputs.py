@@ -12,13 +12,13 @@ from ..dicom.seg import write_dicom_seg
 from ..dicom.sr import write_dicom_sr
 from ..errors import InputError, OutputError
 from ..files import sha256
+from ..io.label_table import write_label_table
+from ..io.nifti import read_nifti, write_nifti
+from ..io.picture import write_label_picture
+from ..io.seg_nrrd import write_seg_nrrd
 from ..labels import Label, label_colour
 from ..provenance import Algorithm, ReadBack
 from ..volume import Volume
-from .label_table import write_label_table
-from .nifti import read_nifti, write_nifti
-from .picture import write_label_picture
-from .seg_nrrd import write_seg_nrrd
 
 if TYPE_CHECKING:
     import pydicom

@@ -7,10 +7,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from .errors import OutputError
-from .files import complete_file
-from .labels import Label, label_colour
-from .volume import Volume
+from ..errors import OutputError
+from ..files import complete_file
+from ..labels import Label, label_colour
+from ..volume import Volume
 
 PLANES = ("sagittal", "coronal", "axial")  # normal to X, Y, Z of RAS
 

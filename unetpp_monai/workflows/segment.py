@@ -9,16 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ._version import __version__
-from .dicom.deidentify import pseudonymised
-from .dicom.discovery import is_dicom_source
-from .dicom.series import DicomSeries, read_dicom_series
-from .errors import InputError, OutputError
-from .files import complete_folder, sha256
-from .io import case_name, is_picture, read_volume, write_nifti
-from .io.outputs import FORMATS, Findings, check_formats, write_outputs
-from .provenance import Algorithm
-from .segmenter import Progress, Segmentation, Segmenter
+from .._version import __version__
+from ..dicom.deidentify import pseudonymised
+from ..dicom.discovery import is_dicom_source
+from ..dicom.series import DicomSeries, read_dicom_series
+from ..errors import InputError, OutputError
+from ..files import complete_folder, sha256
+from ..io import case_name, is_picture, read_volume, write_nifti
+from ..provenance import Algorithm
+from ..segmenter import Progress, Segmentation, Segmenter
+from .outputs import FORMATS, Findings, check_formats, write_outputs
 
 PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "highdicom")  # whose versions decide a result
 

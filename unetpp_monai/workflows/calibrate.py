@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .errors import InputError
-from .inference import AIR, MAPS, EarlyExit
-from .segmenter import Segmenter, plain
-from .volume import Volume
+from ..errors import InputError
+from ..inference import AIR, MAPS, EarlyExit
+from ..segmenter import Segmenter, plain
+from ..volume import Volume
 
 THRESHOLDS = (0.0, *np.geomspace(5e-4, 0.1, 24).round(5).tolist(), 1.0)  # of a window's doubt, tried at each depth
 WORTH = 0.25  # share of the windows; a stop for fewer costs more time than it saves (docs/speed.md)
