@@ -30,7 +30,7 @@ from unetpp_monai.pacs import (
     pull_series,
     push,
 )
-from unetpp_monai.pacs.association import SUCCESS, receive, receiving
+from unetpp_monai.pacs.dimse_association import SUCCESS, receive, receiving
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from ..errors import InputError, OutputError, PacsError, UnavailableError
 from ..io import is_picture, read_volume, write_nifti
 from ..labels import Label
 from ..pacs import Query, SeriesRef
+from ..pacs.archive import UID, checked_uid
 from ..pacs.dicomweb import Dicomweb, http_errors
-from ..pacs.remotes import UID, checked_uid
 from ..pacs.transfer import pull_series
 from ..provenance import Algorithm
 from ..volume import Volume

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
-from .remotes import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
+from .archive import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
 
 if TYPE_CHECKING:
     import pydicom

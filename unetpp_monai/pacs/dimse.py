@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
-from .association import SUCCESS, DimseAddress, associated, receive, receiving
-from .remotes import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
+from .archive import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
+from .dimse_association import SUCCESS, DimseAddress, associated, receive, receiving
 
 if TYPE_CHECKING:
     from pydicom import Dataset

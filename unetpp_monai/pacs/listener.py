@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError, OutputError, PacsError, UnavailableError, UnetppError
+from .archive import Remote
 from .intake import Intake, Source, folder_facts
 from .journal import DEAD, FAILED, OPEN, QUEUED, REJECTED, RUNNING, STORED, SUPERSEDED, Job
-from .remotes import Remote
 from .rules import Rule
 from .transfer import private_folder, whole_folder
 

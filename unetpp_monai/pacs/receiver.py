@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PacsError
-from .association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
+from .archive import checked_uid
+from .dimse_association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
 from .intake import Intake, folder_facts
 from .journal import FAILED, OPEN, QUEUED, SUPERSEDED, Job
-from .remotes import checked_uid
 from .transfer import private_folder
 
 if TYPE_CHECKING:

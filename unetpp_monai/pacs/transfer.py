@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..dicom.discovery import is_dicom
 from ..errors import InputError, OutputError, PacsError
-from .association import DimseAddress
+from .archive import Access, Pushed, Query, Remote, SeriesRef
 from .dicomweb import Dicomweb
 from .dimse import Dimse
-from .remotes import Access, Pushed, Query, Remote, SeriesRef
+from .dimse_association import DimseAddress
 
 
 def connect(

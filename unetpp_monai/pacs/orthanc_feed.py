@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from .archive import UID, Access, SeriesRef
 from .dicomweb import Dicomweb, http_errors
 from .intake import Intake
 from .journal import Job
-from .remotes import UID, Access, SeriesRef
 from .rules import SeriesFacts
 from .transfer import pull_series
 

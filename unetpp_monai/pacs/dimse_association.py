@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
-from .remotes import checked_aet, checked_uid
+from .archive import checked_aet, checked_uid
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
