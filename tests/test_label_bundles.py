@@ -12,12 +12,12 @@ from test_label_learning import make_tiny
 from test_label_training import FAST, ask, idle
 
 from unetpp_monai import Segmenter, read_volume
+from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.training_cases import Labelled, bundle_labels, cases_for
+from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.bundle import METADATA, WEIGHTS, read_bundle
 from unetpp_monai.errors import InputError
 from unetpp_monai.files import sha256
-from unetpp_monai.monailabel_app.labelled import Labelled, bundle_labels, cases_for
-from unetpp_monai.monailabel_app.score_cache import read_scores
-from unetpp_monai.monailabel_app.versions import VersionStore, copy_bundle
 
 FIRST, SECOND = "unetpp_hippocampus_mri_segmentation", "second_organ"
 CASES = tuple(f"case_{number}" for number in range(6))

@@ -11,9 +11,9 @@ from test_label_learning import make_tiny
 from test_label_training import FAST, ask, idle, model_of
 
 from unetpp_monai import Segmenter, read_volume
+from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.dicom.series import read_dicom_series
-from unetpp_monai.monailabel_app.score_cache import read_scores
-from unetpp_monai.monailabel_app.versions import VersionStore, copy_bundle
 
 SERIES, SUBMITTED = 4, 3
 SPACING_LPS = np.diag([1.1, 0.9, 1.2, 1.0])

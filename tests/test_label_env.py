@@ -67,7 +67,7 @@ def test_without_monai_label_one_sentence_says_so(tmp_path):
     (tmp_path / "studies").mkdir()
     script = (
         "import sys; sys.modules['monailabel'] = None\n"
-        "from unetpp_monai.monailabel_app.server import Site, serve\n"
+        "from unetpp_monai.annotation.server import Site, serve\n"
         "from unetpp_monai.errors import InputError\n"
         f"try: serve(Site({str(tmp_path / 'studies')!r}, port=50417))\n"
         "except InputError as error: print(error)\n"

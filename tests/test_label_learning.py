@@ -11,14 +11,14 @@ import pytest
 import torch
 from conftest import BUNDLE, phantom, save_nifti
 
+from unetpp_monai.annotation.fine_tuning import BEST, PROGRESS, WORK, Options, fine_tune, read_progress
+from unetpp_monai.annotation.score_cache import Score, image_state, outdated, read_scores, write_scores
+from unetpp_monai.annotation.selection import HELD_SECONDS, choose, urgency
+from unetpp_monai.annotation.training_cases import Labelled, bundle_labels, name_hash, split_cases
+from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.bundle import load_network, read_bundle
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.files import sha256
-from unetpp_monai.monailabel_app.fine_tuning import BEST, PROGRESS, WORK, Options, fine_tune, read_progress
-from unetpp_monai.monailabel_app.labelled import Labelled, bundle_labels, name_hash, split_cases
-from unetpp_monai.monailabel_app.score_cache import Score, image_state, outdated, read_scores, write_scores
-from unetpp_monai.monailabel_app.selection import HELD_SECONDS, choose, urgency
-from unetpp_monai.monailabel_app.versions import VersionStore, copy_bundle
 
 LABELS = read_bundle(BUNDLE).labels
 FAST = Options(max_epochs=2, learning_rate=0.01, val_split=0.2, device="cpu")

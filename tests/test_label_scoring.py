@@ -8,8 +8,8 @@ from label_server import label_python, serving
 from test_label_learning import make_tiny
 from test_label_training import ask, idle
 
-from unetpp_monai.monailabel_app.score_cache import read_scores
-from unetpp_monai.monailabel_app.versions import copy_bundle
+from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.version_store import copy_bundle
 
 IMAGES = 15
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from conftest import BUNDLE, phantom
 
+from unetpp_monai.annotation.model_registry import Served, copies
+from unetpp_monai.annotation.submitted_labels import as_kept, on_grid, read_submitted
+from unetpp_monai.annotation.version_store import VersionStore
 from unetpp_monai.bundle import CONFIG, METADATA, WEIGHTS, read_bundle
 from unetpp_monai.errors import BundleError, GeometryError, InputError
 from unetpp_monai.files import sha256
 from unetpp_monai.io import write_nifti
 from unetpp_monai.io.seg_nrrd import write_seg_nrrd
 from unetpp_monai.labels import Label
-from unetpp_monai.monailabel_app.annotations import as_kept, on_grid, read_submitted
-from unetpp_monai.monailabel_app.served import Served, copies
-from unetpp_monai.monailabel_app.versions import VersionStore
 from unetpp_monai.volume import Volume
 
 LABELS = read_bundle(BUNDLE).labels

@@ -14,11 +14,11 @@ from label_server import environment, label_python
 from orthanc import orthanc
 from test_label_learning import make_tiny
 
+from unetpp_monai.annotation.version_store import copy_bundle
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.dicom.seg import write_dicom_seg
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.labels import Label
-from unetpp_monai.monailabel_app.versions import copy_bundle
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 
@@ -28,8 +28,8 @@ import json, logging, sys
 from pathlib import Path
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.io import read_volume
-from unetpp_monai.monailabel_app.shim import sitecustomize  # as the server does
-from unetpp_monai.monailabel_app.studies import DicomwebStudies, LocalStudies
+from unetpp_monai.annotation.shim import sitecustomize  # as the server does
+from unetpp_monai.annotation.datastores import DicomwebStudies, LocalStudies
 from unetpp_monai.pacs.dicomweb import Dicomweb
 
 class Archive(Dicomweb):
@@ -164,9 +164,9 @@ def test_what_one_process_fetches_or_notes_another_leaves_alone(archive, tmp_pat
 
 
 LEARN = """
-from unetpp_monai.monailabel_app.score_cache import read_scores
-from unetpp_monai.monailabel_app.scoring import UncertaintyScoring
-from unetpp_monai.monailabel_app.strategies import strategies
+from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.scoring import UncertaintyScoring
+from unetpp_monai.annotation.strategies import strategies
 url, folder, root = sys.argv[1:]
 logging.basicConfig(level="WARNING")
 store, scoring = studies(url, folder), UncertaintyScoring(Path(root), device="cpu")
@@ -193,7 +193,7 @@ def test_a_series_that_cannot_be_read_stops_neither_annotators_nor_scoring(archi
 
 
 LINKS = """
-from unetpp_monai.monailabel_app.training import labelled
+from unetpp_monai.annotation.training import labelled
 store = LocalStudies(Path(sys.argv[1]), lambda: [read_bundle(None).labels])
 for image in store.list_images():
     store.save_label(image, sys.argv[2], "final", {})
@@ -219,7 +219,7 @@ def test_cases_of_a_folder_of_links_keep_their_names(tmp_path):
 DEVICES = """
 import torch
 from unetpp_monai.errors import InputError
-from unetpp_monai.monailabel_app import scoring, training
+from unetpp_monai.annotation import scoring, training
 
 class Nothing:
     get_labeled_images = get_unlabeled_images = lambda self: ["image"] * 0

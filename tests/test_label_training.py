@@ -13,9 +13,9 @@ from label_server import label_python, serving
 from test_label_learning import make_tiny
 
 from unetpp_monai import Segmenter, read_volume
+from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.files import sha256
-from unetpp_monai.monailabel_app.versions import VersionStore, copy_bundle
 
 REAL = SHARED / "data" / "Task04_Hippocampus"
 CASES = tuple(f"hippocampus_{number:03}" for number in (1, 3, 4, 6, 8, 11))

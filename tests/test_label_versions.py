@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from conftest import BUNDLE
 
+from unetpp_monai.annotation.version_store import Origin, VersionStore, copy_bundle
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.errors import BundleError, OutputError
 from unetpp_monai.files import sha256
-from unetpp_monai.monailabel_app.versions import Origin, VersionStore, copy_bundle
 
 SIZE = 300_000  # bytes of the stand-ins for weights
 
@@ -142,7 +142,7 @@ def test_killed_at_any_moment(bundle, tmp_path):
     files = [given(tmp_path, number) for number in (1, 2)]
     whole = {sha256(path) for path in (*files, bundle / "models" / "model.pt")}
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["unetpp_monai.monailabel_app.versions"])
+    processes.set_forkserver_preload(["unetpp_monai.annotation.version_store"])
     moments, left = random.Random(0), set()
     for _ in range(40):
         started = processes.Event()

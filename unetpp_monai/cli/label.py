@@ -37,7 +37,7 @@ def start(
     ca: CaOption = None,
 ) -> None:
     """Serve until stopped (Ctrl-C, SIGTERM). Nothing but --studies is ever asked over a network."""
-    from ..monailabel_app.server import Site, serve
+    from ..annotation.server import Site, serve
 
     name, password, _ = secrets(user, password_file, password_env, None)
     serve(Site(studies, tuple(bundle or ()), state, host, port, device, runtime, name, password, ca))
@@ -49,7 +49,7 @@ FolderArgument = Annotated[Path, typer.Argument(help="A served bundle: STATE/bun
 @app.command()
 def versions(bundle: FolderArgument) -> None:
     """List the versions of a served bundle's weights; the served one is marked."""
-    from ..monailabel_app.versions import VersionStore
+    from ..annotation.version_store import VersionStore
 
     store = VersionStore(bundle)
     served = store.served().number
@@ -71,7 +71,7 @@ def rollback(
     version: Annotated[int | None, typer.Option(help="Which to serve; default: the one before the served one.")] = None,
 ) -> None:
     """Serve older weights again; a running server takes them for its next image. No version is removed."""
-    from ..monailabel_app.versions import VersionStore
+    from ..annotation.version_store import VersionStore
 
     served = VersionStore(bundle).rollback(version)
     Console().print(f"version {served.number} is served", highlight=False)

@@ -19,11 +19,11 @@ from ..bundle import read_bundle
 from ..labels import Label
 from ..pacs import Access
 from ..pacs.dicomweb import Dicomweb
+from .datastores import DicomwebStudies, LocalStudies
 from .infer import SegmentTask
+from .model_registry import Served
 from .scoring import scoring_methods
-from .served import Served
 from .strategies import strategies
-from .studies import DicomwebStudies, LocalStudies
 from .training import trainers
 
 FETCHED = "fetched"  # folder of series from a DICOMweb server, in the server's own folder

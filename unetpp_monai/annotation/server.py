@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..io.reader import SUFFIXES
-from .served import copies
+from .model_registry import copies
 
 MAIN = f"from {__package__}.app import LabelApp\n\n__all__ = ['LabelApp']\n"  # MONAI Label imports APP/main.py by path
 SHIM = Path(__file__).parent / "shim"

@@ -17,8 +17,8 @@ from monai.bundle import ConfigParser
 from ..bundle import read_bundle
 from ..errors import BundleError, InputError, OutputError
 from ..files import complete_file
-from .labelled import Labelled, Split, name_hash, prepare, split_cases
-from .versions import Origin, Version, VersionStore
+from .training_cases import Labelled, Split, name_hash, prepare, split_cases
+from .version_store import Origin, Version, VersionStore
 
 TRAIN = "configs/train.json"
 WORK, PROGRESS, BEST = "training", "progress.json", "best.pt"

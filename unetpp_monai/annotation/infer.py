@@ -10,8 +10,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from ..bundle import WEIGHTS, read_bundle
 from ..errors import InputError
 from ..labels import label_colour
+from .model_registry import Served, device_choices, first_of
 from .results import Wanted, segment_image
-from .served import Served, device_choices, first_of
 
 
 class SegmentTask(InferTask):

@@ -17,9 +17,9 @@ from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from ..errors import InputError
+from .datastores import image_path
 from .score_cache import Score, read_scores
 from .selection import choose, urgency
-from .studies import image_path
 
 INFO = "uncertainty"  # key of an image's info under which its scores stand, by model
 

@@ -12,7 +12,7 @@ from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, default_bundle, read_bun
 from ..errors import BundleError, InputError
 from ..files import sha256
 from ..segmenter import Segmenter
-from .versions import Origin, VersionStore, copy_bundle
+from .version_store import Origin, VersionStore, copy_bundle
 
 BUNDLES = "bundles"  # folder of the copies that are served, in the server's own folder
 

@@ -28,7 +28,7 @@ from ..pacs.dicomweb import Dicomweb, http_errors
 from ..pacs.transfer import pull_series
 from ..provenance import Algorithm
 from ..volume import Volume
-from .annotations import as_kept, read_submitted
+from .submitted_labels import as_kept, read_submitted
 
 SERIES, STUDY, REFERENCES = "0020000E", "0020000D", "00081115"  # tags: UIDs, ReferencedSeriesSequence
 SEGMENTS, KIND, MAKER = "00620002", "00620008", "00620009"  # SegmentSequence, SegmentAlgorithmType and ...Name

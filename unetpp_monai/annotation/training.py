@@ -10,10 +10,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from ..bundle import read_bundle
 from ..runtimes.backend import choose_device
+from .datastores import image_path
 from .fine_tuning import Options, fine_tune, read_progress
-from .labelled import Labelled, cases_for
-from .served import device_choices, first_of
-from .studies import image_path
+from .model_registry import device_choices, first_of
+from .training_cases import Labelled, cases_for
 
 logger = logging.getLogger(__name__)
 

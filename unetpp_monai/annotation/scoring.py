@@ -12,9 +12,9 @@ from ..bundle import read_bundle
 from ..errors import InputError
 from ..io.reader import read_volume
 from ..segmenter import Segmenter
+from .datastores import image_path
+from .model_registry import first_of
 from .score_cache import Score, image_state, outdated, read_scores, write_scores
-from .served import first_of
-from .studies import image_path
 
 DEFAULT_DEPTH = "full"
 
