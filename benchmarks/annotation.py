@@ -27,7 +27,7 @@ from unetpp_monai.io import case_name
 from unetpp_monai.workflows.calibrate import mean_dice
 
 STRATEGIES = ("least_certain", "random")
-NETWORK = "unetpp"  # of configs/networks
+NETWORK = "unetpp"  # of benchmarks/networks
 FOLD = 0  # held out
 FIRST = 8  # least certain cases whose Dice is given
 EPOCH = 10  # steps of an epoch, after which the learning rate changes; passes over the cases would differ in length

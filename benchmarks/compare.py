@@ -1,7 +1,7 @@
 """Networks trained alike and compared: `python -m benchmarks.compare --dataset_dir DIR -o OUT [--task TASK] ...`.
 
 Every network gets the same cases, augmentation, loss, schedule, steps and seeds: those of `bundle/configs/train.json`,
-the task's overlay and `configs/networks/<network>.json`. The weights of the last step are judged, on the cases of the
+the task's overlay and `benchmarks/networks/<network>.json`. The last weights are judged, on the cases of the
 left-out fold, so that nothing is chosen on them. A run that is complete in OUT is not repeated, and one that was
 interrupted goes on.
 """
@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset_dir", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--task", help="overlay folder in configs/; default: the hippocampus of the bundle")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="names of configs/networks/*.json")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="names of benchmarks/networks/*.json")
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--rounds", type=int, default=5, help="of the interleaved timing; 0 = none")
@@ -59,7 +59,7 @@ def parse() -> argparse.Namespace:
 def configs(options: argparse.Namespace, network: str) -> list[Path]:
     """Base, task and network, in the order in which they are merged."""
     tasks = [] if options.task is None else [ROOT / "configs" / options.task / "task.json"]
-    return [ROOT / "bundle/configs/train.json", *tasks, ROOT / "configs/networks" / f"{network}.json"]
+    return [ROOT / "bundle/configs/train.json", *tasks, ROOT / "benchmarks/networks" / f"{network}.json"]
 
 
 def train(options: argparse.Namespace, network: str, fold: int, seed: int, folder: Path) -> None:

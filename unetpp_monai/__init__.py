@@ -6,7 +6,7 @@ Names are loaded when first used, so that importing the package, or only its net
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .bundle import Bundle, read_bundle

@@ -12,7 +12,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle
@@ -166,7 +166,7 @@ class VersionStore:
                 new.mkdir()
                 _copy(weights, new / MODEL)
                 record = {
-                    "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    "date": datetime.now(UTC).isoformat(timespec="seconds"),
                     "parent": parent,
                     "weights_sha256": sha256(new / MODEL),
                     "origin": asdict(origin),

@@ -1,0 +1,1 @@
+"""Runtimes for the network: one callable with the network's own interface, whatever computes it."""
