@@ -4,32 +4,12 @@ import os
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
+from helpers import SHARED, phantom, save_nifti
 
-ROOT = Path(__file__).parents[1]
 # validators and readers of others lie beside Python, whether its environment is activated or not
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-SHARED = ROOT.parent / "shared"
-BUNDLE = ROOT / "bundle"
-
-
-def phantom(shape=(34, 50, 36), seed=0):
-    """A noisy image `(X, Y, Z)` float32 with an ellipsoid, and its front half as label 1, its back half as label 2."""
-    rng = np.random.default_rng(seed)
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij"))
-    inside = (grid[0] ** 2 * 5 + grid[1] ** 2 * 1.6 + grid[2] ** 2 * 5) < 1
-    labels = np.where(inside, np.where(grid[1] > 0, 1, 2), 0).astype(np.uint8)
-    image = 40 + 60 * inside + rng.normal(0, 5, shape)
-    return image.astype(np.float32), labels
-
-
-def save_nifti(path, array, affine=None, unit="mm"):
-    image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
-    image.header.set_xyzt_units(unit)
-    nib.save(image, path)
-    return path
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def prepare(cases: Sequence[Labelled], labels: Sequence[Label], folder: Path) ->
             raise InputError(f"label of {case.name}: {error}") from error
         path = folder / f"{index}.nii.gz"
         write_nifti(volume, path)
-        voxels += np.count_nonzero(volume.array)
+        voxels += int(np.count_nonzero(volume.array))
         items.append({"image": str(case.image), "label": str(path)})
     if not voxels:  # their Dice would be 0 whatever the network does
         raise InputError(

@@ -130,7 +130,7 @@ def _significant(stored: NDArray[np.generic], dataset: "pydicom.Dataset") -> NDA
     spare = stored.dtype.itemsize * 8 - bits
     if stored.dtype.kind not in "iu" or bits <= 0 or spare <= 0:
         return stored
-    return (stored << stored.dtype.type(spare)) >> stored.dtype.type(spare)  # type: ignore[no-any-return]
+    return (stored << stored.dtype.type(spare)) >> stored.dtype.type(spare)  # type: ignore[no-any-return,operator]
 
 
 def _check_streams(dataset: "pydicom.Dataset") -> None:

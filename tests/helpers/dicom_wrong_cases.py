@@ -1,0 +1,377 @@
+"""Torture cases for DICOM reading that must be refused, each with the error and what its message must say."""
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+
+from helpers import dicom_pieces as make
+from helpers.dicom_cases import (
+    BYTES,
+    LARGE,
+    REALS,
+    SAGITTAL,
+    SR,
+    UIDS,
+    WITH_ROWS,
+    Case,
+    Change,
+    as_enhanced,
+    extensionless,
+    headless,
+    late,
+    real_pixels,
+    screenshot,
+    tilted,
+)
+from helpers.dicom_pieces import (
+    OBLIQUE,
+    STORED,
+    Slices,
+    again,
+    chain,
+    compressed,
+    cut,
+    drop,
+    each,
+    lps,
+    moved,
+    one,
+    other_object,
+    patch,
+    pixels,
+    plus,
+    put,
+    steps,
+    syntax,
+    tool,
+    turned,
+    uid,
+    without,
+    zipped,
+)
+from unetpp_monai.errors import (
+    AmbiguityError,
+    CorruptFileError,
+    DuplicatePositionError,
+    GeometryError,
+    InputError,
+    IrregularSpacingError,
+    MissingGeometryError,
+    MissingSliceError,
+    MixedGeometryError,
+)
+
+WRONG: dict[str, Case] = {}
+
+
+def wrong(name: str, error: type[Exception], match: str = "", change: Change = lambda slices: None, **options) -> None:
+    assert name not in WRONG
+    WRONG[name] = Case(change=change, error=error, match=match, **options)
+
+
+# Wrong: places
+
+FIFTH = r"(?s)(?=.*\b5\.0\d* mm)(?=.*(14\.5|IM018_3|_3\.dcm))"  # how much is missing, and where
+wrong("a missing slice", MissingSliceError, FIFTH, drop(4))
+wrong("two missing slices", MissingSliceError, r"\b7\.5\d* mm", drop(4, 5))
+wrong("two gaps", MissingSliceError, r"\b5\.0\d* mm", drop(3, 8))
+wrong("a missing slice in an oblique jittering stack", MissingSliceError, r"\b(5\.0|4\.9)\d mm", chain(
+    moved(0.02, -0.02), drop(4)
+), affine=OBLIQUE)  # fmt: skip
+wrong("a missing frame", MissingSliceError, r"\b5\.0\d* mm", as_enhanced(order=[0, 1, 2, 4, 5, 6, 7]))
+wrong(
+    "an empty slice after a gap of 10",
+    MissingSliceError,
+    r"\b25\.0\d* mm",
+    drop(*range(2, 11)),
+    stored=np.tile(STORED, 2),
+)
+same_place = lambda slices: [*slices, *again(slices[4:5], "copy")]  # noqa: E731
+wrong("a copy with a new UID", DuplicatePositionError, r"\b2\b.*17\.0", same_place)
+wrong("a copy with the same UID", DuplicatePositionError, r"\b2\b.*17\.0", lambda slices: [*slices, slices[4]])
+wrong("a copy with other pixels", DuplicatePositionError, r"\b2\b.*17\.0", chain(same_place, pixels(
+    np.repeat(STORED[..., :1], 13, 2), frames=slice(12, 13)
+)))  # fmt: skip
+wrong("every file twice", DuplicatePositionError, r"\b2\b", lambda slices: slices * 2)
+wrong("a folder and its copy", DuplicatePositionError, r"\b2\b", then=lambda f: shutil.copytree(f, f / "copy"))
+times = plus("2", "3", TemporalPositionIdentifier=int, AcquisitionNumber=int)
+wrong("three time points", DuplicatePositionError, r"\b3\b", times)
+wrong("time points, one incomplete", DuplicatePositionError, r"\b3\b", chain(times, drop(30)))
+wrong("two echoes", DuplicatePositionError, r"\b2\b", chain(each(EchoTime=5), plus("echo", EchoTime=10)))
+wrong("b-values", DuplicatePositionError, r"\b3\b", chain(
+    each(DiffusionBValue=0.0), plus("500", "1000", DiffusionBValue=float)
+))  # fmt: skip
+wrong("enhanced, two time points", DuplicatePositionError, r"\b2\b", as_enhanced(order=[*range(12), *range(12)]))
+wrong("all slices at one place", DuplicatePositionError, r"\b12\b", each(ImagePositionPatient=[0, 0, 0]))
+wrong("tilted, a missing slice", MissingSliceError, r"\b5\.0\d* mm", drop(4), affine=tilted(15).affine)
+wrong(
+    "tilted half-way only",
+    GeometryError,
+    r"\d mm|degree",
+    lambda s: s[:6] + make.make_slices(STORED, tilted(15).affine)[6:],
+)
+wrong("one slice 3 mm aside", GeometryError, r"\d mm|degree", one(4, ImagePositionPatient=[-9.5, -40.25, 17.0]))
+wrong("gaps that grow", IrregularSpacingError, r"\d mm", moved(*(0.3 * k * k for k in range(12))))
+wrong("one slice 0.2 mm off", GeometryError, r"\d mm", moved(*[0] * 5, 0.2, *[0] * 6))
+wrong("one slice 0.9 mm off", IrregularSpacingError, r"(3\.4|1\.6)\d* mm", moved(*[0] * 5, 0.9, *[0] * 6))
+wrong(
+    "2.5 mm below, 3.75 mm above", IrregularSpacingError, r"3\.75|2\.5", moved(*[0] * 6, *(1.25 * k for k in range(6)))
+)
+wrong("2.5 mm below, 5 mm above", GeometryError, r"5\.0\d* mm", moved(*[0] * 6, *(2.5 * k for k in range(6))))
+wrong("a localizer of the same size", MixedGeometryError, "", lambda slices: [
+    *slices, *again(slices[:1], "scout", ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+])  # fmt: skip
+wrong("two orientations in a series", MixedGeometryError, "", lambda slices: [
+    *slices, *again(make.make_slices(STORED, SAGITTAL), "sagittal", SeriesInstanceUID=uid("series", "a"))
+])  # fmt: skip
+wrong("turned by one degree half-way", MixedGeometryError, "", lambda slices: [
+    *slices[:6], *make.make_slices(STORED, lps(turned(1, 0)))[6:]
+])  # fmt: skip
+wrong(
+    "one slice of another size",
+    MixedGeometryError,
+    r"\b5\b",
+    lambda slices: make.set_pixels(slices[4], STORED[:5, :, 4]),
+)
+wrong("rows and columns swapped", MixedGeometryError, r"\b10\b", lambda s: make.set_pixels(s[4], STORED[..., 4].T))
+wrong("one slice of another spacing", MixedGeometryError, r"1\.2\b", one(4, PixelSpacing=[1.2, 0.8]))
+wrong(
+    "two frames of reference", MixedGeometryError, "FrameOfReference", each(FrameOfReferenceUID=lambda k: uid(k // 6))
+)
+wrong("enhanced, two orientations", MixedGeometryError, "", lambda s: [
+    make.enhanced([*s[:6], *make.make_slices(STORED, SAGITTAL)[6:]], shared=False)
+])  # fmt: skip
+for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+    wrong(f"no {tag}", MissingGeometryError, tag, without(tag))
+    wrong(f"no {tag} in one slice", MissingGeometryError, tag, without(tag, only=4))
+    wrong(f"empty {tag}", MissingGeometryError, tag, each(**{tag: None}))
+wrong("only ImagerPixelSpacing", MissingGeometryError, "PixelSpacing", chain(
+    without("PixelSpacing"), each(ImagerPixelSpacing=[1.1, 0.8])
+))  # fmt: skip
+wrong("a position of two numbers", MissingGeometryError, "ImagePositionPatient", one(4, ImagePositionPatient=[1, 2]))
+wrong("a cine without places", MissingGeometryError, "ImagePositionPatient", lambda s: [_cine(s)])
+wrong(
+    "one slice without thickness",
+    MissingGeometryError,
+    "SliceThickness",
+    without("SliceThickness"),
+    stored=STORED[..., :1],
+)
+wrong("one slice of thickness 0", GeometryError, "SliceThickness", each(SliceThickness=0), stored=STORED[..., :1])
+wrong("spacing 0", GeometryError, "pacing", each(PixelSpacing=[0, 0.8]))
+wrong("negative spacing", GeometryError, "pacing", each(PixelSpacing=[1.1, -0.8]))
+for kind, cosines in {
+    "not orthogonal": [1, 0, 0, 0.5, 0.8660254, 0],
+    "not of unit length": [2, 0, 0, 0, 1, 0],
+    "long and short": [2, 0, 0, 0, 0.5, 0],
+    "zero": [0] * 6,
+    "parallel": [1, 0, 0, 1, 0, 0],
+}.items():
+    wrong(
+        f"direction cosines {kind}",
+        GeometryError,
+        r"irection|ImageOrientationPatient",
+        each(ImageOrientationPatient=cosines),
+    )
+for kind, number in {"NaN": b"nan ", "infinite": b"inf ", "words": b"abc ", "two points": b"1..7"}.items():
+    wrong(f"position {kind}", InputError, r"_4\.dcm", then=patch(b"40.25\\17.0", b"40.25\\" + number))
+wrong("spacing in words", InputError, r"\.dcm", then=patch(b"1.1\\0.8", b"abc\\0.8"))
+wrong("spacing NaN", GeometryError, r"\.dcm", then=patch(b"1.1\\0.8", b"nan\\nan", everywhere=True))
+wrong("spacing with commas", InputError, r"\.dcm", then=patch(b"1.1\\0.8", b"1,1\\0,8", everywhere=True))
+
+# Wrong: values
+
+wrong("intercept NaN", InputError, "NaN|nan|finite|RescaleIntercept", then=patch(b"-1024 ", b"nan   "))
+wrong("slope in words", InputError, r"_4\.dcm", slope=("1.000000",), then=patch(b"1.000000", b"identity"))
+wrong("beyond float32", InputError, "NaN|finite|float32", slope=("1e38",))
+wrong(
+    "NaN in FloatPixelData",
+    InputError,
+    "NaN|finite",
+    real_pixels(np.where(STORED == 7, np.nan, REALS), "FloatPixelData"),
+)
+RGB = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+wrong(
+    "colour", InputError, "RGB", chain(pixels(BYTES), lambda s: each(PixelData=lambda k: s[k].PixelData * 3, **RGB)(s))
+)
+wrong("palette", InputError, "PALETTE", each(PhotometricInterpretation="PALETTE COLOR"))
+wrong("no PhotometricInterpretation", InputError, "Photometric|MONOCHROME", without("PhotometricInterpretation"))
+wrong("no Rows", InputError, "Rows", without("Rows", only=4))
+wrong("no Rows at all", InputError, "", without("Rows"))
+wrong("Rows 0", InputError, "Rows", one(4, Rows=0))
+wrong("no BitsAllocated", CorruptFileError, r"_4\.dcm", without("BitsAllocated", only=4))
+
+
+def _cine(slices: Slices) -> Dataset:
+    ds = deepcopy(slices[0])
+    del ds.ImagePositionPatient, ds.ImageOrientationPatient
+    ds.SOPClassUID, ds.Modality, ds.NumberOfFrames = UIDS.UltrasoundMultiFrameImageStorage, "US", 12
+    ds.PixelData = b"".join(one.PixelData for one in slices)
+    return ds
+
+
+# Wrong: files
+
+
+def cut_stream(slices: Slices) -> None:
+    """Half of a compressed frame, wrapped as if it were whole."""
+    ds = slices[4]
+    [frame] = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
+    ds.PixelData = pydicom.encaps.encapsulate([frame[: len(frame) // 4 * 2]])
+    ds["PixelData"].is_undefined_length = True
+
+
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path: Path) -> None:
+    """Change a byte of the packed data of the first file."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IM") + 40] ^= 0x55
+    path.write_bytes(data)
+
+
+def cut_frame(slices: Slices) -> Slices:
+    """A multi-frame object with half of the data of its fourth frame."""
+    [ds] = chain(as_enhanced(), compressed(UIDS.JPEGLSLossless))(slices)
+    frames = list(pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=len(slices)))
+    frames[3] = frames[3][: len(frames[3]) // 4 * 2]
+    ds.PixelData = pydicom.encaps.encapsulate(frames)
+    ds["PixelData"].is_undefined_length = True
+    return [ds]
+
+
+def _rewritten(path: Path) -> None:
+    ds = pydicom.dcmread(path)
+    cut_stream([ds] * 5)
+    ds.save_as(path)
+
+
+wrong("no preamble in the last file", CorruptFileError, r"IM\d+_\d+\.dcm", then=headless(everywhere=False))
+wrong(
+    "no preamble in the last file, no extension",
+    InputError,
+    "I99",
+    write=extensionless,
+    then=headless(everywhere=False),
+)
+wrong("a file of 0 bytes", CorruptFileError, r"_4\.dcm", then=cut(0))
+wrong("a file of 0 bytes without extension", CorruptFileError, "IM7", then=put(IM7=b""))
+wrong("cut in the meta information", CorruptFileError, r"_4\.dcm", then=cut(200))
+wrong("cut in the header", CorruptFileError, r"_4\.dcm", then=cut(0.6))
+wrong("cut in the pixels", CorruptFileError, r"_4\.dcm", then=cut(-20))
+wrong("half of the pixels", CorruptFileError, r"_4\.dcm", lambda s: one(4, PixelData=s[4].PixelData[:80])(s))
+wrong("no pixels", CorruptFileError, r"_4\.dcm", without("PixelData", only=4))
+wrong("empty pixels", CorruptFileError, r"_4\.dcm", one(4, PixelData=b""))
+wrong("cut in RLE", CorruptFileError, r"_4\.dcm", compressed(UIDS.RLELossless), then=cut(-60))
+wrong("cut in JPEG-LS", CorruptFileError, r"_4\.dcm", compressed(UIDS.JPEGLSLossless), then=cut(-60))
+wrong("cut in JPEG 2000", CorruptFileError, r"_4\.dcm", compressed(UIDS.JPEG2000Lossless), stored=LARGE, then=cut(-60))
+for coding in ("RLELossless", "JPEGLSLossless", "JPEG2000Lossless"):
+    wrong(f"{coding}, its stream cut", CorruptFileError, r"_4\.dcm", chain(
+        compressed(getattr(UIDS, coding)), cut_stream
+    ), stored=LARGE)  # fmt: skip
+wrong("JPEG lossless, its stream cut", CorruptFileError, r"_4\.dcm", stored=LARGE, then=steps(
+    tool("dcmcjpeg", "+e1"), lambda folder: _rewritten(make.nth_file(folder))
+))  # fmt: skip
+wrong(
+    "deflated and cut", CorruptFileError, r"_4\.dcm", write=syntax(UIDS.DeflatedExplicitVRLittleEndian), then=cut(0.5)
+)
+wrong(
+    "big endian stated, little written",
+    CorruptFileError,
+    r"_4\.dcm",
+    then=patch(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0"),
+)
+wrong(
+    "JPEG 2000 of noise",
+    CorruptFileError,
+    r"_4\.dcm",
+    compressed(UIDS.JPEG2000Lossless),
+    stored=LARGE,
+    then=patch(b"\xff\x4f\xff\x51", b"\7\7\7\7"),
+)
+wrong(
+    "unknown transfer syntax",
+    CorruptFileError,
+    r"_4\.dcm",
+    then=patch(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.77"),
+)
+wrong("rubbish after DICM", CorruptFileError, r"bad\.dcm", then=put(bad__dcm=b"\0" * 128 + b"DICM" + b"rubbish" * 20))
+wrong("enhanced, the stream of a frame cut", CorruptFileError, r"\.dcm", cut_frame, stored=LARGE)
+wrong("fewer frames than stated", CorruptFileError, r"\.dcm", lambda s: [_shortened(make.enhanced(s))])
+wrong("fewer groups than frames", InputError, r"\.dcm", lambda s: [_ungrouped(make.enhanced(s))])
+wrong(
+    "two series",
+    AmbiguityError,
+    r"(?s)4.*CT.*phantom.*12.*5.*CT.*late phase.*9|5.*CT.*late phase.*9.*4.*CT.*phantom.*12",
+    late,
+)
+wrong("two series in sub-folders", AmbiguityError, "late phase", late, write=lambda folder, slices: make.write_files(
+    folder, slices, lambda k: f"{k // 12}/I{k}"
+))  # fmt: skip
+wrong("two series in a zip", AmbiguityError, "late phase", late, then=zipped(), path="series.zip")
+wrong("two series in a DICOMDIR", AmbiguityError, "late phase", late, then=make.dicomdir, path="disc/DICOMDIR")
+wrong(
+    "two series of one description",
+    AmbiguityError,
+    r"2\.25\.|\d{20}",
+    chain(late, each(SeriesDescription="x")),
+    series="x",
+)
+wrong("a series that is not there", InputError, "(?s)'liver'.*late phase", late, series="liver")
+wrong("the only series has another name", InputError, "(?s)'liver'.*phantom", series="liver")
+wrong("two studies", AmbiguityError, "", plus("b", StudyInstanceUID=uid("study b"), SeriesInstanceUID=uid("series b")))
+wrong("two studies with one series UID", InputError, "", plus("b", StudyInstanceUID=uid("study b")))
+wrong("with a dose screenshot", AmbiguityError, "(?s)999.*OT.*Dose Report.*1 image", screenshot)
+wrong("the dose screenshot, chosen", InputError, "RGB", screenshot, series="999")
+wrong("only an SR", InputError, "SR", lambda slices: [], then=other_object(SR, "SR"))
+wrong(
+    "only an RTSTRUCT", InputError, "Structure", lambda s: [], then=other_object(UIDS.RTStructureSetStorage, "RTSTRUCT")
+)
+wrong(
+    "only spectra",
+    InputError,
+    "Spectroscopy",
+    lambda s: [],
+    then=other_object(UIDS.MRSpectroscopyStorage, "MR", **WITH_ROWS),
+)
+wrong(
+    "only a SEG",
+    InputError,
+    "Segmentation",
+    then=steps(make.segmentation, lambda f: [p.unlink() for p in f.glob("IM*")]),
+)
+wrong("an empty folder", InputError, "", lambda slices: [])
+wrong("only text", InputError, "", lambda slices: [], then=put(notes__txt=b"no DICOM"))
+wrong("a folder that is not there", InputError, "nowhere", path="nowhere")
+wrong("a zip that is none", CorruptFileError, r"a\.zip", then=put(a__zip=b"PK\3\4 no zip"), path="a.zip")
+wrong(
+    "a zip without images",
+    InputError,
+    r"a\.zip",
+    lambda s: [],
+    then=steps(put(notes__txt=b"x"), zipped("a.zip")),
+    path="a.zip",
+)
+wrong("a zip of zips", InputError, r"b\.zip", then=steps(zipped("a.zip"), zipped("b.zip")), path="b.zip")
+wrong("a DICOMDIR whose files are gone", InputError, "", then=steps(
+    make.dicomdir, lambda folder: [p.unlink() for p in (folder / "disc").rglob("IM*") if p.is_file()]
+), path="disc/DICOMDIR")  # fmt: skip
+wrong("a DICOMDIR of which one file is gone", InputError, "", then=steps(
+    make.dicomdir, lambda folder: sorted(p for p in (folder / "disc").rglob("*") if p.is_file())[-1].unlink()
+), path="disc/DICOMDIR")  # fmt: skip
+
+
+def _shortened(ds: Dataset) -> Dataset:
+    ds.PixelData = ds.PixelData[: -ds.Rows * ds.Columns * 2]
+    return ds
+
+
+def _ungrouped(ds: Dataset) -> Dataset:
+    del ds.PerFrameFunctionalGroupsSequence[-3:]
+    return ds

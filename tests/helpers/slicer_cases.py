@@ -1,0 +1,34 @@
+"""An image on a turned grid, and what `unetpp segment` makes of it: what both of Slicer's doors must give."""
+
+import subprocess
+import sys
+
+import numpy as np
+import SimpleITK
+
+from helpers import ROOT
+
+SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
+OPTIONS = ("--depth", "full", "--device", "cpu")
+
+
+def segment_oblique(folder):
+    """The MRI sample on a turned grid, as `case.nrrd`, and what `unetpp segment` makes of it."""
+    image, turn = read(SAMPLE), SimpleITK.Euler3DTransform()
+    turn.SetRotation(0.2, -0.15, 0.3)
+    image.SetDirection((np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))).ravel())
+    SimpleITK.WriteImage(image, str(folder / "case.nrrd"))
+    command = [sys.executable, "-m", "unetpp_monai", "segment", "case.nrrd", "-o", ".", "--format", "segnrrd,nifti"]
+    subprocess.run([*command, "--uncertainty", *OPTIONS], check=True, capture_output=True, cwd=folder)
+    return folder
+
+
+def read(path):
+    return SimpleITK.ReadImage(str(path))
+
+
+def assert_same(image, other, mm=1e-9, value=0.0):
+    """Equal voxels at equal places."""
+    np.testing.assert_allclose(SimpleITK.GetArrayFromImage(image), SimpleITK.GetArrayFromImage(other), atol=value)
+    for field in ("GetOrigin", "GetSpacing", "GetDirection"):
+        np.testing.assert_allclose(getattr(image, field)(), getattr(other, field)(), atol=mm)

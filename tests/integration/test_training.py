@@ -1,0 +1,161 @@
+"""`monai.bundle run` end to end on a tiny data set: train, resume, evaluate, overlay, two processes."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import BUNDLE, ROOT
+from helpers.commands import run
+from helpers.tiny import TINY
+
+from unetpp_monai.errors import InputError
+from unetpp_monai.io import labelled_cases
+
+
+def options(**values):
+    return [text for key, value in values.items() for text in (f"--{key}", value)]
+
+
+def common(msd_folder, folder, **values):
+    places = {"bundle_root": BUNDLE, "dataset_dir": msd_folder, "ckpt_dir": folder, "output_dir": folder}
+    return options(**{**places, **TINY, **values})
+
+
+@pytest.fixture(scope="module")
+def trained(msd_folder, tmp_path_factory):
+    """One epoch with the shipped config."""
+    folder = tmp_path_factory.mktemp("train")
+    config = BUNDLE / "configs" / "train.json"
+    result = run("--config_file", config, *common(msd_folder, folder, max_epochs=1), folder=folder)
+    return folder, result.stdout
+
+
+def test_training_writes_weights_that_inference_takes(trained, tmp_path, msd_folder):
+    folder, log = trained
+    assert re.search(r"val_mean_dice: 0\.\d+", log)
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    assert all(torch.is_tensor(value) and torch.isfinite(value).all() for value in weights.values())
+    copied = tmp_path / "bundle"
+    (copied / "models").mkdir(parents=True)
+    torch.save(weights, copied / "models" / "model.pt")
+    arguments = options(
+        bundle_root=copied, dataset_dir=msd_folder / "imagesTr", output_dir=tmp_path / "out", features=TINY["features"]
+    )
+    run("--config_file", BUNDLE / "configs" / "inference.json", *arguments, folder=tmp_path)
+    assert len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_training_resumes_where_it_stopped(trained, msd_folder):
+    folder, _ = trained
+    assert (folder / "progress_checkpoint_epoch=1.pt").exists()
+    config = BUNDLE / "configs" / "train.json"
+    result = run("--config_file", config, *common(msd_folder, folder, max_epochs=2, resume=True), folder=folder)
+    epochs = re.findall(r"Epoch\[(\d+)\] Metrics -- train_mean_dice", result.stdout)
+    assert epochs == ["2"]
+    assert torch.load(folder / "progress_checkpoint_epoch=2.pt", weights_only=True)["trainer"]["epoch_length"] == 2
+
+
+def test_resuming_keeps_better_weights(trained, msd_folder, tmp_path):
+    """The best score is part of the progress: here it is set to one that no epoch can reach."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    (progress,) = folder.glob("progress_checkpoint_epoch=1.pt")
+    state = torch.load(progress, weights_only=True)
+    ((score, name),) = state["best"]["_saved"]
+    assert 0 <= score <= 1
+    state["best"]["_saved"] = [(2.0, name)]
+    torch.save(state, progress)
+    before = (folder / "model.pt").read_bytes()
+    for other in folder.glob("progress_*"):
+        if other != progress:
+            other.unlink()
+    config = BUNDLE / "configs" / "train.json"
+    run("--config_file", config, *common(msd_folder, folder, max_epochs=2, resume=True), folder=folder)
+    assert (folder / "progress_checkpoint_epoch=2.pt").exists()
+    assert (folder / "model.pt").read_bytes() == before
+
+
+def test_resuming_without_a_checkpoint_is_an_error(tmp_path, msd_folder):
+    config = BUNDLE / "configs" / "train.json"
+    arguments = common(msd_folder, tmp_path, max_epochs=1, resume=True)
+    result = run("--config_file", config, *arguments, folder=tmp_path, check=False)
+    assert result.returncode != 0 and "progress_checkpoint" in result.stderr + result.stdout
+
+
+def test_evaluation_gives_dice_per_case_and_label_at_any_depth(trained, tmp_path, msd_folder):
+    folder, _ = trained
+    configs = f"['{BUNDLE}/configs/train.json','{BUNDLE}/configs/evaluate.json']"
+    means = []
+    for depth in (1, 3):
+        arguments = common(msd_folder, folder, output_dir=tmp_path / str(depth), depth=depth)
+        run("--config_file", configs, *arguments, folder=tmp_path)
+        with (tmp_path / str(depth) / "val_mean_dice_raw.csv").open() as file:
+            rows = list(csv.reader(file))
+        assert rows[0][1:3] == ["class0", "class1"] and len(rows) == 3  # two cases of the fold
+        means.append([float(value) for row in rows[1:] for value in row[1:3]])
+    assert means[0] != means[1]
+
+
+def test_folds_are_seeded_and_do_not_overlap(msd_folder):
+    from monai.bundle import ConfigParser
+
+    seen = []
+    for fold in range(3):
+        config = ConfigParser(json.loads((BUNDLE / "configs" / "train.json").read_text()))
+        config.update({"dataset_dir": str(msd_folder), "num_folds": 3, "fold": fold})
+        train = {item["image"] for item in config.get_parsed_content("train#dataset#data")}
+        held_out = {item["image"] for item in config.get_parsed_content("validate#dataset#data")}
+        assert not train & held_out and len(train | held_out) == 6
+        for item in config.get_parsed_content("cases"):
+            assert item["label"].endswith(item["image"].split("/")[-1])
+        seen.append(held_out)
+    assert len(set.union(*seen)) == 6
+
+
+def test_labelled_cases_are_refused_by_name(tmp_path):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for folder, names in ((images, ("b.png", "a.png", ".hidden.png", "notes.txt")), (labels, ("b.png", "a.png"))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+    assert [Path(pair["image"]).name for pair in labelled_cases(images, labels, ".png")] == ["a.png", "b.png"]
+    with pytest.raises(InputError, match=r"named \*\.nii\.gz, found none in .*images"):
+        labelled_cases(images, labels, ".nii.gz")
+    (labels / "a.png").unlink()
+    with pytest.raises(InputError, match=r"1 lack, such as .*labels/a\.png"):
+        labelled_cases(images, labels, ".png")
+
+
+def test_overlay_trains(tmp_path, msd_folder):
+    """The left atrium overlay, shrunk, on phantoms whose labels it reads as they are."""
+    configs = f"['{BUNDLE}/configs/train.json','{ROOT}/configs/left_atrium/task.json']"
+    shrunk = {"features": "[4,8,8]", "head_weights": "[0.6,0.4]", "out_channels": 3, "max_epochs": 1}
+    run("--config_file", configs, *common(msd_folder, tmp_path, **shrunk), folder=tmp_path)
+    assert "outputs.x_0_2.weight" in torch.load(tmp_path / "model.pt", weights_only=True)
+
+
+def test_two_processes(tmp_path, msd_folder):
+    configs = f"['{BUNDLE}/configs/train.json','{BUNDLE}/configs/multi_gpu_train.json']"
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "monai.bundle", "run", "--config_file", configs]
+    command += [str(text) for text in common(msd_folder, tmp_path, max_epochs=1)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    weights = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert not any(key.startswith("module.") for key in weights)
+
+
+def test_training_starts_from_given_weights(trained, tmp_path, msd_folder):
+    """With a learning rate of 0 they come out as they went in."""
+    folder, _ = trained
+    given = folder / "model.pt"
+    values = {"max_epochs": 1, "initial_weights": given, "learning_rate": 0.0}
+    run("--config_file", BUNDLE / "configs" / "train.json", *common(msd_folder, tmp_path, **values), folder=tmp_path)
+    before, after = (torch.load(path, weights_only=True) for path in (given, tmp_path / "model.pt"))
+    assert all(torch.equal(value, after[key]) for key, value in before.items())

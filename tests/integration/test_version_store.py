@@ -1,0 +1,174 @@
+"""Versions of weights beside a bundle: what is served is always complete, and nothing published ever changes."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from helpers import BUNDLE
+
+from unetpp_monai.annotation.version_store import Origin, VersionStore, copy_bundle
+from unetpp_monai.bundle import read_bundle
+from unetpp_monai.errors import BundleError, OutputError
+from unetpp_monai.files import sha256
+
+SIZE = 300_000  # bytes of the stand-ins for weights
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A copy of the package's bundle whose weights are bytes that say which version they are."""
+    root = copy_bundle(BUNDLE, tmp_path / "hippocampus")
+    (root / "models" / "model.pt").write_bytes(weights(0))
+    return root
+
+
+def weights(number):
+    return random.Random(number).randbytes(SIZE)
+
+
+def given(tmp_path, number):
+    path = tmp_path / f"given_{number}"
+    path.write_bytes(weights(number))
+    return path
+
+
+def test_copy_is_a_bundle_and_is_made_once(tmp_path):
+    root = copy_bundle(BUNDLE, tmp_path / "deep" / "hippocampus")
+    assert read_bundle(root).weights_sha256 == read_bundle(BUNDLE).weights_sha256
+    (root / "models" / "model.pt").write_bytes(b"learned")
+    assert copy_bundle(BUNDLE, root) == root
+    assert (root / "models" / "model.pt").read_bytes() == b"learned"
+    assert [path.name for path in root.parent.iterdir()] == ["hippocampus"]
+
+
+def test_copy_of_no_bundle_is_refused(tmp_path):
+    with pytest.raises(BundleError, match=r"must hold configs/metadata.json"):
+        copy_bundle(tmp_path, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_the_packages_own_bundle_is_never_changed():
+    with pytest.raises(BundleError, match="the package's own"):
+        VersionStore(BUNDLE)
+
+
+def test_publish_serves_the_new_and_keeps_the_old(bundle, tmp_path):
+    store = VersionStore(bundle)
+    assert store.versions() == ()
+    origin = Origin("trained", 0.8, 0.9, 2, ("ab", "cd"), 3)
+    version = store.publish(given(tmp_path, 1), origin)
+    assert (version.number, version.parent, version.origin) == (2, 1, origin)
+    assert (bundle / "models" / "model.pt").read_bytes() == weights(1)
+    first, second = VersionStore(bundle).versions()
+    assert first.origin == Origin("found") and first.parent is None and first.weights.read_bytes() == weights(0)
+    assert second == version == store.served()
+    assert [path.name for path in (bundle / "models").iterdir()] == ["model.pt"]  # MONAI Label serves every other .pt
+
+
+def test_rollback_to_parent_and_forth(bundle, tmp_path):
+    store = VersionStore(bundle)
+    for number in (1, 2):
+        store.publish(given(tmp_path, number), Origin("trained"))
+    assert store.rollback().number == 2 and store.rollback().number == 1
+    assert (bundle / "models" / "model.pt").read_bytes() == weights(0)
+    assert store.rollback(3).number == 3 == store.served().number
+    assert store.publish(given(tmp_path, 3), Origin("trained")).parent == 3
+    assert len(store.versions()) == 4
+
+
+def test_rollback_to_what_is_not_there(bundle, tmp_path):
+    store = VersionStore(bundle)
+    with pytest.raises(BundleError, match=r"must be one of \[1\], got one before version 1"):
+        store.rollback()
+    version = store.publish(given(tmp_path, 1), Origin("trained"))
+    with pytest.raises(BundleError, match=r"must be one of \[1, 2\], got version 7"):
+        store.rollback(7)
+    store.rollback()
+    version.weights.write_bytes(b"changed")
+    with pytest.raises(BundleError, match="another hash"):
+        store.rollback(2)
+    assert (bundle / "models" / "model.pt").read_bytes() == weights(0)
+
+
+def test_weights_put_there_by_hand_become_a_version(bundle, tmp_path):
+    store = VersionStore(bundle)
+    store.publish(given(tmp_path, 1), Origin("trained"))
+    (bundle / "models" / "model.pt").write_bytes(weights(9))
+    served = store.served()
+    assert served.number == 3 and served.origin.reason == "found" and served.weights.read_bytes() == weights(9)
+
+
+def test_two_at_once_get_different_numbers(bundle, tmp_path):
+    files = [given(tmp_path, number) for number in range(1, 41)]
+    VersionStore(bundle).served()
+    with ThreadPoolExecutor(4) as pool:
+        published = list(pool.map(lambda path: VersionStore(bundle).publish(path, Origin("trained")), files))
+    assert sorted(version.number for version in published) == list(range(2, 42))
+    assert all(sha256(version.weights) == version.weights_sha256 for version in published)
+
+
+def test_a_missing_weights_file_leaves_everything_as_it_was(bundle, tmp_path):
+    store = VersionStore(bundle)
+    store.served()
+    with pytest.raises(OutputError, match="must be writable"):
+        store.publish(tmp_path / "nothing", Origin("trained"))
+    assert len(store.versions()) == 1 and (bundle / "models" / "model.pt").read_bytes() == weights(0)
+    assert sorted(path.name for path in store.folder.iterdir()) == ["1"]
+
+
+def test_a_broken_record_is_named(bundle):
+    store = VersionStore(bundle)
+    store.served()
+    (store.folder / "1" / "version.json").write_text("{")
+    with pytest.raises(BundleError, match=r"version.json must be as it was published"):
+        store.versions()
+
+
+def publish_for_ever(root, files, started):
+    store = VersionStore(root)
+    started.set()
+    while True:
+        for path in files:
+            store.publish(path, Origin("trained"))
+        store.rollback()
+
+
+def test_killed_at_any_moment(bundle, tmp_path):
+    """What is served is whole, the records agree with the files, and the next publication works."""
+    files = [given(tmp_path, number) for number in (1, 2)]
+    whole = {sha256(path) for path in (*files, bundle / "models" / "model.pt")}
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["unetpp_monai.annotation.version_store"])
+    moments, left = random.Random(0), set()
+    for _ in range(40):
+        started = processes.Event()
+        process = processes.Process(target=publish_for_ever, args=(bundle, files, started))
+        process.start()
+        started.wait()
+        time.sleep(moments.uniform(0, 0.03))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert sha256(bundle / "models" / "model.pt") in whole
+        store = VersionStore(bundle)
+        assert all(sha256(version.weights) == version.weights_sha256 for version in store.versions())
+        left.update(path.parent.name for path in bundle.glob("*/.unetpp_*"))
+        assert store.publish(files[0], Origin("trained")) == store.served()
+    assert left == {"models", "versions"}  # killed in the middle of either step at least once
+    assert list((bundle / "models").glob("*.pt")) == [bundle / "models" / "model.pt"]
+
+
+def test_leftovers_of_the_killed_are_removed_later(bundle):
+    left = bundle / "models" / ".unetpp_killed"
+    left.mkdir()
+    (left / "model.pt").write_bytes(b"half")
+    VersionStore(bundle).served()
+    assert left.exists()  # another process may be at work
+    os.utime(left, (0, 0))
+    (bundle / "models" / "model.pt").write_bytes(weights(5))
+    VersionStore(bundle).served()
+    assert not left.exists()

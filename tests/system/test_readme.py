@@ -1,0 +1,118 @@
+"""The README's commands and code run as they stand there; long ones get smaller numbers at their end."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import BUNDLE, ROOT, phantom, save_nifti
+from helpers.dicom_phantoms import axial_affine, make_series
+from helpers.label_server import label_python
+from PIL import Image
+
+from unetpp_monai import Volume, read_bundle, read_volume
+from unetpp_monai.io.seg_nrrd import write_seg_nrrd
+from unetpp_monai.networks import UNetPlusPlus
+
+README = (ROOT / "README.md").read_text()
+ORTHANC = Path("/usr/sbin/Orthanc")
+SMALL = "--max_epochs 1 --features [4,8,8,8] --patch_size [24,24,24] --roi_size [24,24,24] --out_channels 3"
+SET_UP = ("make ", "python3 -m venv", ".venv/bin/")  # what set-up does, seen by CI itself
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if not line.startswith(SET_UP)]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, msd_folder):
+    """A folder that holds what the README names."""
+    folder = tmp_path_factory.mktemp("desk")
+    save_nifti(folder / "case.nii.gz", phantom()[0])
+    for name in ("folder_of_nifti", "folder"):
+        (folder / name).mkdir()
+        save_nifti(folder / name / f"{name}.nii.gz", phantom((20, 20, 20))[0])
+    make_series(folder / "dicom_series", axial_affine())
+    for description in ("localizer", "T1 right hippocampus"):
+        make_series(
+            folder / "study" / description,
+            axial_affine(),
+            change=lambda dataset, _, text=description: setattr(dataset, "SeriesDescription", text),
+        )
+    labels = read_volume(folder / "dicom_series")
+    labels = Volume((labels.array > 900).astype(np.uint8), labels.affine)
+    write_seg_nrrd(labels, folder / "corrected.seg.nrrd", structures=read_bundle(BUNDLE).labels)
+    (folder / "docs").mkdir()
+    for name in ("listener_demo.py", "label_demo.py"):
+        shutil.copy(ROOT / "docs" / name, folder / "docs")
+    shutil.copytree(msd_folder, folder / "Task04_Hippocampus")
+    shutil.copytree(BUNDLE, folder / "bundle")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    shutil.copytree(msd_folder, folder / "data" / "LeftAtrium")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8)).save(
+        folder / "picture.png"
+    )
+    return folder
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands(desk, line, monkeypatch):
+    if "label_demo" in line:
+        monkeypatch.setenv("UNETPP_LABEL_PYTHON", str(label_python()))
+    if "listener_demo" in line and not ORTHANC.exists():
+        pytest.skip(f"needs {ORTHANC}")
+    if "train.json" in line and "evaluate.json" not in line:
+        line += f" {SMALL} --ckpt_dir trained"
+        line += " --head_weights [0.4,0.3,0.3]"
+    if "--task left_atrium" in line:
+        features = json.loads((desk / "configs" / "left_atrium" / "task.json").read_text())["features"]
+        torch.save(UNetPlusPlus(3, 1, 2, features).state_dict(), desk / "configs" / "left_atrium" / "model.pt")
+    bin_folder = Path(sys.executable).parent
+    line = re.sub(r"^python ", f"{sys.executable} -W ignore ", line)
+    line = re.sub(r"^unetpp ", f"{bin_folder / 'unetpp'} ", line)
+    result = subprocess.run(line, shell=True, cwd=desk, capture_output=True, text=True, executable="/bin/bash")
+    assert result.returncode == 0, result.stdout[-1000:] + result.stderr[-3000:]
+
+
+def test_code(desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    monkeypatch.setattr("builtins.print", lambda *_: None)
+    first, second = blocks("python")
+    exec(first, {})
+    assert (desk / "case_seg.nii.gz").exists()
+    names = {"images": torch.rand(1, 1, 16, 16, 16)}
+    exec(second, names)
+    assert len(names["heads"]) == 3 and names["small"].depth == 2
+
+
+def test_make_demo():
+    if not (Path(sys.prefix) / "installed").exists():
+        pytest.skip("needs the virtual environment that make made")
+    result = subprocess.run(["make", "demo", f"VENV={sys.prefix}"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0 and "anterior hippocampus" in result.stdout, result.stderr
+
+
+def test_set_up_lines_name_what_exists():
+    text = "\n".join(line for block in blocks("bash") for line in block.splitlines() if line.startswith(SET_UP))
+    extras = re.findall(r"\.\[([\w,]+)\]", text)
+    project = (ROOT / "pyproject.toml").read_text()
+    for extra in {name for group in extras for name in group.split(",")}:
+        assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+    assert (ROOT / "constraints.txt").exists()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_links_and_pictures_exist():
+    for document in (ROOT / "README.md", BUNDLE / "docs" / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            assert target.startswith("https://") or (document.parent / target).exists(), target

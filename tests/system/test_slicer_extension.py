@@ -1,0 +1,261 @@
+"""3D Slicer's scripted module: from volume node to nodes by the real `unetpp`, and what Slicer needs to load it."""
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import SimpleITK
+from helpers import HELPERS, ROOT, phantom, save_nifti
+from helpers.slicer_cases import SAMPLE, read, segment_oblique
+from helpers.slicer_processes import gone, working_in
+
+SLICER = ROOT / "unetpp_monai" / "slicer"
+MODULE = SLICER / "UNetPlusPlus"
+INTERFACE = MODULE / "Resources" / "UI" / "UNetPlusPlus.ui"
+SCRIPTS = sorted(path for path in SLICER.rglob("*.py"))
+
+
+def in_slicer(task, image, folder):
+    """Run a task of slicer_module_run.py, with folders for temporary files that tell what was left."""
+    if importlib.util.find_spec("slicer") is None:
+        pytest.skip("needs Slicer's classes: pip install slicer-core")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    run = subprocess.run(
+        [sys.executable, HELPERS / "slicer_module_run.py", task, image, folder, sys.executable],
+        env={**os.environ, "TMPDIR": str(temporary), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert gone(working_in(temporary)), "no process is left"
+    assert [path.name for path in temporary.iterdir() if path.name.startswith("unetpp")] == []
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_from_a_volume_node_to_nodes(tmp_path):
+    segment_oblique(tmp_path)
+    found = in_slicer("logic", tmp_path / "case.nrrd", tmp_path)
+    labels = json.loads((ROOT / "bundle" / "configs" / "metadata.json").read_text())["label_codes"]
+    report = json.loads((tmp_path / "case.json").read_text())
+    assert [one["name"] for one in found["segments"]] == list(report["ml"])
+    for one, code in zip(found["segments"], labels.values(), strict=True):
+        assert np.rint(np.multiply(one["colour"], 255)).tolist() == code["colour"]
+        terms = [
+            "^".join(code[key][part] for part in ("scheme", "value", "meaning")) for key in code if key != "colour"
+        ]
+        assert one["terms"].split("~")[1:4] == terms
+    assert found["names"] == ["MR größer segmentation"]
+    assert found["columns"] == ["Label", "Volume (mL)", "Uncertainty score"]
+    for row, (name, ml) in zip(found["rows"], report["ml"].items(), strict=True):
+        assert row[0] == name
+        assert [float(value) for value in row[1:]] == pytest.approx([ml, report["scores"][name]], rel=1e-4)
+    assert found["review"] == report["review"]
+    assert found["seen"][0] < 0.1 < found["seen"][-1] < 1
+    assert not found["running"]
+    assert_places_agree(read(tmp_path / "labels.nrrd"), read(tmp_path / "case.seg.nrrd"))
+    assert found["transformed"], "results move with the volume"
+
+
+def assert_places_agree(image, other):
+    """Every label's voxels lie at the same places, whatever the images' extents."""
+    for value in (1, 2):
+        ours, theirs = (in_order(one, value) for one in (image, other))
+        assert len(theirs) > 500
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+def in_order(image, value):
+    voxels = SimpleITK.GetArrayFromImage(image).T
+    indices = np.argwhere(voxels == value)
+    direction = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    return indices[np.lexsort(indices.T)] @ direction.T + image.GetOrigin()
+
+
+def test_uncertainty_lies_over_the_volume(tmp_path):
+    """In the module's window: rising progress, buttons that fit, a table; then cancel, then an error."""
+    found = in_slicer("window", SAMPLE, tmp_path)
+    assert found["states"] == [  # apply enabled, cancel enabled, timer running
+        [False, False, False],  # no volume
+        [True, False, False],  # chosen
+        [False, True, True],  # applied
+        [True, False, False],  # done
+        [False, True, True],  # again
+        [True, False, False],  # cancelled
+        [True, False, False],  # an executable that is none
+    ]
+    assert found["rising"]
+    assert (found["rows"], found["Segmentation"], found["ScalarVolume"], found["Table"]) == (2, 1, 2, 1)
+    assert found["kept"] == {"UNetPlusPlus/executable": "/nowhere/unetpp", "UNetPlusPlus/bundle": ""}
+    (message,) = found["shown"]
+    assert message.startswith("/nowhere/unetpp is not a program that can be run; give the path of python or unetpp")
+    display = found["uncertainty"]
+    assert display["range"][0] >= 0
+    assert 0.1 < display["range"][1] <= 1
+    assert (display["window"], display["threshold"]) == ([0, 1], [0.2, 1, 1])
+    assert (display["colours"], display["over"], display["opacity"]) == ("Iron", True, 0.5)
+
+
+def test_cancel_ends_the_process(tmp_path):
+    image = save_nifti(tmp_path / "case.nii.gz", phantom((160, 160, 128))[0])
+    found = in_slicer("cancel", image, tmp_path)
+    assert 0 < found["before"] < 1, "in the midst of the network"
+    assert found["seconds"] < 5
+    assert not found["running"]
+    assert (found["Segmentation"], found["ScalarVolume"], found["Table"]) == (0, 1, 0)
+
+
+def test_errors_are_told_and_leave_the_scene_alone(tmp_path):
+    found = in_slicer("errors", SAMPLE, tmp_path)
+    for message, expected in zip(
+        found["said"],
+        (
+            "/nowhere/unetpp is not a program that can be run",
+            "a volume must have voxels, got none in 'empty'",
+            "unetpp must write one report, got 0",
+            "a bundle must hold configs/metadata.json",
+            "one volume can be segmented at a time",
+            "the volume must be in the scene, got none; it was removed while it was segmented",
+        ),
+        strict=True,
+    ):
+        assert message.startswith(expected)
+    assert not found["running"]
+    assert (found["Segmentation"], found["ScalarVolume"], found["Table"]) == (0, 1, 0), "only the empty volume is left"
+
+
+def test_slicers_own_test_of_the_module(tmp_path):
+    assert in_slicer("selftest", SAMPLE, tmp_path) == {"ran": 1, "problems": [], "shown": []}
+
+
+def load(name, path):
+    specification = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def process():
+    return load("slicer_process", MODULE / "UNetPlusPlusLib" / "process.py")
+
+
+def test_process_is_free_of_slicers_environment(tmp_path, process, monkeypatch):
+    for name in process.SLICERS_OWN:
+        if not name.startswith(("LD_", "DYLD_")):  # those would act on this very process's children at once
+            monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    monkeypatch.setenv("KEPT", "größer")
+    script = "import os, sys; print(sorted(os.environ)); sys.stderr.write(os.environ['KEPT']); sys.exit(3)"
+    child = process.ExternalProcess([sys.executable, "-X", "utf8", "-c", script], tmp_path)
+    lines, end = [], time.monotonic() + 20
+    while child.code() is None and time.monotonic() < end:
+        lines += child.lines()
+        time.sleep(0.01)
+    assert child.code() == 3
+    assert "größer" in "".join(lines)
+    assert not [name for name in process.SLICERS_OWN if f"'{name}'" in lines[0] + lines[-1]]
+    child.end()  # of what has ended
+
+
+def test_process_ends_with_what_it_started(tmp_path, process):
+    """A wrapper script's child too; one that does not listen is killed."""
+    script = tmp_path / "wrapper"
+    script.write_text("#!/bin/sh\ntrap '' TERM\necho started\nsleep 60\nsleep 60\n")
+    script.chmod(0o755)
+    child = process.ExternalProcess([str(script)], tmp_path)
+    end = time.monotonic() + 20
+    while not child.lines() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert working_in(tmp_path)
+    child.end()
+    assert gone(working_in(tmp_path))
+    assert child.code() != 0
+
+
+def test_both_doors_start_the_same_command(tmp_path, process):
+    module = load("slicer_cli", SLICER / "UNetPlusPlusSegment" / "UNetPlusPlusSegment.py")
+    assert (module.SLICERS_OWN, module.ADVICE) == (process.SLICERS_OWN, process.ADVICE)
+    for executable, extra in ((sys.executable, []), ("/bin/true", ["--bundle", "/b", "--uncertainty", "u.nii.gz"])):
+        given = module.parse([*extra, "--depth", "2", "--executable", executable, "/a.nrrd", "/b.nrrd"])
+        options = process.Options(executable, "/b" if extra else "", "2", "auto", bool(extra))
+        image, folder = Path("/a.nrrd"), tmp_path
+        theirs = module.command(module.find_executable(executable), folder, "segnrrd", given)
+        assert process.command(options, image, folder) == theirs
+        assert process.find_executable(executable) == module.find_executable(executable)
+
+
+def cmake(path):
+    """Commands of a CMake list: (name, arguments), variables filled in, comments left out."""
+    text = re.sub(r"#.*", "", path.read_text())
+    variables, commands = {}, []
+    for name, arguments in re.findall(r"(\w+)\s*\(([^)]*)\)", text):
+        for variable, value in variables.items():
+            arguments = arguments.replace(f"${{{variable}}}", value)
+        words = re.findall(r'"[^"]*"|\S+', arguments)
+        if name == "set":
+            variables[words[0]] = " ".join(words[1:])
+        commands.append((name, words))
+    return commands, variables
+
+
+def test_cmake_lists_name_every_file():
+    """What they leave out is missing in a built extension."""
+    commands, variables = cmake(SLICER / "CMakeLists.txt")
+    folders = [words[0] for name, words in commands if name == "add_subdirectory"]
+    assert sorted(folders) == sorted(path.parent.name for path in SLICER.glob("*/CMakeLists.txt"))
+    for part in ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
+        assert f"EXTENSION_{part}" in variables
+    assert [name for name, _ in commands].count("find_package") == 1
+    _, variables = cmake(MODULE / "CMakeLists.txt")
+    named = {*variables["MODULE_PYTHON_SCRIPTS"].split(), *variables["MODULE_PYTHON_RESOURCES"].split()}
+    files = {str(path.relative_to(MODULE)) for path in MODULE.rglob("*") if path.is_file()}
+    assert named == {name for name in files if not name.endswith(".pyc")} - {"CMakeLists.txt"}
+    commands, _ = cmake(SLICER / "UNetPlusPlusSegment" / "CMakeLists.txt")
+    ((name, words),) = commands
+    assert (name, words) == ("SlicerMacroBuildScriptedCLI", ["NAME", "UNetPlusPlusSegment"])
+
+
+def test_interface_is_whole():
+    """Custom classes are declared, connections end at widgets, and code asks for widgets that exist."""
+    root = ElementTree.parse(INTERFACE).getroot()
+    kinds = {element.get("name"): element.get("class") for element in root.iter("widget")}
+    assert len(kinds) == len(list(root.iter("widget")))
+    custom = {kind for kind in kinds.values() if not kind.startswith("Q")}
+    assert custom == {element.text for element in root.findall("customwidgets/customwidget/class")}
+    for connection in root.findall("connections/connection"):
+        assert {connection.findtext("sender"), connection.findtext("receiver")} <= set(kinds)
+    scene_users = {name for name, kind in kinds.items() if kind in ("qMRMLNodeComboBox", "qMRMLTableView")}
+    assert {connection.findtext("receiver") for connection in root.findall("connections/connection")} == scene_users
+    asked = set(re.findall(r"self\.ui\.(\w+)", (MODULE / "UNetPlusPlus.py").read_text()))
+    assert asked <= set(kinds)
+    depths = [item.text for item in root.findall(".//widget[@name='depthSelector']/item/property/string")]
+    xml = ElementTree.parse(SLICER / "UNetPlusPlusSegment" / "UNetPlusPlusSegment.xml")
+    assert depths == [element.text for element in xml.findall(".//element")]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_slicers_python_can_read_it(path):
+    """3.9 or later, which knows `X | None` only as text; and no module that it lacks."""
+    text = path.read_text()
+    allowed = {*sys.stdlib_module_names, "slicer", "vtk", "qt", "numpy", "UNetPlusPlusLib"}
+    tree = ast.parse(text, feature_version=(3, 9))
+    assert "from __future__ import annotations" in text or "|" not in text
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} <= allowed
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert node.module.split(".")[0] in allowed
+    without_slicer = path.name in ("process.py", "logic.py", "UNetPlusPlusSegment.py")
+    assert not (without_slicer and re.search(r"^\s*(import|from) (qt|ctk|slicer|vtk)\b", text, re.MULTILINE))

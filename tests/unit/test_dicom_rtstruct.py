@@ -1,0 +1,431 @@
+"""RT structure sets: every voxel comes back in other rasterisers, whatever the grid; those of others are read."""
+
+import importlib.metadata
+import shutil
+import subprocess
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from helpers.dicom_phantoms import (
+    LPS_TO_RAS,
+    TURNS,
+    axial_affine,
+    label_phantom,
+    make_enhanced,
+    make_series,
+    oblique_affine,
+    tilted_affine,
+    turned,
+    with_delimiters,
+)
+from matplotlib.path import Path as Polygon
+
+from unetpp_monai.dicom.rtstruct import read_dicom_rtstruct, write_dicom_rtstruct
+from unetpp_monai.dicom.series import read_dicom_series
+from unetpp_monai.errors import AmbiguityError, CorruptFileError, GeometryError, InputError, OutputError
+from unetpp_monai.io import read_volume
+from unetpp_monai.io.label_files import read_label_file
+from unetpp_monai.labels import Code, Label, label_colour
+from unetpp_monai.provenance import Algorithm
+from unetpp_monai.volume import Volume
+
+SHAPE = (14, 12, 6)
+ANATOMY, LEFT = Code("123037004", "SCT", "Anatomical Structure"), Code("7771000", "SCT", "Left")
+STRUCTURES = (
+    Label(1, "Gefäß links", ANATOMY, Code("5366008", "SCT", "Hippocampus"), LEFT, (10, 20, 255)),
+    Label(2, "long code", None, Code("123456789012345678", "SCT", "A concept with a long identifier"), None, (0, 1, 2)),
+    Label(3, "no codes", None, None, None, (9, 8, 7)),
+    Label(200, "no voxels", ANATOMY, Code("5366008", "SCT", "Hippocampus"), None, (255, 0, 0)),
+)
+ALGORITHM = Algorithm("unetpp_phantom", "1.2.3", {"weights_sha256": "ab" * 32, "depth": "4"})
+AFFINES = {
+    "axial": axial_affine(),
+    "oblique": oblique_affine(),
+    "sagittal": np.array([[0, 0, 2.5, -9], [0.8, 0, 0, 4], [0, -1.1, 0, 30], [0, 0, 0, 1]]),
+    "backwards": axial_affine(spacing=(0.8, 1.1, -2.5)),
+}
+
+
+def noise(affine, shape=SHAPE, seed=0):
+    """Labels with holes, islands and corners that touch, in all slices but one."""
+    labels = np.random.default_rng(seed).choice(4, shape, p=(0.4, 0.3, 0.2, 0.1)).astype(np.uint8)
+    labels[:, :, 2] = 0
+    labels[2:9, 2:9, 3] = 1
+    labels[3:8, 3:8, 3] = 0
+    labels[5, 5, 3] = 1
+    return Volume(labels[None], LPS_TO_RAS @ affine)
+
+
+def write(labels, path, sources, structures=STRUCTURES):
+    return write_dicom_rtstruct(labels, path, structures=structures, sources=sources, algorithm=ALGORITHM)
+
+
+def contours_of(dataset, number):
+    """Points (N, 3) in mm, LPS, and the reference, of each contour of a structure."""
+    item = next(item for item in dataset.ROIContourSequence if item.ReferencedROINumber == number)
+    for contour in item.get("ContourSequence", ()):
+        assert contour.ContourGeometricType == "CLOSED_PLANAR"
+        points = np.array(contour.ContourData, float).reshape(-1, 3)
+        assert contour.NumberOfContourPoints == len(points)
+        yield points, contour.ContourImageSequence[0]
+
+
+def masks_by_matplotlib(dataset, number, sources):
+    """Mask `(columns, rows, instances)` of a structure by the headers that its contours refer to."""
+    rows, columns = sources[0].Rows, sources[0].Columns
+    mask = np.zeros((columns, rows, len(sources)), int)
+    order = [source.SOPInstanceUID for source in sources]
+    centres = np.argwhere(np.ones((columns, rows)))
+    for points, reference in contours_of(dataset, number):
+        image = order.index(reference.ReferencedSOPInstanceUID)
+        along, down = np.array(sources[image].ImageOrientationPatient, float).reshape(2, 3)
+        offsets = points - np.array(sources[image].ImagePositionPatient, float)
+        assert np.abs(offsets @ np.cross(along, down)).max() < 2e-4  # in the plane of the image
+        down_mm, along_mm = sources[image].PixelSpacing
+        flat = np.stack([offsets @ along / along_mm, offsets @ down / down_mm], axis=1)
+        mask[:, :, image] += Polygon(np.vstack([flat, flat[:1]])).contains_points(centres).reshape(columns, rows)
+    return mask
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    return {name: (folder / name, make_series(folder / name, affine, SHAPE)) for name, affine in AFFINES.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "turn"),
+    [
+        *((name, turn) for name in ("axial", "oblique") for turn in TURNS),
+        ("sagittal", TURNS[0]),
+        ("backwards", TURNS[0]),
+    ],
+    ids=str,
+)
+def test_every_voxel_is_found_by_another_rasteriser(tmp_path, series, name, turn):
+    labels, sources, path = noise(AFFINES[name]), series[name][1], tmp_path / "rtstruct.dcm"
+    proof = write(turned(labels, *turn), path, sources)
+    assert (proof.voxels, proof.different) == (np.count_nonzero(labels.array), 0)
+    assert proof.largest_mm < 2e-4
+    dataset = pydicom.dcmread(path)
+    for label in STRUCTURES:
+        np.testing.assert_array_equal(
+            masks_by_matplotlib(dataset, label.index, sources), labels.array[0] == label.index
+        )
+
+
+@pytest.mark.parametrize("turn", TURNS[::7], ids=str)
+@pytest.mark.parametrize("name", AFFINES)
+def test_we_read_what_we_wrote(tmp_path, series, name, turn):
+    folder, sources = series[name]
+    labels, path = noise(AFFINES[name]), tmp_path / "rtstruct.dcm"
+    write(labels, path, sources)
+    grid = turned(Volume(np.zeros((1, *SHAPE)), labels.affine), *turn)
+    read, structures = read_dicom_rtstruct(path, grid)
+    np.testing.assert_array_equal(read.array, turned(labels, *turn).array)
+    assert read.array.dtype == np.uint8
+    assert read.same_grid(grid)
+    assert structures == STRUCTURES
+    on_series = read_dicom_rtstruct(path, read_volume(folder))[0]  # the reader sorts slices along their normal
+    assert np.count_nonzero(on_series.array) == np.count_nonzero(labels.array)
+
+
+def run(*command):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}")
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["axial", "oblique", "backwards"])  # it takes contours of other series for axial ones
+def test_plastimatch_finds_every_voxel(tmp_path, series, name):
+    folder, sources = series[name]
+    labels, path = noise(AFFINES[name]), tmp_path / "rtstruct.dcm"
+    write(labels, path, sources)
+    out = tmp_path / "masks"
+    run("plastimatch", "convert", "--input", path, "--referenced-ct", folder, "--output-prefix", out)
+    assert len(list(out.iterdir())) == 3
+    for label in STRUCTURES[:3]:
+        image = SimpleITK.ReadImage(str(out / f"{label.name}.mha"))
+        indices = np.argwhere(labels.array[0] == label.index)
+        places = indices @ AFFINES[name][:3, :3].T + AFFINES[name][:3, 3]
+        found = [image[image.TransformPhysicalPointToIndex(place)] for place in places.tolist()]
+        assert all(found)
+        assert np.count_nonzero(SimpleITK.GetArrayViewFromImage(image)) == len(indices)
+
+
+def test_what_the_file_says(tmp_path, series):
+    sources, path = series["oblique"][1], tmp_path / "rtstruct.dcm"
+    write(noise(AFFINES["oblique"]), path, sources)
+    dataset, first = pydicom.dcmread(path), sources[0]
+    for tag in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert dataset[tag].value == first[tag].value
+    assert dataset.SeriesInstanceUID != first.SeriesInstanceUID
+    assert (dataset.SeriesNumber, dataset.StructureSetLabel) == (3003, "unetpp_phantom")
+    frame = dataset.ReferencedFrameOfReferenceSequence[0]
+    study = frame.RTReferencedStudySequence[0]
+    assert (frame.FrameOfReferenceUID, study.ReferencedSOPInstanceUID) == (
+        first.FrameOfReferenceUID,
+        first.StudyInstanceUID,
+    )
+    listed = study.RTReferencedSeriesSequence[0].ContourImageSequence
+    assert [item.ReferencedSOPInstanceUID for item in listed] == [source.SOPInstanceUID for source in sources]
+    for roi, shown, label in zip(dataset.StructureSetROISequence, dataset.ROIContourSequence, STRUCTURES, strict=True):
+        assert (roi.ROINumber, roi.ROIName, roi.ROIGenerationAlgorithm) == (label.index, label.name, "AUTOMATIC")
+        made_by = roi.ROIDerivationAlgorithmIdentificationSequence[0]
+        assert (made_by.AlgorithmName, made_by.AlgorithmVersion) == (ALGORITHM.name, ALGORITHM.version)
+        assert list(shown.ROIDisplayColor) == list(label_colour(label))
+    kinds = [item.get("RTROIIdentificationCodeSequence") for item in dataset.RTROIObservationsSequence]
+    assert kinds[0][0].CodeValue == "5366008"
+    assert kinds[0][0].SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
+    assert kinds[1][0].LongCodeValue == "123456789012345678"
+    assert kinds[2] is None
+    assert "ContourSequence" not in dataset.ROIContourSequence[3]
+    raw = dataset.ROIContourSequence[0].ContourSequence[0].get_item("ContourData").value
+    assert max(map(len, raw.strip().split(b"\\"))) <= 16
+
+
+def errors_of(*command):
+    return [line for line in run(*command).splitlines() if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["labels", "nothing"])
+@pytest.mark.parametrize("bare", [False, True], ids=["whole headers", "bare headers"])
+def test_dciodvfy_and_dcentvfy_find_no_error(tmp_path, empty, bare):
+    def strip(dataset, index):
+        dataset.SpecificCharacterSet = "ISO_IR 192"  # dcentvfy compares names byte by byte
+        for tag in ("PatientBirthDate", "PatientSex", "ReferringPhysicianName", "AccessionNumber", "StudyID"):
+            if bare:
+                delattr(dataset, tag)
+
+    sources = make_series(tmp_path / "series", oblique_affine(), SHAPE, change=strip)
+    labels, path = noise(oblique_affine()), tmp_path / "rtstruct.dcm"
+    labels = Volume(labels.array * (not empty), labels.affine)
+    assert write(labels, path, sources).voxels == np.count_nonzero(labels.array)
+    assert errors_of("dciodvfy", path) == []
+    if not bare:
+        found = errors_of("dcentvfy", path, *sorted((tmp_path / "series").iterdir()))
+        assert [line for line in found if sources[0].StudyInstanceUID not in line] == []  # the study is no object
+    read, structures = read_dicom_rtstruct(path, labels)
+    np.testing.assert_array_equal(read.array, labels.array)
+    assert structures == STRUCTURES
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_frames_of_an_enhanced_image_are_named(tmp_path, shared):
+    source = make_enhanced(tmp_path / "enhanced.dcm", oblique_affine(), SHAPE, shared=shared)
+    labels, path = noise(oblique_affine()), tmp_path / "rtstruct.dcm"
+    write(turned(labels, (2, 0, 1), (1, 0, 1)), path, [source])
+    frames = {reference.ReferencedFrameNumber for _, reference in contours_of(pydicom.dcmread(path), 1)}
+    assert frames == {1, 2, 4, 5, 6}
+    for points, reference in contours_of(pydicom.dcmread(path), 1):
+        index = np.linalg.solve(oblique_affine()[:3, :3], (points - oblique_affine()[:3, 3]).T)[2]
+        np.testing.assert_allclose(index, reference.ReferencedFrameNumber - 1, atol=1e-3)
+    assert errors_of("dciodvfy", path) == []
+
+
+def test_contours_follow_slices_that_jitter(tmp_path):
+    rng = np.random.default_rng(1)
+
+    def jitter(dataset, index):
+        place = np.array(dataset.ImagePositionPatient, float) + rng.uniform(-0.04, 0.04, 3)
+        dataset.ImagePositionPatient = [round(float(value), 6) for value in place]
+
+    sources = make_series(tmp_path / "series", oblique_affine(), SHAPE, change=jitter)
+    volume = read_volume(tmp_path / "series")
+    labels, path = Volume(noise(oblique_affine()).array, volume.affine), tmp_path / "rtstruct.dcm"
+    assert 0.01 < write(labels, path, sources).largest_mm < 0.1
+    found = masks_by_matplotlib(pydicom.dcmread(path), 1, sources)
+    np.testing.assert_array_equal(found, labels.array[0] == 1)
+
+
+def test_one_slice_and_long_contours(tmp_path):
+    shape = (62, 60, 1)
+    labels = np.ones(shape, np.uint8)
+    labels[1:-1:2, 1:-1:2] = 0  # one contour around 870 holes, more than 64 kB
+    sources = make_series(tmp_path / "series", oblique_affine(), shape)
+    path = tmp_path / "rtstruct.dcm"
+    volume = Volume(labels[None], LPS_TO_RAS @ oblique_affine())
+    write(volume, path, sources)
+    assert path.stat().st_size > 1 << 16
+    assert errors_of("dciodvfy", path) == []
+    np.testing.assert_array_equal(masks_by_matplotlib(pydicom.dcmread(path), 1, sources)[:, :, 0], labels[:, :, 0])
+
+
+def shifted(volume, offset):
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ offset
+    return Volume(volume.array, affine)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda volume: shifted(volume, (0, 0, 0.5)),
+        lambda volume: Volume(volume.array, LPS_TO_RAS @ axial_affine()),
+        lambda volume: Volume(volume.array, LPS_TO_RAS @ tilted_affine()),
+    ],
+    ids=["between", "turned", "tilted"],
+)
+def test_grids_in_other_planes_are_refused(tmp_path, series, change):
+    with pytest.raises(OutputError, match="another grid, not in these planes; choose dicomseg or segnrrd"):
+        write(change(noise(AFFINES["oblique"])), tmp_path / "rtstruct.dcm", series["oblique"][1])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda volume: shifted(volume, (0.5, -3, 0)),
+        lambda volume: Volume(volume.array[:, 1:], volume.affine),
+        lambda volume: Volume(volume.array, volume.affine @ np.diag([1.02, 0.7, 1, 1])),
+    ],
+    ids=["shifted", "cropped", "scaled"],
+)
+def test_other_grids_in_the_same_planes(tmp_path, series, change):
+    labels, path = change(noise(AFFINES["oblique"])), tmp_path / "rtstruct.dcm"
+    assert write(labels, path, series["oblique"][1]).largest_mm < 1e-3
+    np.testing.assert_array_equal(read_dicom_rtstruct(path, labels)[0].array, labels.array)
+
+
+def test_a_tilted_gantry(tmp_path):
+    """Its volume is upright, in the planes of the images but not on their pixels."""
+    sources = make_series(tmp_path / "series", tilted_affine(), SHAPE)
+    image = read_dicom_series(tmp_path / "series")
+    assert "tilted" in image.remarks[0] and image.volume.shape != SHAPE
+    labels = Volume((image.volume.array > np.median(image.volume.array)).astype(np.uint8), image.volume.affine)
+    path = tmp_path / "rtstruct.dcm"
+    assert write(labels, path, sources, STRUCTURES[:1]).largest_mm < 1e-3
+    assert errors_of("dciodvfy", path) == []
+    np.testing.assert_array_equal(read_dicom_rtstruct(path, labels)[0].array, labels.array)
+
+
+def test_what_cannot_be_written_leaves_no_file(tmp_path, series):
+    labels, path, sources = noise(AFFINES["axial"]), tmp_path / "rtstruct.dcm", series["axial"][1]
+    with pytest.raises(OutputError, match=r"must have a structure, got \[3\] besides \[1, 2\]"):
+        write(labels, path, sources, STRUCTURES[:2])
+    with pytest.raises(OutputError, match="got none; give a DICOM input"):
+        write(labels, path, [])
+    with pytest.raises(OutputError, match="must have 1 channel, got 2"):
+        write(Volume(np.repeat(labels.array, 2, axis=0), labels.affine), path, sources)
+    tiny = axial_affine(spacing=(1e-4, 1e-4, 1.0))  # a coordinate's last decimal is a whole voxel
+    sources = make_series(tmp_path / "tiny", tiny, SHAPE)
+    shutil.rmtree(tmp_path / "tiny")
+    with pytest.raises(OutputError, match=r"voxels differ|could not be read back"):
+        write(noise(tiny), path, sources)
+    assert list(tmp_path.iterdir()) == []
+
+
+def square(low, high, z=40.0, kind="CLOSED_PLANAR"):
+    """A contour around the voxels low ... high of the axial phantom's rows and columns, as others write it."""
+    item = pydicom.Dataset()
+    item.ContourGeometricType, item.NumberOfContourPoints = kind, 4
+    corners = [(low, low), (high, low), (high, high), (low, high)]
+    item.ContourData = [part for x, y in corners for part in (-20 + 0.8 * x, -30.5 + 1.1 * y, z)]
+    return item
+
+
+def foreign(tmp_path, *contours, modality="RTSTRUCT", number=7, more=()):
+    """A structure set with no more in it than must be."""
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = pydicom.uid.RTStructureSetStorage, pydicom.uid.generate_uid()
+    dataset.Modality, dataset.StructureSetROISequence, dataset.ROIContourSequence = modality, [], []
+    for value, parts in ((number, contours), *((number + 1, part) for part in more)):
+        roi, shown = pydicom.Dataset(), pydicom.Dataset()
+        roi.ROINumber, roi.ROIName, shown.ReferencedROINumber, shown.ContourSequence = (
+            value,
+            f"r{value}",
+            value,
+            list(parts),
+        )
+        dataset.StructureSetROISequence.append(roi)
+        dataset.ROIContourSequence.append(shown)
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "foreign.dcm", enforce_file_format=True)
+    return tmp_path / "foreign.dcm"
+
+
+GRID = Volume(np.zeros((1, *SHAPE)), LPS_TO_RAS @ axial_affine())
+
+
+@pytest.mark.parametrize("kind", ["CLOSED_PLANAR", "CLOSEDPLANAR_XOR"])
+def test_contours_within_contours_are_holes(tmp_path, kind):
+    hole = square(3.5, 6.5, kind=kind)
+    volume, structures = read_dicom_rtstruct(foreign(tmp_path, square(1.5, 9.5, kind=kind), hole), GRID)
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[2:10, 2:10, 0], expected[4:7, 4:7, 0] = 7, 0
+    np.testing.assert_array_equal(volume.array[0], expected)
+    assert structures == (Label(7, "r7", None, None, None, None),)
+
+
+def test_points_and_lines_hold_no_voxels_and_great_numbers_are_replaced(tmp_path):
+    path = foreign(tmp_path, square(1, 5, kind="OPEN_PLANAR"), square(0, 9, z=41.0, kind="POINT"), number=4711)
+    volume, structures = read_dicom_rtstruct(path, GRID)
+    assert (np.count_nonzero(volume.array), structures[0].index) == (0, 1)
+
+
+def test_what_lies_beside_the_grid_is_cut_off(tmp_path):
+    volume, _ = read_dicom_rtstruct(foreign(tmp_path, square(-5.5, 3.5)), GRID)
+    assert np.argwhere(volume.array[0]).max(axis=0).tolist() == [3, 3, 0]
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(GeometryError, match=r"must lie in one of the 6 planes of the grid, got 'r7' at plane 0\.4"):
+        read_dicom_rtstruct(foreign(tmp_path, square(2, 5, z=41.0)), GRID)
+    with pytest.raises(GeometryError, match="at plane 7"):
+        read_dicom_rtstruct(foreign(tmp_path, square(2, 5, z=57.5)), GRID)
+    with pytest.raises(AmbiguityError, match="must not overlap to be a label map, got 'r8' over others"):
+        read_dicom_rtstruct(foreign(tmp_path, square(1.5, 5.5), more=[[square(4.5, 8.5)]]), GRID)
+    with pytest.raises(InputError, match="must have the modality RTSTRUCT, got CT"):
+        read_dicom_rtstruct(foreign(tmp_path, modality="CT"), GRID)
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    with pytest.raises(CorruptFileError, match="not a readable DICOM file"):
+        read_dicom_rtstruct(tmp_path / "text.dcm", GRID)
+    broken = foreign(tmp_path, square(2, 5)).read_bytes().replace(b"-20", b"x20").replace(b"-18.4", b"-1x.4")
+    (tmp_path / "text.dcm").write_bytes(broken)
+    with pytest.raises(InputError, match="not a readable structure set"):
+        read_dicom_rtstruct(tmp_path / "text.dcm", GRID)
+
+
+@pytest.mark.parametrize("undefined", [False, True], ids=["lengths", "delimiters"])
+def test_a_cut_file_is_not_another_label_map(tmp_path, series, undefined):
+    labels, path = noise(AFFINES["axial"]), tmp_path / "case.dcm"
+    write(labels, path, series["axial"][1])
+    if undefined:
+        with_delimiters(path)
+    whole, outcomes = path.read_bytes(), set()
+    end = whole.index(b"UNAPPROVED") - 8  # ApprovalStatus, the last element
+    for cut in range(400, end, max(1, end // 150)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError) as caught:
+            read_label_file(path, grid=labels)
+        outcomes.add(type(caught.value))
+    assert CorruptFileError in outcomes
+
+
+def test_a_structure_set_by_plastimatch(tmp_path, series):
+    folder, labels = series["axial"][0], label_phantom(SHAPE, AFFINES["axial"])
+    (tmp_path / "masks").mkdir()
+    for value in (1, 2, 3):
+        image = SimpleITK.GetImageFromArray((labels.array[0] == value).astype(np.uint8).T)
+        image.SetSpacing((0.8, 1.1, 2.5))
+        image.SetOrigin(AFFINES["axial"][:3, 3].tolist())
+        SimpleITK.WriteImage(image, str(tmp_path / "masks" / f"part{value}.nrrd"))
+    out = tmp_path / "dicom"
+    run(
+        "plastimatch", "convert", "--input-prefix", tmp_path / "masks", "--output-dicom", out, "--referenced-ct", folder
+    )
+    path = next(path for path in out.iterdir() if pydicom.dcmread(path).Modality == "RTSTRUCT")
+    read, structures = read_dicom_rtstruct(path, labels)
+    assert sorted(label.name for label in structures) == ["part1", "part2", "part3"]
+    for label in structures:
+        ours, theirs = read.array == label.index, labels.array == int(label.name[-1])
+        assert 2 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs)) > 0.9
+
+
+def test_the_reader_is_named(tmp_path, series):
+    proof = write(noise(AFFINES["axial"]), tmp_path / "rtstruct.dcm", series["axial"][1])
+    assert proof.reader == f"pydicom {importlib.metadata.version('pydicom')}"
