@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers import ROOT
 from helpers.label_server import environment, label_python
 
-SHIM = ROOT / "unetpp_monai" / "monailabel_app" / "shim"
+SHIM = ROOT / "unetpp_monai" / "annotation" / "shim"
 
 
 def run(script, *, shim=True, python=None):

@@ -20,7 +20,7 @@ NAME = "unetpp_hippocampus_mri_segmentation"
 REAL = SHARED / "data" / "Task04_Hippocampus"
 CASES = ("hippocampus_001", "hippocampus_003", "hippocampus_004")
 DEPTHS = ("full", "1", "auto")
-SHIM = ROOT / "unetpp_monai" / "monailabel_app" / "shim"
+SHIM = ROOT / "unetpp_monai" / "annotation" / "shim"
 
 
 @contextmanager

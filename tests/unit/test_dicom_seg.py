@@ -429,7 +429,7 @@ DAMAGE = [swapped_frames, moved, stretched, mirrored, one_bit, renumbered, renam
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_file_that_is_not_what_was_given_is_not_delivered(tmp_path, series, monkeypatch, damage):
-    from unetpp_monai.io import dicom_seg
+    from unetpp_monai.dicom import seg as dicom_seg
 
     encode = dicom_seg._encode
 
