@@ -83,7 +83,7 @@ def _find_overlay(task: str | Path, bundle: Path) -> Path:
 
 
 def _copy(source: Path, root: Path) -> None:
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for part in BUNDLE_PARTS:
         target = root / part
         if not (source / part).exists():
