@@ -275,7 +275,8 @@ class UNetPlusPlus(nn.Module):
         """
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
-            if isinstance(module, nn.modules.conv._ConvNd):
+            # on the meta device there is nothing to draw, but torch would import its compiler to see that
+            if isinstance(module, nn.modules.conv._ConvNd) and not module.weight.is_meta:
                 # the kernel of a transposed convolution is its stride: an output voxel sees each input channel once
                 fan_in = module.weight.shape[0] if module.transposed else module.weight[0].numel()
                 module.weight.normal_(0.0, math.sqrt(2.0 / ((1.0 + slope**2) * fan_in)), generator=generator)
