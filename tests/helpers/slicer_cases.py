@@ -1,4 +1,4 @@
-"""An image on a turned grid, and what `unetpp segment` makes of it: what both of Slicer's doors must give."""
+"""An image on a turned grid, and what `unetpp segment` makes of it: what the module in Slicer must give."""
 
 import subprocess
 import sys
@@ -25,10 +25,3 @@ def segment_oblique(folder):
 
 def read(path):
     return SimpleITK.ReadImage(str(path))
-
-
-def assert_same(image, other, mm=1e-9, value=0.0):
-    """Equal voxels at equal places."""
-    np.testing.assert_allclose(SimpleITK.GetArrayFromImage(image), SimpleITK.GetArrayFromImage(other), atol=value)
-    for field in ("GetOrigin", "GetSpacing", "GetDirection"):
-        np.testing.assert_allclose(getattr(image, field)(), getattr(other, field)(), atol=mm)

@@ -3,19 +3,6 @@
 import time
 from pathlib import Path
 
-import pytest
-
-
-def children(pid):
-    """Processes that a process started, and theirs."""
-    if not Path("/proc/self/task").is_dir():
-        pytest.skip("needs Linux's /proc")
-    try:
-        found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-    return found + [other for child in found for other in children(child)]
-
 
 def working_in(folder):
     """Processes whose working folder lies in a folder."""

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -184,16 +185,37 @@ def test_process_ends_with_what_it_started(tmp_path, process):
     assert child.code() != 0
 
 
-def test_both_doors_start_the_same_command(tmp_path, process):
-    module = load("slicer_cli", SLICER / "UNetPlusPlusSegment" / "UNetPlusPlusSegment.py")
-    assert (module.SLICERS_OWN, module.ADVICE) == (process.SLICERS_OWN, process.ADVICE)
-    for executable, extra in ((sys.executable, []), ("/bin/true", ["--bundle", "/b", "--uncertainty", "u.nii.gz"])):
-        given = module.parse([*extra, "--depth", "2", "--executable", executable, "/a.nrrd", "/b.nrrd"])
-        options = process.Options(executable, "/b" if extra else "", "2", "auto", bool(extra))
-        image, folder = Path("/a.nrrd"), tmp_path
-        theirs = module.command(module.find_executable(executable), folder, "segnrrd", given)
-        assert process.command(options, image, folder) == theirs
-        assert process.find_executable(executable) == module.find_executable(executable)
+@pytest.mark.parametrize(("name", "start"), [("unetpp", []), ("python3", ["-m", "unetpp_monai"])])
+def test_command_line_of_the_options(tmp_path, process, name, start):
+    program = tmp_path / name
+    program.touch(mode=0o755)
+    options = process.Options(str(program), "/b", "2", "cpu", True)
+    plain = process.Options(str(program), uncertainty=False)
+    parts = [str(program), *start, "segment", "/a.nrrd", "-o", str(tmp_path), "--format", "segnrrd", "--progress"]
+    wanted = ["--depth", "2", "--device", "cpu", "--bundle", "/b", "--uncertainty"]
+    assert process.command(options, Path("/a.nrrd"), tmp_path) == parts + wanted
+    assert process.command(plain, Path("/a.nrrd"), tmp_path) == [*parts, "--depth", "full", "--device", "auto"]
+
+
+def test_finds_the_environment_that_it_lies_in(tmp_path):
+    for place in ("bin/unetpp", ".venv/bin/unetpp"):
+        root = tmp_path / place.split("/")[0]
+        copy = root / "lib" / "python3.11" / "site-packages" / "unetpp_monai" / "slicer" / "process.py"
+        copy.parent.mkdir(parents=True)
+        shutil.copy(MODULE / "UNetPlusPlusLib" / "process.py", copy)
+        (root / place).parent.mkdir(parents=True)
+        (root / place).touch(mode=0o755)
+        assert load(f"process_in_{root.name.strip('.')}", copy).find_executable("") == root / place
+
+
+def test_the_documentation_names_the_folder():
+    """The commands that install are left out: this environment is what they make."""
+    (block,) = re.findall(r"```bash\n(.*?)\n *```", (ROOT / "docs" / "slicer.md").read_text(), re.DOTALL)
+    (command,) = [line.strip() for line in block.splitlines() if "pip install" not in line]
+    here = command.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    ended = subprocess.run(here, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert MODULE.samefile(Path(ended.stdout.strip()) / "UNetPlusPlus")
 
 
 def cmake(path):
@@ -222,9 +244,6 @@ def test_cmake_lists_name_every_file():
     named = {*variables["MODULE_PYTHON_SCRIPTS"].split(), *variables["MODULE_PYTHON_RESOURCES"].split()}
     files = {str(path.relative_to(MODULE)) for path in MODULE.rglob("*") if path.is_file()}
     assert named == {name for name in files if not name.endswith(".pyc")} - {"CMakeLists.txt"}
-    commands, _ = cmake(SLICER / "UNetPlusPlusSegment" / "CMakeLists.txt")
-    ((name, words),) = commands
-    assert (name, words) == ("SlicerMacroBuildScriptedCLI", ["NAME", "UNetPlusPlusSegment"])
 
 
 def test_interface_is_whole():
@@ -241,8 +260,7 @@ def test_interface_is_whole():
     asked = set(re.findall(r"self\.ui\.(\w+)", (MODULE / "UNetPlusPlus.py").read_text()))
     assert asked <= set(kinds)
     depths = [item.text for item in root.findall(".//widget[@name='depthSelector']/item/property/string")]
-    xml = ElementTree.parse(SLICER / "UNetPlusPlusSegment" / "UNetPlusPlusSegment.xml")
-    assert depths == [element.text for element in xml.findall(".//element")]
+    assert depths == ["full", "auto", *"12345"]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
@@ -257,5 +275,5 @@ def test_slicers_python_can_read_it(path):
             assert {alias.name.split(".")[0] for alias in node.names} <= allowed
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             assert node.module.split(".")[0] in allowed
-    without_slicer = path.name in ("process.py", "logic.py", "UNetPlusPlusSegment.py")
+    without_slicer = path.name in ("process.py", "logic.py")
     assert not (without_slicer and re.search(r"^\s*(import|from) (qt|ctk|slicer|vtk)\b", text, re.MULTILINE))
