@@ -20,8 +20,7 @@ import numpy as np
 from benchmarks.compare import ROOT, parsed
 from benchmarks.fold import fold_cases
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.annotation.score_cache import Score
-from unetpp_monai.annotation.selection import urgency
+from unetpp_monai.annotation.scores import Score, urgency
 from unetpp_monai.files import complete_file
 from unetpp_monai.io import case_name
 from unetpp_monai.workflows.calibrate import mean_dice

@@ -164,7 +164,7 @@ def test_what_one_process_fetches_or_notes_another_leaves_alone(archive, tmp_pat
 
 
 LEARN = """
-from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.scores import read_scores
 from unetpp_monai.annotation.scoring import UncertaintyScoring
 from unetpp_monai.annotation.strategies import strategies
 url, folder, root = sys.argv[1:]

@@ -1,8 +1,10 @@
 """What the annotation server learns from: which image comes next, scores kept, labels taken, weights trained on."""
 
+import json
 import multiprocessing
 import shutil
 import time
+from dataclasses import asdict
 
 import nibabel as nib
 import numpy as np
@@ -12,8 +14,17 @@ from helpers import BUNDLE, phantom, save_nifti
 from helpers.tiny import make_tiny
 
 from unetpp_monai.annotation.fine_tuning import BEST, PROGRESS, WORK, Options, fine_tune, read_progress
-from unetpp_monai.annotation.score_cache import Score, image_state, outdated, read_scores, write_scores
-from unetpp_monai.annotation.selection import HELD_SECONDS, choose, urgency
+from unetpp_monai.annotation.scores import (
+    HELD_SECONDS,
+    SCORES,
+    Score,
+    choose,
+    image_state,
+    outdated,
+    read_scores,
+    urgency,
+    write_scores,
+)
 from unetpp_monai.annotation.training_cases import Labelled, bundle_labels, name_hash, split_cases
 from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.bundle import load_network, read_bundle
@@ -85,10 +96,19 @@ class TestScores:
         assert read_scores(tmp_path) == scores
         assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
-    @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"value": 1}}'])
+    @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"schema": 1}', '{"schema": 1, "scores": {"a": 1}}'])
     def test_unreadable_scores_are_made_again(self, tmp_path, text):
-        (tmp_path / "scores.json").write_text(text)
+        (tmp_path / SCORES).write_text(text)
         assert read_scores(tmp_path) == {} == read_scores(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize("schema", [None, 2])
+    def test_scores_of_other_versions_are_made_again(self, tmp_path, schema):
+        scores = {"a": Score(0.01, "state", "weights", "full")}
+        plain = {image: asdict(score) for image, score in scores.items()}  # as up to 0.5.2
+        (tmp_path / SCORES).write_text(json.dumps(plain if schema is None else {"schema": schema, "scores": plain}))
+        assert read_scores(tmp_path) == {}
+        write_scores(tmp_path, scores)
+        assert read_scores(tmp_path) == scores
 
     def test_only_new_or_changed_images_are_outdated(self, tmp_path):
         paths = [save_nifti(tmp_path / f"{name}.nii.gz", phantom((8, 8, 8))[0]) for name in "ab"]

@@ -8,7 +8,7 @@ from helpers.label_server import label_python, serving
 from helpers.learning import ask, idle
 from helpers.tiny import make_tiny
 
-from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.scores import read_scores
 from unetpp_monai.annotation.version_store import copy_bundle
 
 IMAGES = 15

@@ -12,7 +12,7 @@ from helpers.learning import FAST, ask, idle
 from helpers.tiny import make_tiny
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.scores import read_scores
 from unetpp_monai.annotation.training_cases import Labelled, bundle_labels, cases_for
 from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.bundle import METADATA, WEIGHTS, read_bundle

@@ -11,7 +11,7 @@ from helpers.orthanc import orthanc
 from helpers.tiny import make_tiny
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.annotation.score_cache import read_scores
+from unetpp_monai.annotation.scores import read_scores
 from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.dicom.series import read_dicom_series
 

@@ -14,7 +14,7 @@ from ..io.reader import read_volume
 from ..segmenter import Segmenter
 from .datastores import image_path
 from .model_registry import first_of
-from .score_cache import Score, image_state, outdated, read_scores, write_scores
+from .scores import Score, image_state, outdated, read_scores, write_scores
 
 DEFAULT_DEPTH = "full"
 

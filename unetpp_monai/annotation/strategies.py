@@ -18,8 +18,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from ..errors import InputError
 from .datastores import image_path
-from .score_cache import Score, read_scores
-from .selection import choose, urgency
+from .scores import Score, choose, read_scores, urgency
 
 INFO = "uncertainty"  # key of an image's info under which its scores stand, by model
 

@@ -1,7 +1,10 @@
-"""Scores of images beside the bundle that made them: one JSON file, complete at any moment. Knows no server."""
+"""Scores of images beside the bundle that made them, and which image is annotated next. Knows no server.
+
+The scores are one JSON file, complete at any moment. It is a cache: written by another version, it is made anew.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 from ..files import complete_file
 
 SCORES = "scores.json"
+SCHEMA = 1  # of that file
+HELD_SECONDS = 3600  # how long an image counts as being worked on by the client that got it
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,13 @@ class Score:
 
 
 def read_scores(root: Path) -> dict[str, Score]:
-    """Scores by image of the bundle in `root`; empty if there are none, or none that can be read."""
+    """Scores by image of the bundle in `root`; empty if there are none, or none that this version wrote."""
     try:
-        return {image: Score(**values) for image, values in json.loads((root / SCORES).read_text()).items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):  # a cache: what is lost is computed again
+        document = json.loads((root / SCORES).read_text())
+        if document.get("schema") != SCHEMA:
+            return {}
+        return {image: Score(**values) for image, values in document["scores"].items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
@@ -43,7 +51,8 @@ def write_scores(root: Path, scores: Mapping[str, Score]) -> None:
         OutputError: the file cannot be written.
     """
     with complete_file(root / SCORES) as temporary:
-        temporary.write_text(json.dumps({image: asdict(score) for image, score in scores.items()}, indent=1))
+        kept = {image: asdict(score) for image, score in scores.items()}
+        temporary.write_text(json.dumps({"schema": SCHEMA, "scores": kept}, indent=1))
 
 
 def image_state(path: Path) -> str:
@@ -71,3 +80,37 @@ def outdated(
     wanted = {image: (state, weights_sha256, depth, measure) for image, state in images.items()}
     known = {image: (s.image, s.weights_sha256, s.depth, s.measure) for image, s in scores.items()}
     return [image for image, key in wanted.items() if known.get(image) != key]
+
+
+def choose(
+    images: Iterable[str], infos: Mapping[str, Mapping[str, Any]], *, client: str | None, now: float
+) -> str | None:
+    """Take the first image that nobody got lately, else the one this client got longest ago, else another client's.
+
+    Args:
+        images: candidates, best first.
+        infos: what the datastore says of each; `strategy` holds, by strategy, `ts` (seconds) and `client_id`.
+        client: who asks; None: a client without a name.
+        now: seconds since 1970.
+
+    Returns:
+        One of `images`; None if there are none.
+    """
+
+    def held(image: str) -> tuple[int, float]:
+        given = [entry for entry in infos[image].get("strategy", {}).values() if now - entry["ts"] < HELD_SECONDS]
+        if not given:
+            return 0, 0.0
+        last = max(given, key=lambda entry: entry["ts"])
+        return (1 if last.get("client_id") == client else 2), last["ts"]
+
+    return min(images, key=held, default=None)
+
+
+def urgency(score: Score | None) -> tuple[int, float]:
+    """Sort key of an image, most urgent first: nothing found, found (falling score), not scored, not segmentable."""
+    if score is None:
+        return 2, 0.0
+    if score.error:
+        return 3, 0.0
+    return (0, 0.0) if score.value is None else (1, -score.value)
