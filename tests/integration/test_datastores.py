@@ -251,3 +251,22 @@ def test_the_servers_device_is_that_of_training_and_scoring():
     assert found == ["cpu"] * 4 and "device must exist, got 'cuda:7'" in refused
     assert answer["used"][5:] == ["cpu", "auto"]
     assert answer["choices"][0] == "auto" and "cpu" in answer["choices"]
+
+
+TRUST = """
+from unetpp_monai.annotation.app import LabelApp
+from unetpp_monai.annotation.server import Site, prepare
+bundle, folder, *ca = map(Path, sys.argv[1:])
+site = Site("https://127.0.0.1:9/dicom-web", (bundle,), folder, ca=ca[0] if ca else None)
+app = LabelApp(str(site.folder), site.studies, prepare(site))
+say(verify=app.datastore().archive.client._session.verify)
+"""
+
+
+def test_the_app_trusts_whom_its_conf_names(tmp_path):
+    bundle = make_tiny(copy_bundle(BUNDLE, tmp_path / "bundle"))
+    (tmp_path / "ca.pem").touch()
+    answer, _ = in_label(TRUST, bundle, tmp_path / "state", tmp_path / "ca.pem")
+    assert answer["verify"] == str(tmp_path / "ca.pem")
+    answer, _ = in_label(TRUST, bundle, tmp_path / "state")
+    assert answer["verify"] is True

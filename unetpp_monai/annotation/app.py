@@ -1,7 +1,6 @@
 """The MONAI Label app: which models, options, strategies, scoring methods and trainers the server offers."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ class LabelApp(MONAILabelApp):
     Args:
         app_dir: the server's own folder.
         studies: folder, or address of a DICOMweb server.
-        conf: `bundles` (JSON list of folders), `device`, `runtime`.
+        conf: `bundles` (JSON list of folders), `device`, `runtime`, `ca` (PEM file, or empty).
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
@@ -76,11 +75,10 @@ class LabelApp(MONAILabelApp):
                 extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
                 auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             )
-        ca = os.environ.get("UNETPP_LABEL_CA")
         access = Access(
             settings.MONAI_LABEL_DICOMWEB_USERNAME or None,
             settings.MONAI_LABEL_DICOMWEB_PASSWORD or None,
-            ca=Path(ca) if ca else None,
+            ca=Path(self.conf["ca"]) if self.conf.get("ca") else None,
         )
         images = [
             read_bundle(folder).metadata["network_data_format"]["inputs"]["image"] for folder in self.folders.values()

@@ -93,7 +93,8 @@ def prepare(site: Site) -> dict[str, str]:
             f"{site.folder} must be writable, got {error.strerror}; choose another with --state"
         ) from error
     bundles = [str(folder) for folder in copies(site.bundles, site.folder)]
-    return {"bundles": json.dumps(bundles), "device": site.device, "runtime": site.runtime}
+    ca = "" if site.ca is None else str(site.ca.resolve())
+    return {"bundles": json.dumps(bundles), "device": site.device, "runtime": site.runtime, "ca": ca}
 
 
 def _environment(site: Site) -> None:
@@ -110,7 +111,6 @@ def _environment(site: Site) -> None:
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(endings),
         **({"MONAI_LABEL_DICOMWEB_USERNAME": site.user} if site.user else {}),
         **({"MONAI_LABEL_DICOMWEB_PASSWORD": site.password} if site.password else {}),
-        **({"UNETPP_LABEL_CA": str(site.ca)} if site.ca else {}),
     }
     os.environ.update(settings)
 
