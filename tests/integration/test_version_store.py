@@ -1,5 +1,6 @@
 """Versions of weights beside a bundle: what is served is always complete, and nothing published ever changes."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -67,6 +68,39 @@ def test_publish_serves_the_new_and_keeps_the_old(bundle, tmp_path):
     assert first.origin == Origin("found") and first.parent is None and first.weights.read_bytes() == weights(0)
     assert second == version == store.served()
     assert [path.name for path in (bundle / "models").iterdir()] == ["model.pt"]  # MONAI Label serves every other .pt
+
+
+def record_of_0_5_2(bundle, number, parent, origin):
+    """A version as package 0.5.2 wrote it, whose records named no schema."""
+    folder = bundle / "versions" / str(number)
+    folder.mkdir(parents=True)
+    (folder / "model.pt").write_bytes(weights(number))
+    digest = sha256(folder / "model.pt")
+    record = {"date": "2025-11-01T12:00:00+00:00", "parent": parent, "weights_sha256": digest, "origin": origin}
+    (folder / "version.json").write_text(json.dumps(record, indent=2))
+
+
+def test_versions_of_older_packages_stay(bundle, tmp_path):
+    counts = {"validation_cases": 2, "training_cases": ["ab", "cd"], "epochs": 3}
+    record_of_0_5_2(bundle, 1, None, {"reason": "found", "dice_before": None, "dice_after": None, **counts})
+    record_of_0_5_2(bundle, 2, 1, {"reason": "trained", "dice_before": 0.8, "dice_after": 0.9, **counts})
+    (bundle / "models" / "model.pt").write_bytes(weights(2))
+    store = VersionStore(bundle)
+    assert store.served().origin == Origin("trained", 0.8, 0.9, 2, ("ab", "cd"), 3)
+    assert [version.number for version in store.versions()] == [1, 2]
+    assert store.publish(given(tmp_path, 3), Origin("trained")).parent == 2
+    assert json.loads((bundle / "versions" / "3" / "version.json").read_text())["schema"] == 1
+    assert store.rollback(1).number == 1 and (bundle / "models" / "model.pt").read_bytes() == weights(1)
+
+
+def test_versions_of_newer_packages_are_refused_by_name(bundle, tmp_path):
+    store = VersionStore(bundle)
+    store.publish(given(tmp_path, 1), Origin("trained"))
+    path = bundle / "versions" / "2" / "version.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+    with pytest.raises(BundleError, match=f"a schema up to 1, got 2 in {path}; update unetpp_monai"):
+        store.served()
+    assert (bundle / "models" / "model.pt").read_bytes() == weights(1)
 
 
 def test_rollback_to_parent_and_forth(bundle, tmp_path):

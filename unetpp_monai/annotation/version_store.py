@@ -22,6 +22,7 @@ from ..files import complete_file, sha256
 VERSIONS = "versions"
 MODEL, RECORD = "model.pt", "version.json"
 TEMPORARY = ".unetpp_"  # how names of what is not finished begin, here and in io/files.py
+SCHEMA = 1  # of the record; 0: written before records named theirs (up to 0.5.2), with the same keys
 STALE_SECONDS = 3600  # what is unfinished for longer was left by a killed process
 
 
@@ -166,6 +167,7 @@ class VersionStore:
                 new.mkdir()
                 _copy(weights, new / MODEL)
                 record = {
+                    "schema": SCHEMA,
                     "date": datetime.now(UTC).isoformat(timespec="seconds"),
                     "parent": parent,
                     "weights_sha256": sha256(new / MODEL),
@@ -192,6 +194,10 @@ class VersionStore:
 def _read(record: Path) -> Version:
     try:
         values = json.loads(record.read_text())
+        if (schema := values.get("schema", 0)) not in range(SCHEMA + 1):
+            raise BundleError(
+                f"a version's record must have a schema up to {SCHEMA}, got {schema} in {record}; update unetpp_monai"
+            )
         origin = values["origin"]
         origin["training_cases"] = tuple(origin["training_cases"])
         return Version(
@@ -202,7 +208,7 @@ def _read(record: Path) -> Version:
             origin=Origin(**origin),
             weights=record.parent / MODEL,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{record} must be as it was published, got {error!r}; remove its folder") from error
 
 
