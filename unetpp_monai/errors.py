@@ -12,6 +12,7 @@ UnetppError
 │   └── CorruptFileError   truncated, or pixels that no decoder takes
 ├── BundleError            a bundle lacks a file, or its parts do not fit each other
 ├── OutputError            a result cannot be written, or would overwrite one
+│   └── JournalError       the listener's memory cannot be read or written
 └── PacsError              an archive refuses what we ask for, or contradicts itself
     └── UnavailableError   it cannot be reached now; the same request may succeed later
 """
@@ -63,6 +64,10 @@ class BundleError(UnetppError):
 
 class OutputError(UnetppError):
     """A result cannot be written, or would overwrite one."""
+
+
+class JournalError(OutputError):
+    """The listener's memory cannot be read or written, so that it must stop."""
 
 
 class PacsError(UnetppError):

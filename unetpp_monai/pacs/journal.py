@@ -6,20 +6,23 @@ It holds UIDs but no name, description or other text of a patient, and only its 
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, JournalError, OutputError
 from .rules import Rule, SeriesFacts
 
 QUEUED, RUNNING, FAILED = "queued", "running", "failed"  # failed: waits for its next try
 STORED, REJECTED, IGNORED, SUPERSEDED, DEAD = "stored", "rejected", "ignored", "superseded", "dead"
 STATES = (QUEUED, RUNNING, FAILED, STORED, REJECTED, IGNORED, SUPERSEDED, DEAD)
 OPEN = (QUEUED, RUNNING, FAILED)
-SCHEMA = """
+# The step to schema 1, 2, ... from the one before; a file's is its `user_version`. A file of 0 is new, or was written
+# before schemas were counted (up to 0.5.2) with the tables of 1.
+STEPS = (
+    """
 CREATE TABLE IF NOT EXISTS places (source TEXT PRIMARY KEY, place INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, series TEXT NOT NULL, fingerprint TEXT NOT NULL,
@@ -27,7 +30,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     next_try REAL NOT NULL, changed REAL NOT NULL, UNIQUE (series, fingerprint));
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
 CREATE TABLE IF NOT EXISTS outputs (uid TEXT PRIMARY KEY, job INTEGER NOT NULL);
-"""
+""",
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,10 @@ class Journal:
     """The memory of one listener.
 
     Raises:
-        InputError: `path` is not a journal.
+        InputError: `path` is not a journal, or one of a newer version of this package.
         OutputError: it cannot be written, or another listener uses it.
+
+    Every method raises `JournalError` if the file can no longer be read or written.
     """
 
     def __init__(self, path: Path, *, exclusive: bool = False) -> None:
@@ -65,9 +71,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(SCHEMA)
+            self._migrate()
         except sqlite3.DatabaseError as error:
             raise InputError(f"a journal must be an SQLite file of ours, got {path} ({error})") from error
         except OSError as error:
@@ -94,17 +98,17 @@ class Journal:
 
     def place(self, source: str) -> int | None:
         """How far a source was read; None: never."""
-        row = self._connection.execute("SELECT place FROM places WHERE source = ?", (source,)).fetchone()
+        row = self._execute("SELECT place FROM places WHERE source = ?", (source,)).fetchone()
         return None if row is None else int(row[0])
 
     def set_place(self, source: str, place: int) -> None:
         """Remember how far a source was read; inside `transaction`, together with what was found there."""
-        self._connection.execute("INSERT OR REPLACE INTO places VALUES (?, ?)", (source, place))
+        self._execute("INSERT OR REPLACE INTO places VALUES (?, ?)", (source, place))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do all of it or nothing, whatever ends the process."""
-        with self._connection:  # commits, or rolls back whatever was raised
+        with self._errors(), self._connection:  # commits, or rolls back whatever was raised
             self._connection.execute("BEGIN IMMEDIATE")
             yield
 
@@ -122,11 +126,11 @@ class Journal:
         now, state = time.time(), IGNORED if rule is None else QUEUED
         stored_rule = None if rule is None else json.dumps(asdict(rule))  # the file may change before the job's turn
         values = (*(facts.study, facts.series, facts.fingerprint), len(facts.instances), stored_rule)
-        self._connection.execute(
+        self._execute(
             "UPDATE jobs SET state = ?, changed = ? WHERE series = ? AND state IN (?, ?)",
             (SUPERSEDED, now, facts.series, QUEUED, FAILED),
         )
-        self._connection.execute(
+        self._execute(
             "INSERT INTO jobs (study, series, fingerprint, instances, rule, state, reason, attempts, next_try, changed)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (series, fingerprint) DO UPDATE SET"
             " rule = excluded.rule, state = excluded.state, reason = excluded.reason, attempts = 0,"
@@ -145,7 +149,7 @@ class Journal:
         due = self._select("state IN (?, ?) AND next_try <= ? ORDER BY id LIMIT 1", (QUEUED, FAILED, time.time()))
         if not due:
             return None
-        self._connection.execute(
+        self._execute(
             "UPDATE jobs SET state = ?, attempts = attempts + 1, changed = ? WHERE id = ?",
             (RUNNING, time.time(), due[0].id),
         )
@@ -153,37 +157,38 @@ class Journal:
 
     def give_back(self, job: Job) -> None:
         """Undo `claim`."""
-        self._connection.execute(
+        self._execute(
             "UPDATE jobs SET state = ?, attempts = attempts - 1 WHERE id = ? AND state = ?", (QUEUED, job.id, RUNNING)
         )
 
     def finish(self, job: Job, state: str, *, reason: str = "", next_try: float = 0.0) -> None:
         """Note what became of a job."""
-        self._connection.execute(
+        self._execute(
             "UPDATE jobs SET state = ?, reason = ?, next_try = ?, changed = ? WHERE id = ?",
             (state, reason, next_try, time.time(), job.id),
         )
 
     def retry_dead(self) -> int:
         """Queue the dead letters anew; return how many."""
-        return self._connection.execute(
+        return self._execute(
             "UPDATE jobs SET state = ?, attempts = 0, next_try = 0, changed = ? WHERE state = ?",
             (QUEUED, time.time(), DEAD),
         ).rowcount
 
     def own(self, uids: Iterable[str], job: Job) -> None:
         """Remember UIDs of instances and series that we are about to store."""
-        self._connection.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", [(uid, job.id) for uid in uids])
+        for uid in uids:
+            self._execute("INSERT OR IGNORE INTO outputs VALUES (?, ?)", (uid, job.id))
 
     def is_own(self, facts: SeriesFacts) -> bool:
         """Whether we stored a series, or one of its instances."""
         query = "SELECT 1 FROM outputs WHERE uid = ?"
         uids = (facts.series, *facts.instances)
-        return any(self._connection.execute(query, (uid,)).fetchone() for uid in uids)
+        return any(self._execute(query, (uid,)).fetchone() for uid in uids)
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
-        rows = dict(self._connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
+        rows = dict(self._execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
         return {state: int(rows.get(state, 0)) for state in STATES}
 
     def jobs(self, *states: str) -> list[Job]:
@@ -191,8 +196,34 @@ class Journal:
         return self._select(f"state IN ({', '.join('?' * len(states))}) ORDER BY id", states)
 
     def _select(self, condition: str, values: tuple[object, ...]) -> list[Job]:
-        rows = self._connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE {condition}", values)
+        rows = self._execute(f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE {condition}", values)
         return [_job(row) for row in rows]
+
+    def _execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        with self._errors():
+            return self._connection.execute(statement, values)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            message = f"the journal {self.path} must be writable, got {error}; is the disk full?"
+            raise JournalError(message) from error
+
+    def _migrate(self) -> None:
+        """Bring the file to our schema, whole or not at all; a newer one is left as it is."""
+        (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if found > len(STEPS):
+            self._connection.close()
+            raise InputError(
+                f"a journal must have a schema up to {len(STEPS)}, got {found} in {self.path}; update unetpp_monai, or "
+                "name another journal"
+            )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        for number, step in enumerate(STEPS[found:], found + 1):
+            self._connection.executescript(f"BEGIN IMMEDIATE;{step}PRAGMA user_version = {number};COMMIT;")
 
     def _claim_file(self) -> None:
         """Hold a lock beside the journal until this process ends, however it ends."""
