@@ -1,4 +1,4 @@
-"""A listener with a pipeline that thresholds; run as a script it is the process that tests kill.
+"""A listener with a processor that thresholds; run as a script it is the process that tests kill.
 
 python tests/helpers/listener_run.py ORTHANC_URL JOURNAL [MOMENT]
 """
@@ -57,13 +57,13 @@ def threshold(series_folder, output, *, rule):
 MR = (Rule("MR"),)
 
 
-def make_listener(server, journal, *, pipeline=threshold, rules=MR, everything=True, store=None, **options):
+def make_listener(server, journal, *, processor=threshold, rules=MR, everything=True, store=None, **options):
     """A listener at a server of `orthanc.py`; options: `max_queue`, `attempts`, `first_seconds`."""
     feed = OrthancFeed(server.url, everything=everything)
     return Listener(
         feed,
         Intake(journal, tuple(rules), options.get("max_queue", 100)),
-        pipeline=pipeline,
+        processor=processor,
         store=store or feed.archive,
         spool=journal.path.with_suffix(".spool"),
         schedule=Schedule(options.get("attempts", 3), options.get("first_seconds", 0.0)),
@@ -96,7 +96,7 @@ def main(url, path, moment=None):
         if now == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def pipeline(series_folder, output, *, rule):
+    def processor(series_folder, output, *, rule):
         die("fetched")
         Path(path).with_suffix(".busy").touch()
         if moment == "wait":
@@ -115,7 +115,7 @@ def main(url, path, moment=None):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as the command line does
     start_logging(verbose=False)
     journal = Journal(Path(path), exclusive=True)
-    listener = make_listener(Server(url), journal, pipeline=pipeline, store=Store(), first_seconds=0.1, attempts=10)
+    listener = make_listener(Server(url), journal, processor=processor, store=Store(), first_seconds=0.1, attempts=10)
     listener.run(poll_seconds=0.1)
 
 

@@ -1,5 +1,6 @@
 """The listener against a real Orthanc: each series once, whatever fails or is killed in between."""
 
+import doctest
 import json
 import logging
 import os
@@ -17,20 +18,24 @@ from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.listener_run import MOMENTS, look_until, make_listener, threshold
 from helpers.orthanc import free_port, orthanc
 from typer import Typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter
-from unetpp_monai.cli.listen import listen, segmenting
+from unetpp_monai.cli.listen import listen
 from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError
 from unetpp_monai.pacs import (
     Intake,
     Journal,
     Listener,
+    OrthancInput,
     Rule,
     Schedule,
+    Service,
     connect,
     push,
     read_rules,
+    segmenting,
 )
 from unetpp_monai.pacs.intake import folder_facts
 
@@ -119,7 +124,7 @@ def test_results_are_known_by_their_uids_too(tmp_path, server, journal):
 
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
-    listener = make_listener(server, journal, pipeline=copy)
+    listener = make_listener(server, journal, processor=copy)
     queue(listener)
     assert listener.work()
     look_until(listener, lambda: states(journal) == {"stored": 1, "ignored": 1})
@@ -219,7 +224,7 @@ def test_what_cannot_be_segmented_is_rejected_for_good(tmp_path, server, journal
 
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
-    listener = make_listener(server, journal, pipeline=refuse)
+    listener = make_listener(server, journal, processor=refuse)
     queue(listener)
     assert listener.work() and not listener.work()
     assert [(job.reason, job.attempts) for job in journal.jobs("rejected")] == [("InputError", 1)]
@@ -236,7 +241,7 @@ def test_after_the_last_try_a_series_is_a_dead_letter_until_it_is_tried_anew(tmp
 
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
-    listener = make_listener(server, journal, pipeline=trip, attempts=2)
+    listener = make_listener(server, journal, processor=trip, attempts=2)
     queue(listener)
     assert listener.work()
     assert [(job.reason, job.attempts) for job in journal.jobs("failed")] == [("RuntimeError", 1)]
@@ -288,11 +293,11 @@ def test_results_are_kept_while_the_archive_takes_none(tmp_path, server, journal
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
     down = connect(f"http://127.0.0.1:{free_port()}/dicom-web")
-    listener = make_listener(server, journal, pipeline=once, store=down)
+    listener = make_listener(server, journal, processor=once, store=down)
     queue(listener)
     assert listener.work()
     assert states(journal) == {"failed": 1}
-    listener = make_listener(server, journal, pipeline=once)
+    listener = make_listener(server, journal, processor=once)
     listener.recover()
     assert listener.work()
     assert (states(journal), len(segs(server)), len(calls)) == ({"stored": 1}, 1, 1)
@@ -338,7 +343,9 @@ def test_an_archive_that_is_down_is_not_asked_without_a_pause(tmp_path, journal,
     with journal.transaction():
         job = journal.add(folder_facts(tmp_path / "series"), rule=Rule("MR"))
     spool, schedule = tmp_path / "spool", Schedule(first_seconds=0)
-    listener = Listener(Source(), Intake(journal, ()), pipeline=threshold, store=Down(), spool=spool, schedule=schedule)
+    listener = Listener(
+        Source(), Intake(journal, ()), processor=threshold, store=Down(), spool=spool, schedule=schedule
+    )
     (spool / str(job.id) / "results").mkdir(parents=True)
     monkeypatch.setattr(time, "sleep", pauses.append)
     with pytest.raises(PacsError, match="enough"):
@@ -362,7 +369,7 @@ def test_results_that_nobody_wants_any_more_are_removed(tmp_path, journal):
         job = journal.add(facts, rule=Rule("MR"))
         journal.finish(job, "failed", next_try=time.time() + 60)
     spool = tmp_path / "spool"
-    listener = Listener(Changed(), Intake(journal, ()), pipeline=threshold, store=None, spool=spool)
+    listener = Listener(Changed(), Intake(journal, ()), processor=threshold, store=None, spool=spool)
     (spool / str(job.id) / "results").mkdir(parents=True)
     with pytest.raises(PacsError, match="enough"):
         listener.run(poll_seconds=0)
@@ -474,10 +481,31 @@ def segmenter():
 def test_a_depth_that_a_network_does_not_have_is_known_at_the_start(segmenter, depths, default, wrong):
     rules = [Rule("MR", depth=depth) for depth in depths]
     if wrong is None:
-        assert segmenting(rules, lambda _: segmenter, depth=default, formats="dicomseg")
+        assert segmenting(rules, lambda _: segmenter, depth=default, formats=["dicomseg"])
         return
     with pytest.raises(InputError, match=wrong):
-        segmenting(rules, lambda _: segmenter, depth=default, formats="dicomseg")
+        segmenting(rules, lambda _: segmenter, depth=default, formats=["dicomseg"])
+
+
+def test_a_service_in_python(tmp_path, server):
+    new_series(tmp_path / "series")
+    server.upload((tmp_path / "series").iterdir())
+    source = OrthancInput(server.url, everything=True)
+    service = Service(source, [Rule("MR")], threshold, journal=tmp_path / "journal.sqlite")
+    with service.listener() as listener:
+        queue(listener)
+        assert listener.work()
+        with pytest.raises(OutputError, match="serves one listener"), service.listener():
+            pass
+    assert len(segs(server)) == 1
+    with closing(Journal.existing(service.journal)) as journal:
+        assert states(journal)["stored"] == 1
+
+
+def test_the_example_of_the_service(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (example,) = (one for one in doctest.DocTestFinder().find(Service, "Service", globs={}) if one.name == "Service")
+    assert doctest.DocTestRunner().run(example) == (0, 4)
 
 
 @contextmanager
@@ -599,6 +627,16 @@ def test_options_that_do_not_add_up(tmp_path, monkeypatch, arguments):
     Path("rules.json").write_text('[{"modality": "MR"}]')
     assert isinstance(run_listen(arguments).exception, InputError)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rules.json"]
+
+
+def test_help_groups_every_option_of_the_archive_and_of_segmenting():
+    app = Typer()
+    app.command()(listen)
+    panels = {}
+    for option in get_command(app).params:
+        panels.setdefault(option.rich_help_panel, set()).add(option.name)
+    assert set(panels) == {None, "Archive", "Segmentation"}
+    assert {"bundle", "depth", "rules"} <= panels["Segmentation"] and {"dimse", "user", "ca"} <= panels["Archive"]
 
 
 def test_the_demo_in_the_readme(tmp_path, server):

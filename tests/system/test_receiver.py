@@ -15,12 +15,14 @@ from helpers.orthanc import free_port, make_certificates, orthanc
 from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError
 from unetpp_monai.pacs import (
     Access,
+    DimseInput,
     Intake,
     Journal,
     Listener,
     Receiver,
     Rule,
     Schedule,
+    Service,
     connect,
     push,
 )
@@ -41,14 +43,14 @@ def journal(tmp_path):
 
 
 @contextmanager
-def receiving(archive, journal, *, rules=MR, calling=(), pipeline=threshold, **options):
+def receiving(archive, journal, *, rules=MR, calling=(), processor=threshold, **options):
     """A listener that receives, and the address that it receives at."""
     spool = journal.path.with_suffix(".spool")
     receiver = Receiver(spool, **{"quiet_seconds": 0.5, "min_free_bytes": 0, **options})
     intake = Intake(journal, tuple(rules))
     store = connect(archive.dicomweb_url)
     listener = Listener(
-        receiver, intake, pipeline=pipeline, store=store, spool=spool, schedule=Schedule(3, first_seconds=0)
+        receiver, intake, processor=processor, store=store, spool=spool, schedule=Schedule(3, first_seconds=0)
     )
     port = free_port()
     with receiver.listening(AET, ("127.0.0.1", port), calling=calling):
@@ -75,6 +77,30 @@ def test_a_series_that_is_sent_comes_back_as_a_result(tmp_path, archive, journal
         look_until(listener, lambda: not incoming(listener))
         assert (journal.counts()["stored"], listener.intake.waiting()) == (1, 0)
         assert [path.name for path in listener.spool.iterdir()] == ["incoming"]
+
+
+def test_a_service_that_receives(tmp_path, archive):
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    given = DimseInput(AET, free_port(), quiet_seconds=0.5, min_free_bytes=0)
+    service = Service(given, MR, threshold, tmp_path / "journal.sqlite", store_to=archive.dicomweb_url)
+    with service.listener() as listener:
+        push(connect(f"dimse://{AET}@127.0.0.1:{given.port}"), [tmp_path / "series"])
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert listener.work()
+    assert len(segs(archive, header)) == 1
+
+
+@pytest.mark.parametrize(
+    ("aet", "port", "store_to", "message"),
+    [
+        ("", 104, "http://127.0.0.1:1", "an AE title must be 1 to 16 ASCII characters"),
+        (AET, 0, "http://127.0.0.1:1", "a port must be from 1 to 65535, got 0"),
+        (AET, 104, None, "need an archive, got no store_to"),
+    ],
+)
+def test_a_service_that_cannot_receive(aet, port, store_to, message):
+    with pytest.raises(InputError, match=message):
+        Service(DimseInput(aet, port), MR, threshold, store_to=store_to)
 
 
 def test_other_tools_can_send(tmp_path, archive, journal):
@@ -123,7 +149,7 @@ def test_a_resent_series_does_not_undo_results_that_wait(tmp_path, archive, jour
         return threshold(series_folder, output, rule=rule)
 
     header = make_series(tmp_path / "series", axial_affine())[0]
-    with receiving(archive, journal, pipeline=once) as (listener, address):
+    with receiving(archive, journal, processor=once) as (listener, address):
         up, listener.store = listener.store, connect(f"http://127.0.0.1:{free_port()}/dicom-web")
         push(connect(address), [tmp_path / "series"])
         look_until(listener, lambda: listener.intake.waiting() == 1)

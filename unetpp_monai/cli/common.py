@@ -39,6 +39,11 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"{path} must be a folder we can write to, got {error.strerror}; choose another") from error
 
 
+def comma_separated(text: str) -> tuple[str, ...]:
+    """Parse `--format`."""
+    return tuple(text.replace(" ", "").split(","))
+
+
 def label_values(text: str) -> tuple[int, ...]:
     """Parse `--reference-values`."""
     try:

@@ -1,21 +1,19 @@
 """`unetpp listen`: segment what arrives at a PACS."""
 
 import logging
-import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import closing
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import InputError, OutputError
-from .common import BundleOption, DepthOption, DeviceOption, PrecisionOption, RuntimeOption
+from ..errors import InputError
+from .common import BundleOption, DepthOption, DeviceOption, PrecisionOption, RuntimeOption, comma_separated
 from .pacs import (
     CaOption,
     CertificateOption,
@@ -27,49 +25,52 @@ from .pacs import (
     secrets,
 )
 
-if TYPE_CHECKING:
-    from ..pacs import Access, Pipeline, Remote, Rule, Source
-    from ..segmenter import Segmenter
+ARCHIVE, SEGMENTATION = "Archive", "Segmentation"  # panels of the help; the others are options of the service itself
 
 
-@dataclass(frozen=True)
-class _Ends:
-    """Where series come from and results go, as on the command line."""
-
-    orthanc: str | None  # URL
-    everything: bool  # begin with what it holds
-    dimse: str | None  # AET:PORT
-    bind: str  # address
-    allow: tuple[str, ...]  # AE titles
-    quiet: float  # seconds
-    min_free: int  # MB
-    tls: bool  # receive over TLS only
-    max_queue: int  # series
-    store_to: str | None  # address of an archive
+def _in(panel: str, option: Any) -> Any:
+    """Give a shared option in a panel of this command's help."""
+    info = copy(get_args(option)[1])
+    info.rich_help_panel = panel
+    return info
 
 
 def listen(
-    orthanc: Annotated[str | None, typer.Option(metavar="URL", help="Watch this Orthanc: http://host:8042.")] = None,
+    orthanc: Annotated[
+        str | None, typer.Option(metavar="URL", help="Watch this Orthanc: http://host:8042.", rich_help_panel=ARCHIVE)
+    ] = None,
     dimse: Annotated[
-        str | None, typer.Option(metavar="AET:PORT", help="Receive by C-STORE under this AE title and port.")
+        str | None,
+        typer.Option(
+            metavar="AET:PORT", help="Receive by C-STORE under this AE title and port.", rich_help_panel=ARCHIVE
+        ),
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="JSON list of rules; the first that accepts a series wins.")
+        Path | None,
+        typer.Option(help="JSON list of rules; the first that accepts a series wins.", rich_help_panel=SEGMENTATION),
     ] = None,
     journal: Annotated[
         Path, typer.Option(help="SQLite file of what was done; work under way lies in a folder beside it.")
     ] = Path("unetpp_listen.sqlite"),
     store_to: Annotated[
-        str | None, typer.Option(help="Where results go, as unetpp pacs push; default with --orthanc: back to it.")
+        str | None,
+        typer.Option(
+            help="Where results go, as unetpp pacs push; default with --orthanc: back to it.", rich_help_panel=ARCHIVE
+        ),
     ] = None,
-    formats: Annotated[str, typer.Option("--format", help="Of results: dicomseg, sr, rtstruct.")] = "dicomseg,sr",
-    bundle: BundleOption = None,
-    depth: DepthOption = None,
-    device: DeviceOption = "auto",
-    runtime: RuntimeOption = "auto",
-    precision: PrecisionOption = "float32",
+    formats: Annotated[
+        str, typer.Option("--format", help="Of results: dicomseg, sr, rtstruct.", rich_help_panel=SEGMENTATION)
+    ] = "dicomseg,sr",
+    bundle: Annotated[Path | None, _in(SEGMENTATION, BundleOption)] = None,
+    depth: Annotated[str | None, _in(SEGMENTATION, DepthOption)] = None,
+    device: Annotated[str, _in(SEGMENTATION, DeviceOption)] = "auto",
+    runtime: Annotated[str, _in(SEGMENTATION, RuntimeOption)] = "auto",
+    precision: Annotated[str, _in(SEGMENTATION, PrecisionOption)] = "float32",
     everything: Annotated[
-        bool, typer.Option("--all", help="With a new journal: begin with what Orthanc already holds.")
+        bool,
+        typer.Option(
+            "--all", help="With a new journal: begin with what Orthanc already holds.", rich_help_panel=ARCHIVE
+        ),
     ] = False,
     poll: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.05)] = 5.0,
     max_queue: Annotated[int, typer.Option(help="Open jobs from which on nothing more is taken.", min=1)] = 100,
@@ -77,18 +78,29 @@ def listen(
     retry_seconds: Annotated[
         float, typer.Option(help="Wait before the second try; each further wait is twice as long, at most 1 h.", min=0)
     ] = 5.0,
-    bind: Annotated[str, typer.Option(help="DIMSE: address to receive at; 0.0.0.0 for everyone.")] = "127.0.0.1",
-    allow: Annotated[list[str] | None, typer.Option(help="DIMSE: AE titles that may send; default: all.")] = None,
-    quiet: Annotated[float, typer.Option(help="DIMSE: seconds without an instance that end a series.", min=0)] = 10.0,
-    min_free: Annotated[int, typer.Option(help="DIMSE: MB of disk to leave free.", min=0)] = 1024,
-    tls: Annotated[bool, typer.Option("--tls", help="DIMSE: receive over TLS only; needs --certificate.")] = False,
-    user: UserOption = None,
-    password_file: PasswordFileOption = None,
-    password_env: PasswordEnvOption = None,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
+    bind: Annotated[
+        str, typer.Option(help="DIMSE: address to receive at; 0.0.0.0 for everyone.", rich_help_panel=ARCHIVE)
+    ] = "127.0.0.1",
+    allow: Annotated[
+        list[str] | None, typer.Option(help="DIMSE: AE titles that may send; default: all.", rich_help_panel=ARCHIVE)
+    ] = None,
+    quiet: Annotated[
+        float,
+        typer.Option(help="DIMSE: seconds without an instance that end a series.", min=0, rich_help_panel=ARCHIVE),
+    ] = 10.0,
+    min_free: Annotated[
+        int, typer.Option(help="DIMSE: MB of disk to leave free.", min=0, rich_help_panel=ARCHIVE)
+    ] = 1024,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="DIMSE: receive over TLS only; needs --certificate.", rich_help_panel=ARCHIVE)
+    ] = False,
+    user: Annotated[str | None, _in(ARCHIVE, UserOption)] = None,
+    password_file: Annotated[Path | None, _in(ARCHIVE, PasswordFileOption)] = None,
+    password_env: Annotated[str | None, _in(ARCHIVE, PasswordEnvOption)] = None,
+    token_file: Annotated[Path | None, _in(ARCHIVE, TokenFileOption)] = None,
+    ca: Annotated[Path | None, _in(ARCHIVE, CaOption)] = None,
+    certificate: Annotated[Path | None, _in(ARCHIVE, CertificateOption)] = None,
+    key: Annotated[Path | None, _in(ARCHIVE, KeyOption)] = None,
     status: Annotated[
         Path | None, typer.Option(metavar="JOURNAL", help="Show what became of series, and exit.")
     ] = None,
@@ -101,7 +113,8 @@ def listen(
     max_slices, spacing_mm {min, max}, bundle, depth. SIGTERM gives the running job back and exits with 143, Ctrl-C
     with 130; 1 is an error. Started again with the same journal, it goes on where it stopped.
     """
-    from ..pacs import Access, Intake, Journal, Listener, Schedule, read_rules
+    from ..pacs import Access, DimseInput, OrthancInput, Schedule, Service, read_rules, segmenting
+    from ..segmenter import Segmenter
 
     if status is not None:
         show_status(status, retry_dead=retry_dead)
@@ -110,60 +123,28 @@ def listen(
         raise InputError("listen needs --rules, and --orthanc URL or --dimse AET:PORT with --store-to")
     wanted = read_rules(rules)
     access = Access(*secrets(user, password_file, password_env, token_file), ca, certificate, key)
-    ends = _Ends(orthanc, everything, dimse, bind, tuple(allow or ()), quiet, min_free, tls, max_queue, store_to)
-    pipeline = segmenting(wanted, _loader(bundle, device, runtime, precision), depth=depth, formats=formats)
-    spool = journal.with_name(f"{journal.name}.spool")
+    received = (
+        OrthancInput(orthanc, everything)
+        if orthanc is not None
+        else DimseInput(*_title_and_port(str(dimse)), bind, tuple(allow or ()), quiet, min_free * 1_000_000, tls)
+    )
+    processor = segmenting(
+        wanted,
+        lambda folder: Segmenter.from_bundle(folder or bundle, device=device, runtime=runtime, precision=precision),
+        depth=depth,
+        formats=comma_separated(formats),
+    )
+    schedule = Schedule(attempts, retry_seconds)
     start_logging(verbose=verbose)
-    try:
-        with closing(Journal(journal, exclusive=True)) as memory, ExitStack() as stack:
-            source, store = _connect(ends, access, spool, stack)
-            Listener(
-                source,
-                Intake(memory, wanted, max_queue),
-                pipeline=pipeline,
-                store=store,
-                spool=spool,
-                schedule=Schedule(attempts, retry_seconds),
-            ).run(poll_seconds=poll)
-    except sqlite3.Error as error:
-        raise OutputError(f"the journal {journal} must be writable, got {error}; is the disk full?") from error
+    Service(received, wanted, processor, journal, store_to, access, max_queue, schedule).run(poll_seconds=poll)
 
 
-def segmenting(
-    rules: "Sequence[Rule]", load: "Callable[[str | None], Segmenter]", *, depth: str | None, formats: str
-) -> "Pipeline":
-    """Join the listener to the segmenter: a pipeline that writes `formats` of each series.
-
-    Args:
-        rules: whose bundles are loaded now, so that a missing one or a depth that it has not is known at once.
-        load: bundle folder (None: the default) -> segmenter.
-        depth: where a rule has none.
-        formats: comma-separated, DICOM only.
-
-    Raises:
-        InputError: other formats, or a depth that a bundle's network does not have.
-        BundleError: a bundle is missing or wrong.
-    """
-    from ..workflows.outputs import DICOM_FORMATS, check_formats
-    from ..workflows.segment import Request, segment_case
-
-    names = check_formats(formats.replace(" ", "").split(","), dicom=True)
-    if others := set(names) - set(DICOM_FORMATS):
-        raise InputError(f"an archive takes {', '.join(DICOM_FORMATS)}, got {', '.join(sorted(others))}")
-    segmenters = {folder: load(folder) for folder in {rule.bundle for rule in rules}}
-    for number, rule in enumerate(rules, 1):
-        try:
-            segmenters[rule.bundle].check_depth(rule.depth or depth)
-        except InputError as error:
-            raise InputError(f"rule {number}: {error}; see also --depth") from error
-
-    def pipeline(series_folder: Path, output: Path, *, rule: "Rule") -> list[Path]:
-        if rule.bundle not in segmenters:  # of a job that was queued by other rules
-            segmenters[rule.bundle] = load(rule.bundle)
-        segment_case(segmenters[rule.bundle], series_folder, output, Request(names, depth=rule.depth or depth))
-        return sorted(output.glob("*.dcm"))
-
-    return pipeline
+def _title_and_port(text: str) -> tuple[str, int]:
+    """Parse `--dimse`."""
+    aet, _, port = text.rpartition(":")
+    if not aet or not port.isdecimal():
+        raise InputError(f"--dimse must be like UNETPP:11112, got {text!r}")
+    return aet, int(port)
 
 
 def show_status(path: Path, *, retry_dead: bool) -> None:
@@ -195,28 +176,3 @@ def start_logging(*, verbose: bool) -> None:
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     warnings.simplefilter("ignore")
-
-
-def _connect(ends: _Ends, access: "Access", spool: Path, stack: ExitStack) -> "tuple[Source, Remote]":
-    """Open both ends; a password or token goes to the one archive that it is for, not to `--store-to` beside it."""
-    from ..pacs import OrthancFeed, Receiver, connect
-
-    if ends.orthanc is not None:
-        feed = OrthancFeed(ends.orthanc, access, everything=ends.everything)
-        bare = replace(access, user=None, password=None, token=None)
-        return feed, feed.archive if ends.store_to is None else connect(ends.store_to, bare)
-    aet, _, port = str(ends.dimse).rpartition(":")
-    if not 0 < len(aet) <= 16 or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"--dimse must be like UNETPP:11112, got {ends.dimse!r}")
-    receiver = Receiver(
-        spool, quiet_seconds=ends.quiet, max_queue=ends.max_queue, min_free_bytes=ends.min_free * 1_000_000
-    )
-    context = access.tls(server=True) if ends.tls else None
-    stack.enter_context(receiver.listening(aet, (ends.bind, int(port)), calling=ends.allow, tls=context))
-    return receiver, connect(str(ends.store_to), replace(access, aet=aet))
-
-
-def _loader(bundle: Path | None, device: str, runtime: str, precision: str) -> "Callable[[str | None], Segmenter]":
-    from ..segmenter import Segmenter
-
-    return lambda folder: Segmenter.from_bundle(folder or bundle, device=device, runtime=runtime, precision=precision)

@@ -3,19 +3,22 @@
 from .archive import Access, Pushed, Query, Remote, SeriesRef
 from .intake import Intake, Source
 from .journal import Journal
-from .listener import Listener, Pipeline, Schedule
+from .listener import Listener, Processor, Schedule
 from .orthanc_feed import OrthancFeed
 from .receiver import Receiver
 from .rules import Rule, read_rules
+from .service import DimseInput, OrthancInput, Service, segmenting
 from .transfer import connect, pull, pull_series, push
 
 __all__ = [
     "Access",
+    "DimseInput",
     "Intake",
     "Journal",
     "Listener",
     "OrthancFeed",
-    "Pipeline",
+    "OrthancInput",
+    "Processor",
     "Pushed",
     "Query",
     "Receiver",
@@ -23,10 +26,12 @@ __all__ = [
     "Rule",
     "Schedule",
     "SeriesRef",
+    "Service",
     "Source",
     "connect",
     "pull",
     "pull_series",
     "push",
     "read_rules",
+    "segmenting",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputError, OutputError, PacsError, UnavailableError, UnetppError
+from ..errors import InputError, JournalError, OutputError, PacsError, UnavailableError, UnetppError
 from .archive import Remote
 from .intake import Intake, Source, folder_facts
 from .journal import DEAD, FAILED, OPEN, QUEUED, REJECTED, RUNNING, STORED, SUPERSEDED, Job
@@ -33,7 +33,7 @@ SERIES, RESULTS = "series", "results"  # folders of a job in the spool
 LONGEST_SILENCE = 60.0  # seconds between two calls at an archive that is down
 
 
-class Pipeline(Protocol):
+class Processor(Protocol):
     """What makes results of a series."""
 
     def __call__(self, series_folder: Path, output: Path, *, rule: Rule) -> list[Path]:
@@ -66,7 +66,7 @@ class Listener:
     Args:
         source: where series come from.
         intake: journal, rules and size of the queue.
-        pipeline: makes results.
+        processor: makes results.
         store: where they go.
         spool: folder for series and results under way.
         schedule: of repeated tries.
@@ -77,13 +77,13 @@ class Listener:
         source: Source,
         intake: Intake,
         *,
-        pipeline: Pipeline,
+        processor: Processor,
         store: Remote,
         spool: Path,
         schedule: Schedule | None = None,
     ) -> None:
         self.source, self.intake, self.journal = source, intake, intake.journal
-        self.pipeline, self.store, self.spool = pipeline, store, spool
+        self.processor, self.store, self.spool = processor, store, spool
         self.schedule = schedule or Schedule()
         self._outages = 0  # of the archive that stores, since it last answered
         private_folder(spool)
@@ -141,6 +141,8 @@ class Listener:
         except InputError as error:
             logger.debug("job %d", job.id, exc_info=error)
             self._finish(job, REJECTED, type(error).__name__)
+        except JournalError:  # nothing can be remembered: the job counts as interrupted at the next start
+            raise
         except FAULTS as error:
             logger.debug("job %d", job.id, exc_info=error)
             self._fail(job, type(error).__name__)
@@ -188,11 +190,11 @@ class Listener:
         if job.rule is None:
             raise OutputError(f"job {job.id} must have a rule, got none; the journal was changed by others")
         with whole_folder(results) as temporary:
-            keep = set(self.pipeline(series, temporary, rule=job.rule))
+            keep = set(self.processor(series, temporary, rule=job.rule))
             for path in set(temporary.iterdir()) - keep:
                 path.unlink()
             if not keep:
-                raise OutputError("a pipeline must make at least one DICOM file, got none")
+                raise OutputError("a processor must make at least one DICOM file, got none")
 
     def _postpone(self, job: Job, error: UnavailableError) -> None:
         """Note that nothing could be stored as the archive was down, which costs no try."""

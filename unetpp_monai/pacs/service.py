@@ -1,0 +1,162 @@
+"""A PACS listener put together: where series come from, what segments them, where results go."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .archive import Access, Remote, checked_aet
+from .intake import Intake, Source
+from .journal import Journal
+from .listener import Listener, Processor, Schedule
+from .orthanc_feed import OrthancFeed
+from .receiver import Receiver
+from .rules import Rule
+from .transfer import connect
+
+if TYPE_CHECKING:
+    from ..segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class OrthancInput:
+    """Series that become stable on an Orthanc server."""
+
+    url: str  # of its REST interface, such as "http://host:8042"
+    everything: bool = False  # with a new journal: begin with what it already holds
+
+
+@dataclass(frozen=True)
+class DimseInput:
+    """Series that others send by C-STORE."""
+
+    aet: str  # our AE title
+    port: int
+    bind: str = "127.0.0.1"  # address to receive at; "0.0.0.0": all
+    allow: tuple[str, ...] = ()  # AE titles that may send; (): all
+    quiet_seconds: float = 10.0  # without an instance until a series counts as complete
+    min_free_bytes: int = 1 << 30  # of the disk, below which everything is refused
+    tls: bool = False  # receive over TLS only, with the certificate of `access`
+
+    def __post_init__(self) -> None:
+        checked_aet(self.aet)
+        if not 0 < self.port < 65536:
+            raise InputError(f"a port must be from 1 to 65535, got {self.port}")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A listener with all that it needs.
+
+    Example:
+        >>> from unetpp_monai.pacs import OrthancInput, Rule, Service, segmenting
+        >>> rules = [Rule("MR", min_slices=20)]
+        >>> service = Service(OrthancInput("http://127.0.0.1:8042"), rules, segmenting(rules))
+        >>> with service.listener() as listener:  # the journal is open, nothing was asked yet
+        ...     listener.spool.name
+        'unetpp_listen.sqlite.spool'
+        >>> service.run()  # doctest: +SKIP
+    """
+
+    input: OrthancInput | DimseInput  # where series come from
+    rules: Sequence[Rule]  # which series are segmented, and how
+    processor: Processor  # makes results of a series, such as `segmenting(rules)`
+    journal: Path = Path("unetpp_listen.sqlite")  # SQLite file; work in progress is in a folder beside it
+    store_to: str | None = None  # address of an archive, as `connect` takes it; None: back to the Orthanc server
+    access: Access = field(default_factory=Access)  # credentials and certificates
+    max_queue: int = 100  # open jobs from which on nothing more is taken
+    schedule: Schedule = field(default_factory=Schedule)  # of repeated tries
+
+    def __post_init__(self) -> None:
+        if self.store_to is None and isinstance(self.input, DimseInput):
+            raise InputError("results of received series need an archive, got no store_to; name its address")
+
+    @contextmanager
+    def listener(self) -> Iterator[Listener]:
+        """Open the journal and both ends while the block runs.
+
+        Raises:
+            InputError: an address, certificate or journal is wrong.
+            OutputError: journal or folder cannot be written, or another listener uses the journal.
+        """
+        spool = self.journal.with_name(f"{self.journal.name}.spool")
+        with closing(Journal(self.journal, exclusive=True)) as journal, ExitStack() as stack:
+            source, store = self._ends(spool, stack)
+            intake = Intake(journal, self.rules, self.max_queue)
+            yield Listener(source, intake, processor=self.processor, store=store, spool=spool, schedule=self.schedule)
+
+    def run(self, *, poll_seconds: float = 5.0) -> None:
+        """Segment what arrives until the process is told to stop.
+
+        Args:
+            poll_seconds: between two looks.
+
+        Raises:
+            InputError, OutputError: as `listener`.
+            JournalError: the journal can no longer be written.
+            PacsError: the source refuses us; an unreachable one is waited for.
+        """
+        with self.listener() as listener:
+            listener.run(poll_seconds=poll_seconds)
+
+    def _ends(self, spool: Path, stack: ExitStack) -> tuple[Source, Remote]:
+        """Open source and store; a password or token goes to the one archive that it is for, not to `store_to`."""
+        if isinstance(self.input, OrthancInput):
+            feed = OrthancFeed(self.input.url, self.access, everything=self.input.everything)
+            bare = replace(self.access, user=None, password=None, token=None)
+            return feed, feed.archive if self.store_to is None else connect(self.store_to, bare)
+        given = self.input
+        receiver = Receiver(
+            spool,
+            quiet_seconds=given.quiet_seconds,
+            max_queue=self.max_queue,
+            min_free_bytes=given.min_free_bytes,
+        )
+        tls = self.access.tls(server=True) if given.tls else None
+        stack.enter_context(receiver.listening(given.aet, (given.bind, given.port), calling=given.allow, tls=tls))
+        return receiver, connect(str(self.store_to), replace(self.access, aet=given.aet))
+
+
+def segmenting(
+    rules: Sequence[Rule],
+    load: Callable[[str | None], "Segmenter"] | None = None,
+    *,
+    depth: str | None = None,
+    formats: Sequence[str] = ("dicomseg", "sr"),
+) -> Processor:
+    """Make a processor that segments each series with the bundle of its rule.
+
+    Args:
+        rules: whose bundles are loaded now, so that a missing one or a depth that it lacks is known at once.
+        load: bundle folder (None: the default) -> segmenter; None: `Segmenter.from_bundle`.
+        depth: where a rule has none.
+        formats: DICOM only.
+
+    Raises:
+        InputError: other formats, or a depth that a bundle's network does not have.
+        BundleError: a bundle is missing or wrong.
+    """
+    from ..segmenter import Segmenter
+    from ..workflows.outputs import DICOM_FORMATS, check_formats
+    from ..workflows.segment import Request, segment_case
+
+    names = check_formats(formats, dicom=True)
+    if others := set(names) - set(DICOM_FORMATS):
+        raise InputError(f"an archive takes {', '.join(DICOM_FORMATS)}, got {', '.join(sorted(others))}")
+    open_bundle = load or Segmenter.from_bundle
+    segmenters = {folder: open_bundle(folder) for folder in {rule.bundle for rule in rules}}
+    for number, rule in enumerate(rules, 1):
+        try:
+            segmenters[rule.bundle].check_depth(rule.depth or depth)
+        except InputError as error:
+            raise InputError(f"rule {number}: {error}") from error
+
+    def process(series_folder: Path, output: Path, *, rule: Rule) -> list[Path]:
+        if rule.bundle not in segmenters:  # of a job that was queued by other rules
+            segmenters[rule.bundle] = open_bundle(rule.bundle)
+        segment_case(segmenters[rule.bundle], series_folder, output, Request(names, depth=rule.depth or depth))
+        return sorted(output.glob("*.dcm"))
+
+    return process
