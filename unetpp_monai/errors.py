@@ -19,7 +19,16 @@ UnetppError
 
 
 class UnetppError(Exception):
-    """Root of the tree: catch this to catch all."""
+    """Root of the tree: catch this to catch all.
+
+    Args:
+        message: the constraint, what came, the way out.
+        option: name of the argument that is the way out, such as "overwrite"; the command line adds its flag.
+    """
+
+    def __init__(self, message: str = "", *, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class InputError(UnetppError):

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,3 +58,30 @@ def sha256(path: Path, *, without: Path | None = None) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, unless it exists.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} must be a folder we can write to, got {error.strerror}; choose another") from error
+
+
+def check_free(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Check that results do not replace others.
+
+    Args:
+        paths: of the results.
+        overwrite: whether they may.
+
+    Raises:
+        OutputError: one exists.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists; choose another place or allow overwriting", option="overwrite")

@@ -55,7 +55,7 @@ def test_a_folder_serves_one_bundle_under_a_name(source, tmp_path):
     copies([source], tmp_path / "state")
     config = json.loads((source / CONFIG).read_text())
     (source / CONFIG).write_text(json.dumps({**config, "overlap": 0.25}))
-    with pytest.raises(BundleError, match=r"must be a copy of .*--state"):
+    with pytest.raises(BundleError, match=r"must be a copy of .*choose another folder$"):
         copies([source], tmp_path / "state")
 
 

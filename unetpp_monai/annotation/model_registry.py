@@ -110,7 +110,7 @@ def copies(bundles: Sequence[Path], folder: Path) -> list[Path]:
         for part in (CONFIG, METADATA):
             if (copy / part).read_bytes() != (source / part).read_bytes():
                 raise BundleError(
-                    f"{copy} must be a copy of {source}, got another {part}; choose another folder with --state"
+                    f"{copy} must be a copy of {source}, got another {part}; choose another folder", option="state"
                 )
         _take_new_weights(bundle, copy)
     return [folder / BUNDLES / name for name in found]

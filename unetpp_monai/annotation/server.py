@@ -90,7 +90,7 @@ def prepare(site: Site) -> dict[str, str]:
         (site.folder / "main.py").write_text(MAIN)
     except OSError as error:
         raise OutputError(
-            f"{site.folder} must be writable, got {error.strerror}; choose another with --state"
+            f"{site.folder} must be writable, got {error.strerror}; choose another", option="state"
         ) from error
     bundles = [str(folder) for folder in copies(site.bundles, site.folder)]
     ca = "" if site.ca is None else str(site.ca.resolve())
@@ -122,4 +122,5 @@ def _check_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise InputError(f"{host}:{port} must be free to listen at, got {error.strerror}; choose --port") from error
+        message = f"{host}:{port} must be free to listen at, got {error.strerror}; choose another port"
+        raise InputError(message, option="port") from error

@@ -9,7 +9,7 @@ import typer
 from ..errors import UnetppError
 from .bundle import export, info, pack
 from .calibrate import calibrate
-from .common import print_error
+from .common import message_of, print_error
 from .convert import convert
 from .evaluate import evaluate
 from .label import app as label
@@ -37,7 +37,7 @@ def main() -> None:
     try:
         app()
     except UnetppError as error:
-        print_error(str(error))
+        print_error(message_of(error))
         sys.exit(1)
     except SystemExit as end:
         if end.code == TERMINATED:  # a runtime's threads may still call Python, and abort a process that shuts it down

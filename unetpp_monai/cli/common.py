@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, UnetppError
 
 console = Console(stderr=True)
 if not console.is_terminal:
@@ -31,12 +31,23 @@ ReferenceValuesOption = Annotated[str, typer.Option(help="The references' values
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder for results, unless it exists."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path} must be a folder we can write to, got {error.strerror}; choose another") from error
+# what an error names as the way out (`UnetppError.option`) -> flag of the commands
+FLAGS = {
+    "bundle": "--bundle",
+    "ca": "--ca",
+    "certificate": "--certificate",
+    "depth": "--depth",
+    "grid": "--source",
+    "labels": "--bundle",
+    "made_by": "--made-by",
+    "move_port": "--move-port",
+    "overwrite": "--overwrite",
+    "partial": "--partial",
+    "port": "--port",
+    "runtime": "--runtime",
+    "series": "--series",
+    "state": "--state",
+}
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -72,6 +83,13 @@ def report_failures(failures: list[tuple[str, str]]) -> None:
             table.add_row(Text(case), Text(reason))
         console.print(table)
         raise typer.Exit(1)
+
+
+def message_of(error: BaseException) -> str:
+    """Say what went wrong, and which flag is the way out."""
+    message = str(error) or type(error).__name__
+    option = error.option if isinstance(error, UnetppError) else None
+    return message if option is None else f"{message} ({FLAGS[option]})"
 
 
 def print_error(message: str) -> None:

@@ -10,6 +10,7 @@ from rich.progress import Progress, TaskID
 
 from ..dicom.deidentify import read_key
 from ..errors import InputError, UnetppError
+from ..files import make_folder
 from ..io import case_name, find_cases, read_volume
 from ..io.cases import distinct_cases
 from .common import (
@@ -20,7 +21,6 @@ from .common import (
     PrecisionOption,
     RuntimeOption,
     WeightsOption,
-    make_folder,
     print_progress,
     progress_bars,
     report_failures,

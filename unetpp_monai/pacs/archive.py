@@ -124,7 +124,9 @@ class Access:
             InputError: a server without certificate, or files that are none.
         """
         if server and self.certificate is None:
-            raise InputError("TLS needs a certificate to show, got none; name it with --certificate and --key")
+            raise InputError(
+                "TLS needs a certificate to show, got none; name its file and its key's", option="certificate"
+            )
         purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
         try:
             context = ssl.create_default_context(purpose, cafile=self.ca)

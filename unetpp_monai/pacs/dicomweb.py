@@ -114,7 +114,7 @@ def http_errors(url: str) -> Iterator[None]:
         yield
     except requests.exceptions.SSLError as error:
         raise PacsError(
-            f"{url} must show a certificate that we trust, and accept ours; name its authority with --ca"
+            f"{url} must show a certificate that we trust, and accept ours; name its authority", option="ca"
         ) from error
     except requests.HTTPError as error:
         raise _refusal(url, error.response) from error

@@ -150,7 +150,7 @@ def _check_accepted(association: "Association", address: DimseAddress) -> None:
     accepted = {context.abstract_syntax for context in association.accepted_contexts}
     refused = {context.abstract_syntax for context in association.rejected_contexts} - accepted
     if sop_class.StudyRootQueryRetrieveInformationModelGet in refused:
-        raise PacsError(f"{address} must offer C-GET, got a refusal; retrieve by C-MOVE (--move-port)")
+        raise PacsError(f"{address} must offer C-GET, got a refusal; retrieve by C-MOVE", option="move_port")
     if refused and not accepted:
         names = ", ".join(sorted(uid.name for uid in refused))
         raise PacsError(f"{address} must take part of what we ask for, got a refusal of {names}; does it offer that?")

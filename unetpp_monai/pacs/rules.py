@@ -106,7 +106,7 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"rules must be a JSON file, got {path} ({error}); see unetpp listen --help") from error
+        raise InputError(f"rules must be a JSON file, got {path} ({error}); check the path and its content") from error
     if not isinstance(entries, list) or not entries:
         raise InputError(f"a rule file must hold a list of at least one rule, got {type(entries).__name__} in {path}")
     return tuple(_rule(entry, f"rule {number} of {path}", path.parent) for number, entry in enumerate(entries, 1))

@@ -151,7 +151,7 @@ def segmenting(
         try:
             segmenters[rule.bundle].check_depth(rule.depth or depth)
         except InputError as error:
-            raise InputError(f"rule {number}: {error}") from error
+            raise InputError(f"rule {number}: {error}", option="depth") from error
 
     def process(series_folder: Path, output: Path, *, rule: Rule) -> list[Path]:
         if rule.bundle not in segmenters:  # of a job that was queued by other rules

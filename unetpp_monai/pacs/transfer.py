@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..dicom.discovery import is_dicom
 from ..errors import InputError, OutputError, PacsError
+from ..files import check_free
 from .archive import Access, Pushed, Query, Remote, SeriesRef
 from .dicomweb import Dicomweb
 from .dimse import Dimse
@@ -52,8 +53,7 @@ def pull(remote: Remote, query: Query, output: Path, *, overwrite: bool = False)
         raise InputError(f"the archive must hold what is asked for, found no series with {asked}; check the UIDs")
     for series in found:
         folder = output / series.study / series.series
-        if folder.exists() and not overwrite:
-            raise OutputError(f"{folder} exists; choose another folder or --overwrite")
+        check_free([folder], overwrite=overwrite)
         pull_series(remote, series, folder)
         yield folder
 
