@@ -244,5 +244,5 @@ def test_command_writes_json_table_and_plot(folders, tmp_path):
     nowhere = unetpp("evaluate", *folders, "-o", tmp_path / "absent" / "report.json")
     assert nowhere.returncode == 1 and "folder must exist" in nowhere.stderr and nowhere.stdout == ""
     again = unetpp("evaluate", *folders, "-o", report)
-    assert again.returncode == 1 and "exists; choose another name or --overwrite" in again.stderr
+    assert again.returncode == 1 and "exists; choose another place or allow overwriting (--overwrite)" in again.stderr
     assert unetpp("evaluate", *folders, "-o", report, "--overwrite").returncode == 0

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError, OutputError
+from ..files import check_free
 from .common import OverwriteOption, ReferenceValuesOption, label_values
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def evaluate(
     if output is not None:
         from ..workflows.preview import write_distribution
 
-        write_distribution(_spread(report), output.with_suffix(".svg"))
+        write_distribution(report.spread(), output.with_suffix(".svg"))
         write_report(report, output)
 
 
@@ -57,14 +58,12 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
         raise InputError(f"a report must end in .json, got {path}")
     if not path.parent.is_dir():
         raise OutputError(f"a report's folder must exist, got {path.parent}; make it first")
-    for target in (path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")):
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target} exists; choose another name or --overwrite")
+    check_free((path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")), overwrite=overwrite)
 
 
 def _print_report(report: "Report") -> None:
     out = Console()
-    table = Table("label", *_names(report).values(), title="mean over cases [95 % bootstrap interval]")
+    table = Table("label", *report.names().values(), title="mean over cases [95 % bootstrap interval]")
     cells: dict[str, list[str]] = {}
     for summary in report.summary:
         cells.setdefault(summary.label, []).append(_cell(summary))
@@ -75,30 +74,6 @@ def _print_report(report: "Report") -> None:
     out.print(f"{len(cases)} cases; lowest Dice: " + ", ".join(f"{case} {dice:.3f}" for case, dice in report.worst()))
     if report.without_prediction:
         out.print(f"{len(report.without_prediction)} references have no prediction and were left out")
-
-
-def _names(report: "Report") -> dict[str, str]:
-    """Metric -> its name with unit, for people."""
-    size, unit = ("volume", "mL") if report.unit == "mm" else ("area", "px")
-    return {
-        "dice": "Dice",
-        "iou": "IoU",
-        "hd95": f"HD95 {report.unit}",
-        "surface_dice": f"surface Dice {report.tolerance:g} {report.unit}",
-        "volume_error": f"{size} error {unit}",
-        "volume_error_percent": f"{size} error %",
-    }
-
-
-def _spread(report: "Report") -> dict[str, dict[str, list[float]]]:
-    """Metric's name -> label -> defined values of the cases."""
-    spread: dict[str, dict[str, list[float]]] = {}
-    for metric, name in _names(report).items():
-        labels = spread.setdefault(name, {})
-        for row in report.rows:
-            value = getattr(row, metric)
-            labels.setdefault(row.label, []).extend([] if value is None else [value])
-    return spread
 
 
 def _cell(summary: "Summary") -> str:

@@ -67,6 +67,28 @@ class Report:
             cases.setdefault(row.case, []).append(row.dice)
         return {case: float(np.mean(values)) for case, values in cases.items()}
 
+    def names(self) -> dict[str, str]:
+        """Metric -> its name with unit, for people."""
+        size, unit = ("volume", "mL") if self.unit == "mm" else ("area", "px")
+        return {
+            "dice": "Dice",
+            "iou": "IoU",
+            "hd95": f"HD95 {self.unit}",
+            "surface_dice": f"surface Dice {self.tolerance:g} {self.unit}",
+            "volume_error": f"{size} error {unit}",
+            "volume_error_percent": f"{size} error %",
+        }
+
+    def spread(self) -> dict[str, dict[str, list[float]]]:
+        """Metric's name for people -> label -> defined values of the cases."""
+        spread: dict[str, dict[str, list[float]]] = {}
+        for metric, name in self.names().items():
+            labels = spread.setdefault(name, {})
+            for row in self.rows:
+                value = getattr(row, metric)
+                labels.setdefault(row.label, []).extend([] if value is None else [value])
+        return spread
+
 
 def evaluate(
     predictions: str | Path,
@@ -152,8 +174,9 @@ def _pair(
     missing = sorted(referred.keys() - predicted.keys())
     if missing and not partial:
         raise InputError(
-            f"every reference must have a prediction, got none for {missing[:5]} ({len(missing)} in all); --partial "
-            "compares the others"
+            f"every reference must have a prediction, got none for {missing[:5]} ({len(missing)} in all); compare "
+            "the others alone",
+            option="partial",
         )
     return {case: (predicted[case], referred[case]) for case in sorted(predicted)}, missing
 
@@ -195,7 +218,7 @@ def _labels_of(pairs: Mapping[str, tuple[Path, Path]], reference_values: Sequenc
         values |= set(np.unique(read_label_map(prediction, None, ()).array).tolist())
         values |= set(np.unique(read_label_map(reference, None, reference_values).array).tolist())
     if not values - {0}:
-        raise InputError("label maps must hold a label, got only 0 in all of them; name the labels by --bundle")
+        raise InputError("label maps must hold a label, got only 0 in all of them; name the labels", option="labels")
     return {value: str(value) for value in sorted(values - {0})}
 
 
