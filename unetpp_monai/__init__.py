@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from .io import find_cases, read_volume, write_nifti
     from .labels import Label
     from .networks import UNetPlusPlus
+    from .provenance import Algorithm
     from .segmenter import Segmentation, Segmenter
     from .volume import Volume
+    from .workflows.convert import convert
     from .workflows.evaluate import evaluate
     from .workflows.pack import pack
 
 
 _HOMES = {
+    "Algorithm": "provenance",
     "Bundle": "bundle",
     "Label": "labels",
     "Segmentation": "segmenter",
@@ -28,6 +31,7 @@ _HOMES = {
     "UNetPlusPlus": "networks",
     "UnetppError": "errors",
     "Volume": "volume",
+    "convert": "workflows.convert",
     "evaluate": "workflows.evaluate",
     "find_cases": "io",
     "pack": "workflows.pack",
@@ -37,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Algorithm",
     "Bundle",
     "Label",
     "Segmentation",
@@ -44,6 +49,7 @@ __all__ = [
     "UNetPlusPlus",
     "UnetppError",
     "Volume",
+    "convert",
     "evaluate",
     "find_cases",
     "pack",

@@ -27,7 +27,9 @@ ORDERS = {  # within a room, from the ground up
     "rtstruct",
     "inference": "sliding_window autocast early_exit mirror depth source_grid transforms",
     "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
-    "workflows": "metrics outputs preview evaluate segment calibrate export pack",
+    "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
+    "service",
+    "workflows": "metrics outputs preview evaluate convert segment calibrate export pack",
 }
 ROOMS = {
     "PIL": {"io"},

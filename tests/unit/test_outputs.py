@@ -153,7 +153,7 @@ def test_a_segmentation_of_what_dcm2niix_made_of_the_series_fits_the_series(tmp_
         (["--format", "sr"], "must refer to a DICOM series|add dicomseg"),
         (["--format", "png"], "format must be one of"),
         (["--format", ""], "format must be one of"),
-        (["--format", "dicomseg", "--source"], "got no --made-by"),
+        (["--format", "dicomseg", "--source"], "DICOM states how labels were made, got nothing"),
         (["--format", "dicomseg", "--made-by", "automatic", "--source"], "must be manual"),
         (["--format", "nifti", "--bundle", "nowhere"], "nowhere"),
     ],
