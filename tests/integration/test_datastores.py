@@ -170,7 +170,7 @@ from unetpp_monai.annotation.strategies import strategies
 url, folder, root = sys.argv[1:]
 logging.basicConfig(level="WARNING")
 store, scoring = studies(url, folder), UncertaintyScoring(Path(root), device="cpu")
-store._final_segs = dict  # whatever other tests labelled
+store.segs.newest = dict  # whatever other tests labelled
 first = strategies({"model": Path(root)})["first"]
 chosen = [first({}, store) for _ in range(2)]
 done = scoring({}, store)

@@ -23,16 +23,14 @@ from ..errors import InputError, OutputError, PacsError, UnavailableError
 from ..io import is_picture, read_volume, write_nifti
 from ..labels import Label
 from ..pacs import Query, SeriesRef
-from ..pacs.archive import UID, checked_uid
-from ..pacs.dicomweb import Dicomweb, http_errors
+from ..pacs.archive import UID
+from ..pacs.dicomweb import Dicomweb
 from ..pacs.transfer import pull_series
 from ..provenance import Algorithm
 from ..volume import Volume
+from .final_segs import FinalSegs, find_series
 from .submitted_labels import as_kept, read_submitted
 
-SERIES, STUDY, REFERENCES = "0020000E", "0020000D", "00081115"  # tags: UIDs, ReferencedSeriesSequence
-SEGMENTS, KIND, MAKER = "00620002", "00620008", "00620009"  # SegmentSequence, SegmentAlgorithmType and ...Name
-DATE, TIME = "00080023", "00080033"  # of content
 ORIGIN = "seg"  # key of a label's info: UID of the SEG series that holds it
 UNREADABLE_SECONDS = 600  # how long a series that could not be read is not fetched again
 Bundles = Callable[[], Sequence[Sequence[Label]]]  # labels of each bundle that is served now
@@ -110,7 +108,7 @@ class DicomwebStudies(LocalStudies):
 
     def __init__(self, archive: Dicomweb, folder: Path, bundles: Bundles, modalities: Sequence[str]) -> None:
         self.archive, self.modalities = archive, sorted(set(modalities))
-        self._seg_of: dict[str, tuple[str, str]] = {}  # UID of a SEG series -> (its image's, when it was made)
+        self.segs = FinalSegs(archive)
         self._unreadable: dict[str, tuple[float, str]] = {}  # UID of a series -> (until when, why)
         super().__init__(folder, bundles, extensions=("*.nii.gz",), auto_reload=False)
 
@@ -125,15 +123,15 @@ class DicomwebStudies(LocalStudies):
 
     def list_images(self) -> list[str]:
         """Series that can be annotated."""
-        return sorted({ref.series for modality in self.modalities for ref in self._find(modality)})
+        return sorted({ref.series for modality in self.modalities for ref in find_series(self.archive, modality)})
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Series with a final label."""
-        return sorted(set(self.list_images()) & set(self._final_segs()))
+        return sorted(set(self.list_images()) & set(self.segs.newest()))
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Series without one."""
-        return sorted(set(self.list_images()) - set(self._final_segs()))
+        return sorted(set(self.list_images()) - set(self.segs.newest()))
 
     def get_image_uri(self, image_id: str) -> str:
         """Path of a series as NIfTI, fetched if it is not here yet; empty if there is none.
@@ -168,12 +166,12 @@ class DicomwebStudies(LocalStudies):
         """Path of a label; a final one is fetched if it is not here yet, or a newer one is in the archive."""
         image = image_id or label_id
         if label_tag == DefaultLabelTag.FINAL:
-            self._take_label(image, self._final_segs().get(image))
+            self._take_label(image, self.segs.newest().get(image))
         return str(super().get_label_uri(image, label_tag))
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Image and label of every series with a final label."""
-        segs = self._final_segs()
+        segs = self.segs.newest()
         for image in set(super().get_labeled_images()) - set(segs):
             self.remove_label(image, DefaultLabelTag.FINAL)
             self.refresh()
@@ -181,13 +179,6 @@ class DicomwebStudies(LocalStudies):
             self.get_image_uri(image)
             self._take_label(image, segs[image])
         return list(super().datalist(full_path))
-
-    def _find(self, modality: str) -> list[SeriesRef]:
-        with http_errors(self.archive.url):
-            rows = self.archive.client.search_for_series(search_filters={"Modality": modality}, get_remaining=True)
-            return [
-                SeriesRef(checked_uid(row[STUDY]["Value"][0]), checked_uid(row[SERIES]["Value"][0])) for row in rows
-            ]
 
     def _ref(self, series: str) -> SeriesRef | None:
         found = self.archive.find(Query(series=series)) if UID.fullmatch(series) else []
@@ -230,18 +221,6 @@ class DicomwebStudies(LocalStudies):
             info = {"label_info": [{"name": label.name, "idx": label.index} for label in structures], ORIGIN: seg}
             LocalDatastore.save_label(self, image, str(path), DefaultLabelTag.FINAL, info)
 
-    def _final_segs(self) -> dict[str, str]:
-        """Image -> the newest SEG series of it that is not only an algorithm's."""
-        newest: dict[str, tuple[str, str]] = {}
-        for ref in self._find("SEG"):
-            if ref.series not in self._seg_of:
-                with http_errors(self.archive.url):
-                    rows = self.archive.client.retrieve_series_metadata(ref.study, ref.series)
-                self._seg_of[ref.series] = _described(rows[0])
-            image, when = self._seg_of[ref.series]
-            newest[image] = max(newest.get(image, ("", "")), (when, ref.series))
-        return {image: series for image, (_, series) in newest.items() if image}
-
     def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> dict[str, str]:
         series = read_dicom_series(Path(self._datastore_path) / image_id)
         path = folder / "label.dcm"
@@ -270,16 +249,3 @@ def image_path(datastore: Datastore, image: str) -> Path:
     if not uri:
         raise InputError("an image must be in the datastore, got one that is gone")
     return Path(uri)
-
-
-def _described(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Image that a SEG refers to, empty if an algorithm alone made it, and when it was made; `row` is DICOM JSON."""
-
-    def value(item: Mapping[str, Any], tag: str) -> Any:
-        return (item.get(tag, {}).get("Value") or [""])[0]
-
-    segments = row.get(SEGMENTS, {}).get("Value", ())
-    # MONAI Label's own apps call what annotators submit AUTOMATIC, and MONAILABEL
-    submitted = any(value(one, KIND) != "AUTOMATIC" or value(one, MAKER) == "MONAILABEL" for one in segments)
-    image = str(value(value(row, REFERENCES) or {}, SERIES))
-    return (image if submitted else ""), f"{value(row, DATE)}{value(row, TIME)}"
