@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from helpers.dicom_phantoms import axial_affine, label_phantom, make_series
+from helpers.dicom_phantoms import LPS_TO_RAS, axial_affine, label_phantom, make_series
 
 from unetpp_monai import Algorithm, convert
 from unetpp_monai.dicom.series import read_dicom_series
@@ -25,7 +25,7 @@ def case(tmp_path, monkeypatch):
     """A folder with `case_seg.nii.gz`, its table and the series that it belongs to."""
     make_series(tmp_path / "series", axial_affine(), (14, 12, 6))
     image = read_dicom_series(tmp_path / "series").volume
-    labels = label_phantom(image.shape, image.affine)
+    labels = label_phantom(image.shape, LPS_TO_RAS @ image.affine)
     labels.array[labels.array > 0] = 1
     write_nifti(labels, tmp_path / "case_seg.nii.gz")
     write_label_table([KIDNEY], tmp_path / "case_seg.tsv")
