@@ -63,7 +63,8 @@ def test_a_journal_of_an_older_package_goes_on(old):
         assert [(job.rule, job.reason) for job in journal.jobs("ignored")] == [(None, "result")]
         assert journal.is_own(SeriesFacts("1.2", "1.2.9", (), "MR", "", "", 1, None)) and not journal.is_own(NEW)
         with journal.transaction():
-            assert journal.add(NEW, rule=RULE).id == 4 and journal.claim().id == 2
+            job = journal.add(NEW, rule=RULE)
+            assert (job.id, job.rule) == (4, RULE) and journal.claim().id == 2
     assert schema_of(old) == 1
     with closing(Journal(old)) as journal:
         assert sum(journal.counts().values()) == 4

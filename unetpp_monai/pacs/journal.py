@@ -3,12 +3,11 @@
 It holds UIDs but no name, description or other text of a patient, and only its owner may read it.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,7 @@ class Journal:
         if known and (known.state not in (IGNORED, SUPERSEDED) or rule is None):
             return known
         now, state = time.time(), IGNORED if rule is None else QUEUED
-        stored_rule = None if rule is None else json.dumps(asdict(rule))  # the file may change before the job's turn
+        stored_rule = None if rule is None else rule.to_json()  # the file may change before the job's turn
         values = (*(facts.study, facts.series, facts.fingerprint), len(facts.instances), stored_rule)
         self._execute(
             "UPDATE jobs SET state = ?, changed = ? WHERE series = ? AND state IN (?, ?)",
@@ -240,4 +239,4 @@ class Journal:
 
 def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(COLUMNS, row, strict=True))
-    return Job(**{**values, "rule": values["rule"] and Rule(**json.loads(values["rule"]))})
+    return Job(**{**values, "rule": values["rule"] and Rule.from_json(values["rule"])})

@@ -81,6 +81,21 @@ class Rule:
         }
         return next((name for name, met in conditions.items() if not met), None)
 
+    def to_json(self) -> str:
+        """Write the rule as an object of a rule file."""
+        values = {name: getattr(self, name) for name in CONDITIONS}
+        return json.dumps({name: value for name, value in values.items() if value is not None}, default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Rule":
+        """Read what `to_json` wrote; null is what is not looked at.
+
+        Raises:
+            InputError: it is none.
+        """
+        values = {name: value for name, value in json.loads(text).items() if value is not None}
+        return _rule(values, "a rule of the journal", Path())
+
 
 CONDITIONS = tuple(field.name for field in fields(Rule))
 
