@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,12 @@ def default_bundle() -> Path:
     for root in (package / "default_bundle", package.parent / "bundle", package.parent):
         if (root / METADATA).is_file():
             return root
-    raise BundleError(f"a bundle must lie in or beside {package}, found none; name one with --bundle")
+    raise BundleError(f"a bundle must lie in or beside {package}, found none; name its folder", option="bundle")
+
+
+def folder_name(name: str) -> str:
+    """A bundle's name as folders and addresses take it: lower case letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_") or "bundle"
 
 
 def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = None) -> Bundle:

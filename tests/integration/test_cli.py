@@ -94,7 +94,7 @@ def test_results_are_replaced_only_when_asked(image_file, tmp_path):
     assert unetpp(*arguments).returncode == 0
     before = (tmp_path / "case_1.json").read_bytes()
     again = unetpp(*arguments)
-    assert again.returncode == 1 and "exists; choose another folder or --overwrite" in again.stderr
+    assert again.returncode == 1 and "exists; choose another place or allow overwriting (--overwrite)" in again.stderr
     assert (tmp_path / "case_1.json").read_bytes() == before
     assert unetpp(*arguments, "--overwrite").returncode == 0
     assert (tmp_path / "case_1.json").read_bytes() != before

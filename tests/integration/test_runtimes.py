@@ -143,7 +143,7 @@ def test_auto_is_openvino_where_it_is_installed(monkeypatch):
         ({"runtime": "tflite"}, "runtime must be auto, eager, .*, got 'tflite'"),
         ({"precision": "int8"}, "precision float32, bfloat16, float16, got 'eager' and 'int8'"),
         ({"runtime": "openvino", "device": torch.device("cuda")}, "openvino runs on cpu only, got device cuda"),
-        ({"runtime": "tensorrt"}, "tensorrt runs on cuda only, got device cpu; use --device cuda or --runtime eager"),
+        ({"runtime": "tensorrt"}, "tensorrt runs on cuda only, got device cpu; use device cuda or runtime eager"),
         ({"precision": "float16"}, "eager on cpu does not compute in float16"),
         ({"runtime": "onnxruntime", "precision": "bfloat16"}, "onnxruntime on cpu does not compute in bfloat16"),
     ],

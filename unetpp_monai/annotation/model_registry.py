@@ -1,6 +1,5 @@
 """Bundles as the server serves them: loaded once, and again as soon as one of their files changes. Knows no server."""
 
-import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, default_bundle, read_bundle
+from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, default_bundle, folder_name, read_bundle
 from ..errors import BundleError, InputError
 from ..files import sha256
 from ..segmenter import Segmenter
@@ -102,7 +101,7 @@ def copies(bundles: Sequence[Path], folder: Path) -> list[Path]:
     found: dict[str, Path] = {}
     for source in bundles or [default_bundle()]:
         bundle = read_bundle(source)
-        name = model_name(bundle.name)
+        name = folder_name(bundle.name)
         if name in found:
             raise InputError(f"bundles must differ in name, got {found[name]} and {source}, both {bundle.name}")
         found[name] = source
@@ -114,11 +113,6 @@ def copies(bundles: Sequence[Path], folder: Path) -> list[Path]:
                 )
         _take_new_weights(bundle, copy)
     return [folder / BUNDLES / name for name in found]
-
-
-def model_name(name: str) -> str:
-    """What clients call a bundle: its name in lower case, fit for addresses and folders."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_") or "bundle"
 
 
 def _take_new_weights(bundle: Bundle, copy: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..errors import InputError, OutputError
-from ..files import complete_file
+from ..errors import InputError
+from ..files import check_free, complete_file
 from ..io import case_name, find_cases, read_volume
 from .common import (
     BundleOption,
@@ -41,8 +41,8 @@ def calibrate(
     from ..workflows.calibrate import calibrate as calibrate_cases
     from ..workflows.evaluate import cases_by_name, read_label_map
 
-    if output is not None and output.exists() and not overwrite:
-        raise OutputError(f"{output} exists; choose another name or --overwrite")
+    if output is not None:
+        check_free([output], overwrite=overwrite)
     cases = find_cases(images)
     labels = cases_by_name(references)
     if missing := [case_name(case) for case in cases if case_name(case) not in labels]:

@@ -21,6 +21,8 @@ from .common import (
     PrecisionOption,
     RuntimeOption,
     WeightsOption,
+    comma_separated,
+    message_of,
     print_progress,
     progress_bars,
     report_failures,
@@ -72,7 +74,7 @@ def segment(
     from ..workflows.segment import Request, segment_case
 
     request = Request(
-        formats=tuple(formats.replace(" ", "").split(",")),
+        formats=comma_separated(formats),
         series=series,
         depth=depth,
         uncertainty=uncertainty,
@@ -97,7 +99,7 @@ def segment(
                 try:
                     segment_case(segmenter, case, output, request, progress=_shown(progress, windows, lines=lines))
                 except (UnetppError, MemoryError, torch.OutOfMemoryError) as error:
-                    failures.append((str(case), str(error) or type(error).__name__))
+                    failures.append((str(case), message_of(error)))
                 progress.remove_task(windows)
                 progress.advance(bar)
     report_failures(failures)
@@ -157,5 +159,5 @@ def _collect(inputs: list[Path], failures: list[tuple[str, str]], *, whole: bool
         try:
             cases = distinct_cases([*cases, *find_cases(path, whole=whole)])
         except UnetppError as error:
-            failures.append((str(path), str(error)))
+            failures.append((str(path), message_of(error)))
     return cases

@@ -273,7 +273,7 @@ def _choose(groups: dict[tuple[str, str], list[Instance]], series: str | None, n
         raise InputError(f"series must be a UID, number or description of {name}, got {series!r}; it holds: {listing}")
     what = "several image series" if series is None else f"several series called {series!r}"
     raise AmbiguityError(
-        f"one series must be chosen, got {what} in {name}: {listing}; name one (--series), or give its folder"
+        f"one series must be chosen, got {what} in {name}: {listing}; name one, or give its folder", option="series"
     )
 
 

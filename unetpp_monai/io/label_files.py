@@ -49,7 +49,9 @@ def read_label_file(
     if modality != "RTSTRUCT":
         raise InputError(f"a DICOM label map must be SEG or RTSTRUCT, got {modality} in {path}")
     if grid is None:
-        raise InputError(f"contours need the grid of their images, got none for {path}; name the series (--source)")
+        raise InputError(
+            f"contours need the grid of their images, got none for {path}; name their series", option="grid"
+        )
     return read_dicom_rtstruct(path, grid)
 
 

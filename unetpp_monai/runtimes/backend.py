@@ -131,7 +131,8 @@ def choose_backend(
         )
     if DEVICES.get(runtime, device.type) != device.type:
         only = DEVICES[runtime]
-        raise InputError(f"{runtime} runs on {only} only, got device {device}; use --device {only} or --runtime eager")
+        message = f"{runtime} runs on {only} only, got device {device}; use device {only} or runtime eager"
+        raise InputError(message, option="runtime")
     require(*NEEDS.get(runtime, []))
     if (runtime == "onnxruntime" and precision != "float32") or (device.type == "cpu" and precision == "float16"):
         raise InputError(f"{runtime} on {device.type} does not compute in {precision}; use float32")
@@ -208,7 +209,8 @@ def _tensorrt(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: 
     if not difference <= allowed:
         raise InputError(
             f"TensorRT must give eager's logits within {allowed} in {precision}, got a difference of {difference:.2g}; "
-            f"use --runtime eager or compile"
+            f"use runtime eager or compile",
+            option="runtime",
         )
     return graph
 

@@ -1,7 +1,6 @@
 """A bundle, optionally with a task overlay, into one folder and zip that run where only MONAI is installed."""
 
 import json
-import re
 import shutil
 import tempfile
 import zipfile
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle, load_network, read_bundle
+from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle, folder_name, load_network, read_bundle
 from ..errors import BundleError, OutputError
 from ..files import sha256
 
@@ -55,7 +54,7 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
                 _freeze(overlay, root)
             packed = read_bundle(root)
             load_network(packed, packed.parser(), torch.device("cpu"))
-            name = _folder_name(packed.name)
+            name = folder_name(packed.name)
             _write_sums(root)
             archive = _zip(root, name, Path(temporary))
             targets = Packed(output / name, output / f"{name}.zip")
@@ -142,10 +141,6 @@ def _zip(root: Path, name: str, folder: Path) -> Path:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, file.read_bytes())
     return path
-
-
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from .._version import __version__
 from ..dicom.deidentify import pseudonymised
 from ..dicom.discovery import is_dicom_source
 from ..dicom.series import DicomSeries, read_dicom_series
-from ..errors import InputError, OutputError
-from ..files import complete_folder, sha256
+from ..errors import InputError
+from ..files import check_free, complete_folder, sha256
 from ..io import case_name, is_picture, read_volume, write_nifti
 from ..provenance import Algorithm
 from ..segmenter import Progress, Segmentation, Segmenter
@@ -99,9 +99,8 @@ def _for_picture(formats: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_free(output: Path, name: str, formats: tuple[str, ...], request: Request) -> None:
     endings = [ending for kind in formats for ending in FORMATS[kind]]
-    for ending in (*endings, ".json", *(["_uncertainty.nii.gz"] if request.uncertainty else [])):
-        if not request.overwrite and (output / f"{name}{ending}").exists():
-            raise OutputError(f"{output / f'{name}{ending}'} exists; choose another folder or --overwrite")
+    endings += [".json", *(["_uncertainty.nii.gz"] if request.uncertainty else [])]
+    check_free([output / f"{name}{ending}" for ending in endings], overwrite=request.overwrite)
 
 
 def _read(case: Path, request: Request, dicom: bool) -> DicomSeries:

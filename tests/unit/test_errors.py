@@ -1,0 +1,84 @@
+"""Errors speak to a Python user; the command line adds its flag."""
+
+import ast
+import pickle
+import re
+
+import pytest
+from helpers import ROOT
+from typer.main import get_command
+
+from unetpp_monai.cli import app, main
+from unetpp_monai.cli.common import FLAGS, message_of
+from unetpp_monai.errors import InputError, OutputError
+
+PACKAGE = ROOT / "unetpp_monai"
+DOORS = ("cli", "slicer")  # which know command lines
+LIBRARY = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in DOORS]
+FLAG = re.compile(r"(?<![\w-])--[a-z]")
+
+
+def texts_of(tree):
+    """Every text of a module but its docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and is_text(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+
+
+def is_text(node):
+    return bool(node.body) and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+
+
+def options_of(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Error"):
+            yield from (one.value.value for one in node.keywords if one.arg == "option")
+
+
+def flags_of(command):
+    for one in getattr(command, "commands", {}).values():
+        yield from flags_of(one)
+    for option in command.params:
+        yield from option.opts
+
+
+def test_no_text_of_the_library_names_a_flag():
+    named = [
+        f"{path}:{line}: {text}"
+        for path in LIBRARY
+        for line, text in texts_of(ast.parse(path.read_text()))
+        if FLAG.search(text)
+    ]
+    assert named == []
+    assert [text for _, text in texts_of(ast.parse('"""Doc."""\nf(f"{x} exists; --overwrite")')) if FLAG.search(text)]
+
+
+def test_every_option_that_is_a_way_out_has_a_flag():
+    used = {option for path in LIBRARY for option in options_of(ast.parse(path.read_text()))}
+    assert used == set(FLAGS)
+    assert set(FLAGS.values()) <= set(flags_of(get_command(app)))
+
+
+def test_the_command_line_adds_the_flag():
+    assert message_of(OutputError("out exists", option="overwrite")) == "out exists (--overwrite)"
+    assert message_of(InputError("no")) == "no" and message_of(MemoryError()) == "MemoryError"
+
+
+def test_an_error_keeps_its_option_between_processes():
+    error = pickle.loads(pickle.dumps(OutputError("out exists", option="overwrite")))
+    assert (str(error), error.option) == ("out exists", "overwrite")
+
+
+def test_a_user_reads_the_flag(tmp_path, monkeypatch, capsys):
+    for name in ("predictions", "references"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "report.json").touch()
+    arguments = [tmp_path / "predictions", tmp_path / "references", "-o", tmp_path / "report.json"]
+    monkeypatch.setattr("sys.argv", ["unetpp", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith("report.json exists; choose another place or allow overwriting (--overwrite)")
