@@ -23,8 +23,8 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"__main__"},
 ]
 ORDERS = {  # within a room, from the ground up
-    "dicom": "discovery geometry planes common contours series deidentify seg_reader seg_verify seg sr rtstruct_reader "
-    "rtstruct",
+    "dicom": "reading discovery geometry planes common contours series deidentify seg_reader seg_verify seg sr "
+    "rtstruct_reader rtstruct",
     "inference": "sliding_window autocast early_exit mirror depth source_grid transforms",
     "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
     "workflows": "metrics outputs preview evaluate segment calibrate export pack",

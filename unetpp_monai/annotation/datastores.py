@@ -17,9 +17,9 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from ..dicom.seg import read_dicom_seg, write_dicom_seg
-from ..dicom.seg_reader import parse_seg
 from ..dicom.series import read_dicom_series
 from ..errors import InputError, OutputError, PacsError, UnavailableError
+from ..files import TEMPORARY
 from ..io import is_picture, read_volume, write_nifti
 from ..labels import Label
 from ..pacs import Query, SeriesRef
@@ -195,7 +195,7 @@ class DicomwebStudies(LocalStudies):
 
     def _fetch(self, ref: SeriesRef) -> None:
         root = Path(self._datastore_path)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".unetpp_") as folder:
+        with tempfile.TemporaryDirectory(dir=root, prefix=TEMPORARY) as folder:
             series = Path(folder) / ref.series
             pull_series(self.archive, ref, series)
             image = read_dicom_series(series)
@@ -246,12 +246,12 @@ class DicomwebStudies(LocalStudies):
         series = read_dicom_series(Path(self._datastore_path) / image_id)
         path = folder / "label.dcm"
         algorithm = Algorithm("", "", kind="MANUAL")
-        write_dicom_seg(labels, path, structures=structures, sources=series.sources, algorithm=algorithm)
+        _, seg = write_dicom_seg(labels, path, structures=structures, sources=series.sources, algorithm=algorithm)
         pushed = self.archive.push([path])
         if pushed.failed:
             raise OutputError(f"{self.archive.url} must take the label, got {next(iter(pushed.failed.values()))}")
         self._init_from_datastore_file()  # what other processes noted meanwhile stays
-        return {ORIGIN: str(parse_seg(path).dataset.SeriesInstanceUID)}
+        return {ORIGIN: str(seg.dataset.SeriesInstanceUID)}
 
 
 def image_path(datastore: Datastore, image: str) -> Path:

@@ -11,8 +11,8 @@ from ..errors import AmbiguityError, GeometryError, InputError
 from ..labels import Code, Label
 from ..volume import Volume
 from .contours import Contour, fill_contours
-from .discovery import BROKEN, one_line, read_whole
 from .geometry import JITTER_SHARE, LPS_TO_RAS
+from .reading import BROKEN, one_line, read_whole
 
 if TYPE_CHECKING:
     from pydicom import Dataset

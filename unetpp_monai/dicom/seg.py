@@ -28,10 +28,10 @@ from .common import (
     series_number,
 )
 from .deidentify import mark_pseudonymised
-from .discovery import BROKEN, one_line
 from .geometry import JITTER_MM, LPS_TO_RAS
 from .planes import Planes, match_grid, plane_sources, source_planes
-from .seg_reader import parse_seg, seg_volume
+from .reading import BROKEN, one_line
+from .seg_reader import SegFrames, parse_seg, seg_volume
 from .seg_verify import read_back
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def write_dicom_seg(
     sources: Sequence["pydicom.Dataset"],
     algorithm: Algorithm,
     encoding: str = "binary",
-) -> ReadBack:
+) -> tuple[ReadBack, SegFrames]:
     """Write a label map as DICOM SEG; read it back from disk and compare every voxel before `path` appears.
 
     Segments are numbered 1, 2, 3, ... in the order of the labels' values. Frames lie on the planes of the sources
@@ -66,6 +66,9 @@ def write_dicom_seg(
         sources: headers of the segmented series, or the one header of a multi-frame image.
         algorithm: what made the label map.
         encoding: one of `ENCODINGS`.
+
+    Returns:
+        What was compared, and the file as it was parsed for that, of which `write_dicom_sr` makes its report.
 
     Raises:
         OutputError: not a label map of these structures, sources that cannot be referred to, highdicom missing, or

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ..errors import GeometryError, InputError, IrregularSpacingError
 from ..labels import Code, Label
 from ..volume import Volume
-from .discovery import BROKEN, one_line, read_whole
 from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM
 from .planes import frame_value
+from .reading import BROKEN, one_line, read_and_hash
 
 if TYPE_CHECKING:
     import pydicom
@@ -34,6 +34,7 @@ class SegFrames:
     positions: NDArray[np.float64]  # (n, 3): centre of each frame's first voxel, mm, LPS
     steps: NDArray[np.float64]  # 2x3: mm from one column to the next, from one row to the next, LPS
     shape: tuple[int, int]  # rows, columns
+    sha256: str  # of the file
 
     def planes(self) -> Iterator[NDArray[np.unsignedinteger]]:
         """Decode one frame after another: `(rows, columns)` of segment numbers, 0 is background."""
@@ -58,7 +59,7 @@ def parse_seg(path: Path) -> SegFrames:
         InputError: not a SEG file, or one with fractions or tiles; `CorruptFileError`: truncated.
         GeometryError: frames without place, or of different orientation or spacing.
     """
-    dataset = read_whole(path, decode=False)  # a value of each frame may be thousands
+    dataset, sha256 = read_and_hash(path)
     kind, coding = dataset.get("SOPClassUID"), dataset.get("SegmentationType")
     if kind not in SEGMENTATIONS or coding not in ("BINARY", "LABELMAP"):
         raise InputError(
@@ -66,7 +67,7 @@ def parse_seg(path: Path) -> SegFrames:
             f"of type {coding} in {path}; choose another file"
         )
     try:
-        return _frames(dataset)
+        return _frames(dataset, sha256)
     except BROKEN as error:
         raise InputError(f"{path} lacks what a SEG must have ({one_line(error)}); export it again") from error
 
@@ -92,7 +93,7 @@ def seg_volume(frames: SegFrames) -> Volume:
     return Volume(array.transpose(2, 1, 0)[None], LPS_TO_RAS @ affine)
 
 
-def _frames(dataset: "pydicom.Dataset") -> SegFrames:
+def _frames(dataset: "pydicom.Dataset", sha256: str) -> SegFrames:
     count = int(dataset.NumberOfFrames)
     frames = range(count)
     positions = [frame_value(dataset, frame, "PlanePositionSequence", "ImagePositionPatient") for frame in frames]
@@ -111,6 +112,7 @@ def _frames(dataset: "pydicom.Dataset") -> SegFrames:
         np.array(positions, dtype=np.float64),
         cosines * np.array([[along], [down]]),
         (int(dataset.Rows), int(dataset.Columns)),
+        sha256,
     )
 
 

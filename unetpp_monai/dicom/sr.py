@@ -30,7 +30,7 @@ from .common import (
     series_number,
 )
 from .deidentify import mark_pseudonymised
-from .seg_reader import SegFrames, parse_seg, seg_volume
+from .seg_reader import SegFrames, seg_volume
 
 if TYPE_CHECKING:
     import pydicom
@@ -68,7 +68,7 @@ class Finding:
 def write_dicom_sr(
     path: Path,
     *,
-    seg: Path,
+    seg: SegFrames,
     structures: Sequence[Label],
     ml: Mapping[str, float],
     sources: Sequence["pydicom.Dataset"],
@@ -82,7 +82,7 @@ def write_dicom_sr(
 
     Args:
         path: the report, an Enhanced SR.
-        seg: file written of the same label map, `structures` and `sources`.
+        seg: as `write_dicom_seg` returned it or `parse_seg` read it, of the same label map, `structures` and `sources`.
         structures: what was looked for.
         ml: millilitres by structure name; a name left out counts as 0.
         sources: headers of the images that were segmented; pseudonymised ones make a pseudonymous report.
@@ -92,15 +92,13 @@ def write_dicom_sr(
         Millilitres by name of the structures found, as read from the written file.
 
     Raises:
-        InputError: `seg` is not a readable SEG.
         OutputError: volumes and SEG disagree, `seg` is of another study, or the report cannot be written.
     """
-    frames = parse_seg(seg)
     prepared = prepared_sources(sources)
-    if frames.dataset.StudyInstanceUID != prepared[0].StudyInstanceUID:
-        raise OutputError(f"a report needs the SEG of its own sources, {seg} is of another study; write the SEG again")
-    findings = _findings(frames, structures, ml)
-    report = _report(findings, frames, prepared, algorithm)
+    if seg.dataset.StudyInstanceUID != prepared[0].StudyInstanceUID:
+        raise OutputError("a report needs the SEG of its own sources, got one of another study; write the SEG again")
+    findings = _findings(seg, structures, ml)
+    report = _report(findings, seg, prepared, algorithm)
     mark_pseudonymised(report, sources[0])
     expected = {finding.name: finding.ml for finding in findings if finding.ml > 0}
     with complete_file(path) as temporary:

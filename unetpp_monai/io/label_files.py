@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dicom.discovery import is_dicom, read_whole
+from ..dicom.reading import is_dicom, read_whole
 from ..dicom.rtstruct import read_dicom_rtstruct
 from ..dicom.seg import read_dicom_seg
 from ..errors import InputError

@@ -127,7 +127,7 @@ def _origin(case: Path, image: DicomSeries, request: Request, output: Path) -> d
     """Where the image came from, results of ours in a folder below aside; nothing of it if that is to stay unknown."""
     if request.key is not None:
         return {"remarks": list(image.remarks)}
-    digest = sha256(case.resolve(), without=output.resolve())
+    digest = sha256(case.resolve(), without=output.resolve(), known=image.sha256)
     origin: dict[str, Any] = {"input": str(case.resolve()), "input_sha256": digest}
     if image.sources:
         origin["series"] = str(image.sources[0].SeriesInstanceUID)
