@@ -1,6 +1,7 @@
 """Files that appear complete or not at all, and their hashes."""
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -92,7 +93,8 @@ def sha256(path: Path, *, without: Path | None = None, known: Mapping[Path, str]
     """
     if path.is_dir():
         skipped = without if without is not None and path in without.parents else None
-        files = [entry for entry in path.rglob("*") if entry.is_file() and skipped not in entry.parents]
+        entries = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+        files = [entry for entry in entries if entry.is_file() and skipped not in entry.parents]
         return hashlib.sha256("".join(sorted(sha256(entry, known=known) for entry in files)).encode()).hexdigest()
     if known and (digest := known.get(path.resolve())):
         return digest
