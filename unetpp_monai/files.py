@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import OutputError
 
@@ -102,7 +102,7 @@ def sha256(path: Path, *, without: Path | None = None, known: Mapping[Path, str]
         return sha256_of(file)
 
 
-def sha256_of(file: BinaryIO) -> str:
+def sha256_of(file: BufferedReader) -> str:
     """Hash a whole open file, and go back to its beginning."""
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()

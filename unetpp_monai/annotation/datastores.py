@@ -21,6 +21,7 @@ from ..dicom.series import read_dicom_series
 from ..errors import InputError, OutputError, PacsError, UnavailableError
 from ..files import TEMPORARY
 from ..io import is_picture, read_volume, write_nifti
+from ..io.nifti import is_nifti
 from ..labels import Label
 from ..pacs import Query, SeriesRef
 from ..pacs.archive import UID, checked_uid
@@ -76,7 +77,7 @@ class LocalStudies(LocalDatastore):
         with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
             path, label_info = Path(folder) / "label.nii.gz", dict(label_info or {})
             volume, structures = self._submitted(uri, Path(label_filename), label_info)
-            write_nifti(volume, path, like=Path(uri) if uri.endswith((".nii", ".nii.gz")) else None)
+            write_nifti(volume, path, like=Path(uri) if is_nifti(Path(uri)) else None)
             label_info["label_info"] = [{"name": label.name, "idx": label.index} for label in structures]
             label_info |= self._deliver(image_id, volume, structures, Path(folder))
             return str(super().save_label(image_id, str(path), label_tag, label_info))

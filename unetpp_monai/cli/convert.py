@@ -10,6 +10,7 @@ from ..dicom.series import read_dicom_series
 from ..errors import InputError, OutputError
 from ..files import complete_folder
 from ..io.label_files import read_label_file
+from ..io.nifti import is_nifti
 from ..provenance import ALGORITHM_KINDS, Algorithm
 from ..workflows.outputs import FORMATS, Findings, check_formats, write_outputs
 from .common import BundleOption, OverwriteOption, make_folder
@@ -56,7 +57,7 @@ def convert(
         ml,
         _algorithm(made_by, needed=image is not None),
         () if image is None else image.sources,
-        labels if labels.name.lower().endswith((".nii", ".nii.gz")) else None,
+        labels if is_nifti(labels) else None,
         encoding,
     )
     with complete_folder(output) as folder:

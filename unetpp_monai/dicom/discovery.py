@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from ..errors import AmbiguityError, CorruptFileError, InputError
 from .reading import Look, look, read_and_hash, read_whole, seen_before
@@ -42,7 +43,7 @@ class Instance:
 
     path: Path
     header: "pydicom.Dataset"  # `HEADER_TAGS` only
-    opened: BinaryIO | None = None  # the file, kept open if it had been looked at before its header was read
+    opened: BufferedReader | None = None  # the file, kept open if it had been looked at before its header was read
 
     @property
     def frames(self) -> int:
@@ -50,7 +51,7 @@ class Instance:
         return int(self.header.get("NumberOfFrames") or 1)
 
     @contextmanager
-    def file(self) -> Iterator[BinaryIO]:
+    def file(self) -> Iterator[BufferedReader]:
         """Give the file, open at its beginning."""
         if self.opened is None:
             with self.path.open("rb") as file:
@@ -66,7 +67,7 @@ class Source:
 
     name: str
     files: ExitStack  # closes `opened` once the pixels are read
-    opened: list[BinaryIO] = field(default_factory=list)
+    opened: list[BufferedReader] = field(default_factory=list)
     sha256: dict[Path, str] = field(default_factory=dict)  # of files that were read to their ends, by resolved path
     remarks: list[str] = field(default_factory=list)  # on what was ignored
     instances: list[Instance] = field(default_factory=list)  # of the chosen series, in no order

@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from ..errors import CorruptFileError
 from ..files import sha256_of
@@ -33,7 +34,7 @@ class Look:
     sha256: str | None  # of a file that is not DICOM, if these bytes are all of it
 
     @classmethod
-    def into(cls, file: BinaryIO) -> "Look":
+    def into(cls, file: BufferedReader) -> "Look":
         """Look at an open file's first bytes, and go back to its beginning."""
         first = file.read(FIRST_BYTES)
         dicom = first[128:132] == b"DICM"
@@ -84,7 +85,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_whole(
-    path: Path, *, file: BinaryIO | None = None, tags: Sequence[str] = (), decode: bool = True
+    path: Path, *, file: BufferedReader | None = None, tags: Sequence[str] = (), decode: bool = True
 ) -> "pydicom.Dataset":
     """Read a DICOM file, of which pydicom would shorten the last element without a word if it is cut there.
 

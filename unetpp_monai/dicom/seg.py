@@ -14,11 +14,11 @@ from ..errors import CorruptFileError, OutputError
 from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import Algorithm, ReadBack
-from ..volume import Volume
+from ..volume import Volume, label_array
 from .common import (
     EQUIPMENT,
-    LO_LENGTH,
     algorithm_identification,
+    concept,
     import_highdicom,
     long_string,
     new_uid,
@@ -105,12 +105,7 @@ def read_dicom_seg(path: Path) -> tuple[Volume, tuple[Label, ...]]:
 
 def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsignedinteger]:
     """Segment numbers `(slices, rows, columns)`."""
-    if len(labels.array) != 1:
-        raise OutputError(
-            f"a label map must have 1 channel, got {len(labels.array)}; one-hot channels may overlap, which a label "
-            "map cannot say: take the argmax over them first"
-        )
-    planes = np.ascontiguousarray(labels.array[0].T)
+    planes = np.ascontiguousarray(label_array(labels, error=OutputError).T)
     low, high = planes.min(), planes.max()
     if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > np.iinfo(np.uint16).max:
         raise OutputError(f"values of a label map must lie in 0 ... 65535, got {low} ... {high}")
@@ -143,8 +138,8 @@ def _descriptions(structures: Sequence[Label], numbers: Mapping[int, int], algor
         description = hd.seg.SegmentDescription(
             segment_number=numbers[structure.index],
             segment_label=name,
-            segmented_property_category=_code(hd, structure.category or TISSUE),
-            segmented_property_type=_code(hd, structure.type or TISSUE),
+            segmented_property_category=concept(structure.category or TISSUE),
+            segmented_property_type=concept(structure.type or TISSUE),
             algorithm_type=algorithm.kind,
             algorithm_identification=algorithm_identification(algorithm),
             tracking_uid=new_uid(),
@@ -153,7 +148,7 @@ def _descriptions(structures: Sequence[Label], numbers: Mapping[int, int], algor
         )
         if structure.modifier:
             kind = description.SegmentedPropertyTypeCodeSequence[0]
-            kind.SegmentedPropertyTypeModifierCodeSequence = [_code(hd, structure.modifier)]
+            kind.SegmentedPropertyTypeModifierCodeSequence = [concept(structure.modifier)]
         descriptions.append(description)
     return descriptions
 
@@ -240,7 +235,3 @@ def _snapped(planes: Planes, grid: Volume) -> Planes:
             near = np.linalg.norm(shift) <= JITTER_MM
             positions[image] += shift if near else (shift @ planes.normal) * planes.normal
     return replace(planes, positions=positions)
-
-
-def _code(hd: ModuleType, code: Code) -> Any:
-    return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning[:LO_LENGTH])

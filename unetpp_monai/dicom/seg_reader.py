@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GeometryError, InputError, IrregularSpacingError
-from ..labels import Code, Label
+from ..labels import Label
 from ..volume import Volume
-from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM
-from .planes import frame_value
+from .common import read_code
+from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM, frame_value
 from .reading import BROKEN, one_line, read_and_hash
 
 if TYPE_CHECKING:
@@ -96,15 +96,14 @@ def seg_volume(frames: SegFrames) -> Volume:
 def _frames(dataset: "pydicom.Dataset", sha256: str) -> SegFrames:
     count = int(dataset.NumberOfFrames)
     frames = range(count)
-    positions = [frame_value(dataset, frame, "PlanePositionSequence", "ImagePositionPatient") for frame in frames]
+    positions = [frame_value(dataset, "ImagePositionPatient", frame) for frame in frames]
     if None in positions:
         raise GeometryError("every frame must have ImagePositionPatient, got one without (a microscopy image?)")
-    cosines = _one(dataset, "PlaneOrientationSequence", "ImageOrientationPatient", DIRECTION_TOLERANCE).reshape(2, 3)
-    down, along = _one(dataset, "PixelMeasuresSequence", "PixelSpacing", SPACING_TOLERANCE_MM)
+    cosines = _one(dataset, "ImageOrientationPatient", DIRECTION_TOLERANCE).reshape(2, 3)
+    down, along = _one(dataset, "PixelSpacing", SPACING_TOLERANCE_MM)
     numbers = [0] * count
     if dataset.SegmentationType == "BINARY":
-        identified = "SegmentIdentificationSequence"
-        numbers = [int(frame_value(dataset, frame, identified, "ReferencedSegmentNumber")) for frame in frames]
+        numbers = [int(frame_value(dataset, "ReferencedSegmentNumber", frame)) for frame in frames]
     return SegFrames(
         dataset,
         tuple(_label(item) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0),
@@ -116,10 +115,10 @@ def _frames(dataset: "pydicom.Dataset", sha256: str) -> SegFrames:
     )
 
 
-def _one(dataset: "pydicom.Dataset", group: str, keyword: str, tolerance: float) -> NDArray[np.float64]:
+def _one(dataset: "pydicom.Dataset", keyword: str, tolerance: float) -> NDArray[np.float64]:
     """The value that all frames share."""
     frames = range(int(dataset.NumberOfFrames))
-    values = np.array([frame_value(dataset, frame, group, keyword) for frame in frames], dtype=np.float64)
+    values = np.array([frame_value(dataset, keyword, frame) for frame in frames], dtype=np.float64)
     if np.abs(values - values[0]).max() > tolerance:
         raise GeometryError(f"all frames must have the same {keyword}, got several; split the file")
     first: NDArray[np.float64] = values[0]
@@ -150,8 +149,7 @@ def _distance(frames: SegFrames, along: NDArray[np.float64]) -> float:
     gaps = np.diff(along)
     gaps = gaps[gaps > JITTER_MM / 2]
     between, thickness = (
-        abs(float(frame_value(frames.dataset, 0, "PixelMeasuresSequence", tag) or 0))
-        for tag in ("SpacingBetweenSlices", "SliceThickness")
+        abs(float(frame_value(frames.dataset, tag) or 0)) for tag in ("SpacingBetweenSlices", "SliceThickness")
     )
     if not gaps.size:
         return between or thickness or 1.0
@@ -166,16 +164,11 @@ def _label(item: "pydicom.Dataset") -> Label:
     return Label(
         int(item.SegmentNumber),
         str(item.SegmentLabel),
-        _code(item.SegmentedPropertyCategoryCodeSequence[0]),
-        _code(kind),
-        _code(modifiers[0]) if modifiers else None,
+        read_code(item.SegmentedPropertyCategoryCodeSequence),
+        read_code([kind]),
+        read_code(modifiers),
         _colour(item.get("RecommendedDisplayCIELabValue")),
     )
-
-
-def _code(item: "pydicom.Dataset") -> Code:
-    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
-    return Code(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
 
 
 def _colour(value: Any) -> tuple[int, int, int] | None:

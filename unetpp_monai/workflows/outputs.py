@@ -16,6 +16,7 @@ from ..files import sha256
 from ..io.label_table import write_label_table
 from ..io.nifti import read_nifti, write_nifti
 from ..io.picture import write_label_picture
+from ..io.reader import is_picture
 from ..io.seg_nrrd import write_seg_nrrd
 from ..labels import Label, label_colour
 from ..provenance import Algorithm, ReadBack
@@ -47,6 +48,11 @@ class Findings:
     sources: tuple["pydicom.Dataset", ...] = ()  # headers of the DICOM instances it was found in
     like: Path | None = None  # NIfTI file whose header's geometry is kept to the bit
     encoding: str = "binary"  # of DICOM SEG: binary or labelmap
+
+
+def format_for(name: str, image: Path) -> str:
+    """Which format is meant for an image: pictures have no lengths, so their label maps are pictures, too."""
+    return "picture" if name == "nifti" and is_picture(image) else name
 
 
 def check_formats(formats: Sequence[str], *, dicom: bool) -> tuple[str, ...]:
