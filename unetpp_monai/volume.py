@@ -1,12 +1,13 @@
 """An image and where it lies in the patient; knows no file format."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GeometryError, InputError
+from .errors import GeometryError, InputError, UnetppError
 
 SAME_GRID_MM = 1e-3  # two grids are the same if no corner is farther apart than this
 
@@ -61,11 +62,29 @@ class Volume:
 
     def same_grid(self, other: "Volume") -> bool:
         """Whether both have the same shape, and every corner at the same place within `SAME_GRID_MM`."""
-        if self.shape != other.shape:
-            return False
+        return self.shape == other.shape and self.corner_distance(other.affine) <= SAME_GRID_MM
+
+    def corner_distance(self, affine: NDArray[np.float64]) -> float:
+        """How far in mm a corner of the grid is at most from where another affine has it."""
         corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*self.shape, 1)
-        distance = np.linalg.norm(corners @ (self.affine - other.affine).T, axis=1)
-        return bool(distance.max() <= SAME_GRID_MM)
+        return float(np.linalg.norm(corners @ (self.affine - affine).T, axis=1).max())
+
+
+def label_array(labels: Volume, *, name: object = "", error: type[UnetppError] = InputError) -> NDArray[Any]:
+    """Return the `(X, Y, Z)` values of a label map `(1, X, Y, Z)`.
+
+    Args:
+        labels: volume of one channel.
+        name: where it came from, such as its path.
+        error: what is raised for several channels.
+    """
+    if len(labels.array) != 1:
+        raise error(
+            f"a label map must have 1 channel, got {len(labels.array)}{f' in {name}' if name else ''}; one-hot "
+            "channels may overlap, which a label map cannot say: take the argmax over them first"
+        )
+    array: NDArray[Any] = labels.array[0]
+    return array
 
 
 def check_finite(volume: Volume, name: object) -> None:

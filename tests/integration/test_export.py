@@ -1,5 +1,6 @@
 """Files for other runtimes: checked before they are delivered, described beside them, never half-written."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -11,8 +12,8 @@ from helpers import BUNDLE
 from unetpp_monai import read_bundle
 from unetpp_monai.bundle import load_network
 from unetpp_monai.errors import BundleError, InputError, OutputError
-from unetpp_monai.workflows import export as room
-from unetpp_monai.workflows.export import FORMATS, export
+from unetpp_monai.runtimes.converters import CONVERTERS
+from unetpp_monai.workflows.export import export
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +21,12 @@ def bundle():
     return read_bundle(BUNDLE)
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", CONVERTERS)
 def test_file_and_sidecar(bundle, tmp_path, to):
-    if to in ("onnx", "openvino"):
-        pytest.importorskip({"onnx": "onnxruntime"}.get(to, to))
-    suffix, _, load = FORMATS[to]
-    written = export(bundle, tmp_path / f"net{suffix}", to=to, depth=1)
+    converter = CONVERTERS[to]
+    for package in converter.needs:
+        pytest.importorskip(package)
+    written = export(bundle, tmp_path / f"net{converter.suffix}", to=to, depth=1)
     about = json.loads(written.sidecar.read_text())
     for name, digest in about["sha256"].items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
@@ -37,12 +38,13 @@ def test_file_and_sidecar(bundle, tmp_path, to):
     image = torch.rand(3, 1, 16, 8, 20)  # other sizes of every axis that is said to be free
     network = load_network(bundle, bundle.parser(), torch.device("cpu"))
     with torch.inference_mode():
-        np.testing.assert_allclose(load(written.file)(image).numpy(), network(image, 1).numpy(), atol=1e-3)
+        np.testing.assert_allclose(converter.load(written.file)(image).numpy(), network(image, 1).numpy(), atol=1e-3)
 
 
 def test_wrong_logits_are_not_delivered(bundle, tmp_path, monkeypatch):
-    suffix, write, load = FORMATS["torchscript"]
-    monkeypatch.setitem(room.FORMATS, "torchscript", (suffix, write, lambda file: lambda image: load(file)(image) + 1))
+    right = CONVERTERS["torchscript"]
+    wrong = dataclasses.replace(right, load=lambda file: lambda image: right.load(file)(image) + 1)
+    monkeypatch.setitem(CONVERTERS, "torchscript", wrong)
     with pytest.raises(BundleError, match=r"torchscript must give eager's logits within 0\.001"):
         export(bundle, tmp_path / "net.ts", to="torchscript", depth=1)
     assert not list(tmp_path.iterdir())

@@ -196,8 +196,8 @@ def test_nothing_of_the_patient_is_in_objects_made_of_the_header(tmp_path, encod
     common = {"structures": STRUCTURES, "sources": hidden, "algorithm": Algorithm("model", "1")}
     ml = {one.name: float(np.count_nonzero(volume.array == one.index) * volume.voxel_ml) for one in STRUCTURES}
     seg, report = tmp_path / "seg.dcm", tmp_path / "sr.dcm"
-    write_dicom_seg(volume, seg, encoding=encoding, **common)
-    written = write_dicom_sr(report, seg=seg, ml=ml, **common)
+    _, parsed = write_dicom_seg(volume, seg, encoding=encoding, **common)
+    written = write_dicom_sr(report, seg=parsed, ml=ml, **common)
     assert volumes_of(check_report(report)) == written
     contours = tmp_path / "rtstruct.dcm"
     write_dicom_rtstruct(volume, contours, **common)

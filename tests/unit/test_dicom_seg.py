@@ -50,7 +50,7 @@ def structures(count=3, **changes):
 
 def write(path, labels, sources, **options):
     options = {"structures": structures(), "algorithm": ALGORITHM, **options}
-    return write_dicom_seg(labels, path, sources=sources, **options)
+    return write_dicom_seg(labels, path, sources=sources, **options)[0]
 
 
 def assert_same_place(labels, array, affine):

@@ -7,6 +7,7 @@ from helpers.dicom_checks import check_report, errors_of, volumes_of
 from helpers.dicom_phantoms import axial_affine, label_phantom, make_enhanced, make_series, oblique_affine
 
 from unetpp_monai.dicom.seg import write_dicom_seg
+from unetpp_monai.dicom.seg_reader import parse_seg
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.dicom.sr import write_dicom_sr
 from unetpp_monai.errors import InputError, OutputError
@@ -43,9 +44,9 @@ def millilitres(volume, structures=STRUCTURES):
 
 def write(folder, volume, sources, *, structures=STRUCTURES, encoding="binary", ml=None, algorithm=ALGORITHM):
     """Write a SEG and the report of it; return what the report says."""
-    seg, ml = folder / "seg.dcm", millilitres(volume, structures) if ml is None else ml
+    ml = millilitres(volume, structures) if ml is None else ml
     common = {"structures": structures, "sources": sources, "algorithm": algorithm}
-    write_dicom_seg(volume, seg, encoding=encoding, **common)
+    _, seg = write_dicom_seg(volume, folder / "seg.dcm", encoding=encoding, **common)
     return write_dicom_sr(folder / "sr.dcm", seg=seg, ml=ml, **common)
 
 
@@ -232,15 +233,16 @@ def test_a_rounded_volume_is_taken(tmp_path):
 def test_a_seg_of_other_structures_studies_or_kinds_is_refused(tmp_path):
     sources = make_series(tmp_path / "series", axial_affine(), SHAPE)
     write(tmp_path, phantom(), sources)
+    seg = parse_seg(tmp_path / "seg.dcm")
     common = {"ml": millilitres(phantom()), "sources": sources, "algorithm": ALGORITHM}
     more = (*STRUCTURES, Label(6, "another", None, None, None, None))
     with pytest.raises(OutputError, match="another"):
-        write_dicom_sr(tmp_path / "a.dcm", seg=tmp_path / "seg.dcm", structures=more, **common)
+        write_dicom_sr(tmp_path / "a.dcm", seg=seg, structures=more, **common)
     with pytest.raises(InputError, match="must be DICOM SEG"):
-        write_dicom_sr(tmp_path / "a.dcm", seg=tmp_path / "series" / "000.dcm", structures=STRUCTURES, **common)
+        parse_seg(tmp_path / "series" / "000.dcm")
     common["sources"] = make_series(tmp_path / "other", axial_affine(), SHAPE)
     with pytest.raises(OutputError, match="of another study"):
-        write_dicom_sr(tmp_path / "a.dcm", seg=tmp_path / "seg.dcm", structures=STRUCTURES, **common)
+        write_dicom_sr(tmp_path / "a.dcm", seg=seg, structures=STRUCTURES, **common)
     assert not (tmp_path / "a.dcm").exists()
 
 
@@ -254,8 +256,8 @@ def test_names_of_patients_are_kept_and_not_printed(tmp_path, name, capfd):
     other = make_series(tmp_path / "plain", axial_affine(), SHAPE)
     for one, two in zip(other, sources, strict=True):  # only the report is asked here
         one.StudyInstanceUID = two.StudyInstanceUID
-    write_dicom_seg(phantom(), tmp_path / "seg.dcm", **{**common, "sources": other})
-    write_dicom_sr(tmp_path / "sr.dcm", seg=tmp_path / "seg.dcm", ml=millilitres(phantom()), **common)
+    _, seg = write_dicom_seg(phantom(), tmp_path / "seg.dcm", **{**common, "sources": other})
+    write_dicom_sr(tmp_path / "sr.dcm", seg=seg, ml=millilitres(phantom()), **common)
     check_report(tmp_path / "sr.dcm")
     assert pydicom.dcmread(tmp_path / "sr.dcm").PatientName == name
     assert name.split("^")[0] not in "".join(capfd.readouterr())
@@ -263,8 +265,8 @@ def test_names_of_patients_are_kept_and_not_printed(tmp_path, name, capfd):
 
 def test_who_has_no_name_is_not_named(tmp_path):
     sources = make_series(tmp_path / "series", axial_affine(), SHAPE)
-    volume, seg = phantom(), tmp_path / "seg.dcm"
+    volume = phantom()
     common = {"structures": STRUCTURES, "sources": sources}
-    write_dicom_seg(volume, seg, algorithm=ALGORITHM, **common)
+    _, seg = write_dicom_seg(volume, tmp_path / "seg.dcm", algorithm=ALGORITHM, **common)
     write_dicom_sr(tmp_path / "sr.dcm", seg=seg, ml=millilitres(volume), algorithm=Algorithm("", ""), **common)
     assert not any("measurementAlgorithmIdentification" in group for group in check_report(tmp_path / "sr.dcm"))

@@ -23,8 +23,9 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"__main__"},
 ]
 ORDERS = {  # within a room, from the ground up
-    "dicom": "discovery geometry planes common contours series deidentify seg_reader seg_verify seg sr rtstruct_reader "
-    "rtstruct",
+    "dicom": "reading discovery geometry planes common contours series deidentify seg_reader seg_verify seg sr "
+    "rtstruct_reader rtstruct",
+    "runtimes": "model_cache openvino converters backend",
     "inference": "sliding_window autocast early_exit mirror depth source_grid transforms",
     "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
     "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
@@ -46,8 +47,9 @@ ROOMS = {
     "vtk": {"slicer"},
     "dicomweb_client": {"pacs"},
     "pynetdicom": {"pacs"},
-    "openvino": {"runtimes", "workflows"},
-    "onnxruntime": {"runtimes", "workflows"},
+    "openvino": {"runtimes"},
+    "openvino_telemetry": set(),
+    "onnxruntime": {"runtimes"},
     "matplotlib": {"workflows"},
     "ray": {"cohort"},
     "typer": {"cli"},

@@ -178,12 +178,12 @@ def test_what_cannot_be_written(tmp_path):
 def test_what_is_no_segmentation(tmp_path):
     path = tmp_path / "case.seg.nrrd"
     path.write_bytes(b"NRRD0004\n")
-    with pytest.raises(InputError, match="not a readable segmentation"):
+    with pytest.raises(InputError, match="not a readable image"):
         read_seg_nrrd(path)
     write_seg_nrrd(label_phantom(SHAPE, axial_affine()), path, structures=STRUCTURES)
     data = path.read_bytes()
     path.write_bytes(data[:-40])
-    with pytest.raises(InputError, match="not a readable segmentation"):
+    with pytest.raises(InputError, match="not a readable image"):
         read_seg_nrrd(path)
     path.write_bytes(data.replace(b"Segment1_LabelValue:=2", b"Segment1_LabelValue:=7"))
     with pytest.raises(InputError, match=r"must belong to a segment, got \d+ voxels more"):

@@ -17,10 +17,11 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from ..dicom.seg import read_dicom_seg, write_dicom_seg
-from ..dicom.seg_reader import parse_seg
 from ..dicom.series import read_dicom_series
 from ..errors import InputError, OutputError, PacsError, UnavailableError
+from ..files import TEMPORARY
 from ..io import is_picture, read_volume, write_nifti
+from ..io.nifti import is_nifti
 from ..labels import Label
 from ..pacs import Query, SeriesRef
 from ..pacs.archive import UID
@@ -74,7 +75,7 @@ class LocalStudies(LocalDatastore):
         with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
             path, label_info = Path(folder) / "label.nii.gz", dict(label_info or {})
             volume, structures = self._submitted(uri, Path(label_filename), label_info)
-            write_nifti(volume, path, like=Path(uri) if uri.endswith((".nii", ".nii.gz")) else None)
+            write_nifti(volume, path, like=Path(uri) if is_nifti(Path(uri)) else None)
             label_info["label_info"] = [{"name": label.name, "idx": label.index} for label in structures]
             label_info |= self._deliver(image_id, volume, structures, Path(folder))
             return str(super().save_label(image_id, str(path), label_tag, label_info))
@@ -186,7 +187,7 @@ class DicomwebStudies(LocalStudies):
 
     def _fetch(self, ref: SeriesRef) -> None:
         root = Path(self._datastore_path)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".unetpp_") as folder:
+        with tempfile.TemporaryDirectory(dir=root, prefix=TEMPORARY) as folder:
             series = Path(folder) / ref.series
             pull_series(self.archive, ref, series)
             image = read_dicom_series(series)
@@ -225,12 +226,12 @@ class DicomwebStudies(LocalStudies):
         series = read_dicom_series(Path(self._datastore_path) / image_id)
         path = folder / "label.dcm"
         algorithm = Algorithm("", "", kind="MANUAL")
-        write_dicom_seg(labels, path, structures=structures, sources=series.sources, algorithm=algorithm)
+        _, seg = write_dicom_seg(labels, path, structures=structures, sources=series.sources, algorithm=algorithm)
         pushed = self.archive.push([path])
         if pushed.failed:
             raise OutputError(f"{self.archive.url} must take the label, got {next(iter(pushed.failed.values()))}")
         self._init_from_datastore_file()  # what other processes noted meanwhile stays
-        return {ORIGIN: str(parse_seg(path).dataset.SeriesInstanceUID)}
+        return {ORIGIN: str(seg.dataset.SeriesInstanceUID)}
 
 
 def image_path(datastore: Datastore, image: str) -> Path:

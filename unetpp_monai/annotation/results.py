@@ -13,7 +13,7 @@ from ..errors import InputError, OutputError
 from ..io import case_name, is_picture, read_volume
 from ..labels import label_colour
 from ..segmenter import Segmentation, Segmenter
-from ..workflows.outputs import FORMATS
+from ..workflows.outputs import FORMATS, format_for
 from ..workflows.segment import Request, segment_case
 
 # file names' endings -> format of io.outputs; plain NRRD is made of the NIfTI file's label map
@@ -55,7 +55,7 @@ def segment_image(segmenter: Segmenter, image: Path, wanted: Wanted) -> tuple[Pa
         OutputError: the result cannot be written, or does not hold what it should when read again.
     """
     ending = wanted.ending or (".png" if is_picture(image) else ".nii.gz")
-    kind = "picture" if is_picture(image) and ENDINGS[ending] == "nifti" else ENDINGS[ending]
+    kind = format_for(ENDINGS[ending], image)
     request = Request(formats=(kind,), depth=wanted.depth, uncertainty=wanted.uncertainty)
     with tempfile.TemporaryDirectory(prefix="unetpp_") as name:
         folder = Path(name)

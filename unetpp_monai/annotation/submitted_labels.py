@@ -11,7 +11,7 @@ from ..errors import GeometryError, InputError
 from ..io import read_volume
 from ..io.label_files import read_label_file
 from ..labels import Label
-from ..volume import Volume
+from ..volume import Volume, label_array
 
 HIGHEST = 255  # value of a label map that is kept
 OFF_LATTICE = 0.1  # voxels that a label map's voxel may lie beside one of the image's
@@ -87,13 +87,9 @@ def on_grid(labels: Volume, grid: Volume) -> Volume:
     Raises:
         GeometryError: a labelled voxel lies beside the lattice or outside the image.
     """
-    if len(labels.array) != 1:
-        raise InputError(
-            f"a label map must have 1 channel, got {len(labels.array)}; overlapping segments are not taken"
-        )
+    voxels = np.argwhere(label_array(labels))
     if labels.same_grid(grid):
         return labels
-    voxels = np.argwhere(labels.array[0])
     transform = np.linalg.inv(grid.affine) @ labels.affine
     exact = voxels @ transform[:3, :3].T + transform[:3, 3]
     places = np.rint(exact).astype(np.intp)

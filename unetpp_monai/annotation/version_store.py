@@ -17,11 +17,10 @@ from pathlib import Path
 
 from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle
 from ..errors import BundleError, OutputError
-from ..files import complete_file, sha256
+from ..files import TEMPORARY, complete_file, sha256
 
 VERSIONS = "versions"
 MODEL, RECORD = "model.pt", "version.json"
-TEMPORARY = ".unetpp_"  # how names of what is not finished begin, here and in io/files.py
 SCHEMA = 1  # of the record; 0: written before records named theirs (up to 0.5.2), with the same keys
 STALE_SECONDS = 3600  # what is unfinished for longer was left by a killed process
 

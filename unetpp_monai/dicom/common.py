@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..errors import OutputError
-from ..labels import Label
+from ..labels import Code, Label
 from ..provenance import Algorithm
 from .planes import REQUIRED, Planes, source_planes
 
@@ -79,6 +79,24 @@ def long_string(text: str) -> str:
     if not name:
         raise OutputError(f"names in DICOM must not be empty, got {text!r}")
     return name
+
+
+def concept(code: Code | None) -> Any:
+    """The code as highdicom wants it; None stays None.
+
+    Raises:
+        OutputError: a code without meaning.
+    """
+    return code and import_highdicom().sr.CodedConcept(code.value, code.scheme, long_string(code.meaning))
+
+
+def read_code(sequence: Sequence["pydicom.Dataset"] | None) -> Code | None:
+    """Code of a sequence of one item; None if there is no item."""
+    if not sequence:
+        return None
+    item = sequence[0]
+    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
+    return Code(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
 
 
 def series_number(sources: Sequence["pydicom.Dataset"], *, offset: int) -> int:

@@ -1,42 +1,40 @@
 """Where DICOM comes from: folder, files, DICOMDIR or zip, to the instances of the one chosen image series.
 
-Headers only; geometry and pixels are for other rooms.
+Headers only; geometry and pixels are for other rooms. No file is opened more than twice, its pixels and hash included.
 """
 
 import logging
 import shutil
-import struct
 import tempfile
-import warnings
 import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AmbiguityError, CorruptFileError, InputError
+from .reading import Look, look, read_and_hash, read_whole, seen_before
 
 if TYPE_CHECKING:
     import pydicom
 
 logger = logging.getLogger(__name__)
 
+SERIES_TAGS = (  # which series an instance is of, and where it is
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "SeriesDescription", "NumberOfFrames"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+)
 HEADER_TAGS = [
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "FrameOfReferenceUID"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"),
-    *("SOPClassUID", "SOPInstanceUID", "ImageType", "NumberOfFrames"),
+    *(*SERIES_TAGS, "FrameOfReferenceUID", "SeriesNumber", "SOPClassUID", "ImageType"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "DiffusionBValue", "TriggerTime"),
 ]
-# what pydicom and its decoders raise on files that are not as they should be
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, NotImplementedError)
-BROKEN = (*UNREADABLE, struct.error, zlib.error)  # with InvalidDicomError, which is neither
-UNDEFINED_LENGTH = 0xFFFFFFFF  # of an element that ends with a delimiter
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # of files that are broken if they are not DICOM
+MANY_OPEN = 16  # files that may stay open from header to pixels
 
 
 @dataclass(frozen=True)
@@ -45,36 +43,51 @@ class Instance:
 
     path: Path
     header: "pydicom.Dataset"  # `HEADER_TAGS` only
+    opened: BufferedReader | None = None  # the file, kept open if it had been looked at before its header was read
 
     @property
     def frames(self) -> int:
         """Number of frames, 1 for single-frame objects."""
         return int(self.header.get("NumberOfFrames") or 1)
 
+    @contextmanager
+    def file(self) -> Iterator[BufferedReader]:
+        """Give the file, open at its beginning."""
+        if self.opened is None:
+            with self.path.open("rb") as file:
+                yield file
+        else:
+            self.opened.seek(0)
+            yield self.opened
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file has DICOM's preamble."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+
+@dataclass
+class Source:
+    """What is being read, and its chosen series."""
+
+    name: str
+    files: ExitStack  # closes `opened` once the pixels are read
+    opened: list[BufferedReader] = field(default_factory=list)
+    sha256: dict[Path, str] = field(default_factory=dict)  # of files that were read to their ends, by resolved path
+    remarks: list[str] = field(default_factory=list)  # on what was ignored
+    instances: list[Instance] = field(default_factory=list)  # of the chosen series, in no order
 
 
 def holds_dicom(folder: Path) -> bool:
     """Whether at least one file directly in `folder` is DICOM."""
-    return any(is_dicom(path) for path in sorted(folder.iterdir()) if path.is_file())
+    return any(look(path).dicom for path in sorted(folder.iterdir()) if path.is_file())
 
 
 def is_dicom_source(path: Path) -> bool:
     """Whether a path is a folder with DICOM files in it or below, a zip, a DICOMDIR or a DICOM file."""
     if path.is_dir():
-        return any(is_dicom(file) for file in _walk(path))
-    return path.is_file() and (path.suffix.lower() == ".zip" or is_dicom(path))
+        return any(look(file).dicom for file in _walk(path))
+    return path.is_file() and (path.suffix.lower() == ".zip" or look(path).dicom)
 
 
 @contextmanager
-def chosen_series(
-    source: Path | Sequence[Path], series: str | None = None
-) -> Iterator[tuple[list[Instance], list[str]]]:
-    """Give the instances of one image series, in no order, and remarks on what was ignored.
+def chosen_series(source: Path | Sequence[Path], series: str | None = None) -> Iterator[Source]:
+    """Choose one image series.
 
     Args:
         source: folder (walked), zip, DICOMDIR, or files; a zip's files exist only within the block.
@@ -85,21 +98,22 @@ def chosen_series(
         AmbiguityError: several; the message lists them.
         CorruptFileError: a file that should be DICOM cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
-        groups, ignored = _images(_files(source, Path(folder)))
-        name = str(source) if isinstance(source, Path) else f"{len(source)} files"
+    with tempfile.TemporaryDirectory(prefix="unetpp_") as folder, ExitStack() as files:
+        chosen = Source(str(source) if isinstance(source, Path) else f"{len(source)} files", files)
+        groups, ignored = _images(_files(source, Path(folder), chosen), chosen)
         if not groups:
-            raise InputError(f"DICOM input must hold an image series, found none in {name}{_listed(ignored)}")
-        remarks = [f"ignored {count} object(s) of class {kind}" for kind, count in sorted(ignored.items())]
-        for remark in remarks:
+            raise InputError(f"DICOM input must hold an image series, found none in {chosen.name}{_listed(ignored)}")
+        chosen.remarks = [f"ignored {count} object(s) of class {kind}" for kind, count in sorted(ignored.items())]
+        for remark in chosen.remarks:
             logger.info("%s", remark)
-        chosen = _choose(groups, series, name)
-        if source == chosen[0].path and chosen[0].frames == 1:
+        chosen.instances = _choose(groups, series, chosen.name)
+        first = chosen.instances[0]
+        if source == first.path and first.frames == 1:
             raise AmbiguityError(f"{source} is one image of a series; give the folder of its series, {source.parent}")
-        yield chosen, remarks
+        yield chosen
 
 
-def _files(source: Path | Sequence[Path], folder: Path) -> Iterable[Path]:
+def _files(source: Path | Sequence[Path], folder: Path, chosen: Source) -> Iterable[Path]:
     paths = [source] if isinstance(source, Path) else list(source)
     if missing := [str(path) for path in paths if not path.exists()]:
         raise InputError(f"input must exist, got {', '.join(missing[:5])}; check the path")
@@ -110,7 +124,7 @@ def _files(source: Path | Sequence[Path], folder: Path) -> Iterable[Path]:
     if source.suffix.lower() == ".zip":
         return _unzip(source, folder)
     if source.name.upper() == "DICOMDIR":
-        return _listed_in(source)
+        return _listed_in(source, chosen)
     return [source]
 
 
@@ -142,9 +156,10 @@ def _unzip(archive: Path, folder: Path) -> Iterator[Path]:
         raise CorruptFileError(f"{archive} must be a readable zip without password ({error})") from error
 
 
-def _listed_in(directory: Path) -> Iterator[Path]:
+def _listed_in(directory: Path, chosen: Source) -> Iterator[Path]:
     """Files that a DICOMDIR names; some media write their names in lower case."""
-    for record in read_whole(directory).get("DirectoryRecordSequence", []):
+    content, chosen.sha256[directory.resolve()] = read_and_hash(directory)
+    for record in content.get("DirectoryRecordSequence", []):
         parts = record.get("ReferencedFileID")
         if not parts:
             continue
@@ -156,14 +171,15 @@ def _listed_in(directory: Path) -> Iterator[Path]:
         yield found
 
 
-def _images(paths: Iterable[Path]) -> tuple[dict[tuple[str, str], list[Instance]], dict[str, int]]:
+def _images(paths: Iterable[Path], chosen: Source) -> tuple[dict[tuple[str, str], list[Instance]], dict[str, int]]:
     """Image instances by study and series UID, and how many objects of which other kinds there are."""
     groups: dict[tuple[str, str], list[Instance]] = defaultdict(list)
     ignored: dict[str, int] = defaultdict(int)
     for path in paths:
-        header = _header(path)
-        if header is None:
+        instance = _instance(path, chosen)
+        if instance is None:
             continue
+        header = instance.header
         kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
         name = getattr(kind, "name", str(kind))
         if not name and "Rows" not in header:
@@ -173,95 +189,34 @@ def _images(paths: Iterable[Path]) -> tuple[dict[tuple[str, str], list[Instance]
         elif "Rows" not in header:
             raise CorruptFileError(f"{path} is an image without its pixels (truncated?); export the series again")
         else:
-            groups[str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", ""))].append(
-                Instance(path, header)
-            )
+            groups[str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", ""))].append(instance)
     return groups, ignored
 
 
-def _header(path: Path) -> "pydicom.Dataset | None":
-    """Header of a DICOM file; None if it is something else."""
+def _instance(path: Path, chosen: Source) -> Instance | None:
+    """Read a DICOM file's header; None if the file is something else.
+
+    A file that had been looked at to find the source is opened for the second time here, and stays open.
+    """
     try:
-        if is_dicom(path):
-            return read_whole(path, tags=HEADER_TAGS)
-        if _should_be_dicom(path):
+        seen = seen_before(path)
+        if seen is not None and seen.dicom and len(chosen.opened) < MANY_OPEN:
+            chosen.opened.append(chosen.files.enter_context(path.open("rb")))
+            return Instance(path, read_whole(path, file=chosen.opened[-1], tags=HEADER_TAGS), chosen.opened[-1])
+        if seen is None or seen.dicom:
+            with path.open("rb") as file:
+                seen = Look.into(file)
+                if seen.dicom:
+                    return Instance(path, read_whole(path, file=file, tags=HEADER_TAGS))
+        if seen.should_be_dicom(path):
             raise CorruptFileError(
                 f"{path} must be DICOM, got {path.stat().st_size} bytes without DICOM's preamble; export it again"
             )
+        if seen.sha256 is not None:
+            chosen.sha256[path.resolve()] = seen.sha256
         return None
     except OSError as error:
         raise CorruptFileError(f"{path} must be readable, got {error}; copy it again") from error
-
-
-def _should_be_dicom(path: Path) -> bool:
-    """Whether a file without preamble is one of a series: by its suffix, or as an element of group 2 or 8 begins it."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    suffix = path.suffix.lower()
-    empty = not start and (not suffix or suffix[1:].isdigit())
-    return suffix in DICOM_SUFFIXES or empty or (start[:2] in (b"\2\0", b"\x08\0") and start[3:] == b"\0")
-
-
-def read_whole(path: Path, *, tags: Sequence[str] = (), decode: bool = True) -> "pydicom.Dataset":
-    """Read a DICOM file, of which pydicom would shorten the last element without a word if it is cut there.
-
-    Args:
-        path: of the file.
-        tags: those before the pixels that are wanted; (): the whole file.
-        decode: convert the values now, so that one that cannot be converted is found.
-
-    Raises:
-        CorruptFileError: cut, or not to be decoded.
-    """
-    import pydicom
-
-    try:
-        with plain_warnings():
-            dataset = pydicom.dcmread(path, stop_before_pixels=bool(tags), specific_tags=list(tags) or None)
-            check_ends(dataset)
-            if decode:
-                read_values(dataset)
-        return dataset
-    except (pydicom.errors.InvalidDicomError, *BROKEN) as error:
-        raise CorruptFileError(f"{path} is not a readable DICOM file ({one_line(error)}); export it again") from error
-
-
-def check_ends(dataset: "pydicom.Dataset") -> None:
-    """Raise EOFError if an element holds less than its length says."""
-    from pydicom.dataelem import RawDataElement
-
-    for tag, raw in dataset.items():
-        if isinstance(raw, RawDataElement) and raw.length not in (UNDEFINED_LENGTH, len(raw.value or b"")):
-            raise EOFError(f"it ends within {tag}")
-
-
-def read_values(dataset: "pydicom.Dataset") -> None:
-    """Convert every value now, which pydicom else does, and warns of, when one is first used."""
-    for _ in dataset.iterall():
-        pass
-
-
-@contextmanager
-def plain_warnings() -> Iterator[list[str]]:
-    """Collect what pydicom warns of, each kind once, instead of printing it; a cut file becomes an error.
-
-    Raises:
-        EOFError: the file ended too early.
-    """
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield said
-    for warning in caught:
-        text = str(warning.message)
-        if "End of file" in text:
-            raise EOFError(text)
-        said.append(text)
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _choose(groups: dict[tuple[str, str], list[Instance]], series: str | None, name: str) -> list[Instance]:

@@ -34,6 +34,8 @@ FRAME_GROUPS = {
     "ImageOrientationPatient": "PlaneOrientationSequence",
     "PixelSpacing": "PixelMeasuresSequence",
     "SliceThickness": "PixelMeasuresSequence",
+    "SpacingBetweenSlices": "PixelMeasuresSequence",
+    "ReferencedSegmentNumber": "SegmentIdentificationSequence",
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
@@ -131,10 +133,10 @@ def _slice(instance: Instance, frame: int) -> Slice:
         )
     try:
         position, orientation, spacing = (
-            np.array(_tag(header, tag, frame), dtype=np.float64)
+            np.array(frame_value(header, tag, frame), dtype=np.float64)
             for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         )
-        slope, intercept = _tag(header, "RescaleSlope", frame), _tag(header, "RescaleIntercept", frame)
+        slope, intercept = (frame_value(header, tag, frame) for tag in ("RescaleSlope", "RescaleIntercept"))
         rescale = (1.0 if slope is None else float(slope), float(intercept or 0))
         columns, rows = int(header.get("Columns") or 0), int(header.get("Rows") or 0)
     except (TypeError, ValueError) as error:
@@ -152,8 +154,8 @@ def _slice(instance: Instance, frame: int) -> Slice:
     return Slice(instance, frame, position, orientation.reshape(2, 3), (down, along), rescale)
 
 
-def _tag(header: "pydicom.Dataset", tag: str, frame: int) -> Any:
-    """A value of a plane: of a multi-frame object from its per-frame or shared groups."""
+def frame_value(header: "pydicom.Dataset", tag: str, frame: int = 0) -> Any:
+    """Value of one frame (from 0): of its own functional groups, those shared by all, or the header; else None."""
     for where in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         groups = header.get(where) or []
         index = frame if where.startswith("Per") else 0
@@ -241,7 +243,7 @@ def _tilt(step: NDArray[np.float64], normal: NDArray[np.float64], count: int) ->
 
 def _thickness(one: Slice) -> float:
     """Mm of a single slice, the only case in which positions do not tell."""
-    value = _tag(one.instance.header, "SliceThickness", one.frame)
+    value = frame_value(one.instance.header, "SliceThickness", one.frame)
     if not value or float(value) <= 0:
         raise MissingGeometryError(f"a single slice must state its SliceThickness in mm, got {value!r} in {one.name}")
     return float(value)

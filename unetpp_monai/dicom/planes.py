@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError
 from ..volume import Volume
-from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS
+from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, frame_value
 
 if TYPE_CHECKING:
     import pydicom
@@ -45,23 +45,15 @@ def source_planes(sources: Sequence["pydicom.Dataset"]) -> Planes:
     frames = int(first.get("NumberOfFrames") or 1)
     places = [(first, frame) for frame in range(frames)] if len(sources) == 1 else [(one, 0) for one in sources]
     try:
-        orientation = np.array(frame_value(first, 0, "PlaneOrientationSequence", "ImageOrientationPatient"), float)
-        spacing = np.array(frame_value(first, 0, "PixelMeasuresSequence", "PixelSpacing"), float)
-        positions = [frame_value(one, frame, "PlanePositionSequence", "ImagePositionPatient") for one, frame in places]
+        orientation = np.array(frame_value(first, "ImageOrientationPatient"), float)
+        spacing = np.array(frame_value(first, "PixelSpacing"), float)
+        positions = [frame_value(one, "ImagePositionPatient", frame) for one, frame in places]
         planes = Planes(orientation.reshape(2, 3), spacing.reshape(2), np.array(positions, float).reshape(-1, 3))
     except (TypeError, ValueError) as error:
         raise OutputError(f"source images must have position, orientation and spacing, got none ({error})") from error
     if not all(np.isfinite(values).all() for values in (planes.orientation, planes.spacing, planes.positions)):
         raise OutputError("source images must have position, orientation and spacing as finite numbers, got others")
     return planes
-
-
-def frame_value(header: "pydicom.Dataset", frame: int, group: str, keyword: str) -> Any:
-    """Value of one frame (from 0): in its own functional groups, those shared by all, or the header; else None."""
-    for sequence, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
-        if header.get(sequence) and header[sequence][item].get(group):
-            return header[sequence][item][group][0].get(keyword)
-    return header.get(keyword)
 
 
 def match_grid(labels: Volume, sources: Sequence["pydicom.Dataset"]) -> Volume:

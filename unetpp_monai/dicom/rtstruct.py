@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError, UnetppError
 from ..files import complete_file
-from ..labels import Code, Label, label_colour
+from ..labels import Label, label_colour
 from ..provenance import Algorithm, ReadBack
-from ..volume import SAME_GRID_MM, Volume
+from ..volume import SAME_GRID_MM, Volume, label_array
 from .common import (
     algorithm_identification,
     common_header,
-    import_highdicom,
+    concept,
     long_string,
     new_uid,
     segment_numbers,
@@ -65,10 +65,8 @@ def write_dicom_rtstruct(
         OutputError: another grid, several channels, values without a structure, sources that cannot be referred to,
             highdicom missing, or what was read back is not what was given.
     """
-    if len(labels.array) != 1:
-        raise OutputError(f"a label map must have 1 channel, got {len(labels.array)}; take the argmax over them first")
     known = segment_numbers(structures)
-    if unknown := sorted(set(np.unique(labels.array).tolist()) - {0, *known}):
+    if unknown := sorted(set(np.unique(label_array(labels, error=OutputError)).tolist()) - {0, *known}):
         raise OutputError(f"every value of a label map must have a structure, got {unknown[:10]} besides {list(known)}")
     planes = source_planes(sources)
     turned = match_grid(labels, sources)
@@ -172,17 +170,13 @@ def _observation(label: Label) -> "Dataset":
     item = _item(ObservationNumber=label.index, ReferencedROINumber=label.index, RTROIInterpretedType="")
     item.ROIInterpreter = ""
     if label.category:
-        item.SegmentedPropertyCategoryCodeSequence = [_coded(label.category)]
+        item.SegmentedPropertyCategoryCodeSequence = [concept(label.category)]
     if label.type:
-        item.RTROIIdentificationCodeSequence = [_coded(label.type)]
+        item.RTROIIdentificationCodeSequence = [concept(label.type)]
         if label.modifier:
             kind = item.RTROIIdentificationCodeSequence[0]
-            kind.SegmentedPropertyTypeModifierCodeSequence = [_coded(label.modifier)]
+            kind.SegmentedPropertyTypeModifierCodeSequence = [concept(label.modifier)]
     return item
-
-
-def _coded(code: Code) -> Any:
-    return import_highdicom().sr.CodedConcept(code.value, code.scheme, long_string(code.meaning))
 
 
 def _contours(

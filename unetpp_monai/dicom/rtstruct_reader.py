@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AmbiguityError, GeometryError, InputError
-from ..labels import Code, Label
+from ..labels import Label
 from ..volume import Volume
+from .common import read_code
 from .contours import Contour, fill_contours
-from .discovery import BROKEN, one_line, read_whole
 from .geometry import JITTER_SHARE, LPS_TO_RAS
+from .reading import BROKEN, one_line, read_whole
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -53,19 +54,11 @@ def _structure(number: int, roi: "Dataset", shown: "Dataset", observed: "Dataset
     return Label(
         index=number,
         name=str(roi.get("ROIName") or ""),
-        category=_code(observed.get("SegmentedPropertyCategoryCodeSequence")),
-        type=_code(kinds),
-        modifier=_code(kinds[0].get("SegmentedPropertyTypeModifierCodeSequence")) if kinds else None,
+        category=read_code(observed.get("SegmentedPropertyCategoryCodeSequence")),
+        type=read_code(kinds),
+        modifier=read_code(kinds[0].get("SegmentedPropertyTypeModifierCodeSequence")) if kinds else None,
         colour=(int(colour[0]), int(colour[1]), int(colour[2])) if colour else None,
     )
-
-
-def _code(sequence: Sequence["Dataset"] | None) -> Code | None:
-    if not sequence:
-        return None
-    item = sequence[0]
-    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
-    return Code(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
 
 
 def _polygons(shown: "Dataset") -> list[Points]:

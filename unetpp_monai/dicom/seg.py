@@ -14,11 +14,11 @@ from ..errors import CorruptFileError, OutputError
 from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import Algorithm, ReadBack
-from ..volume import Volume
+from ..volume import Volume, label_array
 from .common import (
     EQUIPMENT,
-    LO_LENGTH,
     algorithm_identification,
+    concept,
     import_highdicom,
     long_string,
     new_uid,
@@ -28,10 +28,10 @@ from .common import (
     series_number,
 )
 from .deidentify import mark_pseudonymised
-from .discovery import BROKEN, one_line
 from .geometry import JITTER_MM, LPS_TO_RAS
 from .planes import Planes, match_grid, plane_sources, source_planes
-from .seg_reader import parse_seg, seg_volume
+from .reading import BROKEN, one_line
+from .seg_reader import SegFrames, parse_seg, seg_volume
 from .seg_verify import read_back
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def write_dicom_seg(
     sources: Sequence["pydicom.Dataset"],
     algorithm: Algorithm,
     encoding: str = "binary",
-) -> ReadBack:
+) -> tuple[ReadBack, SegFrames]:
     """Write a label map as DICOM SEG; read it back from disk and compare every voxel before `path` appears.
 
     Segments are numbered 1, 2, 3, ... in the order of the labels' values. Frames lie on the planes of the sources
@@ -66,6 +66,9 @@ def write_dicom_seg(
         sources: headers of the segmented series, or the one header of a multi-frame image.
         algorithm: what made the label map.
         encoding: one of `ENCODINGS`.
+
+    Returns:
+        What was compared, and the file as it was parsed for that, of which `write_dicom_sr` makes its report.
 
     Raises:
         OutputError: not a label map of these structures, sources that cannot be referred to, highdicom missing, or
@@ -102,12 +105,7 @@ def read_dicom_seg(path: Path) -> tuple[Volume, tuple[Label, ...]]:
 
 def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsignedinteger]:
     """Segment numbers `(slices, rows, columns)`."""
-    if len(labels.array) != 1:
-        raise OutputError(
-            f"a label map must have 1 channel, got {len(labels.array)}; one-hot channels may overlap, which a label "
-            "map cannot say: take the argmax over them first"
-        )
-    planes = np.ascontiguousarray(labels.array[0].T)
+    planes = np.ascontiguousarray(label_array(labels, error=OutputError).T)
     low, high = planes.min(), planes.max()
     if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > np.iinfo(np.uint16).max:
         raise OutputError(f"values of a label map must lie in 0 ... 65535, got {low} ... {high}")
@@ -140,8 +138,8 @@ def _descriptions(structures: Sequence[Label], numbers: Mapping[int, int], algor
         description = hd.seg.SegmentDescription(
             segment_number=numbers[structure.index],
             segment_label=name,
-            segmented_property_category=_code(hd, structure.category or TISSUE),
-            segmented_property_type=_code(hd, structure.type or TISSUE),
+            segmented_property_category=concept(structure.category or TISSUE),
+            segmented_property_type=concept(structure.type or TISSUE),
             algorithm_type=algorithm.kind,
             algorithm_identification=algorithm_identification(algorithm),
             tracking_uid=new_uid(),
@@ -150,7 +148,7 @@ def _descriptions(structures: Sequence[Label], numbers: Mapping[int, int], algor
         )
         if structure.modifier:
             kind = description.SegmentedPropertyTypeCodeSequence[0]
-            kind.SegmentedPropertyTypeModifierCodeSequence = [_code(hd, structure.modifier)]
+            kind.SegmentedPropertyTypeModifierCodeSequence = [concept(structure.modifier)]
         descriptions.append(description)
     return descriptions
 
@@ -237,7 +235,3 @@ def _snapped(planes: Planes, grid: Volume) -> Planes:
             near = np.linalg.norm(shift) <= JITTER_MM
             positions[image] += shift if near else (shift @ planes.normal) * planes.normal
     return replace(planes, positions=positions)
-
-
-def _code(hd: ModuleType, code: Code) -> Any:
-    return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning[:LO_LENGTH])

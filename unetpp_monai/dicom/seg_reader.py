@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GeometryError, InputError, IrregularSpacingError
-from ..labels import Code, Label
+from ..labels import Label
 from ..volume import Volume
-from .discovery import BROKEN, one_line, read_whole
-from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM
-from .planes import frame_value
+from .common import read_code
+from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM, frame_value
+from .reading import BROKEN, one_line, read_and_hash
 
 if TYPE_CHECKING:
     import pydicom
@@ -34,6 +34,7 @@ class SegFrames:
     positions: NDArray[np.float64]  # (n, 3): centre of each frame's first voxel, mm, LPS
     steps: NDArray[np.float64]  # 2x3: mm from one column to the next, from one row to the next, LPS
     shape: tuple[int, int]  # rows, columns
+    sha256: str  # of the file
 
     def planes(self) -> Iterator[NDArray[np.unsignedinteger]]:
         """Decode one frame after another: `(rows, columns)` of segment numbers, 0 is background."""
@@ -58,7 +59,7 @@ def parse_seg(path: Path) -> SegFrames:
         InputError: not a SEG file, or one with fractions or tiles; `CorruptFileError`: truncated.
         GeometryError: frames without place, or of different orientation or spacing.
     """
-    dataset = read_whole(path, decode=False)  # a value of each frame may be thousands
+    dataset, sha256 = read_and_hash(path)
     kind, coding = dataset.get("SOPClassUID"), dataset.get("SegmentationType")
     if kind not in SEGMENTATIONS or coding not in ("BINARY", "LABELMAP"):
         raise InputError(
@@ -66,7 +67,7 @@ def parse_seg(path: Path) -> SegFrames:
             f"of type {coding} in {path}; choose another file"
         )
     try:
-        return _frames(dataset)
+        return _frames(dataset, sha256)
     except BROKEN as error:
         raise InputError(f"{path} lacks what a SEG must have ({one_line(error)}); export it again") from error
 
@@ -92,18 +93,17 @@ def seg_volume(frames: SegFrames) -> Volume:
     return Volume(array.transpose(2, 1, 0)[None], LPS_TO_RAS @ affine)
 
 
-def _frames(dataset: "pydicom.Dataset") -> SegFrames:
+def _frames(dataset: "pydicom.Dataset", sha256: str) -> SegFrames:
     count = int(dataset.NumberOfFrames)
     frames = range(count)
-    positions = [frame_value(dataset, frame, "PlanePositionSequence", "ImagePositionPatient") for frame in frames]
+    positions = [frame_value(dataset, "ImagePositionPatient", frame) for frame in frames]
     if None in positions:
         raise GeometryError("every frame must have ImagePositionPatient, got one without (a microscopy image?)")
-    cosines = _one(dataset, "PlaneOrientationSequence", "ImageOrientationPatient", DIRECTION_TOLERANCE).reshape(2, 3)
-    down, along = _one(dataset, "PixelMeasuresSequence", "PixelSpacing", SPACING_TOLERANCE_MM)
+    cosines = _one(dataset, "ImageOrientationPatient", DIRECTION_TOLERANCE).reshape(2, 3)
+    down, along = _one(dataset, "PixelSpacing", SPACING_TOLERANCE_MM)
     numbers = [0] * count
     if dataset.SegmentationType == "BINARY":
-        identified = "SegmentIdentificationSequence"
-        numbers = [int(frame_value(dataset, frame, identified, "ReferencedSegmentNumber")) for frame in frames]
+        numbers = [int(frame_value(dataset, "ReferencedSegmentNumber", frame)) for frame in frames]
     return SegFrames(
         dataset,
         tuple(_label(item) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0),
@@ -111,13 +111,14 @@ def _frames(dataset: "pydicom.Dataset") -> SegFrames:
         np.array(positions, dtype=np.float64),
         cosines * np.array([[along], [down]]),
         (int(dataset.Rows), int(dataset.Columns)),
+        sha256,
     )
 
 
-def _one(dataset: "pydicom.Dataset", group: str, keyword: str, tolerance: float) -> NDArray[np.float64]:
+def _one(dataset: "pydicom.Dataset", keyword: str, tolerance: float) -> NDArray[np.float64]:
     """The value that all frames share."""
     frames = range(int(dataset.NumberOfFrames))
-    values = np.array([frame_value(dataset, frame, group, keyword) for frame in frames], dtype=np.float64)
+    values = np.array([frame_value(dataset, keyword, frame) for frame in frames], dtype=np.float64)
     if np.abs(values - values[0]).max() > tolerance:
         raise GeometryError(f"all frames must have the same {keyword}, got several; split the file")
     first: NDArray[np.float64] = values[0]
@@ -148,8 +149,7 @@ def _distance(frames: SegFrames, along: NDArray[np.float64]) -> float:
     gaps = np.diff(along)
     gaps = gaps[gaps > JITTER_MM / 2]
     between, thickness = (
-        abs(float(frame_value(frames.dataset, 0, "PixelMeasuresSequence", tag) or 0))
-        for tag in ("SpacingBetweenSlices", "SliceThickness")
+        abs(float(frame_value(frames.dataset, tag) or 0)) for tag in ("SpacingBetweenSlices", "SliceThickness")
     )
     if not gaps.size:
         return between or thickness or 1.0
@@ -164,16 +164,11 @@ def _label(item: "pydicom.Dataset") -> Label:
     return Label(
         int(item.SegmentNumber),
         str(item.SegmentLabel),
-        _code(item.SegmentedPropertyCategoryCodeSequence[0]),
-        _code(kind),
-        _code(modifiers[0]) if modifiers else None,
+        read_code(item.SegmentedPropertyCategoryCodeSequence),
+        read_code([kind]),
+        read_code(modifiers),
         _colour(item.get("RecommendedDisplayCIELabValue")),
     )
-
-
-def _code(item: "pydicom.Dataset") -> Code:
-    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
-    return Code(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
 
 
 def _colour(value: Any) -> tuple[int, int, int] | None:

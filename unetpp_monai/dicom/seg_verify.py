@@ -15,8 +15,11 @@ from .geometry import LPS_TO_RAS
 from .seg_reader import SegFrames, parse_seg
 
 
-def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadBack:
+def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> tuple[ReadBack, SegFrames]:
     """Parse a file anew and compare it with a label map on the label map's own grid; no frame means 0.
+
+    Returns:
+        What was compared, and the file as it was parsed.
 
     Raises:
         OutputError: a voxel, a corner or a segment's name differs.
@@ -36,7 +39,7 @@ def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadBa
             f"differ, corners are off by {largest:.4f} mm, {len(frames.labels)} segments for {len(names)} structures; "
             "nothing was written, report this"
         )
-    return ReadBack(f"pydicom {pydicom.__version__}", voxels, different, largest)
+    return ReadBack(f"pydicom {pydicom.__version__}", voxels, different, largest), frames
 
 
 def _placed(frames: SegFrames, labels: Volume) -> tuple[NDArray[np.generic], NDArray[np.intp], float]:

@@ -1,7 +1,7 @@
 """DICOM to volume: one series chosen, its geometry checked, its pixels decoded, a tilted gantry made upright."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptFileError
+from ..files import sha256_of
 from ..volume import Volume, check_finite
-from .discovery import BROKEN, Instance, check_ends, chosen_series, one_line, plain_warnings, read_values
+from .discovery import Instance, chosen_series
 from .geometry import LPS_TO_RAS, Grid, check_grid, read_slices
+from .reading import BROKEN, check_ends, one_line, plain_warnings, read_values
 
 if TYPE_CHECKING:
     import pydicom
@@ -29,6 +31,7 @@ class DicomSeries:
     sources: tuple["pydicom.Dataset", ...]  # headers without pixels; sources[k] is slice k of Z, or one multi-frame
     remarks: tuple[str, ...]  # what was done beyond reading, in words: ignored objects, a tilt resampled
     warnings: tuple[str, ...] = ()  # what pydicom said, which may quote values that identify the patient
+    sha256: Mapping[Path, str] = field(default_factory=dict)  # of files read to their ends, by resolved path
 
 
 def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = None) -> DicomSeries:
@@ -47,9 +50,10 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
         AmbiguityError: several image series; the message lists them.
         GeometryError: one of its kinds says what is wrong.
     """
-    with chosen_series(source, series) as (instances, remarks):
-        grid = check_grid(read_slices(instances))
-        array, sources, warnings = _pixels(grid)
+    with chosen_series(source, series) as chosen:
+        remarks, sha256 = chosen.remarks, chosen.sha256
+        grid = check_grid(read_slices(chosen.instances))
+        array, sources, warnings = _pixels(grid, sha256)
     affine = grid.affine
     if sources[0].get("PhotometricInterpretation") == "MONOCHROME1":
         remarks.append("MONOCHROME1: values are as stored, dark where they are high")
@@ -62,18 +66,24 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
         )
     volume = Volume(array[None], LPS_TO_RAS @ affine)
     check_finite(volume, grid.slices[0].instance.path.parent)
-    return DicomSeries(volume, sources, tuple(remarks), tuple(warnings))
+    return DicomSeries(volume, sources, tuple(remarks), tuple(warnings), sha256)
 
 
-def _pixels(grid: Grid) -> tuple[NDArray[np.float32], tuple["pydicom.Dataset", ...], list[str]]:
-    """Voxels `(columns, rows, slices)` after each slice's rescale, headers of the instances, and what pydicom said."""
+def _pixels(
+    grid: Grid, sha256: dict[Path, str]
+) -> tuple[NDArray[np.float32], tuple["pydicom.Dataset", ...], list[str]]:
+    """Decode a grid, and add the hashes of its files to `sha256`.
+
+    Returns:
+        Voxels `(columns, rows, slices)` after each slice's rescale, headers of the instances, and what pydicom said.
+    """
     first = grid.slices[0].instance
     array = np.empty((first.header.Columns, first.header.Rows, len(grid.slices)), dtype=np.float32)
     sources, said = [], []
     stored = None
     for index, one in enumerate(grid.slices):
         if stored is None or first.frames == 1:
-            stored, header, warnings = _decode(one.instance)
+            stored, header, warnings = _decode(one.instance, sha256)
             sources.append(header)
             said += [text for text in warnings if text not in said]
         plane = stored[one.frame : one.frame + 1] if first.frames > 1 else stored[None]
@@ -87,13 +97,14 @@ def _pixels(grid: Grid) -> tuple[NDArray[np.float32], tuple["pydicom.Dataset", .
     return array, tuple(sources), said
 
 
-def _decode(instance: Instance) -> tuple[NDArray[np.generic], "pydicom.Dataset", list[str]]:
+def _decode(instance: Instance, sha256: dict[Path, str]) -> tuple[NDArray[np.generic], "pydicom.Dataset", list[str]]:
     """Values `(rows, columns)` or `(frames, rows, columns)` before the rescale, the header, and what pydicom said."""
     import pydicom
 
     try:
-        with plain_warnings() as said:
-            dataset = pydicom.dcmread(instance.path)
+        with plain_warnings() as said, instance.file() as file:
+            sha256[instance.path.resolve()] = sha256_of(file)
+            dataset = pydicom.dcmread(file)
             check_ends(dataset)
             stored = _significant(dataset.pixel_array, dataset)
             if "ModalityLUTSequence" in dataset:

@@ -21,6 +21,7 @@ from .common import (
     CHARACTER_SET,
     EQUIPMENT,
     MANUFACTURER,
+    concept,
     import_highdicom,
     long_string,
     new_uid,
@@ -30,7 +31,7 @@ from .common import (
     series_number,
 )
 from .deidentify import mark_pseudonymised
-from .seg_reader import SegFrames, parse_seg, seg_volume
+from .seg_reader import SegFrames, seg_volume
 
 if TYPE_CHECKING:
     import pydicom
@@ -68,7 +69,7 @@ class Finding:
 def write_dicom_sr(
     path: Path,
     *,
-    seg: Path,
+    seg: SegFrames,
     structures: Sequence[Label],
     ml: Mapping[str, float],
     sources: Sequence["pydicom.Dataset"],
@@ -82,7 +83,7 @@ def write_dicom_sr(
 
     Args:
         path: the report, an Enhanced SR.
-        seg: file written of the same label map, `structures` and `sources`.
+        seg: as `write_dicom_seg` returned it or `parse_seg` read it, of the same label map, `structures` and `sources`.
         structures: what was looked for.
         ml: millilitres by structure name; a name left out counts as 0.
         sources: headers of the images that were segmented; pseudonymised ones make a pseudonymous report.
@@ -92,15 +93,13 @@ def write_dicom_sr(
         Millilitres by name of the structures found, as read from the written file.
 
     Raises:
-        InputError: `seg` is not a readable SEG.
         OutputError: volumes and SEG disagree, `seg` is of another study, or the report cannot be written.
     """
-    frames = parse_seg(seg)
     prepared = prepared_sources(sources)
-    if frames.dataset.StudyInstanceUID != prepared[0].StudyInstanceUID:
-        raise OutputError(f"a report needs the SEG of its own sources, {seg} is of another study; write the SEG again")
-    findings = _findings(frames, structures, ml)
-    report = _report(findings, frames, prepared, algorithm)
+    if seg.dataset.StudyInstanceUID != prepared[0].StudyInstanceUID:
+        raise OutputError("a report needs the SEG of its own sources, got one of another study; write the SEG again")
+    findings = _findings(seg, structures, ml)
+    report = _report(findings, seg, prepared, algorithm)
     mark_pseudonymised(report, sources[0])
     expected = {finding.name: finding.ml for finding in findings if finding.ml > 0}
     with complete_file(path) as temporary:
@@ -170,10 +169,10 @@ def _report(
         model_name=EQUIPMENT["manufacturer_model_name"],
         serial_number=EQUIPMENT["device_serial_number"],
     )
-    observer = hd.sr.ObserverContext(_concept(Code("121007", "DCM", "Device")), device)
+    observer = hd.sr.ObserverContext(concept(Code("121007", "DCM", "Device")), device)
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer),
-        procedure_reported=_concept(PROCEDURES.get(str(sources[0].get("Modality")), OTHER_PROCEDURE)),
+        procedure_reported=concept(PROCEDURES.get(str(sources[0].get("Modality")), OTHER_PROCEDURE)),
         imaging_measurements=[
             _group(finding, frames.dataset, str(sources[0].SeriesInstanceUID), algorithm) for finding in findings
         ],
@@ -205,16 +204,16 @@ def _group(finding: Finding, seg: "pydicom.Dataset", series: str, algorithm: Alg
     segment = finding.segment
     common = {
         "tracking_identifier": hd.sr.TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.name),
-        "finding_type": _concept(segment.type),
-        "finding_category": _concept(segment.category),
+        "finding_type": concept(segment.type),
+        "finding_category": concept(segment.category),
         "finding_sites": _sites(segment),
         "algorithm_id": _algorithm(algorithm),
     }
     if not finding.ml:
-        evaluation = hd.sr.QualitativeEvaluation(_concept(PRESENCE), _concept(NOT_DETECTED))
+        evaluation = hd.sr.QualitativeEvaluation(concept(PRESENCE), concept(NOT_DETECTED))
         return hd.sr.MeasurementsAndQualitativeEvaluations(qualitative_evaluations=[evaluation], **common)
-    common["method"] = _concept(VOXEL_SUM)
-    common["measurements"] = [hd.sr.Measurement(_concept(VOLUME), finding.ml, _concept(MILLILITRE))]
+    common["method"] = concept(VOXEL_SUM)
+    common["measurements"] = [hd.sr.Measurement(concept(VOLUME), finding.ml, concept(MILLILITRE))]
     source = hd.sr.SourceSeriesForSegmentation(series)
     if seg.SegmentationType == "LABELMAP":
         group = hd.sr.MeasurementsAndQualitativeEvaluations(**common)
@@ -243,12 +242,7 @@ def _sites(segment: Label) -> list[Any]:
     else:
         return []
     hd = import_highdicom()
-    modifier = _concept(segment.modifier)
+    modifier = concept(segment.modifier)
     sided = segment.modifier is not None and segment.modifier.value in LATERALITIES
     keyword = "laterality" if sided else "topographical_modifier"
-    return [hd.sr.FindingSite(_concept(site), **{keyword: modifier})]
-
-
-def _concept(code: Code | None) -> Any:
-    """The code as highdicom wants it; None stays None."""
-    return code and import_highdicom().sr.CodedConcept(code.value, code.scheme, code.meaning)
+    return [hd.sr.FindingSite(concept(site), **{keyword: modifier})]

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dicom.discovery import is_dicom, read_whole
+from ..dicom.reading import is_dicom, read_whole
 from ..dicom.rtstruct import read_dicom_rtstruct
 from ..dicom.seg import read_dicom_seg
 from ..errors import InputError
 from ..labels import Label
-from ..volume import Volume
+from ..volume import Volume, label_array
 from .label_table import read_label_table
-from .nifti import SUFFIXES as NIFTI_SUFFIXES
-from .nifti import read_nifti
+from .nifti import SUFFIXES, is_nifti, read_nifti
 from .seg_nrrd import read_seg_nrrd
 
 
@@ -39,7 +38,7 @@ def read_label_file(
     name = path.name.lower()
     if name.endswith(".seg.nrrd"):
         return read_seg_nrrd(path)
-    if name.endswith(NIFTI_SUFFIXES):
+    if is_nifti(path):
         return _read_nifti(path, structures)
     if not is_dicom(path):
         raise InputError(f"a label map must be NIfTI, .seg.nrrd, DICOM SEG or RTSTRUCT, got {path}")
@@ -56,18 +55,14 @@ def read_label_file(
 
 
 def _read_nifti(path: Path, structures: Sequence[Label]) -> tuple[Volume, tuple[Label, ...]]:
-    stem = next(path.name[: -len(suffix)] for suffix in (".nii.gz", ".nii") if path.name.lower().endswith(suffix))
+    stem = next(path.name[: -len(suffix)] for suffix in SUFFIXES if path.name.lower().endswith(suffix))
     table = path.with_name(f"{stem}.tsv")
     if not structures:
         if not table.exists():
             raise InputError(f"values of {path} must have a meaning, got no {table.name} beside it; name a bundle")
         structures = read_label_table(table)
     volume = read_nifti(path)
-    if volume.array.shape[0] != 1:
-        raise InputError(
-            f"a label map must have 1 channel, got {volume.array.shape[0]} in {path}; take the argmax first"
-        )
-    values = np.unique(volume.array)
+    values = np.unique(label_array(volume, name=path))
     if values[-1] > 255:
         raise InputError(f"values of a label map must be at most 255, got {values[-1]:g} in {path}; renumber them")
     if unknown := sorted(set(values.tolist()) - {0, *(label.index for label in structures)}):

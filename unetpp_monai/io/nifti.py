@@ -20,6 +20,11 @@ MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # u
 BROKEN = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
 
 
+def is_nifti(path: Path) -> bool:
+    """Whether the file's name ends like NIfTI's."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
 def read_nifti(path: Path) -> Volume:
     """Read a NIfTI file as it is stored: dtype kept unless the header scales, lengths in mm.
 

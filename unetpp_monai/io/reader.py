@@ -9,7 +9,7 @@ from ..volume import Volume, check_finite
 from .itk import SUFFIXES as ITK_SUFFIXES
 from .itk import read_itk
 from .nifti import SUFFIXES as NIFTI_SUFFIXES
-from .nifti import read_nifti
+from .nifti import is_nifti, read_nifti
 from .picture import SUFFIXES as PICTURE_SUFFIXES
 from .picture import read_picture
 
@@ -50,7 +50,7 @@ def read_volume(path: str | Path, *, labels: bool = False, series: str | None = 
         images = [entry.name for entry in sorted(path.iterdir()) if is_image_file(entry)]
         hint = f"; it holds image files, name one of {images[:3]}" if images else ""
         raise InputError(f"a folder must hold one DICOM series, found none in {path}{hint}")
-    elif path.name.lower().endswith(NIFTI_SUFFIXES):
+    elif is_nifti(path):
         volume = read_nifti(path)
     elif path.name.lower().endswith(ITK_SUFFIXES):
         volume = read_itk(path)

@@ -17,7 +17,8 @@ from ..errors import AmbiguityError, InputError, OutputError
 from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import ReadBack
-from ..volume import SAME_GRID_MM, Volume
+from ..volume import SAME_GRID_MM, Volume, label_array
+from .itk import load_itk
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -41,12 +42,11 @@ def write_seg_nrrd(labels: Volume, path: Path, *, structures: Sequence[Label]) -
     """
     import SimpleITK
 
-    if len(labels.array) != 1:
-        raise OutputError(f"a label map must have 1 channel, got {len(labels.array)}; take the argmax over them first")
+    array = label_array(labels, error=OutputError)
     known = [label.index for label in structures]
-    if unknown := sorted(set(np.unique(labels.array).tolist()) - {0, *known}):
+    if unknown := sorted(set(np.unique(array).tolist()) - {0, *known}):
         raise OutputError(f"every value of a label map must have a structure, got {unknown} besides {known}")
-    image = SimpleITK.GetImageFromArray(labels.array[0].transpose(2, 1, 0))
+    image = SimpleITK.GetImageFromArray(array.transpose(2, 1, 0))
     affine = LPS_TO_RAS @ labels.affine
     image.SetSpacing(labels.spacing)
     image.SetDirection((affine[:3, :3] / labels.spacing).ravel())
@@ -110,9 +110,7 @@ def _read_back(labels: Volume, path: Path, structures: Sequence[Label]) -> ReadB
             f"{path.name} must hold {labels.shape} voxels and the values {[label.index for label in structures]}, got "
             f"{content['voxels'].shape} and {values} when it was read again"
         )
-    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*labels.shape, 1)
-    offsets = corners @ (labels.affine - LPS_TO_RAS @ content["ijkToLPS"]).T
-    distance = float(np.linalg.norm(offsets, axis=1).max())
+    distance = labels.corner_distance(LPS_TO_RAS @ content["ijkToLPS"])
     different = int(np.count_nonzero(content["voxels"] != labels.array[0]))
     if different or distance > SAME_GRID_MM or [_key(label) for label in names] != [_key(one) for one in structures]:
         raise OutputError(
@@ -137,19 +135,8 @@ def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
         InputError: unreadable, no or more than 255 segments, or values without a segment.
         AmbiguityError: segments overlap, so that no label map can hold them.
     """
-    import SimpleITK
-
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path} is not a readable segmentation ({str(error).splitlines()[-1].strip()})") from error
-    if image.GetDimension() != 3:
-        raise InputError(f"a segmentation must have 3 axes, got {image.GetDimension()} in {path}")
-    layers = SimpleITK.GetArrayFromImage(image)
-    layers = (layers[..., None] if layers.ndim == 3 else layers).transpose(3, 2, 1, 0)
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
+    volume, image = load_itk(path)
+    layers = volume.array
     segments = _segments(image)
     try:
         structures = _structures(segments)
@@ -160,7 +147,7 @@ def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
         raise InputError(f"{path} must describe its segments as Slicer does, got {error}; save it again") from error
     if (lost := int(np.count_nonzero(layers)) - int(np.count_nonzero(array))) > 0:
         raise InputError(f"every value of a segmentation must belong to a segment, got {lost} voxels more in {path}")
-    return Volume(array[None], LPS_TO_RAS @ affine), structures
+    return Volume(array[None], volume.affine), structures
 
 
 def _segments(image: "SimpleITK.Image") -> list[Mapping[str, str]]:

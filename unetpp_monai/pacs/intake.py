@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..dicom.discovery import SERIES_TAGS
 from .journal import OPEN, QUEUED, Job, Journal
 from .rules import OWN_MODALITIES, Rule, SeriesFacts, choose_rule
 
@@ -14,10 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HEADER_TAGS = (
-    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "SeriesDescription", "BodyPartExamined"),
-    *("NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
-)
+HEADER_TAGS = (*SERIES_TAGS, "BodyPartExamined")
 
 
 class Source(Protocol):

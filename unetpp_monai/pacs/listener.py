@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError, JournalError, OutputError, PacsError, UnavailableError, UnetppError
+from ..files import TEMPORARY, private_folder, whole_folder
 from .archive import Remote
 from .intake import Intake, Source, folder_facts
 from .journal import DEAD, FAILED, OPEN, QUEUED, REJECTED, RUNNING, STORED, SUPERSEDED, Job
 from .rules import Rule
-from .transfer import private_folder, whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Listener:
         for folder in self.spool.iterdir():
             if folder.name.isdecimal() and folder.name not in wanted:
                 shutil.rmtree(folder)
-            for half in folder.glob(".unetpp_*"):
+            for half in folder.glob(f"{TEMPORARY}*"):
                 shutil.rmtree(half)
 
     def work(self) -> bool:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PacsError
+from ..files import private_folder
 from .archive import checked_uid
 from .dimse_association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
 from .intake import Intake, folder_facts
 from .journal import FAILED, OPEN, QUEUED, SUPERSEDED, Job
-from .transfer import private_folder
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event

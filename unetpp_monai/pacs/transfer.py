@@ -1,14 +1,11 @@
 """Series from an archive into folders, files to an archive; and which kind of archive an address means."""
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from ..dicom.discovery import is_dicom
-from ..errors import InputError, OutputError, PacsError
-from ..files import check_free
+from ..dicom.reading import is_dicom
+from ..errors import InputError, PacsError
+from ..files import check_free, whole_folder
 from .archive import Access, Pushed, Query, Remote, SeriesRef
 from .dicomweb import Dicomweb
 from .dimse import Dimse
@@ -85,40 +82,6 @@ def push(remote: Remote, paths: Iterable[Path]) -> Pushed:
     if not files:
         raise InputError("folders must hold DICOM files, found none")
     return remote.push(list(dict.fromkeys(files)))
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` in one step if the block ends well.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unetpp_") as outer:
-            inner = Path(outer) / path.name
-            inner.mkdir()
-            yield inner
-            if path.exists():
-                shutil.rmtree(path)
-            inner.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} must be writable, got {error.strerror or error}; choose another folder") from error
-
-
-def private_folder(path: Path) -> None:
-    """Make a folder that only its owner may enter; one that exists becomes so.
-
-    Raises:
-        OutputError: it cannot be made, or is another's.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.stat().st_mode & 0o077:
-            path.chmod(0o700)
-    except OSError as error:
-        raise OutputError(f"{path} must be a folder of ours, got {error.strerror}; choose another") from error
 
 
 def _dicom_files(folder: Path) -> list[Path]:

@@ -4,17 +4,16 @@ Which windows are computed, and how deep, is decided above (`inferers`); here is
 """
 
 import importlib.util
-import logging
 import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import InputError
 from ..networks import Stage, UNetPlusPlus, reached
+from .converters import CONVERTERS, require, to_onnx, to_openvino, to_program, to_torchscript
 from .openvino import compile_graph
 
 Graph = Callable[..., Sequence[torch.Tensor]]  # a compiled module: tensors in, tensors out
@@ -22,9 +21,9 @@ Build = Callable[[nn.Module, tuple[torch.Tensor, ...], str], Graph]  # module, e
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 NEEDS = {  # runtime -> packages
-    "openvino": ["openvino"],
-    "onnxruntime": ["onnx", "onnxscript", "onnxruntime"],
-    "tensorrt": ["torch_tensorrt"],
+    "openvino": CONVERTERS["openvino"].needs,
+    "onnxruntime": CONVERTERS["onnx"].needs,
+    "tensorrt": ("torch_tensorrt",),
 }
 DEVICES = {"openvino": "cpu", "onnxruntime": "cpu", "tensorrt": "cuda"}  # runtime -> the only device it takes here
 TENSORRT_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.5}  # of logits, from eager's in float32
@@ -133,16 +132,10 @@ def choose_backend(
         only = DEVICES[runtime]
         message = f"{runtime} runs on {only} only, got device {device}; use device {only} or runtime eager"
         raise InputError(message, option="runtime")
-    require(*NEEDS.get(runtime, []))
+    require(*NEEDS.get(runtime, ()))
     if (runtime == "onnxruntime" and precision != "float32") or (device.type == "cpu" and precision == "float16"):
         raise InputError(f"{runtime} on {device.type} does not compute in {precision}; use float32")
     return network if (runtime, precision) == ("eager", "float32") else Backend(network, runtime, precision)
-
-
-def require(*packages: str) -> None:
-    """Raise InputError unless the packages can be imported."""
-    if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
-        raise InputError(f"{', '.join(missing)} must be installed to be used: pip install {' '.join(missing)}")
 
 
 def _eager(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
@@ -164,27 +157,19 @@ def _compile(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: s
 
 
 def _torchscript(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
-    return _eager(torch.jit.optimize_for_inference(torch.jit.freeze(traced(module, examples))), examples, precision)
-
-
-def traced(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
-    """Trace a module into TorchScript; loops over nodes and depths are unrolled, spatial sizes stay free."""
-    with torch.no_grad():
-        return torch.jit.trace(module, examples, check_trace=False)
+    return _eager(
+        torch.jit.optimize_for_inference(torch.jit.freeze(to_torchscript(module, examples))), examples, precision
+    )
 
 
 def _openvino(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
-    return compile_graph(traced(module, examples), examples, precision)
+    return compile_graph(module, to_openvino, examples, precision)
 
 
 def _onnxruntime(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
     import onnxruntime
 
-    quiet_onnx()
-    program = torch.onnx.export(module, examples, dynamo=True, verbose=False)
-    if program is None:
-        raise InputError("ONNX export must give a program, got none; use another runtime")
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    session = onnxruntime.InferenceSession(to_onnx(module, examples).model_proto.SerializeToString())
     names = [entry.name for entry in session.get_inputs()]
 
     def run(*window: torch.Tensor) -> list[torch.Tensor]:
@@ -200,7 +185,7 @@ def _tensorrt(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: 
 
     dtype = getattr(torch, precision)
     cast = tuple(tensor.to(dtype) for tensor in examples)
-    program = torch.export.export(deepcopy(module).to(dtype), cast)
+    program = to_program(deepcopy(module).to(dtype), cast)
     options = {"use_explicit_typing": True, "disable_tf32": True, "min_block_size": 1}
     engine = torch_tensorrt.dynamo.compile(program, cast, **options)
     graph = _one_by_one(lambda *window: engine(*(tensor.to(dtype) for tensor in window)))
@@ -225,11 +210,6 @@ def _one_by_one(run: Graph) -> Graph:
         return [torch.cat(part) for part in zip(*parts, strict=True)]
 
     return each
-
-
-def quiet_onnx() -> None:
-    """Keep PyTorch's exporter from saying that it misses torchvision, which nothing here needs."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
 
 RUNTIMES: dict[str, Build] = {

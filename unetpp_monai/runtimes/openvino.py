@@ -1,10 +1,15 @@
-"""Compile a traced module for OpenVINO's CPU plugin; which graphs there are is decided in `backends`."""
+"""OpenVINO without its telemetry, and models compiled for its CPU plugin; which ones is decided in `backend`."""
 
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
+
+from . import model_cache
 
 if TYPE_CHECKING:
     import openvino
@@ -13,29 +18,37 @@ LAYOUTS = {4: ("NCHW", "NHWC"), 5: ("NCDHW", "NDHWC")}  # axes of a tensor -> ch
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def compile_graph(traced: Any, examples: tuple[torch.Tensor, ...], precision: str) -> Callable[..., list[torch.Tensor]]:
-    """Compile for the CPU, one stream per core, each window a request of its own.
+def import_openvino() -> Any:
+    """Import OpenVINO, which would report each import to its makers; it does not where that package is missing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def compile_graph(
+    module: nn.Module,
+    convert: Callable[..., "openvino.Model"],
+    examples: tuple[torch.Tensor, ...],
+    precision: str,
+) -> Callable[..., list[torch.Tensor]]:
+    """Compile for the CPU, one stream per core, each window a request of its own; kept on disk for the next start.
 
     So a window's logits do not depend on the others in its batch. The precision is set because OpenVINO's default is
     bfloat16 where the CPU has it.
 
     Args:
-        traced: TorchScript module, tensors `(B, C_i, *spatial_i)` to a tuple of the logits and any features.
+        module: tensors `(B, C_i, *spatial_i)` to a tuple of the logits and any features.
+        convert: makes a model of (module, examples).
         examples: arguments of one window, B = 1.
         precision: of convolutions, float32 or bfloat16.
 
     Returns:
         What maps tensors `(B, C_i, *spatial_i)` to a list of such; features lie channels last in memory.
     """
-    import openvino
-
-    model = openvino.convert_model(traced, example_input=examples)
-    model.reshape({index: list(example.shape) for index, example in enumerate(examples)})
-    model = channels_last(model)
-    hints = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
-    compiled = openvino.Core().compile_model(model, "CPU", hints)
+    compiled = _compiled(module, convert, examples, precision)
     shapes = [tuple(output.shape)[1:] for output in compiled.outputs]
-    queue = openvino.AsyncInferQueue(compiled)
+    queue = import_openvino().AsyncInferQueue(compiled)
 
     def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
         arrays = [tensor.movedim(1, -1).contiguous().numpy() for tensor in tensors]
@@ -54,6 +67,28 @@ def compile_graph(traced: Any, examples: tuple[torch.Tensor, ...], precision: st
         return [logits, *(feature.movedim(-1, 1) for feature in features)]
 
     return run
+
+
+def _compiled(
+    module: nn.Module,
+    convert: Callable[..., "openvino.Model"],
+    examples: tuple[torch.Tensor, ...],
+    precision: str,
+) -> "openvino.CompiledModel":
+    openvino = import_openvino()
+    core = openvino.Core()
+    hints = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
+    cpu = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    shapes = [tuple(example.shape) for example in examples]
+    key = model_cache.fingerprint(module, shapes, hints, openvino.get_version(), cpu, os.cpu_count())
+    if key is not None and (kept := model_cache.load(key)) is not None:
+        return core.import_model(kept, "CPU", hints)
+    model = convert(module, examples)
+    model.reshape({index: list(example.shape) for index, example in enumerate(examples)})
+    compiled = core.compile_model(channels_last(model), "CPU", hints)
+    if key is not None:
+        model_cache.store(key, compiled.export_model().getvalue())
+    return compiled
 
 
 def channels_last(model: "openvino.Model") -> "openvino.Model":

@@ -9,6 +9,7 @@ from ..dicom.series import read_dicom_series
 from ..errors import InputError
 from ..files import check_free, complete_folder, make_folder
 from ..io.label_files import read_label_file
+from ..io.nifti import is_nifti
 from ..labels import Label
 from ..provenance import Algorithm
 from .outputs import DICOM_FORMATS, FORMATS, Findings, check_formats, write_outputs
@@ -77,7 +78,7 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
         ml={label.name: float(counts[label.index] * volume.voxel_ml) for label in meanings},
         algorithm=made_by or BY_HAND,
         sources=() if image is None else image.sources,
-        like=labels if labels.name.lower().endswith((".nii", ".nii.gz")) else None,
+        like=labels if is_nifti(labels) else None,
         encoding=encoding,
     )
     make_folder(output)

@@ -15,7 +15,7 @@ from ..errors import AmbiguityError, GeometryError, InputError, OutputError
 from ..files import complete_file
 from ..io import find_cases, is_picture, read_volume
 from ..io.cases import case_and_result, image_files
-from ..volume import Volume
+from ..volume import Volume, label_array
 from .metrics import CONVENTIONS, MaskMetrics, compare_masks
 
 METRICS = tuple(field.name for field in fields(MaskMetrics))
@@ -234,9 +234,7 @@ def read_label_map(path: Path, labels: Mapping[int, str] | None, values: Sequenc
         InputError: several channels, no whole numbers, or a value that is not known.
     """
     volume = read_volume(path, labels=True)
-    array = volume.array
-    if array.shape[0] != 1:
-        raise InputError(f"a label map must have 1 channel, got {array.shape[0]} in {path}")
+    array = label_array(volume, name=path)[None]
     if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
         raise InputError(f"a label map must hold whole numbers, got others in {path}; is it an image?")
     array = array.astype(np.int64)

@@ -3,7 +3,6 @@
 import json
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,10 @@ from ..bundle import Bundle, load_network
 from ..errors import BundleError, InputError, OutputError
 from ..files import complete_folder, sha256
 from ..networks import UNetPlusPlus
-from ..runtimes.backend import quiet_onnx, require, traced
+from ..runtimes.converters import CONVERTERS, INPUT, OUTPUT, Run, require
 
 MAX_DIFFERENCE = 1e-3  # of logits; more is no rounding
-INPUT, OUTPUT = "image", "logits"  # names in the exported graph
 GRID_KEYS = ("spatial_dims", "pixdim", "resize", "roi_size", "overlap")  # of inference.json: how to sweep the network
-
-Run = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ def export(bundle: Bundle, output: Path, *, to: str, depth: int | None = None) -
     Args:
         bundle: whose network and weights.
         output: file to write, with the suffix of the format; `<output>.json` is written beside it.
-        to: one of `FORMATS`.
+        to: one of `CONVERTERS`.
         depth: 1 ... the network's depth; None = all of it. Deeper nodes are not written.
 
     Raises:
@@ -47,11 +43,12 @@ def export(bundle: Bundle, output: Path, *, to: str, depth: int | None = None) -
         OutputError: the file exists or cannot be written.
         BundleError: the file's logits are not those of eager.
     """
-    if to not in FORMATS:
-        raise InputError(f"a format must be one of {', '.join(FORMATS)}, got {to!r}")
-    suffix, write, load = FORMATS[to]
-    if output.suffix != suffix:
-        raise InputError(f"a file for {to} must end in {suffix}, got {output}")
+    if to not in CONVERTERS:
+        raise InputError(f"a format must be one of {', '.join(CONVERTERS)}, got {to!r}")
+    converter = CONVERTERS[to]
+    if output.suffix != converter.suffix:
+        raise InputError(f"a file for {to} must end in {converter.suffix}, got {output}")
+    require(*converter.needs)
     sidecar = output.with_name(output.name + ".json")
     for target in (output, sidecar, *([output.with_suffix(".bin")] if to == "openvino" else [])):
         if target.exists():
@@ -63,8 +60,9 @@ def export(bundle: Bundle, output: Path, *, to: str, depth: int | None = None) -
         file = folder / output.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of exporters about themselves
-            write(network, torch.rand(1, network.in_channels, *roi), file)
-            check = _compare(network, load(file), roi)
+            image = torch.rand(1, network.in_channels, *roi)
+            converter.save(converter.convert(network, (image,), free=True), file)
+            check = _compare(network, converter.load(file), roi)
         if check["max_abs_difference"] > MAX_DIFFERENCE:
             raise BundleError(
                 f"{to} must give eager's logits within {MAX_DIFFERENCE}, got {check}; nothing was written"
@@ -114,74 +112,3 @@ def _about(
 def _multiple(network: UNetPlusPlus) -> list[int]:
     """Voxels per axis that a size must be a multiple of, so that no pooling window is incomplete."""
     return [math.prod(sizes) for sizes in zip(*network.strides[: network.depth], strict=True)]
-
-
-def _write_torchscript(network: UNetPlusPlus, image: torch.Tensor, file: Path) -> None:
-    torch.jit.save(traced(network, (image,)), file)
-
-
-def _load_torchscript(file: Path) -> Run:
-    return torch.jit.load(file)  # type: ignore[no-any-return]
-
-
-def _dynamic(network: UNetPlusPlus) -> dict[str, dict[int, Any]]:
-    return {"x": {axis: torch.export.Dim.DYNAMIC for axis in (0, *range(2, network.spatial_dims + 2))}}
-
-
-def _write_program(network: UNetPlusPlus, image: torch.Tensor, file: Path) -> None:
-    image = image.repeat(2, *[1] * (image.dim() - 1))  # an axis of 1 would be taken as fixed
-    torch.export.save(torch.export.export(network, (image,), dynamic_shapes=_dynamic(network)), file)
-
-
-def _load_program(file: Path) -> Run:
-    return torch.export.load(file).module()
-
-
-def _write_onnx(network: UNetPlusPlus, image: torch.Tensor, file: Path) -> None:
-    require("onnx", "onnxscript", "onnxruntime")
-    quiet_onnx()
-    image = image.repeat(2, *[1] * (image.dim() - 1))
-    torch.onnx.export(
-        network,
-        (image,),
-        file,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=_dynamic(network),
-    )
-
-
-def _load_onnx(file: Path) -> Run:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(file)
-    return lambda image: torch.from_numpy(session.run([OUTPUT], {INPUT: image.numpy()})[0])
-
-
-def _write_openvino(network: UNetPlusPlus, image: torch.Tensor, file: Path) -> None:
-    require("openvino")
-    import openvino
-
-    model = openvino.convert_model(traced(network, (image,)), example_input=(image,))
-    model.inputs[0].get_tensor().set_names({INPUT})
-    model.outputs[0].get_tensor().set_names({OUTPUT})
-    openvino.save_model(model, file, compress_to_fp16=False)
-
-
-def _load_openvino(file: Path) -> Run:
-    import openvino
-
-    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda image: torch.from_numpy(compiled({INPUT: image.numpy()})[OUTPUT].copy())
-
-
-# format -> suffix, how to write, how to load again
-FORMATS: dict[str, tuple[str, Callable[[UNetPlusPlus, torch.Tensor, Path], None], Callable[[Path], Run]]] = {
-    "onnx": (".onnx", _write_onnx, _load_onnx),
-    "openvino": (".xml", _write_openvino, _load_openvino),
-    "torchscript": (".ts", _write_torchscript, _load_torchscript),
-    "torch-export": (".pt2", _write_program, _load_program),
-}

@@ -9,12 +9,14 @@ import numpy as np
 
 from ..dicom.rtstruct import write_dicom_rtstruct
 from ..dicom.seg import write_dicom_seg
+from ..dicom.seg_reader import SegFrames
 from ..dicom.sr import write_dicom_sr
 from ..errors import InputError, OutputError
 from ..files import sha256
 from ..io.label_table import write_label_table
 from ..io.nifti import read_nifti, write_nifti
 from ..io.picture import write_label_picture
+from ..io.reader import is_picture
 from ..io.seg_nrrd import write_seg_nrrd
 from ..labels import Label, label_colour
 from ..provenance import Algorithm, ReadBack
@@ -46,6 +48,11 @@ class Findings:
     sources: tuple["pydicom.Dataset", ...] = ()  # headers of the DICOM instances it was found in
     like: Path | None = None  # NIfTI file whose header's geometry is kept to the bit
     encoding: str = "binary"  # of DICOM SEG: binary or labelmap
+
+
+def format_for(name: str, image: Path) -> str:
+    """Which format is meant for an image: pictures have no lengths, so their label maps are pictures, too."""
+    return "picture" if name == "nifti" and is_picture(image) else name
 
 
 def check_formats(formats: Sequence[str], *, dicom: bool) -> tuple[str, ...]:
@@ -82,12 +89,20 @@ def write_outputs(
         InputError: a format that does not fit.
         OutputError: a file cannot be written, or does not hold what it should.
     """
-    written = {}
+    written: dict[str, dict[str, Any]] = {}
+    seg: SegFrames | None = None
     for kind in check_formats(formats, dicom=bool(findings.sources)):
         path = folder / f"{name}{FORMATS[kind][0]}"
-        proof = WRITERS[kind](findings, path)
+        proof: Any
+        if kind == "dicomseg":
+            proof, seg = _dicomseg(findings, path)
+        elif kind == "sr" and seg is not None:  # which is written before
+            proof = _sr(findings, path, seg)
+        else:
+            proof = WRITERS[kind](findings, path)
         proof = asdict(proof) if isinstance(proof, ReadBack) else proof
-        written[kind] = {"file": path.name, "sha256": sha256(path), "read_back": proof}
+        digest = seg.sha256 if seg is not None and kind == "dicomseg" else sha256(path)
+        written[kind] = {"file": path.name, "sha256": digest, "read_back": proof}
     return written
 
 
@@ -112,7 +127,7 @@ def _segnrrd(findings: Findings, path: Path) -> ReadBack:
     return write_seg_nrrd(findings.labels, path, structures=findings.structures)
 
 
-def _dicomseg(findings: Findings, path: Path) -> ReadBack:
+def _dicomseg(findings: Findings, path: Path) -> tuple[ReadBack, SegFrames]:
     return write_dicom_seg(
         findings.labels,
         path,
@@ -133,8 +148,7 @@ def _rtstruct(findings: Findings, path: Path) -> ReadBack:
     )
 
 
-def _sr(findings: Findings, path: Path) -> dict[str, float]:
-    seg = path.with_name(path.name.removesuffix(FORMATS["sr"][0]) + FORMATS["dicomseg"][0])
+def _sr(findings: Findings, path: Path, seg: SegFrames) -> dict[str, float]:
     return write_dicom_sr(
         path,
         seg=seg,
@@ -149,7 +163,5 @@ WRITERS: dict[str, Callable[[Findings, Path], Any]] = {
     "nifti": _nifti,
     "picture": _picture,
     "segnrrd": _segnrrd,
-    "dicomseg": _dicomseg,
     "rtstruct": _rtstruct,
-    "sr": _sr,
 }

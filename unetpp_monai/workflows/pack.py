@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle, folder_name, load_network, read_bundle
 from ..errors import BundleError, OutputError
-from ..files import sha256
+from ..files import TEMPORARY, sha256
 
 MEASURED = ("eval_metrics", "depths", "review")  # of the metadata: what was measured with the base's own weights
 BASE_CONFIGS = ("configs/inference.json", "configs/train.json")  # what an overlay's values are frozen into
@@ -47,7 +47,7 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
     output = Path(output_dir)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output, prefix=".unetpp_") as temporary:
+        with tempfile.TemporaryDirectory(dir=output, prefix=TEMPORARY) as temporary:
             root = Path(temporary) / "bundle"
             _copy(source, root)
             if overlay is not None:

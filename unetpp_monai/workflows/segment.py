@@ -15,10 +15,11 @@ from ..dicom.discovery import is_dicom_source
 from ..dicom.series import DicomSeries, read_dicom_series
 from ..errors import InputError
 from ..files import check_free, complete_folder, sha256
-from ..io import case_name, is_picture, read_volume, write_nifti
+from ..io import case_name, read_volume, write_nifti
+from ..io.nifti import is_nifti
 from ..provenance import Algorithm
 from ..segmenter import Progress, Segmentation, Segmenter
-from .outputs import FORMATS, Findings, check_formats, write_outputs
+from .outputs import FORMATS, Findings, check_formats, format_for, write_outputs
 
 PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "highdicom")  # whose versions decide a result
 
@@ -58,7 +59,7 @@ def segment_case(
     dicom = is_dicom_source(case)
     if request.key is not None and not dicom:
         raise InputError(f"only DICOM has identities to pseudonymise, got {case}")
-    formats = check_formats(_for_picture(request.formats) if is_picture(case) else request.formats, dicom=dicom)
+    formats = check_formats(tuple(format_for(name, case) for name in request.formats), dicom=dicom)
     if request.key is None:
         _check_free(output, case_name(case), formats, request)
     start = time.perf_counter()
@@ -70,7 +71,7 @@ def segment_case(
         name = _pseudonym(image)
         _check_free(output, name, formats, request)
     result = segmenter(image.volume, depth=request.depth, uncertainty=request.uncertainty, progress=progress)
-    like = case if case.name.lower().endswith((".nii", ".nii.gz")) else None
+    like = case if is_nifti(case) else None
     algorithm = _algorithm(result)
     findings = Findings(
         result.labels, segmenter.bundle.labels, result.ml, algorithm, image.sources, like, request.encoding
@@ -90,11 +91,6 @@ def segment_case(
         }
         (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     return result
-
-
-def _for_picture(formats: tuple[str, ...]) -> tuple[str, ...]:
-    """Pictures have no lengths, so that their label maps are pictures too."""
-    return tuple("picture" if name == "nifti" else name for name in formats)
 
 
 def _check_free(output: Path, name: str, formats: tuple[str, ...], request: Request) -> None:
@@ -126,7 +122,7 @@ def _origin(case: Path, image: DicomSeries, request: Request, output: Path) -> d
     """Where the image came from, results of ours in a folder below aside; nothing of it if that is to stay unknown."""
     if request.key is not None:
         return {"remarks": list(image.remarks)}
-    digest = sha256(case.resolve(), without=output.resolve())
+    digest = sha256(case.resolve(), without=output.resolve(), known=image.sha256)
     origin: dict[str, Any] = {"input": str(case.resolve()), "input_sha256": digest}
     if image.sources:
         origin["series"] = str(image.sources[0].SeriesInstanceUID)
