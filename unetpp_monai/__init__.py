@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from .labels import Label
     from .networks import UNetPlusPlus
     from .segmenter import Segmentation, Segmenter
+    from .task import check_task
     from .volume import Volume
     from .workflows.evaluate import evaluate
     from .workflows.pack import pack
+    from .workflows.train import train
 
 
 _HOMES = {
@@ -28,11 +30,13 @@ _HOMES = {
     "UNetPlusPlus": "networks",
     "UnetppError": "errors",
     "Volume": "volume",
+    "check_task": "task",
     "evaluate": "workflows.evaluate",
     "find_cases": "io",
     "pack": "workflows.pack",
     "read_bundle": "bundle",
     "read_volume": "io",
+    "train": "workflows.train",
     "write_nifti": "io",
 }
 
@@ -44,11 +48,13 @@ __all__ = [
     "UNetPlusPlus",
     "UnetppError",
     "Volume",
+    "check_task",
     "evaluate",
     "find_cases",
     "pack",
     "read_bundle",
     "read_volume",
+    "train",
     "write_nifti",
 ]
 

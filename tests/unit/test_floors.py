@@ -10,7 +10,8 @@ from helpers import ROOT
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "_version"},
-    {"volume", "labels", "files", "provenance"},
+    {"volume", "labels", "files", "provenance", "moved_names", "task_rules"},
+    {"task"},
     {"networks", "dicom"},
     {"inference", "runtimes"},
     {"io"},
@@ -27,7 +28,7 @@ ORDERS = {  # within a room, from the ground up
     "rtstruct",
     "inference": "sliding_window autocast early_exit mirror depth source_grid transforms",
     "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
-    "workflows": "metrics outputs preview evaluate segment calibrate export pack",
+    "workflows": "metrics outputs preview evaluate segment calibrate export pack train",
 }
 ROOMS = {
     "PIL": {"io"},
