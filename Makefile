@@ -20,8 +20,7 @@ check:
 # bundle/ is what `pack` makes of the hippocampus, less the package's copy: change unetpp_monai/base or configs/ instead
 bundle: $(VENV)/installed
 	rm -rf bundle
-	$(BIN)/python -c "from unetpp_monai import check_task; from unetpp_monai.workflows.pack import *; \
-		write_bundle(check_task(DEFAULT_TASK), Path('bundle'))"
+	$(BIN)/python -c "from unetpp_monai.workflows.pack import *; write_bundle(check_task(DEFAULT_TASK), Path('bundle'))"
 
 # torch comes first and alone: pinned, so that nothing after it asks for another build
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -5,6 +5,7 @@ import json
 import pickle
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ def config_sha256(parser: ConfigParser) -> str:
     Returns:
         Hexadecimal; equal wherever the bundle lies and on whatever it runs.
     """
-    content = {key: value for key, value in parser.config.items() if key not in UNHASHED}
+    resolved = ConfigParser(deepcopy(parser.config))
+    resolved.resolve_macro_and_relative_ids()  # as parsing does, so that it does not matter whether it was parsed
+    content = {key: value for key, value in resolved.config.items() if key not in UNHASHED}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -113,7 +116,8 @@ def read_config(path: Path) -> dict[str, Any]:
     config: dict[str, Any] = rename_moved(content)
     if missing := sorted(set(missing_names(config))):
         raise BundleError(
-            f"{path} must name what exists, got {', '.join(missing)}; use the version of the package that packed it, or correct the name"
+            f"{path} must name what exists, got {', '.join(missing)}; use the package's version that packed it, or "
+            "correct the name"
         )
     if config != content:
         warnings.warn(

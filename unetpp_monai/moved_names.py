@@ -36,9 +36,9 @@ def missing_names(config: Any) -> Iterator[str]:
             yield target
     for item in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
         yield from missing_names(item)
-    if isinstance(config, str) and (found := _import_of(config)) and found[0].startswith(f"{PACKAGE}."):
-        if not _exists(found[0]):
-            yield found[0]
+    found = _import_of(config) if isinstance(config, str) else None
+    if found is not None and found[0].startswith(f"{PACKAGE}.") and not _exists(found[0]):
+        yield found[0]
 
 
 def _rename_import(text: str) -> str:

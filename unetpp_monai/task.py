@@ -14,6 +14,7 @@ from .task_rules import is_structure, unknown_key, value_faults, value_types
 
 BASE = Path(__file__).resolve().parent / "base"
 VALUES, DESCRIPTION, TRAINED = "task.json", "metadata.json", "model.pt"  # files of a task
+DEFAULT_TASK = "hippocampus"  # of the bundle that comes with the package
 CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")  # of the base, all that a bundle has
 OPTIONAL = (  # keys of metadata.json that the base does not have
     "data_source",
@@ -195,18 +196,18 @@ def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> It
             ("outputs.pred.channel_def", len(pred["channel_def"]), "out_channels"),
         )
         names = dict(pred["channel_def"])
-        labels = read_labels(metadata)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         yield f"network_data_format must describe inputs.image and outputs.pred, got {error!r}"
-        return
-    except BundleError as error:
-        yield str(error)
         return
     for what, count, key in counts:
         if values[key] is not None and count != values[key]:
             yield f"{what} must agree with {key} of {VALUES}, {values[key]}, got {count}"
-    if sorted(names) != sorted(map(str, range(len(names)))) or len({label.name for label in labels}) < len(labels):
+    if sorted(names) != sorted(map(str, range(len(names)))) or len(set(names.values())) < len(names):
         yield f"outputs.pred.channel_def must name the labels 0, 1, ..., each differently, got {names}"
+    try:
+        read_labels(metadata)
+    except BundleError as error:
+        yield str(error)
 
 
 def _run_faults(config: Mapping[str, Any]) -> Iterator[str]:

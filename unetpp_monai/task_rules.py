@@ -1,4 +1,4 @@
-"""What the values of a task must be: types, lengths that follow the dimensions and the levels, ranges. Reads no file."""
+"""What the values of a task must be: types, lengths that follow dimensions and levels, ranges. Reads nothing."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping

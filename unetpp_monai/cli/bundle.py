@@ -74,6 +74,10 @@ def pack(
     bundle: Annotated[Path | None, typer.Option(help="A bundle to pack again, instead of a task.")] = None,
 ) -> None:
     """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed."""
+    from ..task import check_task
+
+    if task is not None and bundle is None:
+        check_task(task)  # first, before anything heavy is loaded
     from ..workflows.pack import pack as pack_bundle
 
     packed = pack_bundle(output, task=task, bundle=bundle)

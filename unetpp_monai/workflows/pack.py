@@ -16,9 +16,8 @@ from ..bundle import CONFIG, METADATA, WEIGHTS, load_network, read_bundle
 from ..errors import BundleError, OutputError
 from ..files import sha256
 from ..moved_names import rename_moved
-from ..task import BASE, CONFIGS, LOCAL, Task, base_config, check_task, read_object
+from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task, read_object
 
-DEFAULT_TASK = "hippocampus"  # of the bundle that comes with the package
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle
 DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
