@@ -128,7 +128,7 @@ def check_task(task: str | Path | Task, *, overrides: Mapping[str, Any] | None =
 
 
 def check_run() -> None:
-    """Refuse a config that MONAI's runner is about to run; `initialize` of the base's configs calls this first.
+    """Refuse a config that MONAI's runner is about to run; the base's configs call this first.
 
     MONAI gives an expression only what it refers to. A key that nothing refers to, such as a mistyped one, is seen
     only in the whole config, which the resolver that calls this holds.

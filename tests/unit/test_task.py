@@ -218,6 +218,7 @@ def run_faults(*files, **options):
     workflow = ConfigWorkflow([str(file) for file in files], logging_file=False, workflow_type="train", **options)
     with pytest.raises(RuntimeError) as caught:
         workflow.initialize()
+        workflow.run()
     assert isinstance(caught.value.__cause__, BundleError)
     return str(caught.value.__cause__)
 
