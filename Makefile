@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check label
+.PHONY: demo test check label bundle
 
 demo: $(VENV)/installed
 	$(BIN)/unetpp demo -o demo_output
@@ -16,6 +16,11 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered
+
+# bundle/ is what `pack` makes of the hippocampus, less the package's copy: change unetpp_monai/base or configs/ instead
+bundle: $(VENV)/installed
+	rm -rf bundle
+	$(BIN)/python -c "from unetpp_monai.workflows.pack import *; write_bundle(check_task(DEFAULT_TASK), Path('bundle'))"
 
 # torch comes first and alone: pinned, so that nothing after it asks for another build
 $(VENV)/installed: pyproject.toml constraints.txt

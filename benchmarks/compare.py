@@ -1,7 +1,7 @@
 """Networks trained alike and compared: `python -m benchmarks.compare --dataset_dir DIR -o OUT [--task TASK] ...`.
 
-Every network gets the same cases, augmentation, loss, schedule, steps and seeds: those of `bundle/configs/train.json`,
-the task's overlay and `benchmarks/networks/<network>.json`. The last weights are judged, on the cases of the
+Every network gets the same cases, augmentation, loss, schedule, steps and seeds: those of the base's `train.json`,
+the task's values and `benchmarks/networks/<network>.json`. The last weights are judged, on the cases of the
 left-out fold, so that nothing is chosen on them. A run that is complete in OUT is not repeated, and one that was
 interrupted goes on.
 """
@@ -20,6 +20,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from benchmarks.tables import timings, write_tables
+from unetpp_monai.task import BASE, DEFAULT_TASK, VALUES, find_task
 from unetpp_monai.workflows.evaluate import CaseMetrics
 from unetpp_monai.workflows.metrics import compare_masks
 
@@ -47,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--task", help="overlay folder in configs/; default: the hippocampus of the bundle")
+    parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="names of benchmarks/networks/*.json")
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -58,8 +59,7 @@ def parse() -> argparse.Namespace:
 
 def configs(options: argparse.Namespace, network: str) -> list[Path]:
     """Base, task and network, in the order in which they are merged."""
-    tasks = [] if options.task is None else [ROOT / "configs" / options.task / "task.json"]
-    return [ROOT / "bundle/configs/train.json", *tasks, ROOT / "benchmarks/networks" / f"{network}.json"]
+    return [BASE / "train.json", find_task(options.task) / VALUES, ROOT / "benchmarks/networks" / f"{network}.json"]
 
 
 def train(options: argparse.Namespace, network: str, fold: int, seed: int, folder: Path) -> None:
@@ -68,8 +68,8 @@ def train(options: argparse.Namespace, network: str, fold: int, seed: int, folde
     files = ",".join(f"'{path}'" for path in configs(options, network))
     values = {
         "config_file": f"[{files}]",
-        "bundle_root": ROOT / "bundle",
-        "logging_file": ROOT / "bundle/configs/logging.conf",
+        "bundle_root": folder,
+        "logging_file": BASE / "logging.conf",
         "dataset_dir": options.dataset_dir,
         "output_dir": folder,
         "ckpt_dir": folder,
@@ -88,7 +88,7 @@ def parsed(options: argparse.Namespace, network: str, fold: int = 0) -> ConfigPa
     """The training config with the network's overlay, for its parts."""
     parser = ConfigParser()
     parser.read_config([str(path) for path in configs(options, network)])
-    parser["bundle_root"], parser["dataset_dir"] = str(ROOT / "bundle"), str(options.dataset_dir)
+    parser["dataset_dir"] = str(options.dataset_dir)
     parser["fold"] = fold
     for name, value in zip(options.overrides[::2], options.overrides[1::2], strict=True):
         parser[name.removeprefix("--")] = json.loads(value)

@@ -4,11 +4,10 @@ One path a line, as in `unetpp segment $(python -m benchmarks.fold 0 --dataset_d
 """
 
 import argparse
-from pathlib import Path
 
 from monai.bundle import ConfigParser
 
-ROOT = Path(__file__).parents[1]
+from unetpp_monai.task import BASE, DEFAULT_TASK, VALUES, find_task
 
 
 def main() -> None:
@@ -16,17 +15,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fold", type=int)
     parser.add_argument("--dataset_dir", required=True)
-    parser.add_argument("--task", help="overlay folder in configs/; default: the hippocampus of the bundle")
+    parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
     options = parser.parse_args()
     for case in fold_cases(options.fold, options.dataset_dir, options.task):
         print(case["image"])
 
 
-def fold_cases(fold: int, dataset_dir: str, task: str | None = None) -> list[dict[str, str]]:
+def fold_cases(fold: int, dataset_dir: str, task: str = DEFAULT_TASK) -> list[dict[str, str]]:
     """Cases of a fold, "image" and "label" paths, as `train.json` divides them."""
     config = ConfigParser()
-    tasks = [] if task is None else [ROOT / "configs" / task / "task.json"]
-    config.read_config([str(path) for path in (ROOT / "bundle/configs/train.json", *tasks)])
+    config.read_config([str(BASE / "train.json"), str(find_task(task) / VALUES)])
     config["dataset_dir"] = dataset_dir
     return list(config.get_parsed_content("folds")[fold])
 

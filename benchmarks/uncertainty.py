@@ -23,6 +23,7 @@ from unetpp_monai.inference import MAPS
 from unetpp_monai.io.monai_reader import metadata, spatial_array
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.segmenter import plain
+from unetpp_monai.task import DEFAULT_TASK, read_task
 from unetpp_monai.workflows.calibrate import auroc, mean_dice
 
 from .fold import fold_cases
@@ -36,7 +37,7 @@ def main() -> None:
     """Measure and write table.json and reliability.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", required=True)
-    parser.add_argument("--task", help="overlay folder in configs/; default: the hippocampus of the bundle")
+    parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--weights", type=Path, help="trained without the fold")
@@ -51,11 +52,14 @@ def main() -> None:
     ]
     segmenter, members = segmenters[0], [other.network for other in segmenters[1:]]
     cases = fold_cases(options.fold, options.dataset_dir, options.task)[: options.cases]
+    values = read_task(options.task).values.get("label_values", [])
     rng = np.random.default_rng(0)
     rows, voxels, clean, wrong = [], [], [], {}
     for case in cases:
         image, reference = read_volume(case["image"]), read_volume(case["label"], labels=True)
-        reference = Volume((reference.array == 255).astype(np.uint8), reference.affine) if options.task else reference
+        if values:
+            indices = np.stack([reference.array == value for value in values]).argmax(0)
+            reference = Volume(indices.astype(np.uint8), reference.affine)
         labels, target, maps = measure(segmenter, members, image, reference)
         rows.append((mean_dice(labels.numpy(), target.numpy(), range(1, segmenter.network.out_channels)), maps))
         drawn = rng.choice(target.numel(), min(VOXELS, target.numel()), replace=False)

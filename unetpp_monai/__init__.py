@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from .networks import UNetPlusPlus
     from .provenance import Algorithm
     from .segmenter import Segmentation, Segmenter
+    from .task import check_task
     from .volume import Volume
     from .workflows.convert import convert
     from .workflows.evaluate import evaluate
     from .workflows.pack import pack
+    from .workflows.train import train
 
 
 _HOMES = {
@@ -31,12 +33,14 @@ _HOMES = {
     "UNetPlusPlus": "networks",
     "UnetppError": "errors",
     "Volume": "volume",
+    "check_task": "task",
     "convert": "workflows.convert",
     "evaluate": "workflows.evaluate",
     "find_cases": "io",
     "pack": "workflows.pack",
     "read_bundle": "bundle",
     "read_volume": "io",
+    "train": "workflows.train",
     "write_nifti": "io",
 }
 
@@ -49,12 +53,14 @@ __all__ = [
     "UNetPlusPlus",
     "UnetppError",
     "Volume",
+    "check_task",
     "convert",
     "evaluate",
     "find_cases",
     "pack",
     "read_bundle",
     "read_volume",
+    "train",
     "write_nifti",
 ]
 

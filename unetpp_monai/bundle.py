@@ -1,8 +1,12 @@
 """Bundles on disk: find one, read its configs, load its weights strictly. Runs nothing."""
 
+import hashlib
 import json
 import pickle
 import re
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +18,34 @@ from .errors import BundleError, InputError
 from .files import sha256
 from .inference import MAPS
 from .labels import Label, read_labels
+from .moved_names import missing_names, rename_moved
 from .networks import UNetPlusPlus
+from .task import LOCAL, read_object
 
 CONFIG, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.pt"
+UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What images a bundle takes, as its metadata states it."""
+
+    channels: int  # >= 1
+    channel_names: tuple[str, ...]  # one per channel
+    modality: str  # DICOM's word, such as "MR" or "CT"
+    spatial_dims: int  # 2 or 3
+
+
+@dataclass(frozen=True)
+class ReviewRule:
+    """Which results a person should look at, and what that rule was worth where it was measured."""
+
+    measure: str = "disagreement"  # what a score is the mean of: one of `MAPS`
+    threshold: float | None = None  # results with a score from here on; None: never calibrated
+    share: float | None = None  # of the validation cases that it flags, 0 ... 1
+    recall: float | None = None  # share of their worst quarter that is flagged, 0 ... 1
+    auroc: float | None = None  # of the score for being in that quarter, 0 ... 1
+    cases: int | None = None  # that it was measured on
 
 
 @dataclass(frozen=True)
@@ -25,7 +54,9 @@ class Bundle:
 
     root: Path  # folder with configs/ and models/
     metadata: dict[str, Any]  # of metadata.json
+    input: ImageInput
     labels: tuple[Label, ...]  # structures, background left out
+    review: ReviewRule
     weights: Path  # models/model.pt, or the file that was given instead
     weights_sha256: str  # hexadecimal
 
@@ -42,14 +73,60 @@ class Bundle:
     @property
     def measure(self) -> str:
         """What a score is the mean of: one of `MAPS`, whichever `unetpp calibrate` found to be better."""
-        return str(self.metadata.get("review", {}).get("measure", "disagreement"))
+        return self.review.measure
+
+    @property
+    def config_sha256(self) -> str:
+        """Hash of `inference.json` as it is; see `config_sha256` for one that was changed."""
+        return config_sha256(self.parser())
 
     def parser(self) -> ConfigParser:
-        """Parse `inference.json`; each call gives objects of its own."""
+        """Parse `inference.json`; each call gives objects of its own.
+
+        Raises:
+            BundleError: it names something that does not exist.
+        """
         parser = ConfigParser()
-        parser.read_config(self.root / CONFIG)
+        parser.read_config(read_config(self.root / CONFIG))
         parser["bundle_root"] = str(self.root)
         return parser
+
+
+def config_sha256(parser: ConfigParser) -> str:
+    """Hash what a config decides: its canonical JSON, without `UNHASHED`.
+
+    Args:
+        parser: of a bundle, with what was changed in it since.
+
+    Returns:
+        Hexadecimal; equal wherever the bundle lies and on whatever it runs.
+    """
+    resolved = ConfigParser(deepcopy(parser.config))
+    resolved.resolve_macro_and_relative_ids()  # as parsing does, so that it does not matter whether it was parsed
+    content = {key: value for key, value in resolved.config.items() if key not in UNHASHED}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config of a bundle; names that have moved since it was packed are replaced, with a warning.
+
+    Raises:
+        BundleError: no JSON object, or it names something that does not exist.
+    """
+    content = read_object(path)
+    config: dict[str, Any] = rename_moved(content)
+    if missing := sorted(set(missing_names(config))):
+        raise BundleError(
+            f"{path} must name what exists, got {', '.join(missing)}; use the package's version that packed it, or "
+            "correct the name"
+        )
+    if config != content:
+        warnings.warn(
+            f"{path} is of an older version: names that have moved were replaced; pack the bundle again",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return config
 
 
 def default_bundle() -> Path:
@@ -92,13 +169,39 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
         raise BundleError(f"{folder / METADATA} must be JSON with a version, got {error!r}") from error
     if not isinstance(version, str):
         raise BundleError(f"version must be a string such as '0.1.0', got {version!r} in {folder / METADATA}")
-    bundle = Bundle(folder.resolve(), metadata, read_labels(metadata), path.resolve(), sha256(path))
-    if bundle.measure not in MAPS:
+    return Bundle(
+        folder.resolve(),
+        metadata,
+        _read_input(metadata, folder),
+        read_labels(metadata),
+        _read_review(metadata, folder),
+        path.resolve(),
+        sha256(path),
+    )
+
+
+def _read_input(metadata: Mapping[str, Any], folder: Path) -> ImageInput:
+    try:
+        image = metadata["network_data_format"]["inputs"]["image"]
+        names = tuple(str(name) for name in image["channel_def"].values())
+        return ImageInput(int(image["num_channels"]), names, str(image["modality"]), len(image["spatial_shape"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"measure of review must be {' or '.join(MAPS)}, got {bundle.measure!r} in {folder / METADATA}; "
+            f"{folder / METADATA} must describe inputs.image in network_data_format, got {error!r}"
+        ) from error
+
+
+def _read_review(metadata: Mapping[str, Any], folder: Path) -> ReviewRule:
+    try:
+        review = ReviewRule(**metadata.get("review", {}))
+    except TypeError as error:
+        raise BundleError(f"review must have the keys of ReviewRule, got {error} in {folder / METADATA}") from error
+    if review.measure not in MAPS:
+        raise BundleError(
+            f"measure of review must be {' or '.join(MAPS)}, got {review.measure!r} in {folder / METADATA}; "
             "see unetpp calibrate"
         )
-    return bundle
+    return review
 
 
 def load_network(

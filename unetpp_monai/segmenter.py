@@ -197,7 +197,7 @@ class Segmenter:
 
     def _review(self, measures: dict[str, float], depth: int | str, *, found: bool) -> bool | None:
         """Whether a person should look; the threshold was measured with all heads."""
-        score, threshold = measures.get(self.bundle.measure), self.bundle.metadata.get("review", {}).get("threshold")
+        score, threshold = measures.get(self.bundle.measure), self.bundle.review.threshold
         if not found:
             return True
         return None if score is None or threshold is None or depth != self.full_depth else score >= threshold

@@ -12,12 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers import BUNDLE, ROOT, SHARED, TASKS, phantom, save_nifti
+from helpers import BUNDLE, ROOT, SHARED, phantom, save_nifti
 from helpers.commands import read, run
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, load, verify_metadata, verify_net_in_out
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.bundle import default_bundle, load_network, read_bundle
+from unetpp_monai.bundle import ImageInput, ReviewRule, default_bundle, load_network, read_bundle
 from unetpp_monai.errors import BundleError
 
 SCHEMA_SHA256 = "cd64aa8a5904426f6fc6855dabe46af8c742d5bad644b4e9cfb78ebad09ad678"
@@ -56,7 +56,9 @@ def test_metadata_follows_the_schema():
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "bundle").rglob("*.json")) + sorted((ROOT / "configs").rglob("*.json")), ids=str
+    "path",
+    [path for folder in ("unetpp_monai/base", "configs", "bundle") for path in sorted((ROOT / folder).rglob("*.json"))],
+    ids=str,
 )
 def test_json_has_no_duplicate_keys(path):
     def unique(pairs):
@@ -112,25 +114,6 @@ def test_shared_numbers_are_equal_in_both_configs():
     assert len(names) == inference["out_channels"]
     assert "mirror_axes" not in train  # an overlay sets both: passes to average there, `flip_axes` here
     assert len(train["head_weights"]) == len(train["features"]) - 1 == len(inference["exit_thresholds"]) + 1
-
-
-@pytest.mark.parametrize("task", TASKS, ids=lambda path: path.name)
-def test_overlays_hold_values_only(task):
-    text, values = (task / "task.json").read_text(), read(task / "task.json")
-    assert len(text.splitlines()) <= 30 and "_target_" not in text and "$import" not in text
-    base = {**read(INFERENCE), **read(TRAIN)}
-    assert set(values) <= set(base) and "#" not in "".join(values)
-    metadata = read(task / "metadata.json")
-    assert metadata["version"] == next(iter(metadata["changelog"]))
-    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    assert len(names) == values.get("out_channels", base["out_channels"])
-    assert len(values["head_weights"]) == len(values["features"]) - 1
-    assert len(values["exit_thresholds"]) in (0, len(values["features"]) - 2)  # the base's are those of other weights
-    assert {"depths", "review", "eval_metrics"} <= set(metadata)  # likewise
-    assert values["coronal_border"] == []  # none of these tasks has labels that meet in a coronal slice
-    parser = ConfigParser(ConfigParser.load_config_files([str(INFERENCE), str(task / "task.json")]))
-    network = parser.get_parsed_content("network_def")
-    assert network.out_channels == len(names) and network.depth == len(values["features"]) - 1
 
 
 def test_weights_fit_both_networks_strictly():
@@ -254,6 +237,23 @@ def test_default_bundle_is_found_from_a_checkout():
     bundle = read_bundle()
     assert bundle.version == next(iter(bundle.metadata["changelog"]))
     assert load_network(bundle, bundle.parser(), torch.device("cpu")).training is False
+
+
+def test_input_and_review_are_typed(copied):
+    bundle = read_bundle(BUNDLE)
+    assert bundle.input == ImageInput(1, ("T1-weighted MRI",), "MR", 3)
+    assert (bundle.review.threshold, bundle.review.cases) == (0.0096, 42)
+    path = copied / "configs" / "metadata.json"
+    metadata = read(path)
+    path.write_text(json.dumps({key: value for key, value in metadata.items() if key != "review"}))
+    assert read_bundle(copied).review == ReviewRule()
+    path.write_text(json.dumps({**metadata, "review": {"treshold": 1}}))
+    with pytest.raises(BundleError, match=r"review must have the keys of ReviewRule, got .*treshold"):
+        read_bundle(copied)
+    del metadata["network_data_format"]["inputs"]["image"]["modality"]
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(BundleError, match=r"must describe inputs\.image in network_data_format, got KeyError"):
+        read_bundle(copied)
 
 
 def test_a_score_must_be_of_a_measure_that_exists(copied):

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, ROOT
+from monai.bundle import ConfigParser
 
 from unetpp_monai import Segmenter, pack, read_volume
-from unetpp_monai.bundle import read_bundle
+from unetpp_monai.bundle import ReviewRule, read_bundle
 from unetpp_monai.errors import BundleError, OutputError
 from unetpp_monai.networks import UNetPlusPlus
+from unetpp_monai.task import BASE, LOCAL, base_config, read_task
 
 NAME = "unetpp_hippocampus_mri_segmentation"
 
@@ -122,50 +124,156 @@ def test_zip_loads_where_only_monai_is_installed(packed, tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-def test_overlay_is_frozen_in(overlay, tmp_path):
-    packed = pack(tmp_path / "dist", task=overlay)
-    assert packed.folder.name == "unetpp_left_atrium_mri_segmentation"
-    bundle = read_bundle(packed.folder)
-    assert [label.name for label in bundle.labels] == ["left atrium"]
-    values = json.loads((overlay / "task.json").read_text())
-    for name in ("inference", "train"):
-        config = json.loads((packed.folder / "configs" / f"{name}.json").read_text())
-        assert {key: config[key] for key in values if key in config} == {
-            key: values[key] for key in values if key in config
-        }
-        assert config["network_def"]["_target_"] == "unetpp_monai.networks.UNetPlusPlus"
-    assert bundle.metadata["changelog"] == {"0.1.0": "configuration only"}
-    assert Segmenter(bundle, device="cpu").network.depth == 4
-    for name in ("README.md", "data_license.txt"):  # figures and terms of the base's weights must not be claimed
-        text = (packed.folder / "docs" / name).read_text()
-        assert "Atrial Segmentation Challenge" in text and "ippocampus" not in text
+def bytes_of(root):
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_what_was_measured_with_other_weights_is_not_inherited(overlay, tmp_path):
-    of_the_base = ["exit_thresholds", "coronal_border"]
-    for name, keys in (("task.json", of_the_base), ("metadata.json", ["depths", "review", "eval_metrics"])):
-        values = json.loads((overlay / name).read_text())
-        (overlay / name).write_text(json.dumps({key: value for key, value in values.items() if key not in keys}))
-    bundle = read_bundle(pack(tmp_path / "dist", task=overlay).folder)
-    assert all(bundle.parser()[key] == [] for key in of_the_base)
-    assert json.loads((bundle.root / "configs" / "train.json").read_text())["coronal_border"] == []
-    assert [bundle.metadata[key] for key in ("depths", "review", "eval_metrics")] == [{}, {}, {}]
+def test_the_bundle_in_the_checkout_is_what_pack_writes(packed):
+    """`make bundle` writes it; what only a packed bundle has is the package and the sums."""
+    found = {name: content for name, content in bytes_of(BUNDLE).items() if not name.startswith("eval/")}
+    wanted = bytes_of(packed.folder)
+    extra = {name for name in wanted if name == "SHA256SUMS" or name.startswith("unetpp_monai/")}
+    assert {"unetpp_monai/base/train.json", "SHA256SUMS"} <= extra
+    assert sorted(found) == sorted(wanted.keys() - extra)
+    assert [name for name in found if found[name] != wanted[name]] == []
 
 
-def test_overlays_that_do_not_fit(overlay, tmp_path):
+@pytest.fixture(scope="module")
+def liver(tmp_path_factory):
+    """A task of another's: an organ in CT with a tumour inside, without codes, authors or documents."""
+    folder = tmp_path_factory.mktemp("own") / "liver"
+    folder.mkdir()
+    values = {
+        "dataset_dir": "/home/someone/patients",
+        "ckpt_dir": "/home/someone/weights",
+        "initial_weights": "/home/someone/model.pt",
+        "out_channels": 3,
+        "features": [4, 8, 8],
+        "pixdim": [1.5, 1.5, 2.0],
+        "patch_size": [32, 32, 16],
+        "roi_size": [32, 32, 16],
+        "head_weights": [0.6, 0.4],
+    }
+    spec = {
+        "type": "image",
+        "spatial_shape": ["*", "*", "*"],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+    }
+    image = {**spec, "format": "hounsfield", "modality": "CT", "num_channels": 1, "channel_def": {"0": "CT"}}
+    names = {"0": "background", "1": "liver", "2": "tumour"}
+    pred = {**spec, "format": "labels", "num_channels": 3, "channel_def": names}
+    metadata = {
+        "name": "My liver",
+        "version": "1.0.0",
+        "changelog": {"1.0.0": "first"},
+        "task": "Segmentation of the liver and its tumours in CT",
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},
+    }
+    (folder / "task.json").write_text(json.dumps(values))
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    torch.save(UNetPlusPlus(3, 1, 3, values["features"]).state_dict(), folder / "model.pt")
+    return folder
+
+
+# what a task may say of itself, and no other bundle may
+WORDS = {
+    "hippocampus": ["ippocamp", "Vanderbilt", "Decathlon", "Task04", "5366008", "255549009", "0.03161", "0.0096"],
+    "left_atrium": ["trium", "trial", "82471001", "1.25"],
+    "nuclei_2d": ["ucle", "Bowl", "84640000", "DSB", "0.2624"],
+    "em_membrane_2d": ["embrane", "ISBI", "241"],
+    "liver": ["liver", "tumour", "CT scan"],
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_nothing_of_another_task_is_in_a_bundle(name, liver, tmp_path):
+    folder = tmp_path / name
+    shutil.copytree(liver if name == "liver" else ROOT / "configs" / name, folder)
+    if not (folder / "model.pt").is_file():
+        task = read_task(folder).values
+        network = UNetPlusPlus(
+            task.get("spatial_dims", 3), task.get("in_channels", 1), task["out_channels"], task["features"]
+        )
+        torch.save(network.state_dict(), folder / "model.pt")
+    root = pack(tmp_path / "dist", task=folder).folder
+    texts = [path for part in ("configs", "docs") for path in (root / part).rglob("*") if path.suffix != ".png"]
+    assert {"metadata.json", "train.json", "README.md"} <= {path.name for path in texts}
+    said = {path.name: path.read_text() for path in texts}
+    for other, words in WORDS.items():
+        for word in words if other != name else ():
+            assert [file for file, text in said.items() if word in text] == [], word
+    configs = {stem: json.loads((root / "configs" / f"{stem}.json").read_text()) for stem in ("inference", "train")}
+    stated = read_task(folder).values
+    for config in configs.values():
+        for key in config.keys() & stated.keys():
+            assert config[key] == (base_config("train")[key] if key in LOCAL else stated[key])
+        assert config["label_boundary"] == ([1, 2] if name == "hippocampus" else [])
+        assert config["dataset_dir"] == "$@bundle_root + '/data'" and "/home" not in json.dumps(config)
+    assert configs["inference"]["exit_thresholds"] == stated.get("exit_thresholds", [])
+    found = read_bundle(root)
+    assert all((label.type is None) == (name in ("liver", "em_membrane_2d")) for label in found.labels)
+    assert Segmenter(found, device="cpu").network.depth == len(stated["features"]) - 1
+
+
+def test_what_a_task_does_not_say_is_not_claimed(liver, tmp_path):
+    root = pack(tmp_path / "dist", task=liver).folder
+    metadata = json.loads((root / "configs" / "metadata.json").read_text())
+    assert (metadata["authors"], metadata["copyright"]) == ("not stated", "not stated")
+    assert not {"label_codes", "depths", "review", "eval_metrics", "data_source", "intended_use"} & set(metadata)
+    assert not any("UNet++ for MONAI" in path.read_text() for path in (root / "docs").iterdir())
+    assert (root / "docs" / "README.md").read_text().startswith("My liver\n")
+    assert read_bundle(root).review == ReviewRule()
+
+
+def test_a_tumour_inside_an_organ_stays(liver, tmp_path):
+    """No rule of another task divides it, run by MONAI or by us."""
+    segmenter = Segmenter.from_bundle(pack(tmp_path / "dist", task=liver).folder, device="cpu")
+    names = [type(step).__name__ for step in segmenter.postprocessing.transforms]
+    assert "PlanarLabelBoundaryd" not in names
+    parser = ConfigParser()
+    files = [BASE / "train.json", liver / "task.json", BASE / "evaluate.json"]
+    parser.read_config([str(file) for file in files])
+    steps = parser.get_parsed_content("validate#postprocessing").transforms
+    assert [type(step).__name__ for step in steps] == ["AsDiscreted", "AsDiscreted"]
+
+
+def test_a_task_brings_its_licence(liver, tmp_path):
+    shutil.copytree(liver, tmp_path / "own")
+    (tmp_path / "own" / "LICENSE").write_text("mine\n")
+    assert (pack(tmp_path / "dist", task=tmp_path / "own").folder / "LICENSE").read_text() == "mine\n"
+
+
+def test_tasks_that_do_not_fit(overlay, tmp_path):
     values = json.loads((overlay / "task.json").read_text())
 
     def expect(message):
         with pytest.raises(BundleError, match=message):
             pack(tmp_path / "dist", task=overlay)
-        assert list((tmp_path / "dist").iterdir()) == []
+        assert not (tmp_path / "dist").exists() or list((tmp_path / "dist").iterdir()) == []
 
     (overlay / "task.json").write_text(json.dumps({**values, "pixdmi": 1}))
-    expect(r"every key of an overlay must exist in .* got \['pixdmi'\]")
-    (overlay / "task.json").write_text(json.dumps({**values, "features": [8, 16, 32]}))
+    expect("got 'pixdmi'; did you mean 'pixdim'")
+    (overlay / "task.json").write_text(json.dumps({**values, "features": [8, 16, 32, 64, 64]}))
     expect("must hold the weights of network_def")
     (overlay / "task.json").write_text(json.dumps(values))
     (overlay / "model.pt").unlink()
-    expect("must hold trained weights")
+    expect("must have trained weights")
+    (overlay / "metadata.json").unlink()
+    expect(r"metadata\.json must be a JSON object, got No such file")
     with pytest.raises(BundleError, match=r"a task must be a folder with task\.json"):
         pack(tmp_path / "dist", task="nothing")
+    with pytest.raises(BundleError, match="a task or a bundle must be packed, got both"):
+        pack(tmp_path / "dist", task="nuclei_2d", bundle=BUNDLE)
+
+
+def test_a_packed_bundle_checks_what_it_trains(packed, tmp_path):
+    """The base came along, so that its own copy of the package knows the keys."""
+    script = (
+        "from monai.bundle import run\n"
+        f"run(config_file={str(packed.folder / 'configs' / 'train.json')!r}, bundle_root={str(packed.folder)!r}, "
+        "max_epoch=1)\n"
+    )
+    result = isolated(f"import sys; sys.path.insert(0, {str(packed.folder)!r})\n" + script, tmp_path)
+    assert result.returncode != 0 and "got 'max_epoch'; did you mean 'max_epochs'?" in result.stderr

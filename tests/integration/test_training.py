@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import BUNDLE, ROOT
-from helpers.commands import run
+from helpers.commands import run, unetpp
 from helpers.tiny import TINY
 
 from unetpp_monai.errors import InputError
@@ -134,10 +134,31 @@ def test_labelled_cases_are_refused_by_name(tmp_path):
 
 def test_overlay_trains(tmp_path, msd_folder):
     """The left atrium overlay, shrunk, on phantoms whose labels it reads as they are."""
-    configs = f"['{BUNDLE}/configs/train.json','{ROOT}/configs/left_atrium/task.json']"
+    configs = "['unetpp_monai/base/train.json','configs/left_atrium/task.json']"  # as the documents say, in a checkout
     shrunk = {"features": "[4,8,8]", "head_weights": "[0.6,0.4]", "out_channels": 3, "max_epochs": 1}
-    run("--config_file", configs, *common(msd_folder, tmp_path, **shrunk), folder=tmp_path)
+    run("--config_file", configs, *common(msd_folder, tmp_path, **shrunk), folder=ROOT)
     assert "outputs.x_0_2.weight" in torch.load(tmp_path / "model.pt", weights_only=True)
+
+
+def test_the_command_trains_what_monai_trains(trained, tmp_path, msd_folder):
+    """Same task, same seed: the weights of `unetpp train` are those of `monai.bundle run`."""
+    values = [part for key, value in {**TINY, "max_epochs": 1}.items() for part in ("--set", f"{key}={value}")]
+    result = unetpp("train", "hippocampus", "--dataset", msd_folder, "-o", "weights", *values, folder=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.splitlines()[-1] == "weights/model.pt" and {path.name for path in tmp_path.iterdir()} == {
+        "weights"
+    }
+    found, wanted = (torch.load(path / "model.pt", weights_only=True) for path in (tmp_path / "weights", trained[0]))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(value, wanted[key]) for key, value in found.items())
+
+
+def test_the_command_names_what_is_missing(tmp_path):
+    result = unetpp("train", "hippocampus", "--dataset", "lost", folder=tmp_path)
+    assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("error: "), result.stderr
+    assert "must exist, got lost" in result.stderr and "Traceback" not in result.stderr
+    result = unetpp("train", "hippocampus", "--set", "max_epochs", folder=tmp_path)
+    assert result.returncode == 1 and "values to set must be KEY=VALUE, got 'max_epochs'" in result.stderr
 
 
 def test_two_processes(tmp_path, msd_folder):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,13 @@ from unetpp_monai.networks import UNetPlusPlus
 README = (ROOT / "README.md").read_text()
 ORTHANC = Path("/usr/sbin/Orthanc")
 SMALL = "--max_epochs 1 --features [4,8,8,8] --patch_size [24,24,24] --roi_size [24,24,24] --out_channels 3"
+QUICK = {
+    "max_epochs": 1,
+    "features": [4, 8, 8, 8],
+    "patch_size": [24] * 3,
+    "roi_size": [24] * 3,
+    "head_weights": [1] * 3,
+}
 SET_UP = ("make ", "python3 -m venv", ".venv/bin/")  # what set-up does, seen by CI itself
 
 
@@ -56,7 +64,10 @@ def desk(tmp_path_factory, msd_folder):
     shutil.copytree(msd_folder, folder / "Task04_Hippocampus")
     shutil.copytree(BUNDLE, folder / "bundle")
     shutil.copytree(ROOT / "configs", folder / "configs")
+    shutil.copytree(ROOT / "unetpp_monai" / "base", folder / "unetpp_monai" / "base")
     shutil.copytree(msd_folder, folder / "data" / "LeftAtrium")
+    for path in (folder / "data" / "LeftAtrium" / "labelsTr").iterdir():
+        save_nifti(path, (nib.load(path).get_fdata() > 0).astype(np.uint8))
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 80, 3)).astype(np.uint8)).save(
         folder / "picture.png"
     )
@@ -72,7 +83,9 @@ def test_commands(desk, line, monkeypatch):
     if "train.json" in line and "evaluate.json" not in line:
         line += f" {SMALL} --ckpt_dir trained"
         line += " --head_weights [0.4,0.3,0.3]"
-    if "--task left_atrium" in line:
+    if line.startswith("unetpp train"):
+        line += " " + " ".join(f"--set '{key}={value}'" for key, value in QUICK.items())
+    if "--task configs/left_atrium" in line:
         features = json.loads((desk / "configs" / "left_atrium" / "task.json").read_text())["features"]
         torch.save(UNetPlusPlus(3, 1, 2, features).state_dict(), desk / "configs" / "left_atrium" / "model.pt")
     bin_folder = Path(sys.executable).parent

@@ -10,7 +10,8 @@ from helpers import ROOT
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "_version"},
-    {"volume", "labels", "files", "provenance"},
+    {"volume", "labels", "files", "provenance", "moved_names", "task_rules"},
+    {"task"},
     {"networks", "dicom"},
     {"inference", "runtimes"},
     {"io"},
@@ -30,7 +31,7 @@ ORDERS = {  # within a room, from the ground up
     "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
     "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
     "service",
-    "workflows": "metrics outputs preview evaluate convert segment calibrate export pack",
+    "workflows": "metrics outputs preview evaluate convert segment calibrate export pack train",
 }
 ROOMS = {
     "PIL": {"io"},

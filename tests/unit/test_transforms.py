@@ -6,7 +6,7 @@ import torch
 from monai import transforms
 from monai.data import MetaTensor
 
-from unetpp_monai.inference.transforms import CoronalBorderd, Spacingd
+from unetpp_monai.inference.transforms import PlanarLabelBoundaryd, Spacingd
 
 
 def item(path="case.nii.gz"):
@@ -37,7 +37,7 @@ def test_labels_meet_in_a_coronal_slice_of_any_grid():
     labels[:, 4, 0, 3] = 3  # another label, which stays
     wanted = labels.clone()
     labels[:, 1, 4, 1], labels[:, 2, 6, 2] = 1, 2  # strays on either side
-    step = CoronalBorderd("pred", [1, 2])
+    step = PlanarLabelBoundaryd("pred", [1, 2])
     ras = MetaTensor(labels, meta={"affine": np.diag([2.0, 1.0, 1.0, 1.0])})
     for axcodes in ("RAS", "LPS", "SPL", "AIR", "PSR"):
         turn = transforms.Orientation(axcodes, labels=None)
@@ -46,7 +46,20 @@ def test_labels_meet_in_a_coronal_slice_of_any_grid():
         assert torch.equal(turn.inverse(found["pred"]).as_tensor(), wanted)
 
 
+@pytest.mark.parametrize("towards", "RLAPSI")
+def test_labels_meet_in_a_plane_towards_any_side(towards):
+    """Turned with the axes, the answer is the same: the first label is on the side that was named."""
+    axis, back = "RLAPSI".index(towards) // 2, towards in "LPI"
+    labels = torch.zeros(1, 6, 6, 6, dtype=torch.uint8)
+    near, far = (slice(0, 2), slice(2, 6)) if back else (slice(4, 6), slice(0, 4))
+    labels.movedim(axis + 1, 0)[far], labels.movedim(axis + 1, 0)[near] = 2, 1
+    wanted = labels.clone()
+    labels.movedim(axis + 1, 0)[far][1, 0, 3, 3] = 1  # a stray
+    step = PlanarLabelBoundaryd("pred", [1, 2], towards)
+    assert torch.equal(step({"pred": MetaTensor(labels, meta={"affine": np.eye(4)})})["pred"].as_tensor(), wanted)
+
+
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_border_needs_no_second_label(index):
     labels = MetaTensor(torch.full((1, 2, 3, 2), index, dtype=torch.uint8), meta={"affine": np.eye(4)})
-    assert torch.equal(CoronalBorderd("pred", [1, 2])({"pred": labels})["pred"], labels)
+    assert torch.equal(PlanarLabelBoundaryd("pred", [1, 2])({"pred": labels})["pred"], labels)

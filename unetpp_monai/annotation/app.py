@@ -80,10 +80,7 @@ class LabelApp(MONAILabelApp):
             settings.MONAI_LABEL_DICOMWEB_PASSWORD or None,
             ca=Path(self.conf["ca"]) if self.conf.get("ca") else None,
         )
-        images = [
-            read_bundle(folder).metadata["network_data_format"]["inputs"]["image"] for folder in self.folders.values()
-        ]
-        modalities = [image["modality"] for image in images]
+        modalities = [read_bundle(folder).input.modality for folder in self.folders.values()]
         folder = Path(self.app_dir) / FETCHED
         return DicomwebStudies(Dicomweb(self.studies, access), folder, self.labels_served, modalities)
 

@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
-from ..bundle import read_bundle
+from ..bundle import read_bundle, read_config
 from ..errors import BundleError, InputError, OutputError
 from ..files import complete_file
 from .training_cases import Labelled, Split, name_hash, prepare, split_cases
@@ -161,7 +161,7 @@ def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigPar
     training = prepare(split.training, labels, work / "labels" / "training")
     validation = prepare(split.validation, labels, work / "labels" / "validation")
     parser = ConfigParser()
-    parser.read_config(root / TRAIN)
+    parser.read_config(read_config(root / TRAIN))
     parser.update({
         "bundle_root": str(root),
         "output_dir": str(work),

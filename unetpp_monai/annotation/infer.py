@@ -28,7 +28,7 @@ class SegmentTask(InferTask):
         super().__init__(
             type=InferType.SEGMENTATION,
             labels={label.name: label.index for label in bundle.labels},
-            dimension=len(bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]),
+            dimension=bundle.input.spatial_dims,
             description=str(bundle.metadata.get("description", served.name)),
         )
 

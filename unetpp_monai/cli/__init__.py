@@ -16,13 +16,14 @@ from .label import app as label
 from .listen import listen
 from .pacs import app as pacs
 from .segment import demo, segment
+from .train import train
 
 app = typer.Typer(
     help="UNet++ for medical images: one set of weights, any depth.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may name patients
 )
-for command in (segment, convert, evaluate, calibrate, info, export, pack, listen, demo):
+for command in (segment, convert, evaluate, calibrate, info, export, train, pack, listen, demo):
     app.command()(command)
 app.add_typer(pacs, name="pacs")
 app.add_typer(label, name="label")

@@ -17,11 +17,11 @@ def info(bundle: BundleOption = None) -> None:
 
     found = read_bundle(bundle)
     network = load_network(found, found.parser(), choose_device("cpu"))
-    image = found.metadata["network_data_format"]["inputs"]["image"]
     out = Console()
     out.print(f"[bold]{found.name}[/bold] {found.version}\n{found.metadata.get('description', '')}")
     out.print(f"folder   {found.root}\nweights  sha256 {found.weights_sha256}", highlight=False, soft_wrap=True)
-    out.print(f"input    {image['num_channels']} channel(s), {image['modality']}: {image['channel_def']['0']}")
+    image = found.input
+    out.print(f"input    {image.channels} channel(s), {image.modality}: {', '.join(image.channel_names)}")
     for label in found.labels:
         codes = ", ".join(
             f"{code.meaning} ({code.scheme} {code.value})" for code in (label.type, label.modifier) if code
@@ -39,11 +39,12 @@ def info(bundle: BundleOption = None) -> None:
         cells = (str(measured["auto"].get(column, "not measured")) for column in columns)
         table.add_row("auto", "as needed", "", *cells)
     out.print(table)
-    if review := found.metadata.get("review"):
-        out.print(
-            f"review   from score {review['threshold']} ({found.measure}): {review['share']:.0%} of validation cases, "
-            f"which hold {review['recall']:.0%} of their worst quarter"
-        )
+    review = found.review
+    if review.threshold is not None:
+        line = f"review   from score {review.threshold} ({review.measure})"
+        if review.share is not None and review.recall is not None:
+            line += f": {review.share:.0%} of validation cases, which hold {review.recall:.0%} of their worst quarter"
+        out.print(line)
 
 
 def export(
@@ -67,10 +68,16 @@ def export(
 
 def pack(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for <name>/ and <name>.zip.")] = Path("dist"),
-    task: Annotated[str | None, typer.Option(help="Overlay folder, or the name of one in configs/.")] = None,
-    bundle: BundleOption = None,
+    task: Annotated[
+        str | None, typer.Option(help="Folder of a task, or the name of one that came along; default: hippocampus.")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle to pack again, instead of a task.")] = None,
 ) -> None:
     """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed."""
+    from ..task import check_task
+
+    if task is not None and bundle is None:
+        check_task(task)  # first, before anything heavy is loaded
     from ..workflows.pack import pack as pack_bundle
 
     packed = pack_bundle(output, task=task, bundle=bundle)

@@ -102,20 +102,23 @@ class InvertLabelsd(transforms.MapTransform):
         return found
 
 
-class CoronalBorderd(transforms.MapTransform):
-    """Let two labels meet where a coronal slice begins, as annotators of the hippocampus divide it.
+class PlanarLabelBoundaryd(transforms.MapTransform):
+    """Let two labels meet in a plane between two slices, where annotators divide a structure so.
 
-    The border is the one that changes the fewest voxels. No voxel becomes or ceases to be foreground. Slices are those
-    of the image axis that is nearest to posterior-anterior.
+    The boundary is the one that changes the fewest voxels. No voxel becomes or ceases to be foreground. Slices are
+    those of the image axis that is nearest to the direction.
 
     Args:
         keys: labels `(1, X, Y, Z)`, integers, with an affine in RAS mm; replaced, same shape and dtype.
-        labels: index of the label in front of the border, and of the one behind it.
+        labels: index of the label on the side `towards`, and of the other one.
+        towards: side of the patient, one of R, L, A, P, S, I; "A" divides at a coronal slice.
     """
 
-    def __init__(self, keys: str, labels: Sequence[int]) -> None:
+    def __init__(self, keys: str, labels: Sequence[int], towards: str = "A") -> None:
         super().__init__(keys)
-        self.anterior, self.posterior = labels
+        self.first, self.second = labels
+        self.world_axis = next(axis for axis, sides in enumerate(("RL", "AP", "SI")) if towards in sides)
+        self.sign = 1 if towards in "RAS" else -1
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Divide what either label covers."""
@@ -126,15 +129,18 @@ class CoronalBorderd(transforms.MapTransform):
         return {**data, key: MetaTensor(divided, meta=labels.meta, applied_operations=history)}
 
     def _divided(self, labels: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
-        towards = nib.io_orientation(affine.cpu().numpy())  # row: image axis; its world axis 0 ... 2, and 1 or -1
-        axis = towards[:, 0].tolist().index(1.0)
-        slices = labels.movedim(axis + 1, 0)  # a view, turned so that the last slice is the most anterior
-        slices = slices if towards[axis, 1] > 0 else slices.flip(0)
-        anterior, posterior = slices == self.anterior, slices == self.posterior
-        votes = (anterior.int() - posterior.int()).flatten(1).sum(1)
-        border = int(torch.nn.functional.pad(votes.cumsum(0), (1, 0)).argmin())  # slices behind it
-        either, divided = anterior | posterior, slices.clone()
-        divided[border:][either[border:]] = self.anterior
-        divided[:border][either[:border]] = self.posterior
-        divided = divided if towards[axis, 1] > 0 else divided.flip(0)
+        orientation = nib.io_orientation(affine.cpu().numpy())  # row: image axis; its world axis 0 ... 2, and 1 or -1
+        axis = orientation[:, 0].tolist().index(float(self.world_axis))
+        ascending = orientation[axis, 1] * self.sign > 0
+        slices = labels.movedim(
+            axis + 1, 0
+        )  # a view, turned so that the last slice lies on the side of the first label
+        slices = slices if ascending else slices.flip(0)
+        first, second = slices == self.first, slices == self.second
+        votes = (first.int() - second.int()).flatten(1).sum(1)
+        border = int(torch.nn.functional.pad(votes.cumsum(0), (1, 0)).argmin())  # slices on the other side
+        either, divided = first | second, slices.clone()
+        divided[border:][either[border:]] = self.first
+        divided[:border][either[:border]] = self.second
+        divided = divided if ascending else divided.flip(0)
         return divided.movedim(0, axis + 1).contiguous()

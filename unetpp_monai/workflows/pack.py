@@ -1,23 +1,24 @@
-"""A bundle, optionally with a task overlay, into one folder and zip that run where only MONAI is installed."""
+"""A task and the base into one bundle: a folder, and a zip that runs where only MONAI is installed."""
 
 import json
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 
-from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle, folder_name, load_network, read_bundle
+from ..bundle import CONFIG, METADATA, WEIGHTS, folder_name, load_network, read_bundle
 from ..errors import BundleError, OutputError
 from ..files import TEMPORARY, sha256
+from ..moved_names import rename_moved
+from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task, read_object
 
-MEASURED = ("eval_metrics", "depths", "review")  # of the metadata: what was measured with the base's own weights
-BASE_CONFIGS = ("configs/inference.json", "configs/train.json")  # what an overlay's values are frozen into
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
+PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle
 DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
 SUMS = "SHA256SUMS"  # in the format of `sha256sum --check`
 
@@ -35,26 +36,31 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
 
     Args:
         output_dir: folder to put `<name>/` and `<name>.zip` into; the name is made from the metadata's.
-        task: overlay folder with `task.json`, `metadata.json` and `model.pt`, or the name of one in `configs/`.
-        bundle: what to pack; None = the bundle that came with this package.
+        task: folder with `task.json`, `metadata.json`, `model.pt` and, if there are any, `docs/`; or the name of a task
+            that came with the package. None = the hippocampus, unless a bundle is named.
+        bundle: a bundle to pack again with this version of the package, instead of a task.
 
     Raises:
-        BundleError: the overlay has a key that no config has, or the weights do not fit.
+        BundleError: the task does not fit the base, see `check_task`, or the weights do not fit; or both are named.
         OutputError: the folder or archive exists already or cannot be written.
     """
-    source = read_bundle(bundle).root if bundle is not None else default_bundle()
-    overlay = None if task is None else _find_overlay(task, source)
+    if task is not None and bundle is not None:
+        raise BundleError(f"a task or a bundle must be packed, got both, {task} and {bundle}; name one")
+    checked = None if bundle is not None else check_task(DEFAULT_TASK if task is None else task)
+    source = read_bundle(bundle).root if bundle is not None else None
     output = Path(output_dir)
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output, prefix=TEMPORARY) as temporary:
             root = Path(temporary) / "bundle"
-            _copy(source, root)
-            if overlay is not None:
-                _freeze(overlay, root)
+            if source is not None:
+                _copy(source, root)
+            elif checked is not None:
+                write_bundle(checked, root)
             packed = read_bundle(root)
             load_network(packed, packed.parser(), torch.device("cpu"))
             name = folder_name(packed.name)
+            _copy_package(root)
             _write_sums(root)
             archive = _zip(root, name, Path(temporary))
             targets = Packed(output / name, output / f"{name}.zip")
@@ -68,21 +74,45 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
     return targets
 
 
-def merge_overlay(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """Replace the values of those top-level keys of a config that the overlay has too."""
-    return {key: overlay.get(key, value) for key, value in base.items()}
+def write_bundle(task: Task, root: Path) -> None:
+    """Write a bundle without a copy of the package; the same task gives the same bytes.
+
+    Args:
+        task: of `check_task`, trained. Paths that it states stay out.
+        root: folder to make.
+
+    Raises:
+        BundleError: the task has no weights.
+    """
+    if not task.weights.is_file():
+        raise BundleError(f"a task must have trained weights to be packed, found no {task.weights}; train it first")
+    (root / CONFIG).parent.mkdir(parents=True)
+    values = {key: value for key, value in task.values.items() if key not in LOCAL}
+    for name in CONFIGS:
+        _write(root / f"configs/{name}.json", merge_values(base_config(name), values))
+    shutil.copyfile(BASE / "logging.conf", root / "configs/logging.conf")
+    metadata = {**base_config("metadata"), **task.metadata}
+    _write(root / METADATA, metadata)
+    licence = task.folder / "LICENSE"
+    shutil.copyfile(licence if licence.is_file() else BASE / "LICENSE", root / "LICENSE")
+    if (task.folder / "docs").is_dir():
+        shutil.copytree(task.folder / "docs", root / "docs")
+    for name, keys in DOCUMENTS.items():
+        path = root / "docs" / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.is_file():
+            path.write_text("".join(f"{metadata[key]}\n\n" for key in keys if key in metadata))
+    (root / WEIGHTS).parent.mkdir()
+    shutil.copyfile(task.weights, root / WEIGHTS)
 
 
-def _find_overlay(task: str | Path, bundle: Path) -> Path:
-    candidates = [Path(task), Path("configs") / task, bundle.parent / "configs" / task]
-    for folder in candidates:
-        if (folder / "task.json").is_file():
-            return folder
-    raise BundleError(f"a task must be a folder with task.json, found none at {', '.join(map(str, candidates))}")
+def merge_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the values of those top-level keys of a config that a task states too."""
+    return {key: values.get(key, value) for key, value in base.items()}
 
 
 def _copy(source: Path, root: Path) -> None:
-    package = Path(__file__).resolve().parents[1]
+    """Copy a bundle as it is, except for names in its configs that have moved since it was packed."""
     for part in BUNDLE_PARTS:
         target = root / part
         if not (source / part).exists():
@@ -92,37 +122,18 @@ def _copy(source: Path, root: Path) -> None:
             shutil.copytree(source / part, target)
         else:
             shutil.copyfile(source / part, target)
-    for module in [*package.rglob("*.py"), package / "py.typed"]:
-        target = root / package.name / module.relative_to(package)
+    for path in (root / "configs").glob("*.json"):
+        config = read_object(path)
+        if (renamed := rename_moved(config)) != config:
+            _write(path, renamed)
+
+
+def _copy_package(root: Path) -> None:
+    package = Path(__file__).resolve().parents[1]
+    for file in (path for part in PACKAGE_PARTS for path in package.rglob(part) if path.is_file()):
+        target = root / package.name / file.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(module, target)
-
-
-def _freeze(overlay: Path, root: Path) -> None:
-    values = _read(overlay / "task.json")
-    bases = {name: _read(root / name) for name in BASE_CONFIGS}
-    bases[CONFIG]["exit_thresholds"] = []  # the base's belong to other weights
-    for base in bases.values():
-        base["coronal_border"] = []  # other labels need not meet in a plane
-    _write(root / METADATA, {**_read(root / METADATA), **{key: {} for key in MEASURED}})
-    if unknown := sorted(values.keys() - {key for base in bases.values() for key in base}):
-        raise BundleError(f"every key of an overlay must exist in {' or '.join(BASE_CONFIGS)}, got {unknown}")
-    for name, base in bases.items():
-        _write(root / name, merge_overlay(base, values))
-    merged = ConfigParser.load_config_files([str(root / METADATA), str(overlay / "metadata.json")])
-    _write(root / METADATA, merged)
-    shutil.rmtree(root / "docs")  # they speak of other weights and other data
-    if (overlay / "docs").is_dir():
-        shutil.copytree(overlay / "docs", root / "docs")
-    for name, keys in DOCUMENTS.items():
-        path = root / "docs" / name
-        path.parent.mkdir(exist_ok=True)
-        if not path.is_file():
-            path.write_text("".join(f"{merged[key]}\n\n" for key in keys if key in merged))
-    weights = overlay / "model.pt"
-    if not weights.is_file():
-        raise BundleError(f"an overlay must hold trained weights to be packed, found no {weights}; train them first")
-    shutil.copyfile(weights, root / WEIGHTS)
+        shutil.copyfile(file, target)
 
 
 def _write_sums(root: Path) -> None:
@@ -143,15 +154,5 @@ def _zip(root: Path, name: str, folder: Path) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} must be a JSON object, got {error}") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{path} must be a JSON object, got {type(content).__name__}")
-    return content
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4) + "\n")

@@ -1,0 +1,223 @@
+"""Tasks: an overlay of values over the neutral base configs. Find one, read it, and judge it before anything runs."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import BundleError
+from .labels import read_labels
+from .task_rules import is_structure, unknown_key, value_faults, value_types
+
+BASE = Path(__file__).resolve().parent / "base"
+VALUES, DESCRIPTION, TRAINED = "task.json", "metadata.json", "model.pt"  # files of a task
+DEFAULT_TASK = "hippocampus"  # of the bundle that comes with the package
+CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")  # of the base, all that a bundle has
+OPTIONAL = (  # keys of metadata.json that the base does not have
+    "data_source",
+    "data_type",
+    "image_classes",
+    "label_classes",
+    "pred_classes",
+    "intended_use",
+    "eval_metrics",
+    "depths",
+    "review",
+    "label_codes",
+)
+LOCAL = ("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "initial_weights")  # paths of one machine
+REVIEW = ("measure", "threshold", "share", "recall", "auroc", "cases")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A folder with what a task states, and nothing else: the base is not merged in."""
+
+    folder: Path
+    values: Mapping[str, Any]  # of task.json
+    metadata: Mapping[str, Any]  # of metadata.json
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def weights(self) -> Path:
+        """Where trained weights are, if there are any."""
+        return self.folder / TRAINED
+
+
+def find_task(task: str | Path) -> Path:
+    """Find the folder of a task: a path, or the name of one that comes with the package.
+
+    Raises:
+        BundleError: there is none; the message lists those that come with the package.
+    """
+    package = Path(__file__).resolve().parent
+    shelves = (package / "tasks", package.parent / "configs")  # installed, or in a checkout
+    for folder in (Path(task), *(shelf / task for shelf in shelves)):
+        if (folder / VALUES).is_file():
+            return folder
+    names = sorted({path.parent.name for shelf in shelves for path in shelf.glob(f"*/{VALUES}")})
+    raise BundleError(f"a task must be a folder with {VALUES}, or one of {', '.join(names) or 'none'}, got {task}")
+
+
+def read_task(task: str | Path) -> Task:
+    """Read the two files of a task, unchecked.
+
+    Raises:
+        BundleError: no such task, or a file is missing or no JSON object.
+    """
+    folder = find_task(task)
+    return Task(folder, read_object(folder / VALUES), read_object(folder / DESCRIPTION))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        BundleError: the file is missing, or something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BundleError(f"{path} must be a JSON object, got {reason}") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path} must be a JSON object, got a {type(content).__name__}")
+    return content
+
+
+def base_config(name: str) -> dict[str, Any]:
+    """Read one of `CONFIGS`, or "metadata", of the base."""
+    return read_object(BASE / f"{name}.json")
+
+
+def check_task(task: str | Path | Task, *, overrides: Mapping[str, Any] | None = None) -> Task:
+    """Refuse a task that does not fit the base, with all of its faults, before any data are read.
+
+    Args:
+        task: what `find_task` finds, or one that was read.
+        overrides: values of one run, which come before those of task.json.
+
+    Returns:
+        The task, as it was read.
+
+    Raises:
+        BundleError: no such task, or it does not fit: an unknown key, a wrong type or length, something missing.
+
+    Example:
+        >>> check_task("nuclei_2d").values["spatial_dims"]
+        2
+    """
+    found = task if isinstance(task, Task) else read_task(task)
+    base = {**base_config("inference"), **base_config("train")}
+    types = value_types(base)
+    stated = {**found.values, **(overrides or {})}
+    faults = [f"{VALUES}: {fault}" for fault in _overlay_faults(stated, base, types)]
+    known = {key: value for key, value in stated.items() if key in types and not is_structure(value)}
+    faults += [f"{VALUES}: {fault}" for fault in value_faults({**base, **known}, types)]
+    faults += [f"{DESCRIPTION}: {fault}" for fault in _metadata_faults(found.metadata, {**base, **known})]
+    if faults:
+        raise BundleError(_message(f"the task in {found.folder} must fit the base", faults))
+    return found
+
+
+def check_run() -> None:
+    """Refuse a config that MONAI's runner is about to run; the base's configs call this first.
+
+    MONAI gives an expression only what it refers to. A key that nothing refers to, such as a mistyped one, is seen
+    only in the whole config, which the resolver that calls this holds.
+
+    Raises:
+        BundleError: as `check_task`, for what base, task and command line are together.
+    """
+    from monai.bundle.reference_resolver import ReferenceResolver
+
+    frame = inspect.currentframe()
+    while frame is not None and not isinstance(frame.f_locals.get("self"), ReferenceResolver):
+        frame = frame.f_back
+    if frame is None:
+        raise BundleError("check_run must be called by a config that MONAI runs, got another caller; use check_task")
+    resolver: ReferenceResolver = frame.f_locals["self"]
+    if faults := list(_run_faults(resolver.items[""].get_config())):
+        raise BundleError(_message("base, task and options must fit each other", faults))
+
+
+def _message(constraint: str, faults: list[str]) -> str:
+    return "\n- ".join([f"{constraint}, got {len(faults)} fault(s):", *faults])
+
+
+def _overlay_faults(values: Mapping[str, Any], base: Mapping[str, Any], types: Mapping[str, object]) -> Iterator[str]:
+    """What is no plain value of a key that the base has."""
+    for key, value in values.items():
+        if "#" in key or "::" in key or key.startswith("+"):
+            yield f"keys must be those of the base's top level, got {key!r}"
+        elif key in types and is_structure(value):
+            yield f"{key} must be a plain value, got {value!r}; expressions and components belong to the base"
+        elif key in base and key not in types:
+            yield f"keys must be values, got {key!r}, which the base builds or computes"
+        elif key not in base:
+            yield unknown_key(key, types, "the base")
+
+
+def _metadata_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
+    base = base_config("metadata")
+    known = dict.fromkeys([*base, *OPTIONAL])
+    yield from (unknown_key(key, known, "the base") for key in metadata if key not in known)
+    if missing := [key for key in base if {**base, **metadata}[key] is None]:
+        yield f"a task must state {', '.join(missing)}, got none"
+    for key in ("name", "version", "task", "authors", "copyright"):
+        if metadata.get(key) is not None and not (isinstance(metadata[key], str) and metadata[key].strip()):
+            yield f"{key} must be a text, got {metadata[key]!r}"
+    changelog, version = metadata.get("changelog", {}), metadata.get("version")
+    if changelog and next(iter(changelog)) != version:
+        yield f"the first entry of changelog must be the version, {version}, got {next(iter(changelog))}"
+    review = dict.fromkeys(REVIEW)
+    yield from (unknown_key(key, review, "review") for key in metadata.get("review", {}) if key not in review)
+    if metadata.get("network_data_format") is not None:
+        yield from _format_faults(metadata, values)
+
+
+def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
+    """Channels and labels that contradict the values."""
+    try:
+        image = metadata["network_data_format"]["inputs"]["image"]
+        pred = metadata["network_data_format"]["outputs"]["pred"]
+        counts = (  # what, how many, key of the values
+            ("inputs.image.num_channels", image["num_channels"], "in_channels"),
+            ("inputs.image.channel_def", len(image["channel_def"]), "in_channels"),
+            ("inputs.image.spatial_shape", len(image["spatial_shape"]), "spatial_dims"),
+            ("outputs.pred.num_channels", pred["num_channels"], "out_channels"),
+            ("outputs.pred.channel_def", len(pred["channel_def"]), "out_channels"),
+        )
+        names = dict(pred["channel_def"])
+    except (KeyError, TypeError, ValueError) as error:
+        yield f"network_data_format must describe inputs.image and outputs.pred, got {error!r}"
+        return
+    for what, count, key in counts:
+        if values[key] is not None and count != values[key]:
+            yield f"{what} must agree with {key} of {VALUES}, {values[key]}, got {count}"
+    if sorted(names) != sorted(map(str, range(len(names)))) or len(set(names.values())) < len(names):
+        yield f"outputs.pred.channel_def must name the labels 0, 1, ..., each differently, got {names}"
+    try:
+        read_labels(metadata)
+    except BundleError as error:
+        yield str(error)
+
+
+def _run_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
+
+    base = {key.split("#")[0]: value for name in CONFIGS for key, value in base_config(name).items()}
+    monais = DEFAULT_MLFLOW_SETTINGS["configs"]  # what `--tracking` adds
+    known = {**base, **dict.fromkeys([*monais, "_meta_", "finalize"])}
+    text = repr(config)
+    for key, value in config.items():
+        if key not in known and not is_structure(value) and not re.search(rf"@{re.escape(key)}\b", text):
+            yield unknown_key(key, base, "the base")
+    yield from value_faults(config, {key: types for key, types in value_types(base).items() if key in config})

@@ -1,0 +1,215 @@
+"""What the values of a task must be: types, lengths that follow dimensions and levels, ranges. Reads nothing."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+Values = Mapping[str, Any]
+
+# type of the values for which the base has none (null), or an expression
+TYPES: dict[str, tuple[type, ...]] = {
+    "out_channels": (int,),
+    "features": (list,),
+    "pixdim": (list,),
+    "roi_size": (list,),
+    "patch_size": (list,),
+    "head_weights": (list,),
+    "rotate_range": (list,),
+    "scale_range": (list,),
+    "shear_range": (list,),
+    "translate_range": (list,),
+    "val_interval": (int,),
+    "depth": (int, str),
+    "dataset_dir": (str,),
+    "ckpt_dir": (str,),
+    "output_dir": (str,),
+}
+AT_LEAST = {
+    "in_channels": 1,
+    "out_channels": 2,  # the background is one
+    "num_folds": 1,
+    "fold": 0,
+    "max_epochs": 1,
+    "warmup_epochs": 0,
+    "val_interval": 1,
+    "patience": 1,
+    "batch_size": 1,
+    "sw_batch_size": 1,
+    "num_workers": 0,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "noise_std": 0,
+}
+PROBABILITIES = ("affine_prob", "rotate90_prob", "intensity_prob")
+WHOLE = ("features", "patch_size", "roi_size", "resize")  # lists of whole numbers >= 1
+RANGES = ("rotate_range", "scale_range", "shear_range", "translate_range")  # of a number, or (lowest, highest)
+SIDES = "RLAPSI"  # of a patient
+WORDS: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+}
+
+
+def is_structure(value: object) -> bool:
+    """Whether a part of a config is built or computed by MONAI, and so no plain value."""
+    if isinstance(value, dict):
+        return True
+    if isinstance(value, list | tuple):
+        return any(map(is_structure, value))
+    return isinstance(value, str) and value.startswith(("$", "@", "%"))
+
+
+def value_types(base: Values) -> dict[str, tuple[type, ...]]:
+    """Keys of a base config that a task may state, and the types they take."""
+    found = {key: TYPES.get(key, (type(default),)) for key, default in base.items()}
+    return {key: types for key, types in found.items() if key in TYPES or not is_structure(base[key])}
+
+
+def unknown_key(key: str, known: Mapping[str, object], where: str) -> str:
+    """Say that a key does not exist, and which one is nearest."""
+    nearest = get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"keys must exist in {where}, got {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+def value_faults(values: Values, types: Mapping[str, tuple[type, ...]]) -> Iterator[str]:
+    """Yield what is wrong with the values of a task, those of the base among them; expressions are not judged.
+
+    Args:
+        values: of the base with those of a task merged over them.
+        types: of `value_types`.
+    """
+    if missing := [key for key in types if key in values and values[key] is None]:
+        yield f"a task must state {', '.join(missing)}, got none"
+    stated = {key: values[key] for key in types if values.get(key) is not None and not is_structure(values[key])}
+    wrong = {key for key, value in stated.items() if not _is_of(value, types[key])}
+    for key in sorted(wrong):
+        yield f"{key} must be {' or '.join(WORDS[kind] for kind in types[key])}, got {stated[key]!r}"
+    sound = {key: value for key, value in stated.items() if key not in wrong}
+    for rule in (_numbers, _elements, _axes, _levels, _windows, _labels, _choices):
+        yield from rule(sound)
+
+
+def _is_of(value: object, types: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in types
+    if float in types and isinstance(value, int):
+        return True
+    if str in types and isinstance(value, os.PathLike):
+        return True
+    return isinstance(value, types) or (list in types and isinstance(value, tuple))
+
+
+def _numbers(values: Values) -> Iterator[str]:
+    for key, least in AT_LEAST.items():
+        if key in values and not values[key] >= least:
+            yield f"{key} must be >= {least}, got {values[key]}"
+    for key in PROBABILITIES:
+        if key in values and not 0 <= values[key] <= 1:
+            yield f"{key} must be from 0 to 1, got {values[key]}"
+    if "overlap" in values and not 0 <= values["overlap"] < 1:
+        yield f"overlap must be >= 0 and < 1, got {values['overlap']}"
+
+
+def _elements(values: Values) -> Iterator[str]:
+    """Numbers within lists."""
+    tests: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        **dict.fromkeys(WHOLE, ("whole numbers >= 1", lambda x: _whole(x) and x >= 1)),
+        **dict.fromkeys(RANGES, ("numbers, or pairs of them", lambda x: _number(x) or _is_pair(x))),
+        "pixdim": ("numbers > 0 (mm)", lambda x: _number(x) and x > 0),
+        "head_weights": ("numbers >= 0", lambda x: _number(x) and x >= 0),
+        "exit_thresholds": ("numbers from 0 to 1", lambda x: _number(x) and 0 <= x <= 1),
+        "label_values": ("whole numbers", _whole),
+    }
+    for key, (words, test) in tests.items():
+        if not all(map(test, values.get(key, ()))):
+            yield f"{key} must hold {words}, got {values[key]}"
+    if "zoom_range" in values and not (_is_pair(zoom := values["zoom_range"]) and 0 < zoom[0] <= zoom[1]):
+        yield f"zoom_range must be two numbers, 0 < lowest <= highest, got {zoom}"
+
+
+def _axes(values: Values) -> Iterator[str]:
+    """Lengths and axes that follow `spatial_dims`."""
+    dims = values.get("spatial_dims")
+    if dims is None:
+        return
+    if dims not in (2, 3):
+        yield f"spatial_dims must be 2 or 3, got {dims}"
+        return
+    lengths = {
+        **dict.fromkeys(("pixdim", "roi_size", "patch_size", "scale_range", "translate_range"), (dims,)),
+        "resize": (0, dims),
+        "rotate_range": (3,) if dims == 3 else (1,),
+        "shear_range": (3, 6) if dims == 3 else (2,),
+    }
+    for key, allowed in lengths.items():
+        if key in values and len(values[key]) not in allowed:
+            counts = " or ".join(map(str, allowed))
+            yield f"{key} must have {counts} value(s) for spatial_dims {dims}, got {values[key]}"
+    for key in ("flip_axes", "mirror_axes"):
+        axes = values.get(key, [])
+        if not set(map(repr, axes)) <= set(map(str, range(dims))) or len(set(axes)) < len(axes):
+            yield f"{key} must name axes from 0 to {dims - 1}, each once, got {axes}"
+
+
+def _levels(values: Values) -> Iterator[str]:
+    """Lengths that follow the levels of the network."""
+    if "features" not in values:
+        return
+    depth = len(values["features"]) - 1
+    if depth < 1:
+        yield f"features must hold the channels of at least 2 levels, got {values['features']}"
+        return
+    heads, thresholds = values.get("head_weights"), values.get("exit_thresholds")
+    if heads is not None and len(heads) != depth:
+        yield f"head_weights must have {depth} values, one less than features, got {heads}"
+    if thresholds and len(thresholds) != depth - 1:
+        yield f"exit_thresholds must have none or {depth - 1} values, two less than features, got {thresholds}"
+    chosen = values.get("depth", "full")
+    if str(chosen) not in {"full", "auto", *map(str, range(1, depth + 1))}:
+        yield f"depth must be from 1 to {depth}, auto or full, got {chosen!r}"
+
+
+def _windows(values: Values) -> Iterator[str]:
+    """Windows must halve at every level but the last; others would be padded and computed in vain."""
+    step = 2 ** (len(values.get("features", [0])) - 1)
+    for key in ("patch_size", "roi_size"):
+        if any(_whole(size) and size % step for size in values.get(key, ())):
+            levels = len(values["features"])
+            yield f"{key} must be multiples of {step}, as features has {levels} levels, got {values[key]}"
+
+
+def _labels(values: Values) -> Iterator[str]:
+    channels, stated = values.get("out_channels"), values.get("label_values", [])
+    if channels is None:
+        return
+    if stated and (len(stated) != channels or len(set(map(repr, stated))) < channels):
+        yield f"label_values must be none or {channels} values (out_channels), each once, got {stated}"
+    border = values.get("label_boundary", [])
+    if not border:
+        return
+    if values.get("spatial_dims", 3) != 3:
+        yield f"label_boundary must be none for pictures, got {border}"
+    if len(border) != 2 or border[0] == border[1] or not set(map(repr, border)) <= set(map(str, range(1, channels))):
+        yield f"label_boundary must be none or two labels from 1 to {channels - 1}, got {border}"
+
+
+def _choices(values: Values) -> Iterator[str]:
+    side = values.get("label_boundary_towards", "A")
+    if len(side) != 1 or side not in SIDES:
+        yield f"label_boundary_towards must be one of {', '.join(SIDES)}, got {side!r}"
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_number, value))
