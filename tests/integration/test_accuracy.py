@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from benchmarks.fold import fold_cases
 from unetpp_monai import Segmenter, pack, read_volume
-from unetpp_monai.workflows.calibrate import mean_dice
+from unetpp_monai.workflows.metrics import mean_dice
 
 METADATA = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
 CARD = (BUNDLE / "docs" / "README.md").read_text()
