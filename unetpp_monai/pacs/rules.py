@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..depth import Depth
+from ..depth import Depth, DepthLike
 from ..errors import InputError
 
 OWN_MODALITIES = ("SEG", "SR", "RTSTRUCT")  # what we store is never taken for input
@@ -68,7 +68,11 @@ class Rule:
     max_slices: int | None = None
     spacing_mm: Mapping[str, float] | None = None  # "min", "max", mm: bounds for each of the three axes
     bundle: str | None = None  # folder, seen from the rule file's; None: the listener's default
-    depth: Depth | None = None  # None: what the bundle says
+    depth: DepthLike = None  # parsed; None: what the bundle says
+
+    def __post_init__(self) -> None:
+        if self.depth is not None:
+            object.__setattr__(self, "depth", Depth.parse(self.depth))
 
     def objection(self, facts: SeriesFacts) -> str | None:
         """Name of the first condition that the series does not meet, None if it meets all."""
@@ -146,12 +150,8 @@ def _rule(entry: Any, name: str, folder: Path) -> Rule:
     bundle = entry.get("bundle")
     if bundle is not None and (folder / bundle).is_dir():
         bundle = str((folder / bundle).resolve())
-    return Rule(**{**entry, "bundle": bundle, "depth": _depth(entry.get("depth"), name)})
-
-
-def _depth(value: Any, name: str) -> Depth | None:
     try:
-        return None if value is None else Depth.parse(value)
+        return Rule(**{**entry, "bundle": bundle})
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 
