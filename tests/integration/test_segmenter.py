@@ -99,7 +99,7 @@ def test_progress_counts_windows(segmenter):
         (np.array([0, 1, np.nan, 2]).reshape(1, 4, 1, 1), None, "voxels must be finite"),
         (np.array([0, 1, np.inf, 2]).reshape(1, 4, 1, 1), None, "voxels must be finite"),
         (phantom((8, 8, 8))[0][None], 4, "depth must be from 1 to 3, auto or full, got 4"),
-        (phantom((8, 8, 8))[0][None], 0, "depth must be from 1 to 3, auto or full, got 0"),
+        (phantom((8, 8, 8))[0][None], 0, "depth must be a number >= 1, auto or full, got 0"),
     ],
 )
 def test_what_cannot_be_segmented(segmenter, array, depth, message):
