@@ -24,7 +24,7 @@ from unetpp_monai.annotation.scores import Score, urgency
 from unetpp_monai.files import complete_file
 from unetpp_monai.io import case_name
 from unetpp_monai.task import DEFAULT_TASK
-from unetpp_monai.workflows.calibrate import mean_dice
+from unetpp_monai.workflows.metrics import mean_dice
 
 STRATEGIES = ("least_certain", "random")
 NETWORK = "unetpp"  # of benchmarks/networks

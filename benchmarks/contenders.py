@@ -29,12 +29,12 @@ def ours(options: list[str], bundle: Path, weights: Path, image: Path, out: Path
         weights=weights,
         device="cpu",
         runtime=runtime,
-        depth=int(depth) if depth.isdecimal() else None,
+        depth=depth,
         precision=precision[0] if precision else "float32",
     )
 
     def run() -> dict[str, Any]:
-        result = segmenter(read_volume(image), depth=depth)
+        result = segmenter(read_volume(image))
         if is_picture(image):
             write_label_picture(result.labels, out.with_name("labels.png"), colours=[(255, 255, 255)])
         else:

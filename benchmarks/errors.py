@@ -14,8 +14,8 @@ from scipy.ndimage import distance_transform_edt
 
 from unetpp_monai import find_cases
 from unetpp_monai.io import case_name
-from unetpp_monai.workflows.calibrate import mean_dice
 from unetpp_monai.workflows.evaluate import read_label_map
+from unetpp_monai.workflows.metrics import mean_dice
 
 Labels = NDArray[np.generic]
 DISTANCES = np.arange(-20, 21) / 10  # voxels; negative = narrower

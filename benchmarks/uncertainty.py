@@ -18,13 +18,14 @@ from monai.transforms import ResampleToMatch
 from scipy.stats import spearmanr
 from torch.nn.functional import dropout
 
-from unetpp_monai import Segmenter, Volume, read_volume
+from unetpp_monai import Segmenter, Volume, read_bundle, read_volume
+from unetpp_monai.bundle import load_network
 from unetpp_monai.inference import MAPS
 from unetpp_monai.io.monai_reader import metadata, spatial_array
 from unetpp_monai.networks import UNetPlusPlus
-from unetpp_monai.segmenter import plain
 from unetpp_monai.task import DEFAULT_TASK, read_task
-from unetpp_monai.workflows.calibrate import auroc, mean_dice
+from unetpp_monai.workflows.calibrate import auroc
+from unetpp_monai.workflows.metrics import mean_dice
 
 from .fold import fold_cases
 
@@ -46,11 +47,9 @@ def main() -> None:
     parser.add_argument("--cases", type=int, help="no more than these")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    segmenters = [
-        Segmenter.from_bundle(options.bundle, weights=weights, device="cpu", runtime="eager")
-        for weights in (options.weights, *options.ensemble)
-    ]
-    segmenter, members = segmenters[0], [other.network for other in segmenters[1:]]
+    segmenter = Segmenter.from_bundle(options.bundle, weights=options.weights, device="cpu", runtime="eager")
+    networks = [network_of(options.bundle, weights) for weights in (options.weights, *options.ensemble)]
+    indices = [label.index for label in segmenter.bundle.labels]
     cases = fold_cases(options.fold, options.dataset_dir, options.task)[: options.cases]
     values = read_task(options.task).values.get("label_values", [])
     rng = np.random.default_rng(0)
@@ -58,10 +57,10 @@ def main() -> None:
     for case in cases:
         image, reference = read_volume(case["image"]), read_volume(case["label"], labels=True)
         if values:
-            indices = np.stack([reference.array == value for value in values]).argmax(0)
-            reference = Volume(indices.astype(np.uint8), reference.affine)
-        labels, target, maps = measure(segmenter, members, image, reference)
-        rows.append((mean_dice(labels.numpy(), target.numpy(), range(1, segmenter.network.out_channels)), maps))
+            found = np.stack([reference.array == value for value in values]).argmax(0)
+            reference = Volume(found.astype(np.uint8), reference.affine)
+        labels, target, maps = measure(segmenter, networks, image, reference)
+        rows.append((mean_dice(labels.numpy(), target.numpy(), indices), maps))
         drawn = rng.choice(target.numel(), min(VOXELS, target.numel()), replace=False)
         error = (labels != target).flatten()[drawn]
         voxels.append({"error": error, **{name: map_.flatten()[drawn] for name, map_ in maps.items()}})
@@ -78,15 +77,22 @@ def main() -> None:
     reliability(voxels, options.output / "reliability.png")
 
 
+def network_of(root: Path | None, weights: Path | None) -> UNetPlusPlus:
+    """The network of a bundle with other weights."""
+    bundle = read_bundle(root, weights=weights)
+    return load_network(bundle, bundle.parser(), torch.device("cpu"))
+
+
 @torch.inference_mode()
 def measure(
-    segmenter: Segmenter, members: list[UNetPlusPlus], image: Volume, reference: Volume
+    segmenter: Segmenter, networks: list[UNetPlusPlus], image: Volume, reference: Volume
 ) -> tuple[torch.Tensor, torch.Tensor, Maps]:
     """Labels, reference and maps of uncertainty, all `spatial`, on the network's grid."""
-    network, dims = segmenter.network, segmenter.network.spatial_dims
-    prepared = segmenter.prepare(image)["image"]
-    sliding = segmenter.inferer.inferer
-    windows = plain(prepared)[None]
+    network, *members = networks
+    dims = network.spatial_dims
+    prepared = segmenter.prepare(image).data["image"]
+    sliding = segmenter.bundle.parser().get_parsed_content("inferer").inferer
+    windows = prepared.as_tensor()[None]
     heads = sliding(windows, lambda x: torch.cat(network.heads(x), 1))[0]
     p = heads.reshape(network.depth, network.out_channels, *heads.shape[1:]).softmax(1)
     hooks = [node.register_forward_hook(lambda _, __, x: dropout(x, DROPOUT)) for node in network.nodes.values()]
@@ -129,7 +135,7 @@ def scores_of(segmenter: Segmenter, image: Volume) -> list[float]:
 
 def agreement(segmenter: Segmenter, image: Volume, reference: Volume) -> float:
     """Mean Dice of what is found in a spoilt image."""
-    return mean_dice(segmenter(image).labels.array, reference.array, range(1, segmenter.network.out_channels))
+    return mean_dice(segmenter(image).labels.array, reference.array, [label.index for label in segmenter.bundle.labels])
 
 
 def made_wrong(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .labels import Label
     from .networks import UNetPlusPlus
     from .provenance import Algorithm
-    from .segmenter import Segmentation, Segmenter
+    from .segmentation import Segmentation
+    from .segmenter import Segmenter
     from .task import check_task
     from .volume import Volume
     from .workflows.convert import convert
@@ -28,7 +29,7 @@ _HOMES = {
     "Algorithm": "provenance",
     "Bundle": "bundle",
     "Label": "labels",
-    "Segmentation": "segmenter",
+    "Segmentation": "segmentation",
     "Segmenter": "segmenter",
     "UNetPlusPlus": "networks",
     "UnetppError": "errors",

@@ -1,9 +1,11 @@
-"""Networks that train in seconds."""
+"""Networks that train in seconds, and bundles that say something else."""
 
 import json
+import shutil
 
 import torch
 
+from helpers import BUNDLE
 from unetpp_monai.bundle import read_bundle
 
 TINY = {
@@ -29,4 +31,13 @@ def make_tiny(root, seed=0):
     parser["network_def"]["seed"] = seed
     network = parser.get_parsed_content("network_def")
     torch.save(network.state_dict(), root / "models" / "model.pt")
+    return root
+
+
+def bundle_with(folder, **values):
+    """Copy the default bundle into a folder, with other values in its `inference.json`."""
+    root = folder / f"bundle_{len(list(folder.iterdir()))}"
+    shutil.copytree(BUNDLE, root)
+    path = root / "configs" / "inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
     return root

@@ -10,13 +10,15 @@ import statistics
 from collections import Counter
 
 import pytest
+import torch
 from helpers import BUNDLE, ROOT
 from helpers.commands import run
 from monai.bundle import ConfigParser
 
 from benchmarks.fold import fold_cases
 from unetpp_monai import Segmenter, pack, read_volume
-from unetpp_monai.workflows.calibrate import mean_dice
+from unetpp_monai.bundle import load_network
+from unetpp_monai.workflows.metrics import mean_dice
 
 METADATA = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
 CARD = (BUNDLE / "docs" / "README.md").read_text()
@@ -74,7 +76,9 @@ def test_nuclei_iou_on_full_size_pictures(shared_data, tmp_path):
     assert len(ious) == 107
     assert statistics.mean(ious) == pytest.approx(stated["IoU"], abs=6e-4)
     card = (folder / "docs" / "README.md").read_text()
-    assert f"| 4 | {sum(p.numel() for p in segmenter.network.parameters()):,} | {stated['IoU']:.3f} |" in card
+    bundle = segmenter.bundle
+    network = load_network(bundle, bundle.parser(), torch.device("cpu"))
+    assert f"| 4 | {sum(p.numel() for p in network.parameters()):,} | {stated['IoU']:.3f} |" in card
 
 
 @pytest.mark.parametrize("document", [CARD, (ROOT / "README.md").read_text()], ids=["card", "readme"])

@@ -6,13 +6,15 @@ from collections import Counter
 import numpy as np
 import pytest
 from helpers import phantom
+from helpers.tiny import bundle_with
 from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter, Volume
 from unetpp_monai.cli import app
 from unetpp_monai.errors import InputError
 from unetpp_monai.workflows import calibrate as calibration
-from unetpp_monai.workflows.calibrate import _last_within, _review, auroc, calibrate, mean_dice
+from unetpp_monai.workflows.calibrate import _last_within, _review, auroc, calibrate
+from unetpp_monai.workflows.metrics import mean_dice
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def pairs():
     return [(image, Volume(np.roll(segmenter(image).labels.array, 1, axis=1), np.eye(4))) for image in images]
 
 
-def test_the_threshold_gives_what_was_said(segmenter, pairs, monkeypatch):
+def test_the_threshold_gives_what_was_said(segmenter, pairs, monkeypatch, tmp_path):
     """The recording is replayed: a real run with the chosen threshold has the same windows and the same Dice."""
     monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.05, 0.1, 0.2))
     chosen, reviews = calibrate(segmenter, pairs, max_loss=0.6)
@@ -36,9 +38,9 @@ def test_the_threshold_gives_what_was_said(segmenter, pairs, monkeypatch):
         set(chosen.thresholds) <= {0.0, 0.05, 0.1, 0.2} and len(chosen.thresholds) == 2 and max(chosen.thresholds) > 0
     )
     assert chosen.dice_full - chosen.dice_auto <= 0.6 and chosen.cases == 4
-    segmenter.inferer.exit_thresholds = chosen.thresholds
-    results = [segmenter(image, depth="auto") for image, _ in pairs]
-    segmenter.inferer.exit_thresholds = ()
+    root = bundle_with(tmp_path, exit_thresholds=chosen.thresholds)
+    calibrated = Segmenter.from_bundle(root, device="cpu", runtime="eager")
+    results = [calibrated(image, depth="auto") for image, _ in pairs]
     windows = sum((Counter(result.windows) for result in results), Counter())
     assert dict(windows) == chosen.windows and set(windows) != {3}
     found = [mean_dice(r.labels.array, label.array, (1, 2)) for r, (_, label) in zip(results, pairs, strict=True)]

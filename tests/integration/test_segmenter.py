@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, ROOT, phantom
+from helpers.tiny import bundle_with
 
 from unetpp_monai import Segmenter, Volume, read_volume
-from unetpp_monai.bundle import read_bundle
+from unetpp_monai.bundle import load_network, read_bundle
+from unetpp_monai.depth import Depth
 from unetpp_monai.errors import InputError
 from unetpp_monai.runtimes.backend import choose_device
 
@@ -97,7 +99,7 @@ def test_progress_counts_windows(segmenter):
         (np.array([0, 1, np.nan, 2]).reshape(1, 4, 1, 1), None, "voxels must be finite"),
         (np.array([0, 1, np.inf, 2]).reshape(1, 4, 1, 1), None, "voxels must be finite"),
         (phantom((8, 8, 8))[0][None], 4, "depth must be from 1 to 3, auto or full, got 4"),
-        (phantom((8, 8, 8))[0][None], 0, "depth must be from 1 to 3, auto or full, got 0"),
+        (phantom((8, 8, 8))[0][None], 0, "depth must be a number >= 1, auto or full, got 0"),
     ],
 )
 def test_what_cannot_be_segmented(segmenter, array, depth, message):
@@ -112,7 +114,10 @@ def test_one_voxel_is_an_image(segmenter):
 
 def test_only_what_a_depth_needs_is_built(segmenter, sample):
     small = Segmenter.from_bundle(device="cpu", runtime="eager", depth=1)
-    assert sum(parameter.numel() for parameter in small.network.parameters()) == 74099
+    assert (list(small.depths), small.full_depth, small.default_depth) == ([1], 3, Depth(1))
+    bundle = read_bundle()
+    network = load_network(bundle, bundle.parser(), torch.device("cpu"), depth=1)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 74099
     result = small(sample)
     assert result.depth == 1
     np.testing.assert_array_equal(result.labels.array, segmenter(sample, depth=1).labels.array)
@@ -120,17 +125,38 @@ def test_only_what_a_depth_needs_is_built(segmenter, sample):
         Segmenter.from_bundle(device="cpu", depth=4)
 
 
-def test_auto_depth_stops_where_it_may(sample):
-    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
+def test_auto_depth_stops_where_it_may(segmenter, sample, tmp_path):
     full = segmenter(sample, depth="full")
-    segmenter.inferer.exit_thresholds = (0.0, 0.0)
-    exact = segmenter(sample, depth="auto")
-    np.testing.assert_array_equal(exact.labels.array, full.labels.array)
-    assert exact.windows == full.windows == {3: sum(full.windows.values())}
-    segmenter.inferer.exit_thresholds = (1.0, 0.0)
-    first = segmenter(sample, depth="auto")
-    assert first.windows == {1: full.windows[3]} and first.depth == "auto"
-    np.testing.assert_array_equal(first.labels.array, segmenter(sample, depth="1").labels.array)
+    assert (full.exit_thresholds, full.mirror_axes) == ((), ())
+    by_hash = {full.config_sha256}
+    for thresholds, windows, alike in (([0.0, 0.0], full.windows, full), ([1.0, 0.0], {1: full.windows[3]}, 1)):
+        other = Segmenter.from_bundle(bundle_with(tmp_path, exit_thresholds=thresholds), device="cpu", runtime="eager")
+        result = other(sample, depth="auto")
+        assert (result.windows, result.depth, result.exit_thresholds) == (windows, "auto", tuple(thresholds))
+        expected = segmenter(sample, depth=1) if alike == 1 else full
+        np.testing.assert_array_equal(result.labels.array, expected.labels.array)
+        by_hash.add(result.config_sha256)
+    assert len(by_hash) == 3  # what `inference.json` says is in its hash
+    assert full.windows == {3: sum(full.windows.values())}
+
+
+def test_mirroring_is_an_argument_and_is_said(segmenter, sample, tmp_path):
+    plain, mirrored, again = segmenter(sample), segmenter(sample, mirror_axes=(2, 0, 0)), segmenter(sample)
+    assert (plain.mirror_axes, mirrored.mirror_axes) == ((), (0, 2))
+    assert mirrored.windows == {3: 4 * plain.windows[3]}
+    assert (mirrored.labels.array != plain.labels.array).any()
+    np.testing.assert_array_equal(again.labels.array, plain.labels.array)  # nothing is left of it
+    root = bundle_with(tmp_path, mirror_axes=[0])
+    other = Segmenter.from_bundle(root, device="cpu", runtime="eager", depth=1)
+    assert other(sample).mirror_axes == (0,) and other(sample, mirror_axes=()).mirror_axes == ()
+    with pytest.raises(InputError, match="axes to mirror must be of 0, 1, 2, got 0, 3"):
+        segmenter(sample, mirror_axes=(0, 3))
+
+
+def test_a_depth_given_at_the_start_is_the_default(sample):
+    auto = Segmenter.from_bundle(device="cpu", runtime="eager", depth="auto")
+    assert list(auto.depths) == [1, 2, 3]
+    assert auto(sample).depth == "auto" and auto(sample, depth=2).depth == 2
 
 
 def test_air_is_never_computed(segmenter):
@@ -183,10 +209,12 @@ def test_fewer_heads_do_not_say_that_all_is_well(segmenter, sample, depth, score
     assert shallow(sample, depth="full", uncertainty=True).review is None
 
 
-def test_nothing_found_is_to_be_reviewed(sample):
-    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
-    for head in segmenter.network.outputs.values():
-        head.bias.data[0] += 100  # background everywhere
+def test_nothing_found_is_to_be_reviewed(sample, tmp_path):
+    weights = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
+    for depth in (1, 2, 3):
+        weights[f"outputs.x_0_{depth}.bias"][0] += 100  # background everywhere
+    torch.save(weights, tmp_path / "model.pt")
+    segmenter = Segmenter.from_bundle(weights=tmp_path / "model.pt", device="cpu", runtime="eager")
     result = segmenter(sample, uncertainty=True)
     assert not result.labels.array.any()
     assert (result.score, result.scores, result.review) == (None, {}, True)
@@ -197,7 +225,7 @@ def test_memory_does_not_hold_every_label():
     script = """
 import resource, sys, torch
 from monai.inferers import SlidingWindowInferer
-from unetpp_monai.inference import sweep
+from unetpp_monai.inference import Windows, sweep
 from unetpp_monai.inference.source_grid import SourceGrid
 import numpy as np
 labels = int(sys.argv[1])
@@ -205,7 +233,7 @@ image = torch.rand(1, 1, 128, 64, 64)
 sliding = SlidingWindowInferer((16, 16, 16), sw_batch_size=2, overlap=0.5, mode="gaussian")
 grid = SourceGrid((256, 128, 128), (128, 64, 64), np.diag([0.5, 0.5, 0.5, 1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-grid.fill(sweep(image, lambda windows: windows.expand(-1, labels, -1, -1, -1), sliding))
+grid.fill(sweep(image, lambda windows: Windows(windows.expand(-1, labels, -1, -1, -1)), sliding))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     grown = []

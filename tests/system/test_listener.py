@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter
 from unetpp_monai.cli.listen import listen
+from unetpp_monai.depth import Depth
 from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError
 from unetpp_monai.pacs import (
     Intake,
@@ -444,7 +445,7 @@ def archive(tmp_path_factory):
         ('[{"modality": "MR", "spacing_mm": 3}]', "must have spacing_mm such as"),
         ('[{"modality": "MR", "spacing_mm": {"mean": 1}}]', "must have spacing_mm such as"),
         ('[{"modality": "MR", "spacing_mm": {"min": -1}}]', "bounds > 0 mm"),
-        ('[{"modality": "MR", "depth": 0}]', "a depth of 1 or more"),
+        ('[{"modality": "MR", "depth": 0}]', "depth must be a number >= 1, auto or full, got 0"),
     ],
 )
 def test_wrong_rules_are_named(tmp_path, content, message):
@@ -458,8 +459,8 @@ def test_rules_are_read(tmp_path):
     rules = [{"modality": "MR", "depth": 3, "min_slices": 20}, {"modality": "CT", "bundle": "ct", "depth": "auto"}]
     (tmp_path / "rules.json").write_text(json.dumps(rules))
     first, second = read_rules(tmp_path / "rules.json")
-    assert first == Rule("MR", depth="3", min_slices=20)
-    assert second == Rule("CT", depth="auto", bundle=str(tmp_path / "ct"))
+    assert first == Rule("MR", depth=Depth(3), min_slices=20)
+    assert second == Rule("CT", depth=Depth(adaptive=True), bundle=str(tmp_path / "ct"))
     with pytest.raises(InputError, match="rules must be a JSON file"):
         read_rules(tmp_path / "missing.json")
 
@@ -473,7 +474,7 @@ def segmenter():
     ("depths", "default", "wrong"),
     [
         (("1", "9"), None, "rule 2: depth must be from 1 to 3, auto or full, got 9"),
-        (("full", None), "deep", "rule 2: depth must be from 1 to 3, auto or full, got deep"),
+        (("full", None), "deep", "rule 2: depth must be a number >= 1, auto or full, got deep"),
         (("auto", "1"), "9", None),
         ((None, None), None, None),
     ],

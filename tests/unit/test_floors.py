@@ -10,9 +10,9 @@ from helpers import ROOT
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "_version"},
-    {"volume", "labels", "files", "provenance", "moved_names", "task_rules"},
+    {"volume", "labels", "depth", "files", "provenance", "moved_names", "task_rules"},
     {"task"},
-    {"networks", "dicom"},
+    {"networks", "dicom", "segmentation"},
     {"inference", "runtimes"},
     {"io"},
     {"bundle"},
@@ -27,17 +27,17 @@ ORDERS = {  # within a room, from the ground up
     "dicom": "reading discovery geometry planes common contours series deidentify seg_reader seg_verify seg sr "
     "rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
-    "inference": "sliding_window autocast early_exit mirror depth source_grid transforms",
+    "inference": "slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid transforms",
     "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
     "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
     "service",
-    "workflows": "metrics outputs preview evaluate convert segment calibrate export pack train",
+    "workflows": "metrics outputs preview evaluate convert report segment calibrate export pack train",
 }
 ROOMS = {
     "PIL": {"io"},
     "SimpleITK": {"io"},
     "highdicom": {"dicom"},
-    "pydicom": {"dicom", "pacs", "workflows"},
+    "pydicom": {"dicom", "pacs"},
     "slicerio": {"io"},
     "monailabel": {"annotation"},
     "fastapi": {"annotation"},

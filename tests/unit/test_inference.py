@@ -6,7 +6,18 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 
-from unetpp_monai.inference import AutocastInferer, DepthInferer, EarlyExit, has_fast_bfloat16, sweep, window_count
+from unetpp_monai.errors import BundleError
+from unetpp_monai.inference import (
+    AutocastInferer,
+    DepthInferer,
+    EarlyExit,
+    Windows,
+    has_fast_bfloat16,
+    sweep,
+    window_count,
+    window_doubt,
+)
+from unetpp_monai.inference.slab import pack, unpack
 from unetpp_monai.networks import UNetPlusPlus
 
 
@@ -69,7 +80,7 @@ def test_slabs_are_the_bits_of_monais_sliding_window(shape, roi, overlap):
     image = torch.rand(1, 1, *shape)
     sliding = SlidingWindowInferer(roi, sw_batch_size=3, overlap=overlap, mode="gaussian", cval=-1)
     with torch.no_grad():
-        slabs = list(sweep(image, network, sliding))
+        slabs = list(sweep(image, lambda windows: Windows(network(windows)), sliding))
         assert [slab.start for slab in slabs[1:]] == [slab.start + slab.logits.shape[1] for slab in slabs[:-1]]
         assert torch.equal(torch.cat([slab.logits for slab in slabs], 1), sliding(image, network)[0])
 
@@ -95,16 +106,15 @@ def test_a_sweep_that_is_given_up_leaves_nothing_running():
     sliding = SlidingWindowInferer((8, 8), overlap=0.5, mode="gaussian", sigma_scale=0.25)
     threads = threading.active_count()
     with torch.inference_mode():
-        slabs = sweep(torch.rand(1, 1, 32, 32), lambda windows: windows, sliding)
+        slabs = sweep(torch.rand(1, 1, 32, 32), Windows, sliding)
         next(slabs)
         assert threading.active_count() == threads + 1
         slabs.close()
     assert threading.active_count() == threads
-    doubt = EarlyExit(UNetPlusPlus(2, 1, 2, (4, 8))).doubt
     with torch.inference_mode():
-        doubt(torch.rand(1, 2, 8, 8))
+        window_doubt(torch.rand(1, 2, 8, 8))
     logits = torch.rand(1, 2, 8, 8, requires_grad=True)
-    doubt(logits).sum().backward()
+    window_doubt(logits).sum().backward()
     assert logits.grad is not None
 
 
@@ -114,7 +124,9 @@ def test_windows_stop_when_they_are_decided():
     windows[:3, 0, 0, 0] += 0.01  # the last one is constant
     network = Unsure()
     early_exit = EarlyExit(network, (0.01, 0.01))
-    logits = early_exit(windows)
+    found = early_exit(windows)
+    logits = found.logits
+    assert found.maps is None
     assert network.seen == [3, 2, 1] and dict(early_exit.counts) == {0: 1, 1: 1, 2: 1, 3: 1}
     for window, depth in zip(range(3), (1, 2, 3), strict=True):
         assert torch.equal(logits[window, 1], windows[window, 0] * depth)
@@ -135,7 +147,8 @@ def test_no_threshold_gives_the_bits_of_the_full_network(dims):
         assert torch.equal(DepthInferer(sliding, depth="auto")(image, network), full)
         assert torch.equal(DepthInferer(sliding, depth="full")(image, network), full)
         predictor = DepthInferer(sliding, exit_thresholds=(0.0,)).predictor(network, "auto")
-        sliding(image, predictor)
+        for _ in sweep(image, predictor, sliding):
+            pass
         assert {depth for depth, count in predictor.early_exit.counts.items() if count} == {2}
 
 
@@ -144,9 +157,9 @@ def test_windows_that_go_on_alone_keep_their_logits():
     windows = torch.rand(5, 1, 16, 16, 16) * torch.tensor([1.0, 5, 1, 5, 1]).reshape(5, 1, 1, 1, 1)
     with torch.no_grad():
         first, full = network.heads(windows)
-        doubts = EarlyExit(network).doubt(first)
+        doubts = window_doubt(first)
         early_exit = EarlyExit(network, (float(doubts.sort().values[2]),))  # two are below
-        logits = early_exit(windows)
+        logits = early_exit(windows).logits
     stopped = doubts < early_exit.thresholds[1]
     assert early_exit.counts == {0: 0, 1: 2, 2: 3}
     assert torch.equal(logits[stopped], first[stopped])
@@ -180,4 +193,28 @@ def test_uncertainty_is_entropy_and_disagreement_of_the_heads():
         alone = DepthInferer(SimpleInferer(), depth=1, uncertainty=True)(windows, network)
         assert alone[:, 4].max() < 1e-6  # one head agrees with itself
         predictor = DepthInferer(SimpleInferer(), exit_thresholds=(1.0,)).predictor(network, "auto", uncertainty=True)
-        torch.testing.assert_close(predictor(windows), alone)  # every window stops at once
+        torch.testing.assert_close(pack(predictor(windows)), alone)  # every window stops at once
+
+
+@pytest.mark.parametrize("options", [{}, {"mirror_axes": (0, 1)}, {"depth": "auto", "exit_thresholds": (0.3,)}])
+@pytest.mark.parametrize("inner", [SlidingWindowInferer((16, 12), 3, overlap=0.5, mode="gaussian"), SimpleInferer()])
+def test_maps_travel_beside_the_logits_and_are_those_that_monai_is_given(options, inner):
+    """One tensor through MONAI's door, two in slabs: equal to the bit, and logits are those without maps."""
+    network = UNetPlusPlus(2, 1, 3, (4, 8, 16)).eval()
+    image = torch.rand(1, 1, 37, 29)
+    with torch.no_grad():
+        packed = DepthInferer(inner, uncertainty=True, **options)(image, network)[0]
+        inferer = DepthInferer(inner, **options)
+        slabs = list(inferer.slabs(image, inferer.predictor(network, uncertainty=True)))
+        plain = list(inferer.slabs(image, inferer.predictor(network)))
+    whole = unpack(packed, maps=True)
+    assert whole.logits.shape == (3, 37, 29) and whole.maps.shape == (2, 37, 29)
+    assert torch.equal(torch.cat([slab.logits for slab in slabs], 1), whole.logits)
+    assert torch.equal(torch.cat([slab.maps for slab in slabs], 1), whole.maps)
+    assert all(slab.maps is None for slab in plain) and unpack(packed, maps=False).maps is None
+    assert torch.equal(torch.cat([slab.logits for slab in plain], 1), whole.logits)
+
+
+def test_an_inferer_that_cannot_be_swept_is_named():
+    with pytest.raises(BundleError, match="must be a SlidingWindowInferer or SimpleInferer, got AutocastInferer"):
+        next(DepthInferer(AutocastInferer(SimpleInferer())).slabs(torch.rand(1, 1, 8, 8), Windows))

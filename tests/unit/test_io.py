@@ -8,10 +8,11 @@ from helpers import phantom, save_nifti
 from helpers.dicom_phantoms import make_series
 from helpers.files import broken_files
 from monai.transforms import LoadImage
+from PIL import Image
 
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError, OutputError
 from unetpp_monai.files import complete_file, sha256
-from unetpp_monai.io import case_name, find_cases, read_volume, write_nifti
+from unetpp_monai.io import case_name, find_cases, image_format, read_image, read_volume, write_nifti
 from unetpp_monai.io.monai_reader import VolumeReader
 from unetpp_monai.volume import Volume
 
@@ -131,6 +132,24 @@ def test_itk_formats_have_the_same_geometry_as_nifti(tmp_path):
         volume = read_volume(tmp_path / name)
         assert volume.same_grid(nifti)
         np.testing.assert_array_equal(volume.array, nifti.array)
+
+
+def test_every_format_is_a_source_image(tmp_path):
+    """What was read, of which format, and from which instances; the volume is that of `read_volume`."""
+    save_nifti(tmp_path / "a.nii.gz", phantom((5, 6, 7))[0])
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(phantom((5, 6, 7))[0].T), tmp_path / "a.nrrd")
+    Image.fromarray(np.arange(30, dtype=np.uint8).reshape(5, 6)).save(tmp_path / "a.PNG")
+    make_series(tmp_path / "series", np.eye(4), (5, 6, 7))
+    kinds = {"a.nii.gz": "nifti", "a.nrrd": "itk", "a.PNG": "picture", "series": "dicom"}
+    for name, kind in kinds.items():
+        image = read_image(tmp_path / name)
+        assert (image.format, image.path, image_format(tmp_path / name)) == (kind, tmp_path / name, kind)
+        assert len(image.instances) == (7 if kind == "dicom" else 0) and image.remarks == image.warnings == ()
+        np.testing.assert_array_equal(image.volume.array, read_volume(tmp_path / name).array)
+        assert image.volume.same_grid(read_volume(tmp_path / name))
+        if kind != "dicom":
+            with pytest.raises(InputError, match="only DICOM has series to choose from"):
+                read_image(tmp_path / name, series="3")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import ROOT, save_nifti
 from helpers.commands import run, unetpp
+from helpers.reports import valid_report
 from PIL import Image
 
 from unetpp_monai import Segmenter, UNetPlusPlus, pack, read_volume
@@ -131,7 +132,7 @@ def test_pictures_become_label_pictures(nuclei, pictures, tmp_path):
     ]  # fmt: skip
     labels = read_volume(tmp_path / "out" / "a_seg.png", labels=True)
     assert labels.shape == (70, 50, 1)
-    report = json.loads((tmp_path / "out" / "a.json").read_text())
+    report = valid_report(tmp_path / "out" / "a.json")
     assert report["voxels"]["nucleus"] == int(labels.array.sum()) and report["ml"] == {}
     expected = Segmenter.from_bundle(nuclei)(read_volume(pictures / "a.png"))
     np.testing.assert_array_equal(labels.array, expected.labels.array)

@@ -46,9 +46,9 @@ def test_labels_are_those_of_invertd(affine, slabs):
     chain, data = preprocessed((23, 31, 17), affine)
     logits = logits_for(data["image"])
     logits[4:] = logits[4:].sigmoid()
-    grid = SourceGrid.of(data["image"], uncertainty=True)
+    grid = SourceGrid.of(data["image"])
     bounds = np.unique(np.linspace(0, logits.shape[1], slabs + 1).astype(int))
-    grid.fill(Slab(start, logits[:, start:stop]) for start, stop in pairwise(bounds))
+    grid.fill(Slab(start, logits[:4, start:stop], logits[4:, start:stop]) for start, stop in pairwise(bounds))
     inverted = Invertd("pred", chain, "image", nearest_interp=False)(
         {**data, "pred": MetaTensor(logits, meta=data["image"].meta)}
     )["pred"]
@@ -73,8 +73,16 @@ def test_other_preprocessing_is_undone_by_monai():
         result = invert({**data, **pred})
         assert torch.equal(result["pred"].as_tensor(), expected[:4].argmax(0, keepdim=True).as_tensor().byte())
         assert result["pred_uncertainty"].shape == (1, 23, 31, 17)
-        parts = invert.from_slabs(data, [Slab(0, logits[:, :5]), Slab(5, logits[:, 5:])])
-        assert "pred_uncertainty" not in parts and parts["pred"].shape == (1, 23, 31, 17)
+        parts = invert.from_slabs(data, [Slab(0, logits[:4, :5]), Slab(5, logits[:4, 5:])])
+        assert "pred_uncertainty" not in parts and torch.equal(parts["pred"].as_tensor(), result["pred"].as_tensor())
         for values, means in zip(expected[4:], result["pred_measures"].values(), strict=True):
             labels = result["pred"].unique().tolist()
             assert means == pytest.approx({label: float(values[result["pred"][0] == label].mean()) for label in labels})
+
+
+def test_slabs_without_maps_after_slabs_with_maps_are_no_volume():
+    """Were they taken, a map of uncertainty would be zero where nobody looked."""
+    _, data = preprocessed((9, 8, 7), np.eye(4))
+    logits = logits_for(data["image"])
+    with pytest.raises(ValueError, match="shorter"):
+        SourceGrid.of(data["image"]).fill([Slab(0, logits[:4, :5], logits[4:, :5]), Slab(5, logits[:4, 5:])])

@@ -8,6 +8,7 @@ from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from ..bundle import WEIGHTS, read_bundle
+from ..depth import Depth
 from ..errors import InputError
 from ..labels import label_colour
 from .model_registry import Served, device_choices, first_of
@@ -38,14 +39,14 @@ class SegmentTask(InferTask):
 
     def config(self) -> dict[str, Any]:
         """Options by name: the first of a list is the default, a bool becomes a tick box."""
-        network = self.served.segmenter().network
-        first, last = network.first_head, network.depth
-        depths = ["full", *(["auto"] if first == 1 else []), *map(str, range(last, first - 1, -1))]
-        default = str(self.served.segmenter().inferer.depth)
+        segmenter = self.served.segmenter()
+        every = segmenter.depths[0] == 1  # depth has a head
+        choices = [Depth(), *([Depth(adaptive=True)] if every else []), *map(Depth, reversed(segmenter.depths))]
+        choices.sort(key=lambda depth: depth != segmenter.default_depth)  # stable: the default moves to the front
         return {
             "device": device_choices(self.served.device),
-            "depth": sorted(depths, key=lambda depth: depth != default),  # stable: the default moves to the front
-            **({"uncertainty": False} if first == 1 else {}),
+            "depth": [str(depth) for depth in choices],
+            **({"uncertainty": False} if every else {}),
         }
 
     def info(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..depth import DepthLike
 from ..errors import InputError, OutputError
 from ..io import case_name, is_picture, read_volume
 from ..labels import label_colour
@@ -19,7 +20,7 @@ from ..workflows.segment import Request, segment_case
 # file names' endings -> format of io.outputs; plain NRRD is made of the NIfTI file's label map
 ENDINGS = {".nii.gz": "nifti", ".png": "picture", ".seg.nrrd": "segnrrd", ".dcm": "dicomseg", ".nrrd": "nifti"}
 DTYPES = ("uint8", "uint16", "int16", "int32", "float32")  # of plain NRRD; any other file is uint8
-HIDDEN = ("input", "outputs", "software")  # of the report: paths and versions of the server
+HIDDEN = ("schema", "input", "outputs", "software")  # of the report: its form, paths and versions of the server
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Wanted:
     """What a client asked for."""
 
     ending: str | None = None  # of `ENDINGS`; None: NIfTI, or PNG of a picture
-    depth: str | int | None = None  # as `Segmenter` takes it
+    depth: DepthLike = None  # as `Segmenter` takes it
     uncertainty: bool = False  # also give scores
     dtype: str = "uint8"  # of `DTYPES`, for plain NRRD
     compress: bool = False  # plain NRRD

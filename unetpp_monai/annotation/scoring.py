@@ -9,6 +9,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from ..bundle import read_bundle
+from ..depth import Depth
 from ..errors import InputError
 from ..io.reader import read_volume
 from ..segmenter import Segmenter
@@ -16,7 +17,7 @@ from .datastores import image_path
 from .model_registry import first_of
 from .scores import Score, image_state, outdated, read_scores, write_scores
 
-DEFAULT_DEPTH = "full"
+DEFAULT_DEPTH = Depth()
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class UncertaintyScoring(ScoringMethod):
         super().__init__("Uncertainty of every unlabelled image, from all heads of the network in one pass")
         self.root, self.device = root, device
 
-    def pending(self, datastore: Datastore, *, depth: str = DEFAULT_DEPTH) -> list[str]:
+    def pending(self, datastore: Datastore, *, depth: Depth = DEFAULT_DEPTH) -> list[str]:
         """Unlabelled images without a score by the present weights.
 
         Args:
@@ -56,7 +57,11 @@ class UncertaintyScoring(ScoringMethod):
         images = {image: _state(datastore, image) for image in _unlabelled(datastore)}
         bundle = read_bundle(self.root)
         return outdated(
-            read_scores(self.root), images, weights_sha256=bundle.weights_sha256, depth=depth, measure=bundle.measure
+            read_scores(self.root),
+            images,
+            weights_sha256=bundle.weights_sha256,
+            depth=str(depth),
+            measure=bundle.measure,
         )
 
     def is_due(self, datastore: Datastore) -> bool:
@@ -85,8 +90,8 @@ class UncertaintyScoring(ScoringMethod):
             UnetppError: the bundle cannot be loaded, no such device, the archive cannot be reached, or scores cannot
                 be written.
         """
-        depth = str(request.get("depth") or DEFAULT_DEPTH)
-        if depth in ("1", "auto"):
+        depth = Depth.parse(request.get("depth") or DEFAULT_DEPTH)
+        if not depth.has_score:
             raise InputError(f"scoring needs several heads for every window, got depth {depth}; take full")
         total = len(_unlabelled(datastore))
         pending = self.pending(datastore, depth=depth)
@@ -117,7 +122,7 @@ def _state(datastore: Datastore, image: str) -> str:
         return ""
 
 
-def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: str) -> Score:
+def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: Depth) -> Score:
     """Score one image; one that cannot be had or segmented gets the reason instead, and the others go on."""
     state, value, reason = "", None, ""
     try:
@@ -127,4 +132,4 @@ def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: str) -
     except InputError as error:
         logger.warning("an image cannot be segmented: %s", type(error).__name__)
         reason = str(error)
-    return Score(value, state, segmenter.bundle.weights_sha256, depth, reason, segmenter.bundle.measure)
+    return Score(value, state, segmenter.bundle.weights_sha256, str(depth), reason, segmenter.bundle.measure)

@@ -77,6 +77,7 @@ def segment(
         formats=comma_separated(formats),
         series=series,
         depth=depth,
+        mirror_axes=_axes(mirror),
         uncertainty=uncertainty,
         encoding=encoding,
         key=None if pseudonymise is None else read_key(pseudonymise),
@@ -88,10 +89,9 @@ def segment(
     if cases:
         make_folder(output)
         segmenter = Segmenter.from_bundle(
-            bundle, weights=weights, device=device, depth=_to_build(depth), runtime=runtime, precision=precision
+            bundle, weights=weights, device=device, depth=depth, runtime=runtime, precision=precision
         )
-        if mirror is not None:
-            segmenter.inferer.mirror_axes = _axes(mirror, segmenter.network.spatial_dims)
+        segmenter.check_mirror_axes(request.mirror_axes)
         with progress_bars() as progress:
             bar = progress.add_task("cases", total=len(cases))
             for case in cases:
@@ -118,7 +118,7 @@ def demo(
 
     sample = Path(__file__).parents[1] / "sample" / "mni_hippocampus_right.nii.gz"
     make_folder(output)
-    segmenter = Segmenter.from_bundle(device=device, depth=_to_build(depth), runtime=runtime)
+    segmenter = Segmenter.from_bundle(device=device, depth=depth, runtime=runtime)
     with progress_bars() as progress:
         windows = progress.add_task(case_name(sample), total=None)
         request = Request(depth=depth, overwrite=True)
@@ -131,16 +131,12 @@ def demo(
     out.print(f"{sum(result.seconds.values()):.2f} s on {result.device}; look at {picture}", soft_wrap=True)
 
 
-def _to_build(depth: str | None) -> int | None:
-    """The depth to build, None = all of it: what is not needed is not loaded."""
-    return int(depth) if depth is not None and depth.isdecimal() else None
-
-
-def _axes(text: str, spatial_dims: int) -> tuple[int, ...]:
-    allowed = [str(axis) for axis in range(spatial_dims)]
-    if not set(text.split(",")) <= set(allowed):
-        raise InputError(f"axes to mirror must be of {', '.join(allowed)}, got {text!r}")
-    return tuple(sorted({int(axis) for axis in text.split(",")}))
+def _axes(text: str | None) -> tuple[int, ...] | None:
+    """Parse `--mirror`; None: not given."""
+    try:
+        return None if text is None else tuple(int(axis) for axis in text.split(","))
+    except ValueError as error:
+        raise InputError(f"axes to mirror must be numbers as in 0,1,2, got {text!r}") from error
 
 
 def _shown(bars: Progress, task: TaskID, *, lines: bool = False) -> Callable[[int, int], None]:

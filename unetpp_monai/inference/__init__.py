@@ -1,21 +1,29 @@
 """How the network is swept over a volume or a training batch, around MONAI's inferers."""
 
+from .anytime import AnytimeNetwork
 from .autocast import AutocastInferer, has_fast_bfloat16
 from .depth import DepthInferer, Predictor
-from .early_exit import AIR, MAPS, EarlyExit
+from .early_exit import AIR, EarlyExit, window_doubt
 from .mirror import Mirrored
-from .sliding_window import Slab, sweep, window_count
+from .slab import MAPS, Slab, Windows
+from .sliding_window import sweep, window_count
+from .timed_sweep import Progress, TimedSweep
 
 __all__ = [
     "AIR",
     "MAPS",
+    "AnytimeNetwork",
     "AutocastInferer",
     "DepthInferer",
     "EarlyExit",
     "Mirrored",
     "Predictor",
+    "Progress",
     "Slab",
+    "TimedSweep",
+    "Windows",
     "has_fast_bfloat16",
     "sweep",
     "window_count",
+    "window_doubt",
 ]

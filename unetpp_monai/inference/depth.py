@@ -1,16 +1,17 @@
 """The depth dial: one network, swept at a fixed depth, or each window as deep as it needs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 
+from ..depth import Depth, DepthLike
+from ..errors import BundleError
+from .anytime import AnytimeNetwork
 from .early_exit import EarlyExit
 from .mirror import Mirrored
-from .sliding_window import Slab, sweep
-
-Depth = int | str | None  # 1 ... L, "auto", or "full" = None
+from .slab import Slab, Windows, pack
+from .sliding_window import sweep
 
 
 class DepthInferer(Inferer):
@@ -18,76 +19,103 @@ class DepthInferer(Inferer):
 
     Args:
         inferer: what calls the network, such as MONAI's `SlidingWindowInferer`.
-        depth: 1 ... the depth the network was built with; "full" or None = all of it; "auto" = each window as deep as
-            it needs (`EarlyExit`).
+        depth: what `Depth.parse` takes: 1 ... the depth the network was built with; "full" or None = all of it;
+            "auto" = each window as deep as it needs (`EarlyExit`).
         exit_thresholds: of "auto", see `EarlyExit`; none = every window goes all the way.
         mirror_axes: spatial axes (0 = first) over which to average mirrored passes; none = one pass.
-        uncertainty: add the two channels of `EarlyExit` to the logits.
+        uncertainty: also give the maps of `EarlyExit`; `__call__` packs them behind the logits.
     """
 
     def __init__(
         self,
         inferer: Inferer,
         *,
-        depth: Depth = None,
+        depth: DepthLike = None,
         exit_thresholds: Sequence[float] = (),
         mirror_axes: Sequence[int] = (),
         uncertainty: bool = False,
     ) -> None:
         super().__init__()
-        self.inferer, self.depth = inferer, depth
+        self.inferer, self.depth = inferer, Depth.parse(depth)
         self.exit_thresholds, self.mirror_axes = tuple(exit_thresholds), tuple(mirror_axes)
         self.uncertainty = uncertainty
 
     def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, depth: Depth = None
+        self, inputs: torch.Tensor, network: AnytimeNetwork, *args: object, depth: DepthLike = None
     ) -> torch.Tensor:
-        """Map images `(B, C, *spatial)` to logits `(B, out_channels, *spatial)`; a `depth` given here comes first."""
-        logits: torch.Tensor = self.inferer(inputs, self.predictor(network, depth), *args)
+        """Map images to logits in one tensor, as MONAI passes them on: its door, see `pack`.
+
+        Args:
+            inputs: `(B, C, *spatial)`.
+            network: what to sweep; at full depth without uncertainty, any network.
+            args: for the wrapped inferer.
+            depth: instead of the inferer's own; None = that one.
+
+        Returns:
+            `(B, out_channels, *spatial)`, with uncertainty followed by the channels of `MAPS`.
+        """
+        predictor = self.predictor(network, depth)
+        logits: torch.Tensor = self.inferer(inputs, lambda windows: pack(predictor(windows)), *args)
         return logits
 
-    def slabs(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[Slab]:
-        """Sweep a predictor over one image `(1, C, *spatial)`, and give the logits in slabs along the first axis."""
+    def slabs(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows]) -> Iterator[Slab]:
+        """Sweep a predictor over one image `(1, C, *spatial)`, and give what it says in slabs along the first axis.
+
+        Raises:
+            BundleError: the wrapped inferer is none that can be swept.
+        """
         if isinstance(self.inferer, SlidingWindowInferer):
             yield from sweep(image, predictor, self.inferer)
+        elif isinstance(self.inferer, SimpleInferer):
+            yield Slab(0, *(layer[0] for layer in predictor(image).layers))
         else:
-            yield Slab(0, self.inferer(image, predictor)[0])
+            kind = type(self.inferer).__name__
+            raise BundleError(
+                f"inferer must be a SlidingWindowInferer or SimpleInferer, got {kind}; edit inference.json"
+            )
 
-    def predictor(self, network: Any, depth: Depth = None, *, uncertainty: bool | None = None) -> "Predictor":
-        """What to call with a batch of windows; what is given here comes before the inferer's own."""
-        depth = self.depth if depth is None else depth
+    def predictor(
+        self,
+        network: AnytimeNetwork,
+        depth: DepthLike = None,
+        *,
+        mirror_axes: Sequence[int] | None = None,
+        uncertainty: bool | None = None,
+    ) -> "Predictor":
+        """Return what to call with a batch of windows; what is given here comes before the inferer's own."""
+        depth = self.depth if depth is None else Depth.parse(depth)
+        axes = self.mirror_axes if mirror_axes is None else mirror_axes
         uncertainty = self.uncertainty if uncertainty is None else uncertainty
-        thresholds = self.exit_thresholds if depth == "auto" else ()
-        last = None if depth in (None, "full", "auto") else int(depth)
         early_exit = None
-        if depth == "auto" or uncertainty:
-            early_exit = EarlyExit(network, thresholds, depth=last, air=depth == "auto", uncertainty=uncertainty)
-        return Predictor(network, last, self.mirror_axes, early_exit)
+        if depth.adaptive or uncertainty:
+            thresholds = self.exit_thresholds if depth.adaptive else ()
+            early_exit = EarlyExit(network, thresholds, depth=depth.number, air=depth.adaptive, uncertainty=uncertainty)
+        return Predictor(network, depth, axes, early_exit)
 
 
 class Predictor:
-    """Windows to logits, at a depth, mirrored or not.
+    """Predict windows at a depth, mirrored or not.
 
     Args:
-        network: called with windows, and with `depth` if one is given.
-        depth: of every window; None = all of it.
+        network: called with windows, and with `depth` if that is a number.
+        depth: of every window.
         mirror_axes: see `DepthInferer`.
         early_exit: to be called instead of the network.
     """
 
     def __init__(
-        self, network: Any, depth: int | None, mirror_axes: Sequence[int], early_exit: EarlyExit | None
+        self, network: AnytimeNetwork, depth: Depth, mirror_axes: Sequence[int], early_exit: EarlyExit | None
     ) -> None:
-        self.network, self.early_exit = network, early_exit
-        self.options = {} if depth is None else {"depth": depth}
+        self.network, self.depth, self.early_exit = network, depth, early_exit
+        self.mirror_axes = tuple(mirror_axes)
+        self._options = {} if depth.number is None else {"depth": depth.number}
         self._call = Mirrored(self._once, mirror_axes) if mirror_axes else self._once
 
-    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Map windows `(B, C, *spatial)` to logits `(B, out_channels, *spatial)`."""
+    def __call__(self, windows: torch.Tensor) -> Windows:
+        """Map windows `(B, C, *spatial)` to logits, and maps if wanted."""
         return self._call(windows)
 
-    def _once(self, windows: torch.Tensor) -> torch.Tensor:
+    def _once(self, windows: torch.Tensor) -> Windows:
         if self.early_exit is not None:
             return self.early_exit(windows)
-        logits: torch.Tensor = self.network(windows, **self.options)
-        return logits
+        return Windows(self.network(windows, **self._options))

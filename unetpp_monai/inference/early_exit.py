@@ -2,31 +2,31 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from .anytime import AnytimeNetwork
+from .slab import MAPS, Windows
 from .sliding_window import stitching_weights
 
 AIR = 10.0  # background logit of a window that is not computed, the other logits being 0: p = 0.9999 for 2 labels
-MAPS = ("entropy", "disagreement")  # channels that uncertainty adds
 
 
 class EarlyExit:
-    """Evaluate each window of a batch only as deep as it needs; called as the network is.
+    """Evaluate each window of a batch only as deep as it needs.
 
     After every depth, a window's doubt is the mean over its voxels of 1 - max probability: the share of voxels that the
     head itself expects to have wrong, weighted as stitching weighs them. A window stops as soon as its doubt is below
     its depth's threshold.
 
     Args:
-        network: with `step`, `depth` and `out_channels` as `UNetPlusPlus` has them.
+        network: with a head at every depth.
         thresholds: of the doubt, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on;
             with 1 none does. Those of depths that the network lacks do nothing.
         depth: go no deeper; None = all the way.
         air: a window in which every channel is constant (padding, air) is background and never computed.
-        uncertainty: add two channels to the logits, over the heads that a window passed: the entropy of their mean
-            probabilities, and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
+        uncertainty: also give `MAPS`, over the heads that a window passed: the entropy of their mean probabilities,
+            and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
 
     Raises:
         ValueError: a threshold out of range, or a depth without head.
@@ -37,7 +37,7 @@ class EarlyExit:
 
     def __init__(
         self,
-        network: Any,
+        network: AnytimeNetwork,
         thresholds: Sequence[float] = (),
         *,
         depth: int | None = None,
@@ -57,45 +57,47 @@ class EarlyExit:
         ]
         self.counts: Counter[int] = Counter()
 
-    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Map windows `(B, in_channels, *spatial)` to logits `(B, out_channels [+ 2], *spatial)`, each to its depth."""
+    def __call__(self, windows: torch.Tensor) -> Windows:
+        """Map windows `(B, in_channels, *spatial)` to logits, and maps if wanted, each to its depth."""
         flat = windows.flatten(2)
         computed = (
             (flat.amax(2) != flat.amin(2)).any(1) if self.air else torch.ones_like(flat[:, 0, 0], dtype=torch.bool)
         )
         active = computed.nonzero().flatten()  # windows that go on, indices
         self.counts[0] += len(windows) - len(active)
-        channels = self.network.out_channels + (len(MAPS) if self.uncertainty else 0)
-        results = windows.new_zeros(len(windows), channels, *windows.shape[2:], dtype=torch.float32)
-        results[:, 0] = AIR
+        channels = [self.network.out_channels, *([len(MAPS)] if self.uncertainty else [])]
+        layers = [windows.new_zeros(len(windows), n, *windows.shape[2:], dtype=torch.float32) for n in channels]
+        layers[0][:, 0] = AIR
         grid, sums = {"image": windows[active]}, Sums()
         for depth in self.stops:
             if not len(active):
                 break
             logits = self.network.step(grid, depth, last=depth == self.depth).float()
             grid.pop("image", None)
-            found = torch.cat([logits, sums.add(logits)], 1) if self.uncertainty else logits
+            found = [logits, *([sums.add(logits)] if self.uncertainty else [])]
             stop = self._decided(logits, depth)
-            results[active[stop]] = found[stop]
+            for layer, part in zip(layers, found, strict=True):
+                layer[active[stop]] = part[stop]
             self.counts[depth] += int(stop.sum())
             if stop.any():
                 active = active[~stop]
                 grid = {name: features[~stop] for name, features in grid.items()}
                 sums.keep(~stop)
-        return results
+        return Windows(*layers)
 
     def _decided(self, logits: torch.Tensor, depth: int) -> torch.Tensor:
         """Which windows `(B,)` stop at a depth."""
         if depth == self.depth or depth not in self.thresholds:
             return torch.full((len(logits),), depth == self.depth, device=logits.device)
-        return self.doubt(logits) < self.thresholds[depth]
+        return window_doubt(logits) < self.thresholds[depth]
 
-    def doubt(self, logits: torch.Tensor) -> torch.Tensor:
-        """Expected share of wrong voxels `(B,)` of logits `(B, out_channels, *spatial)`, by the head itself."""
-        unsure = 1 - logits.float().softmax(1).amax(1)
-        shape = tuple(logits.shape[2:])
-        weights = stitching_weights(shape, "gaussian", (0.125,) * len(shape), logits.device)
-        return (unsure * weights).flatten(1).sum(1) / weights.sum()
+
+def window_doubt(logits: torch.Tensor) -> torch.Tensor:
+    """Expected share of wrong voxels `(B,)` of logits `(B, out_channels, *spatial)`, by the head itself."""
+    unsure = 1 - logits.float().softmax(1).amax(1)
+    shape = tuple(logits.shape[2:])
+    weights = stitching_weights(shape, "gaussian", (0.125,) * len(shape), logits.device)
+    return (unsure * weights).flatten(1).sum(1) / weights.sum()
 
 
 class Sums:

@@ -5,25 +5,26 @@ from itertools import chain, combinations
 
 import torch
 
-Predictor = Callable[[torch.Tensor], torch.Tensor]  # windows to logits
+from .slab import Windows
 
 
 class Mirrored:
-    """Average the logits of a window and its mirror images: 2 ** len(axes) passes.
+    """Average what is predicted for a window and its mirror images: 2 ** len(axes) passes.
 
     Args:
-        predictor: windows `(B, in_channels, *spatial)` to logits `(B, out_channels, *spatial)`.
+        predictor: called with windows `(B, in_channels, *spatial)`.
         axes: spatial axes (0 = first) that may be mirrored, each alone and together; those of the training.
     """
 
-    def __init__(self, predictor: Predictor, axes: Sequence[int]) -> None:
+    def __init__(self, predictor: Callable[[torch.Tensor], Windows], axes: Sequence[int]) -> None:
         self.predictor = predictor
         dims = [axis + 2 for axis in axes]
         self.flips = list(chain.from_iterable(combinations(dims, count) for count in range(len(dims) + 1)))
 
-    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return the mean logits."""
-        total = self.predictor(windows)
+    def __call__(self, windows: torch.Tensor) -> Windows:
+        """Return the mean logits, and the mean maps if there are any."""
+        sums = self.predictor(windows).layers
         for flip in self.flips[1:]:
-            total = total + self.predictor(windows.flip(flip)).flip(flip)
-        return total / len(self.flips)
+            layers = self.predictor(windows.flip(flip)).layers
+            sums = tuple(total + layer.flip(flip) for total, layer in zip(sums, layers, strict=True))
+        return Windows(*(total / len(self.flips) for total in sums))

@@ -7,7 +7,6 @@ only the rows which a window can still reach, instead of logits for the whole vo
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
@@ -17,23 +16,17 @@ from monai.inferers import SlidingWindowInferer
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 from torch.nn.functional import pad
 
-
-@dataclass(frozen=True)
-class Slab:
-    """Finished rows of a swept volume."""
-
-    start: int  # index of the first row along the first spatial axis, 0-based
-    logits: torch.Tensor  # (out_channels, rows, *other axes), float32
+from .slab import Slab, Windows
 
 
 def sweep(
-    image: torch.Tensor, predictor: Callable[[torch.Tensor], torch.Tensor], sliding: SlidingWindowInferer
+    image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows], sliding: SlidingWindowInferer
 ) -> Iterator[Slab]:
     """Sweep a predictor over an image.
 
     Args:
         image: `(1, in_channels, *spatial)`.
-        predictor: windows `(B, in_channels, *roi)` to logits `(B, out_channels, *roi)`.
+        predictor: called with windows `(B, in_channels, *roi)`; gives maps for all of them or for none.
         sliding: whose settings to use (roi, overlap, mode, padding, batch size).
 
     Yields:
@@ -53,37 +46,38 @@ def sweep(
     first, *other = interior
     for slab in _stitch(padded, windows, weights, predictor, sliding.sw_batch_size):
         inside = (slice(None), slice(max(first.start - slab.start, 0), first.stop - slab.start), *other)
-        yield Slab(max(slab.start - first.start, 0), slab.logits[inside])
+        yield Slab(max(slab.start - first.start, 0), *(layer[inside] for layer in slab.layers))
 
 
 def _stitch(
     image: torch.Tensor,
     windows: Sequence[tuple[slice, ...]],
     weights: torch.Tensor,
-    predictor: Callable[[torch.Tensor], torch.Tensor],
+    predictor: Callable[[torch.Tensor], Windows],
     batch_size: int,
 ) -> Iterator[Slab]:
     """Add up weighted windows, which come by ascending first row, and give out rows when the next ones lie behind."""
     starts = sorted({window[0].start for window in windows})
     ends = dict(pairwise([*starts, image.shape[2]]))  # first row of a window -> first row that a later one can reach
-    sums = image.new_zeros(0)
+    sums: list[torch.Tensor] = []  # one per layer: (channels, rows of a window, *other axes)
     counts = image.new_zeros(weights.shape[0], *image.shape[3:])
     current = starts[0]
     for batch, cut in _cut_ahead(image, windows, batch_size):
-        logits = predictor(cut)
-        if not sums.numel():
-            sums = image.new_zeros(logits.shape[1], *counts.shape)
-        for window, part in zip(batch, logits, strict=True):
+        layers = predictor(cut).layers
+        sums = sums or [image.new_zeros(layer.shape[1], *counts.shape) for layer in layers]
+        for number, window in enumerate(batch):
             if window[0].start > current:
                 done = ends[current] - current
-                yield Slab(current, sums[:, :done] / counts[:done])
-                _shift(sums, 1, done)
+                yield Slab(current, *(total[:, :done] / counts[:done] for total in sums))
+                for total in sums:
+                    _shift(total, 1, done)
                 _shift(counts, 0, done)
                 current = window[0].start
             place = (slice(None), slice(None), *window[1:])
-            sums[place] += part * weights
+            for total, layer in zip(sums, layers, strict=True):
+                total[place] += layer[number] * weights
             counts[place[1:]] += weights
-    yield Slab(current, sums / counts)
+    yield Slab(current, *(total / counts for total in sums))
 
 
 def _cut_ahead(

@@ -10,8 +10,7 @@ from monai.data import MetaTensor
 from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 
-from .early_exit import MAPS
-from .sliding_window import Slab
+from .slab import MAPS, Slab
 
 OFF_AXIS = 1e-3  # voxels by which a grid may deviate from the other's axes over its whole length
 LINEAR = {"Orientation", "SpatialResample"}  # preprocessing that maps one grid onto the other along their axes
@@ -27,12 +26,11 @@ class SourceGrid:
         shape: of the source, voxels per axis.
         network_shape: of the network's grid.
         mapping: homogeneous, source voxel index -> network voxel index; every axis onto one axis.
-        uncertainty: the last channels are `MAPS`, as `EarlyExit` gives them.
 
     Attributes:
         labels: `shape`, uint8.
-        uncertainty: `shape`, float32, or None: the entropy.
-        sums: map of `MAPS` -> label index -> sum over its voxels; empty without uncertainty.
+        uncertainty: `shape`, float32, the entropy; None if the slabs had no maps.
+        sums: map of `MAPS` -> label index -> sum over its voxels; nothing in them if the slabs had no maps.
     """
 
     def __init__(
@@ -40,24 +38,21 @@ class SourceGrid:
         shape: tuple[int, ...],
         network_shape: tuple[int, ...],
         mapping: NDArray[np.float64],
-        *,
-        uncertainty: bool = False,
     ) -> None:
         self.labels = torch.zeros(shape, dtype=torch.uint8)
-        self.uncertainty = torch.zeros(shape) if uncertainty else None
-        self.sums: dict[str, Counter[int]] = {name: Counter() for name in MAPS if uncertainty}
-        axes = [int(np.abs(row).argmax()) for row in mapping[:-1, :-1]]  # network axis -> source axis
+        self.uncertainty: torch.Tensor | None = None
+        self.sums: dict[str, Counter[int]] = {name: Counter() for name in MAPS}
+        self._axes = axes = [int(np.abs(row).argmax()) for row in mapping[:-1, :-1]]  # network axis -> source axis
         self._lines = [
             _Line(mapping[n, a] * np.arange(shape[a]) + mapping[n, -1], size)
             for n, (a, size) in enumerate(zip(axes, network_shape, strict=True))
         ]
-        self._views = self.labels.permute(axes), None if self.uncertainty is None else self.uncertainty.permute(axes)
         self._order = np.argsort(self._lines[0].high, kind="stable")  # source planes as rows become available
         self._next = 0
-        self._last: torch.Tensor | None = None  # the row before the next slab
+        self._last: list[torch.Tensor] = []  # of each layer, the row before the next slab
 
     @classmethod
-    def of(cls, image: MetaTensor, *, uncertainty: bool = False) -> "SourceGrid | None":
+    def of(cls, image: MetaTensor) -> "SourceGrid | None":
         """The source grid of a preprocessed image `(C, *spatial)`; None if it was not moved along its axes only."""
         size = tuple(image.shape[1:])
         steps: list[dict[str, Any]] = image.applied_operations
@@ -76,38 +71,42 @@ class SourceGrid:
         off[np.arange(len(size)), best] = 0
         if sorted(best) != list(range(len(size))) or (off * shape).max() > OFF_AXIS:
             return None
-        return cls(shape, size, mapping, uncertainty=uncertainty)
+        return cls(shape, size, mapping)
 
     def fill(self, slabs: Iterable[Slab]) -> "SourceGrid":
-        """Take slabs from the first row to the last; returns itself."""
+        """Take slabs from the first row to the last, with maps or all without; returns itself."""
         for slab in slabs:
-            first = slab.start
-            logits = slab.logits.float().cpu()
-            if self._last is not None:
-                logits, first = torch.cat([self._last, logits], 1), first - 1
-            stop = first + logits.shape[1]
+            first, layers = slab.start, [layer.float().cpu() for layer in slab.layers]
+            if self._last:
+                layers = [torch.cat(rows, 1) for rows in zip(self._last, layers, strict=True)]
+                first -= 1
+            stop = first + layers[0].shape[1]
             line = self._lines[0]
             while self._next < len(self._order) and line.high[self._order[self._next]] < stop:
-                plane = self._order[self._next]
-                low, high = (logits[:, int(row[plane]) - first] for row in (line.low, line.high))
-                self._set(int(plane), low if line.exact else torch.lerp(low, high, float(line.weight[plane])))
+                plane = int(self._order[self._next])
+                low, high = int(line.low[plane]) - first, int(line.high[plane]) - first
+                self._set(plane, *(line.between(layer[:, low], layer[:, high], plane) for layer in layers))
                 self._next += 1
-            self._last = logits[:, -1:].clone()
+            self._last = [layer[:, -1:].clone() for layer in layers]
         return self
 
-    def _set(self, plane: int, logits: torch.Tensor) -> None:
-        """Resample a plane `(out_channels, *other network axes)` and decide its labels."""
+    def _set(self, plane: int, logits: torch.Tensor, maps: torch.Tensor | None = None) -> None:
+        """Resample a plane `(channels, *other network axes)` and decide its labels."""
+        found = self._resampled(logits).max(0).indices  # as argmax(0), which torch does not vectorise on this axis
+        self.labels.permute(self._axes)[plane] = found
+        if maps is None:
+            return
+        if self.uncertainty is None:
+            self.uncertainty = torch.zeros(self.labels.shape)
+        maps = self._resampled(maps)
+        self.uncertainty.permute(self._axes)[plane] = maps[0]
+        for sums, values in zip(self.sums.values(), maps, strict=True):
+            sums.update(dict(enumerate(torch.bincount(found.flatten(), values.flatten().double()).tolist())))
+
+    def _resampled(self, layer: torch.Tensor) -> torch.Tensor:
         for axis, line in enumerate(self._lines[1:], 1):
-            logits = line.resample(logits, axis)
-        labels, uncertainty = self._views
-        if uncertainty is not None:
-            maps, logits = logits[-len(MAPS) :], logits[: -len(MAPS)]
-            uncertainty[plane] = maps[0]
-        found = logits.max(0).indices  # as argmax(0), which torch does not vectorise on this axis
-        labels[plane] = found
-        if uncertainty is not None:
-            for sums, values in zip(self.sums.values(), maps, strict=True):
-                sums.update(dict(enumerate(torch.bincount(found.flatten(), values.flatten().double()).tolist())))
+            layer = line.resample(layer, axis)
+        return layer
 
 
 class _Line:
@@ -122,6 +121,10 @@ class _Line:
         if self.exact:
             self.high = self.low
         self.same = self.exact and np.array_equal(self.low, np.arange(size))
+
+    def between(self, low: torch.Tensor, high: torch.Tensor, voxel: int) -> torch.Tensor:
+        """Value at a source voxel, from the rows at its `low` and `high`."""
+        return low if self.exact else torch.lerp(low, high, float(self.weight[voxel]))
 
     def resample(self, x: torch.Tensor, axis: int) -> torch.Tensor:
         """Interpolate `x` linearly along an axis."""

@@ -8,8 +8,7 @@ from monai import transforms
 from monai.data import MetaTensor
 from monai.utils import MetaKeys
 
-from .early_exit import MAPS
-from .sliding_window import Slab
+from .slab import MAPS, Slab, unpack
 from .source_grid import SourceGrid
 
 
@@ -41,8 +40,9 @@ class InvertLabelsd(transforms.MapTransform):
         keys: logits `(out_channels, *network grid)`; replaced by labels `(1, *source grid)`, uint8.
         transform: the preprocessing.
         orig_keys: key of the preprocessed image.
-        uncertainty: the logits have the two further channels of `EarlyExit`; add `<key>_uncertainty` `(1, *source
-            grid)`, float32, the entropy, and `<key>_measures`, map of `MAPS` -> label index -> mean over its voxels.
+        uncertainty: the logits are packed with maps, as `DepthInferer` gives them with its argument of this name. Where
+            there are maps, add `<key>_uncertainty` `(1, *source grid)`, float32, the entropy, and `<key>_measures`,
+            map of `MAPS` -> label index -> mean over its voxels.
     """
 
     def __init__(
@@ -53,27 +53,23 @@ class InvertLabelsd(transforms.MapTransform):
         self.invert = transforms.Invertd(keys, transform, orig_keys, nearest_interp=False, to_tensor=True)
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
-        """Replace whole logits."""
+        """Replace whole logits; MONAI's door, see `pack`."""
         (key,) = self.keys
-        logits: torch.Tensor = data[key]  # type: ignore[assignment]
-        return self.from_slabs(data, [Slab(0, logits)], uncertainty=self.uncertainty)
+        return self.from_slabs(data, [unpack(data[key], maps=self.uncertainty)])  # type: ignore[arg-type]
 
-    def from_slabs(
-        self, data: Mapping[Hashable, object], slabs: Iterable[Slab], *, uncertainty: bool = False
-    ) -> dict[Hashable, object]:
-        """Add labels for logits that come slab by slab.
+    def from_slabs(self, data: Mapping[Hashable, object], slabs: Iterable[Slab]) -> dict[Hashable, object]:
+        """Add labels, and what there is of uncertainty, for logits that come slab by slab.
 
         Args:
             data: with the preprocessed image.
-            slabs: of logits on its grid, first to last.
-            uncertainty: also add the map of uncertainty.
+            slabs: on its grid, first to last.
         """
         image: MetaTensor = data[self.orig_key]
         (key,) = self.keys
-        grid = SourceGrid.of(image, uncertainty=uncertainty)
+        grid = SourceGrid.of(image)
         if grid is None:
-            logits = MetaTensor(torch.cat([slab.logits for slab in slabs], 1), meta=image.meta)
-            return self._inverted({**data, key: logits}, key, uncertainty=uncertainty)
+            layers = [torch.cat(rows, 1) for rows in zip(*(slab.layers for slab in slabs), strict=True)]
+            return self._inverted(data, key, Slab(0, *layers))
         grid.fill(slabs)
         meta = {**image.meta, MetaKeys.AFFINE: image.meta.get(MetaKeys.ORIGINAL_AFFINE, image.affine)}
         found = {**data, key: MetaTensor(grid.labels[None], meta=meta)}
@@ -86,14 +82,13 @@ class InvertLabelsd(transforms.MapTransform):
             }
         return found
 
-    def _inverted(self, data: Mapping[Hashable, object], key: Hashable, *, uncertainty: bool) -> dict[Hashable, object]:
+    def _inverted(self, data: Mapping[Hashable, object], key: Hashable, whole: Slab) -> dict[Hashable, object]:
         """The long way, with every label's logits on the source grid."""
-        found = dict(self.invert(data))
-        logits: torch.Tensor = found[key]
-        maps, logits = (logits[-len(MAPS) :], logits[: -len(MAPS)]) if uncertainty else (None, logits)
+        image: MetaTensor = data[self.orig_key]
+        logits, *rest = (self.invert({**data, key: MetaTensor(layer, meta=image.meta)})[key] for layer in whole.layers)
         labels = logits.max(0, keepdim=True).indices.to(torch.uint8)
-        found[key] = labels
-        if maps is not None:
+        found: dict[Hashable, object] = {**data, key: labels}
+        for maps in rest:
             found[f"{key}_uncertainty"] = maps[:1]
             found[f"{key}_measures"] = {
                 name: {int(index): float(values[labels[0] == index].mean()) for index in labels.unique()}

@@ -3,13 +3,17 @@
 from .cases import case_name, find_cases, labelled_cases
 from .nifti import write_nifti
 from .picture import write_label_picture
-from .reader import is_picture, read_volume
+from .reader import ImageFormat, SourceImage, image_format, is_picture, read_image, read_volume
 
 __all__ = [
+    "ImageFormat",
+    "SourceImage",
     "case_name",
     "find_cases",
+    "image_format",
     "is_picture",
     "labelled_cases",
+    "read_image",
     "read_volume",
     "write_label_picture",
     "write_nifti",

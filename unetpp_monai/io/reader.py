@@ -1,6 +1,10 @@
 """One reader for every input: which format a path is, and what every volume must be."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..dicom.discovery import is_dicom_source
 from ..dicom.series import read_dicom_series
@@ -9,11 +13,42 @@ from ..volume import Volume, check_finite
 from .itk import SUFFIXES as ITK_SUFFIXES
 from .itk import read_itk
 from .nifti import SUFFIXES as NIFTI_SUFFIXES
-from .nifti import is_nifti, read_nifti
+from .nifti import read_nifti
 from .picture import SUFFIXES as PICTURE_SUFFIXES
 from .picture import read_picture
 
-SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + PICTURE_SUFFIXES
+if TYPE_CHECKING:
+    from ..dicom import Header
+
+
+class ImageFormat(StrEnum):
+    """What `read_image` reads."""
+
+    DICOM = "dicom"  # a folder (walked), a zip, a DICOMDIR, or a multi-frame file
+    NIFTI = "nifti"
+    ITK = "itk"  # NRRD and MetaImage
+    PICTURE = "picture"  # PNG and TIFF: pixels, no lengths, one slice
+
+
+ENDINGS = {
+    ImageFormat.NIFTI: NIFTI_SUFFIXES,
+    ImageFormat.ITK: ITK_SUFFIXES,
+    ImageFormat.PICTURE: PICTURE_SUFFIXES,
+}
+SUFFIXES = tuple(suffix for suffixes in ENDINGS.values() for suffix in suffixes)
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """A volume and what it was read from."""
+
+    path: Path  # as it was given
+    format: ImageFormat
+    volume: Volume  # (C, X, Y, Z), mm, RAS
+    instances: tuple["Header", ...] = ()  # of DICOM: headers without pixels, slice by slice, or one multi-frame
+    remarks: tuple[str, ...] = ()  # what was done beyond reading, in words: ignored objects, a tilt resampled
+    warnings: tuple[str, ...] = ()  # what the reader said, which may quote values that identify the patient
+    sha256: Mapping[Path, str] = field(default_factory=dict)  # of files read to their ends, by resolved path
 
 
 def is_image_file(path: Path) -> bool:
@@ -26,37 +61,71 @@ def is_picture(path: Path) -> bool:
     return path.name.lower().endswith(PICTURE_SUFFIXES)
 
 
-def read_volume(path: str | Path, *, labels: bool = False, series: str | None = None) -> Volume:
-    """Read a NIfTI file, a DICOM series, a NRRD or MetaImage file, or a PNG or TIFF picture.
-
-    Args:
-        path: `.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.mhd`, `.png`, `.tif`, `.tiff`, or DICOM: a folder (walked), a zip, a
-            DICOMDIR, or a multi-frame file.
-        labels: the file is a label map, so that a palette picture stands for its indices.
-        series: which DICOM series, by UID, number or description; None: the only one.
-
-    Returns:
-        The volume `(C, X, Y, Z)`, affine in mm, RAS, on the grid of the file; a picture has 1 per pixel.
+def image_format(path: str | Path) -> ImageFormat:
+    """Tell the format of a path: DICOM by content, others by the ending of the name.
 
     Raises:
-        InputError: missing, unreadable, empty, or not finite; `GeometryError` and `AmbiguityError` are its kinds.
+        InputError: missing, or not an image.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"input must exist, got {path}; check the path")
     if is_dicom_source(path):
-        return read_dicom_series(path, series=series).volume
+        return ImageFormat.DICOM
     if path.is_dir():
         images = [entry.name for entry in sorted(path.iterdir()) if is_image_file(entry)]
         hint = f"; it holds image files, name one of {images[:3]}" if images else ""
         raise InputError(f"a folder must hold one DICOM series, found none in {path}{hint}")
-    elif is_nifti(path):
+    for kind, suffixes in ENDINGS.items():
+        if path.name.lower().endswith(suffixes):
+            return kind
+    raise InputError(f"input must be one of {', '.join(SUFFIXES)} or DICOM, got {path}")
+
+
+def read_image(
+    path: str | Path, *, series: str | None = None, labels: bool = False, kind: ImageFormat | None = None
+) -> SourceImage:
+    """Read a NIfTI file, a DICOM series, a NRRD or MetaImage file, or a PNG or TIFF picture.
+
+    Args:
+        path: `.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.mhd`, `.png`, `.tif`, `.tiff`, or DICOM: a folder (walked), a zip, a
+            DICOMDIR, or a multi-frame file.
+        series: which DICOM series, by UID, number or description; None: the only one.
+        labels: the file is a label map, so that a palette picture stands for its indices.
+        kind: what `image_format` said of the path, where it was asked before; None: ask it.
+
+    Returns:
+        The volume, affine in mm, RAS, on the grid of the file (a picture has 1 per pixel), and its source.
+
+    Raises:
+        InputError: missing, unreadable, empty, or not finite; `GeometryError` and `AmbiguityError` are its kinds.
+    """
+    path = Path(path)
+    kind = image_format(path) if kind is None else kind
+    if kind == ImageFormat.DICOM:
+        found = read_dicom_series(path, series=series)
+        return SourceImage(path, kind, found.volume, found.sources, found.remarks, found.warnings, found.sha256)
+    if series is not None:
+        raise InputError(f"only DICOM has series to choose from, got {path}")
+    if kind == ImageFormat.NIFTI:
         volume = read_nifti(path)
-    elif path.name.lower().endswith(ITK_SUFFIXES):
+    elif kind == ImageFormat.ITK:
         volume = read_itk(path)
-    elif is_picture(path):
-        volume = read_picture(path, labels=labels)
     else:
-        raise InputError(f"input must be one of {', '.join(SUFFIXES)} or DICOM, got {path}")
+        volume = read_picture(path, labels=labels)
     check_finite(volume, path)
-    return volume
+    return SourceImage(path, kind, volume)
+
+
+def read_volume(path: str | Path, *, labels: bool = False, series: str | None = None) -> Volume:
+    """Read an image's volume `(C, X, Y, Z)`: `read_image` without what it says of the source.
+
+    Args:
+        path: as `read_image` takes it.
+        labels: the file is a label map, so that a palette picture stands for its indices.
+        series: which DICOM series, by UID, number or description; None: the only one.
+
+    Raises:
+        InputError: missing, unreadable, empty, or not finite; `GeometryError` and `AmbiguityError` are its kinds.
+    """
+    return read_image(path, series=series, labels=labels).volume

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..depth import Depth, DepthLike
 from ..errors import InputError
 
 OWN_MODALITIES = ("SEG", "SR", "RTSTRUCT")  # what we store is never taken for input
@@ -67,7 +68,11 @@ class Rule:
     max_slices: int | None = None
     spacing_mm: Mapping[str, float] | None = None  # "min", "max", mm: bounds for each of the three axes
     bundle: str | None = None  # folder, seen from the rule file's; None: the listener's default
-    depth: str | None = None  # 1 ..., "auto" or "full"; None: what the bundle says
+    depth: DepthLike = None  # parsed; None: what the bundle says
+
+    def __post_init__(self) -> None:
+        if self.depth is not None:
+            object.__setattr__(self, "depth", Depth.parse(self.depth))
 
     def objection(self, facts: SeriesFacts) -> str | None:
         """Name of the first condition that the series does not meet, None if it meets all."""
@@ -145,8 +150,10 @@ def _rule(entry: Any, name: str, folder: Path) -> Rule:
     bundle = entry.get("bundle")
     if bundle is not None and (folder / bundle).is_dir():
         bundle = str((folder / bundle).resolve())
-    depth = entry.get("depth")
-    return Rule(**{**entry, "bundle": bundle, "depth": None if depth is None else str(depth)})
+    try:
+        return Rule(**{**entry, "bundle": bundle})
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _check_expression(text: str, name: str) -> None:
@@ -167,9 +174,6 @@ def _check_numbers(entry: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{name} must have spacing_mm such as {{'min': 0.4, 'max': 1.6}}, got {bounds!r}")
     if any(type(value) not in (int, float) or not value > 0 for value in bounds.values()):
         raise InputError(f"{name} must have bounds > 0 mm in spacing_mm, got {bounds!r}")
-    depth = entry.get("depth")
-    if depth is not None and depth not in ("auto", "full") and not (str(depth).isdecimal() and int(depth) > 0):
-        raise InputError(f"{name} must have a depth of 1 or more, 'auto' or 'full', got {depth!r}")
 
 
 def _within(spacing: tuple[float, float, float] | None, bounds: Mapping[str, float]) -> bool:

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..inference import AIR, MAPS, EarlyExit
-from ..segmenter import Segmenter, plain
+from ..inference import AIR, MAPS, Windows, window_doubt
+from ..segmenter import Segmenter
 from ..volume import Volume
+from .metrics import mean_dice
 
 THRESHOLDS = (0.0, *np.geomspace(5e-4, 0.1, 24).round(5).tolist(), 1.0)  # of a window's doubt, tried at each depth
 WORTH = 0.25  # share of the windows; a stop for fewer costs more time than it saves (docs/speed.md)
@@ -147,44 +148,28 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())
 
 
-def mean_dice(labels: NDArray[np.generic], reference: NDArray[np.generic], indices: Sequence[int]) -> float:
-    """Dice, mean over label indices; 1 for a label that neither map has."""
-    values = []
-    for index in indices:
-        found, wanted = labels == index, reference == index
-        total = int(found.sum()) + int(wanted.sum())
-        values.append(2 * int((found & wanted).sum()) / total if total else 1.0)
-    return float(np.mean(values))
-
-
 class _Recording:
     """The heads of every window of a case, computed once, to be replayed with any thresholds."""
 
     def __init__(self, segmenter: Segmenter, image: Volume, reference: Volume, path: Path) -> None:
         self.segmenter, self.reference, self.path = segmenter, reference, path
-        self.network, self.depth = segmenter.backend, segmenter.network.depth
-        self.early_exit = EarlyExit(self.network)
+        self.depth = segmenter.depths[-1]
         self._known: dict[tuple[int, ...], float] = {}
-        with torch.inference_mode():
-            self.data = segmenter.prepare(image)
-            self.batch = plain(self.data["image"])[None].to(segmenter.device)
-            batches: list[torch.Tensor] = []
-            doubts: list[torch.Tensor] = []
-            for _ in segmenter.inferer.slabs(self.batch, lambda windows: self._record(windows, batches, doubts)):
-                pass
-            torch.save(batches, path)
-            self.doubts = torch.cat(doubts, 1)
+        self.prepared = segmenter.prepare(image)
+        batches: list[torch.Tensor] = []  # logits (L, B, C, *spatial)
+        doubts: list[torch.Tensor] = []  # (L, B), of constant windows -1
 
-    def _record(self, windows: torch.Tensor, batches: list[torch.Tensor], doubts: list[torch.Tensor]) -> torch.Tensor:
-        """Keep logits `(L, B, C, *spatial)` and doubts `(L, B)`, those of constant windows -1."""
-        grid = {"image": windows}
-        heads = torch.stack([self.network.step(grid, depth).float() for depth in range(1, self.depth + 1)])
-        flat = windows.flatten(2)
-        constant = (flat.amax(2) == flat.amin(2)).all(1)
-        doubt = torch.stack([self.early_exit.doubt(logits) for logits in heads])
-        batches.append(heads)
-        doubts.append(doubt.masked_fill(constant, -1.0).cpu())
-        return heads[-1]
+        def record(windows: torch.Tensor) -> Windows:
+            heads = segmenter.heads(windows)
+            flat = windows.flatten(2)
+            constant = (flat.amax(2) == flat.amin(2)).all(1)
+            batches.append(heads)
+            doubts.append(torch.stack([window_doubt(logits) for logits in heads]).masked_fill(constant, -1.0).cpu())
+            return Windows(heads[-1])
+
+        segmenter.replay(self.prepared, record)
+        torch.save(batches, path)
+        self.doubts = torch.cat(doubts, 1)
 
     def replay(self, thresholds: Sequence[float]) -> tuple[float, Counter[int]]:
         """Mean Dice over the labels, and windows per depth, with these thresholds; equal depths are judged once."""
@@ -197,20 +182,16 @@ class _Recording:
             self._known[depths] = self._judge(depths)
         return self._known[depths], Counter(depths)
 
-    @torch.inference_mode()
     def _judge(self, depths: tuple[int, ...]) -> float:
         """Mean Dice over the labels if each window stops at its depth."""
         batches, left = iter(torch.load(self.path, weights_only=True)), iter(depths)
 
-        def logits_of(windows: torch.Tensor) -> torch.Tensor:
+        def answer(windows: torch.Tensor) -> Windows:
             heads, stops = next(batches), torch.tensor([next(left) for _ in windows])
             logits: torch.Tensor = heads[(stops - 1).clamp_min(0), torch.arange(len(windows))]
             logits[stops == 0] = 0
             logits[stops == 0, 0] = AIR
-            return logits
+            return Windows(logits)
 
-        slabs = self.segmenter.inferer.slabs(self.batch, logits_of)
-        found = self.segmenter.postprocessing(self.segmenter.invert.from_slabs(self.data, slabs))
-        labels = np.asarray(found["pred"]).reshape(self.reference.shape)
-        indices = [label.index for label in self.segmenter.bundle.labels]
-        return mean_dice(labels, self.reference.array[0], indices)
+        labels = self.segmenter.replay(self.prepared, answer)
+        return mean_dice(labels.array, self.reference.array, [label.index for label in self.segmenter.bundle.labels])

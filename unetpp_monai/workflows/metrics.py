@@ -1,6 +1,7 @@
 """Two masks in, their metrics out. Knows no file, no label and no statistics."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,17 @@ class MaskMetrics:
     volume_error_percent: float | None  # of the reference
 
 
+def dice(prediction: Mask, reference: Mask) -> float:
+    """Compute the Dice of two masks; 1 if both are empty."""
+    total = int(prediction.sum()) + int(reference.sum())
+    return 2 * int((prediction & reference).sum()) / total if total else 1.0
+
+
+def mean_dice(labels: NDArray[np.generic], reference: NDArray[np.generic], indices: Sequence[int]) -> float:
+    """Average the Dice of two label maps over label indices."""
+    return float(np.mean([dice(labels == index, reference == index) for index in indices]))
+
+
 def compare_masks(
     prediction: Mask, reference: Mask, *, spacing: tuple[float, float, float], tolerance: float, voxel_size: float
 ) -> MaskMetrics:
@@ -52,7 +64,7 @@ def compare_masks(
         hd95, surface_dice = _compare_surfaces(prediction, reference, spacing, tolerance)
     difference = predicted - referred
     return MaskMetrics(
-        dice=1.0 if empty else 2 * common / (predicted + referred),
+        dice=dice(prediction, reference),
         iou=1.0 if empty else common / (predicted + referred - common),
         hd95=hd95,
         surface_dice=surface_dice,

@@ -23,7 +23,7 @@ from ..provenance import Algorithm, ReadBack
 from ..volume import Volume
 
 if TYPE_CHECKING:
-    import pydicom
+    from ..dicom import Header
 
 # format -> file names, after the case's name
 FORMATS = {
@@ -45,7 +45,7 @@ class Findings:
     structures: tuple[Label, ...]  # what its values mean
     ml: Mapping[str, float]  # label name -> millilitres
     algorithm: Algorithm
-    sources: tuple["pydicom.Dataset", ...] = ()  # headers of the DICOM instances it was found in
+    sources: tuple["Header", ...] = ()  # headers of the DICOM instances it was found in
     like: Path | None = None  # NIfTI file whose header's geometry is kept to the bit
     encoding: str = "binary"  # of DICOM SEG: binary or labelmap
 

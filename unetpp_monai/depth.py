@@ -1,0 +1,76 @@
+"""How deep a network is to be evaluated: a number, all of it, or each window as deep as it needs."""
+
+from dataclasses import dataclass
+from typing import Union
+
+from .errors import InputError
+
+AUTO, ALL = "auto", ("full", "all")  # the words; the first of `ALL` is the one that we write
+
+DepthLike = Union["Depth", int, str, None]  # what `Depth.parse` takes
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A choice of depth.
+
+    Example:
+        >>> str(Depth.parse("2")), str(Depth.parse(None)), Depth.parse("auto").adaptive
+        ('2', 'full', True)
+        >>> Depth.parse("full").resolve(first_head=1, last=3)
+        Depth(number=3, adaptive=False)
+    """
+
+    number: int | None = None  # anti-diagonals to evaluate, 1 ...; None: all, or as many as each window needs
+    adaptive: bool = False  # each window as deep as it needs
+
+    @classmethod
+    def parse(cls, value: DepthLike) -> "Depth":
+        """Take a depth as people and files say it.
+
+        Args:
+            value: a number >= 1 or its digits, "auto", "full" or "all"; None = all.
+
+        Raises:
+            InputError: anything else.
+        """
+        if isinstance(value, Depth):
+            return value
+        if value is None or value in ALL:
+            return cls()
+        if value == AUTO:
+            return cls(adaptive=True)
+        if isinstance(value, bool) or not str(value).isdecimal() or int(value) < 1:
+            raise InputError(f"depth must be a number >= 1, auto or full, got {value}")
+        return cls(int(value))
+
+    @property
+    def has_score(self) -> bool:
+        """Whether every window passes the same heads, several of them: one head agrees with itself."""
+        return self.number != 1 and not self.adaptive
+
+    def resolve(self, first_head: int, last: int) -> "Depth":
+        """Return the depth for a network: "full" becomes its number.
+
+        Args:
+            first_head: the smallest depth with a head.
+            last: the deepest.
+
+        Raises:
+            InputError: the network does not have it.
+        """
+        number = last if self == Depth() else self.number
+        missing = first_head > 1 if number is None else not first_head <= number <= last
+        if missing:
+            raise InputError(
+                f"depth must be from {first_head} to {last}{', auto' * (first_head == 1)} or full, got {self}"
+            )
+        return Depth(number, self.adaptive)
+
+    @property
+    def plain(self) -> int | str:
+        """The number, "auto" or "full", as reports state it."""
+        return AUTO if self.adaptive else ALL[0] if self.number is None else self.number
+
+    def __str__(self) -> str:
+        return str(self.plain)

@@ -1,0 +1,59 @@
+"""What goes from the network to the source grid: logits and, where they are asked for, maps of uncertainty beside them.
+
+Maps never travel among the logits, except through MONAI's door: see `pack`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+MAPS = ("entropy", "disagreement")  # kinds of uncertainty, in the order of the channels of maps
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What is predicted for a batch of windows."""
+
+    logits: torch.Tensor  # (B, out_channels, *spatial), float32
+    maps: torch.Tensor | None = None  # (B, len(MAPS), *spatial), float32, 0 ... 1; None: not asked for
+
+    @property
+    def layers(self) -> tuple[torch.Tensor, ...]:
+        """The logits, and the maps if there are any: what is stitched and averaged alike."""
+        return (self.logits,) if self.maps is None else (self.logits, self.maps)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Finished rows of a swept volume."""
+
+    start: int  # index of the first row along the first spatial axis, 0-based
+    logits: torch.Tensor  # (out_channels, rows, *other axes), float32
+    maps: torch.Tensor | None = None  # (len(MAPS), rows, *other axes), float32, 0 ... 1; None: not asked for
+
+    @property
+    def layers(self) -> tuple[torch.Tensor, ...]:
+        """The logits, and the maps if there are any."""
+        return (self.logits,) if self.maps is None else (self.logits, self.maps)
+
+
+def pack(windows: Windows) -> torch.Tensor:
+    """Make one tensor of logits and maps, for MONAI.
+
+    MONAI's evaluators, inferers and MONAI Label's stock app pass one tensor from an inferer to the postprocessing. So
+    `DepthInferer.__call__` packs, `InvertLabelsd.__call__` unpacks, and nothing else does either.
+
+    Returns:
+        `(B, out_channels, *spatial)`, followed by the channels of `MAPS` where there are maps.
+    """
+    return windows.logits if windows.maps is None else torch.cat(windows.layers, 1)
+
+
+def unpack(packed: torch.Tensor, *, maps: bool) -> Slab:
+    """Undo `pack` for one whole image.
+
+    Args:
+        packed: `(out_channels [+ len(MAPS)], *spatial)`.
+        maps: whether it has channels of maps.
+    """
+    return Slab(0, packed[: -len(MAPS)], packed[-len(MAPS) :]) if maps else Slab(0, packed)

@@ -1,0 +1,57 @@
+"""The sweep of one image, timed and counted."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from monai.inferers import SlidingWindowInferer
+
+from .depth import DepthInferer, Predictor
+from .slab import Slab, Windows
+from .sliding_window import window_count
+
+Progress = Callable[[int, int], None]  # windows done, windows in all
+
+
+class TimedSweep:
+    """Sweep a predictor over one image.
+
+    Args:
+        inferer: whose windows.
+        predictor: what is called with them.
+        progress: called after each batch of windows.
+
+    Attributes:
+        seconds: spent in the predictor.
+        done: windows so far, mirror images not counted.
+    """
+
+    def __init__(self, inferer: DepthInferer, predictor: Predictor, progress: Progress | None = None) -> None:
+        self.inferer, self.predictor, self.progress = inferer, predictor, progress
+        self.seconds, self.done, self._total = 0.0, 0, 0
+
+    def slabs(self, image: torch.Tensor) -> Iterator[Slab]:
+        """Give what is predicted for an image `(1, C, *spatial)`, slab by slab."""
+        inner = self.inferer.inferer
+        if isinstance(inner, SlidingWindowInferer):
+            self._total = window_count(image.shape[2:], inner.roi_size, float(inner.overlap))
+        yield from self.inferer.slabs(image, self._timed)
+
+    def _timed(self, windows: torch.Tensor) -> Windows:
+        start = time.perf_counter()
+        found = self.predictor(windows)
+        if windows.is_cuda:
+            torch.cuda.synchronize(windows.device)
+        self.seconds += time.perf_counter() - start
+        self.done += len(windows)
+        if self.progress is not None:
+            self.progress(self.done, self._total or self.done)
+        return found
+
+    def stops(self) -> dict[int, int]:
+        """Depth -> windows that stopped there, each mirror image counted; 0 = constant, not computed."""
+        early_exit, number = self.predictor.early_exit, self.predictor.depth.number
+        if early_exit is not None:
+            return {stop: count for stop, count in sorted(early_exit.counts.items()) if count}
+        depth = self.predictor.network.depth if number is None else number
+        return {depth: self.done * 2 ** len(self.predictor.mirror_axes)}

@@ -1,0 +1,64 @@
+"""What a segmentation is: the label volume, what was measured of it, and all that decided its voxels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .labels import Label
+from .volume import Volume
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A label volume and how it came about."""
+
+    labels: Volume  # (1, X, Y, Z) uint8, label indices, on the grid of the image
+    voxels: dict[str, int]  # label name -> how many
+    ml: dict[str, float]  # label name -> millilitres; empty for 2-D
+    depth: int | str  # anti-diagonals of the network that were evaluated, or "auto"
+    exit_thresholds: tuple[float, ...]  # of depth "auto", depth 1 first; empty: none was used
+    mirror_axes: tuple[int, ...]  # spatial axes of the network's grid over which mirrored passes were averaged
+    windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
+    uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
+    scores: dict[str, float]  # label name -> mean uncertainty of what the network gave it, 0 (sure) ... 1, if asked for
+    score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
+    measure: str  # what the scores are means of, by the bundle: one of `MAPS`
+    measures: dict[str, float]  # the score by each of `MAPS`
+    review: bool | None  # whether a person should look: nothing found, or score from threshold on; None: not known
+    device: str  # such as "cpu" or "cuda:0"
+    runtime: str  # such as "eager" or "openvino"
+    precision: str  # such as "float32"
+    seconds: dict[str, float]  # step -> wall time
+    bundle: str  # name of the bundle
+    version: str  # of the bundle
+    weights_sha256: str  # hexadecimal
+    config_sha256: str  # of `inference.json` as resolved, hexadecimal; what a call overrides is stated above
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means of uncertainty over what was found."""
+
+    by_label: dict[str, float]  # label name -> mean of the bundle's measure
+    by_measure: dict[str, float]  # map of `MAPS` -> mean over all labels; empty: nothing found, or not comparable
+
+
+def scores_of(
+    means: Mapping[str, Mapping[int, float]], voxels: Mapping[str, int], labels: Sequence[Label], *, measure: str
+) -> Scores:
+    """Average maps of uncertainty over the voxels that the network gave each label, and over all of them.
+
+    Args:
+        means: map of `MAPS` -> label index -> mean over its voxels; empty: there is none to be compared.
+        voxels: label name -> how many.
+        labels: what could be found.
+        measure: by which labels are scored.
+    """
+    found = [label for label in labels if voxels.get(label.name)]
+    if not means or not found:
+        return Scores({}, {})
+    counts = [voxels[label.name] for label in found]
+    values = {name: [by_index[label.index] for label in found] for name, by_index in means.items()}
+    by_label = dict(zip((label.name for label in found), values[measure], strict=True))
+    return Scores(by_label, {name: float(np.average(each, weights=counts)) for name, each in values.items()})

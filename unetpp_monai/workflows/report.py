@@ -1,0 +1,117 @@
+"""What `<case>.json` says of a result: where it came from, what decided its voxels, what was found and written.
+
+`unetpp_monai/report.schema.json` describes every key. Numbers are rounded here to what they mean, and nowhere else.
+"""
+
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .._version import __version__
+from ..io import SourceImage
+from ..provenance import Algorithm
+from ..segmentation import Segmentation
+
+SCHEMA = 1  # version of `report.schema.json`, raised whenever a key goes or changes its meaning
+PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "highdicom")  # whose versions decide a result
+ML_DECIMALS = 3  # a voxel of 1 mm³; more where one voxel is smaller, so that every voxel shows
+SCORE_DECIMALS = SECOND_DECIMALS = 4
+MM_DECIMALS = 6  # of a distance between two grids
+
+
+def case_report(
+    image: SourceImage,
+    result: Segmentation,
+    *,
+    input_sha256: str | None,
+    outputs: Mapping[str, Mapping[str, Any]],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """State a result in JSON's types.
+
+    Args:
+        image: what was segmented.
+        result: of the segmenter.
+        input_sha256: hash of the input; None: nothing may say where the image came from.
+        outputs: of `write_outputs`.
+        seconds: step -> wall time.
+    """
+    return {
+        "schema": SCHEMA,
+        **_origin(image, input_sha256),
+        "outputs": {kind: _output(written) for kind, written in outputs.items()},
+        "voxels": result.voxels,
+        "ml": {name: _round_ml(ml, result.labels.voxel_ml) for name, ml in result.ml.items()},
+        "depth": result.depth,
+        "exit_thresholds": list(result.exit_thresholds),
+        "mirror_axes": list(result.mirror_axes),
+        "windows": {str(depth): count for depth, count in result.windows.items()},
+        "scores": _rounded(result.scores, SCORE_DECIMALS),
+        "score": None if result.score is None else round(result.score, SCORE_DECIMALS),
+        "measure": result.measure,
+        "measures": _rounded(result.measures, SCORE_DECIMALS),
+        "review": result.review,
+        "device": result.device,
+        "runtime": result.runtime,
+        "precision": result.precision,
+        "bundle": result.bundle,
+        "version": result.version,
+        "weights_sha256": result.weights_sha256,
+        "config_sha256": result.config_sha256,
+        "software": {"unetpp_monai": __version__, "python": platform.python_version(), **_versions()},
+        "seconds": _rounded(seconds, SECOND_DECIMALS),
+    }
+
+
+def algorithm_of(result: Segmentation) -> Algorithm:
+    """Name what made a result as DICOM states it: one text per parameter, without comma or equals sign."""
+    parameters = {
+        "depth": str(result.depth),
+        "exit_thresholds": " ".join(map(str, result.exit_thresholds)) or "none",
+        "mirror_axes": " ".join(map(str, result.mirror_axes)) or "none",
+        "runtime": result.runtime,
+        "precision": result.precision,
+        "weights_sha256": result.weights_sha256,
+        "config_sha256": result.config_sha256,
+        "unetpp_monai": __version__,
+    }
+    return Algorithm(result.bundle, result.version, parameters)
+
+
+def _origin(image: SourceImage, input_sha256: str | None) -> dict[str, Any]:
+    if input_sha256 is None:
+        return {"remarks": list(image.remarks)}
+    origin: dict[str, Any] = {"input": str(image.path.resolve()), "input_sha256": input_sha256}
+    if image.instances:
+        origin["series"] = str(image.instances[0].SeriesInstanceUID)
+        origin["remarks"] = [*image.remarks, *image.warnings]
+    return origin
+
+
+def _output(written: Mapping[str, Any]) -> dict[str, Any]:
+    proof = written["read_back"]
+    if proof is not None and "largest_mm" in proof:
+        proof = {**proof, "largest_mm": round(proof["largest_mm"], MM_DECIMALS)}
+    return {**written, "read_back": proof}
+
+
+def _rounded(values: Mapping[str, float], decimals: int) -> dict[str, float]:
+    return {name: round(value, decimals) for name, value in values.items()}
+
+
+def _round_ml(ml: float, voxel_ml: float) -> float:
+    """Round a volume to the decimals at which one voxel shows, at least `ML_DECIMALS`."""
+    needed = math.ceil(round(-math.log10(voxel_ml), 6))  # rounded: 0.000999999... is a voxel of 1 mm³
+    return round(ml, max(ML_DECIMALS, needed))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # not needed here, or importable without being installed, as in a packed bundle
+            found[package] = "unknown"
+    return found
