@@ -192,6 +192,23 @@ class Segmenter:
             raise InputError(f"axes to mirror must be of {allowed}, got {', '.join(map(str, chosen))}")
         return tuple(sorted(set(chosen)))
 
+    def settings(self, *, depth: DepthLike = None, mirror_axes: Sequence[int] | None = None) -> dict[str, Any]:
+        """State what would decide the voxels of a call, by the names of `Segmentation` and in JSON's types.
+
+        Device and runtime are left out: they change logits in their last digits only.
+
+        Raises:
+            InputError: the network has no such depth or axis.
+        """
+        chosen = self.check_depth(depth)
+        stated = {key: value for key, value in self._identity().items() if key not in ("device", "runtime")}
+        return {
+            **stated,
+            "depth": chosen.plain,
+            "exit_thresholds": list(self._inferer.exit_thresholds) if chosen.adaptive else [],
+            "mirror_axes": list(self.check_mirror_axes(mirror_axes)),
+        }
+
     def prepare(self, volume: Volume) -> Prepared:
         """Check and preprocess a volume.
 

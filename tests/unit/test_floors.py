@@ -31,7 +31,8 @@ ORDERS = {  # within a room, from the ground up
     "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
     "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
     "service",
-    "workflows": "metrics outputs preview evaluate convert report segment calibrate export pack train",
+    "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
+    "train",
 }
 ROOMS = {
     "PIL": {"io"},

@@ -39,7 +39,8 @@ from unetpp_monai.labels import Code, Label
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 from unetpp_monai.workflows.outputs import FORMATS, Findings, check_formats, write_outputs
-from unetpp_monai.workflows.segment import Request, segment_case
+from unetpp_monai.workflows.request import Request
+from unetpp_monai.workflows.segment import segment_case
 
 ALL = ("nifti", "segnrrd", "dicomseg", "rtstruct", "sr")
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")

@@ -18,7 +18,8 @@ from unetpp_monai.runtimes.backend import PRECISIONS, RUNTIMES
 from unetpp_monai.workflows.outputs import FORMATS
 from unetpp_monai.workflows.report import SCHEMA as VERSION
 from unetpp_monai.workflows.report import _round_ml
-from unetpp_monai.workflows.segment import Request, segment_case
+from unetpp_monai.workflows.request import Request
+from unetpp_monai.workflows.segment import segment_case
 
 ALL = ("nifti", "segnrrd", "dicomseg", "rtstruct", "sr")
 

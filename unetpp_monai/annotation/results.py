@@ -15,7 +15,8 @@ from ..io import case_name, is_picture, read_volume
 from ..labels import label_colour
 from ..segmenter import Segmentation, Segmenter
 from ..workflows.outputs import FORMATS, format_for
-from ..workflows.segment import Request, segment_case
+from ..workflows.request import Request
+from ..workflows.segment import segment_case
 
 # file names' endings -> format of io.outputs; plain NRRD is made of the NIfTI file's label map
 ENDINGS = {".nii.gz": "nifti", ".png": "picture", ".seg.nrrd": "segnrrd", ".dcm": "dicomseg", ".nrrd": "nifti"}

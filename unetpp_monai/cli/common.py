@@ -87,7 +87,11 @@ def report_failures(failures: list[tuple[str, str]]) -> None:
 
 def message_of(error: BaseException) -> str:
     """Say what went wrong, and which flag is the way out."""
-    message = str(error) or type(error).__name__
+    return with_flag(str(error) or type(error).__name__, error)
+
+
+def with_flag(message: str, error: BaseException | None) -> str:
+    """Add to what is said of an error the flag that is the way out, if there is one."""
     option = error.option if isinstance(error, UnetppError) else None
     return message if option is None else f"{message} ({FLAGS[option]})"
 

@@ -1,6 +1,7 @@
 """`unetpp segment` and `unetpp demo`."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,9 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from ..dicom.deidentify import read_key
-from ..errors import InputError, UnetppError
+from ..errors import InputError
 from ..files import make_folder
-from ..io import case_name, find_cases, read_volume
-from ..io.cases import distinct_cases
+from ..io import case_name, read_volume
 from .common import (
     BundleOption,
     DepthOption,
@@ -22,10 +22,11 @@ from .common import (
     RuntimeOption,
     WeightsOption,
     comma_separated,
-    message_of,
+    console,
     print_progress,
     progress_bars,
     report_failures,
+    with_flag,
 )
 
 
@@ -63,15 +64,17 @@ def segment(
     ] = False,
     weights: WeightsOption = None,
     overwrite: OverwriteOption = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read inputs and results whole to see which cases are done already.")
+    ] = False,
     lines: Annotated[
         bool, typer.Option("--progress", help="Print lines such as progress 3/8 on stderr, for other programs.")
     ] = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
-    import torch
-
     from ..segmenter import Segmenter
-    from ..workflows.segment import Request, segment_case
+    from ..workflows.many import collect_cases, segment_cases
+    from ..workflows.request import Request
 
     request = Request(
         formats=comma_separated(formats),
@@ -84,8 +87,7 @@ def segment(
         retain_uids=retain_uids,
         overwrite=overwrite,
     )
-    failures: list[tuple[str, str]] = []
-    cases = _collect(inputs, failures, whole=series is not None)
+    cases, rows = collect_cases(inputs, whole=series is not None)
     if cases:
         make_folder(output)
         segmenter = Segmenter.from_bundle(
@@ -94,15 +96,13 @@ def segment(
         segmenter.check_mirror_axes(request.mirror_axes)
         with progress_bars() as progress:
             bar = progress.add_task("cases", total=len(cases))
-            for case in cases:
-                windows = progress.add_task(case_name(case), total=None)
-                try:
-                    segment_case(segmenter, case, output, request, progress=_shown(progress, windows, lines=lines))
-                except (UnetppError, MemoryError, torch.OutOfMemoryError) as error:
-                    failures.append((str(case), message_of(error)))
-                progress.remove_task(windows)
+            shown = partial(_shown, progress, progress.add_task("windows", total=None), lines=lines)
+            for row in segment_cases(segmenter, cases, output, request, verify=verify, progress=shown):
+                rows.append(row)
                 progress.advance(bar)
-    report_failures(failures)
+    if done := sum(row.status == "done" for row in rows):
+        console.print(f"{done} of {len(rows)} cases were done before and are left as they are", highlight=False)
+    report_failures([(str(row.case), with_flag(row.reason, row.error)) for row in rows if row.status == "failed"])
 
 
 def demo(
@@ -114,7 +114,8 @@ def demo(
     """Segment the MRI sample that came along, print the volumes, write label map, JSON and picture."""
     from ..segmenter import Segmenter
     from ..workflows.preview import write_preview
-    from ..workflows.segment import Request, segment_case
+    from ..workflows.request import Request
+    from ..workflows.segment import segment_case
 
     sample = Path(__file__).parents[1] / "sample" / "mni_hippocampus_right.nii.gz"
     make_folder(output)
@@ -122,7 +123,7 @@ def demo(
     with progress_bars() as progress:
         windows = progress.add_task(case_name(sample), total=None)
         request = Request(depth=depth, overwrite=True)
-        result = segment_case(segmenter, sample, output, request, progress=_shown(progress, windows))
+        result = segment_case(segmenter, sample, output, request, progress=_shown(progress, windows, sample))
     picture = output / f"{case_name(sample)}.png"
     write_preview(read_volume(sample), result.labels, segmenter.bundle.labels, picture)
     out = Console()
@@ -139,21 +140,12 @@ def _axes(text: str | None) -> tuple[int, ...] | None:
         raise InputError(f"axes to mirror must be numbers as in 0,1,2, got {text!r}") from error
 
 
-def _shown(bars: Progress, task: TaskID, *, lines: bool = False) -> Callable[[int, int], None]:
+def _shown(bars: Progress, task: TaskID, case: Path, *, lines: bool = False) -> Callable[[int, int], None]:
+    bars.reset(task, total=None, description=case_name(case))
+
     def show(done: int, total: int) -> None:
         bars.update(task, completed=done, total=total)
         if lines:
             print_progress(done, total)
 
     return show
-
-
-def _collect(inputs: list[Path], failures: list[tuple[str, str]], *, whole: bool) -> list[Path]:
-    """Cases of all inputs; an input that has none becomes a failure and does not stop the others."""
-    cases: list[Path] = []
-    for path in inputs:
-        try:
-            cases = distinct_cases([*cases, *find_cases(path, whole=whole)])
-        except UnetppError as error:
-            failures.append((str(path), message_of(error)))
-    return cases

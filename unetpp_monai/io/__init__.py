@@ -1,6 +1,6 @@
 """Files to volumes and back; the only room that knows formats."""
 
-from .cases import case_name, find_cases, labelled_cases
+from .cases import case_name, find_cases, labelled_cases, list_cases
 from .nifti import write_nifti
 from .picture import write_label_picture
 from .reader import ImageFormat, SourceImage, image_format, is_picture, read_image, read_volume
@@ -13,6 +13,7 @@ __all__ = [
     "image_format",
     "is_picture",
     "labelled_cases",
+    "list_cases",
     "read_image",
     "read_volume",
     "write_label_picture",

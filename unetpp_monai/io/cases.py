@@ -28,7 +28,7 @@ def find_cases(inputs: Iterable[str | Path] | str | Path, *, whole: bool = False
         AmbiguityError: two cases would write the same results.
     """
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    return distinct_cases(case for path in paths for case in _cases_in(Path(path), whole))
+    return distinct_cases(case for path in paths for case in list_cases(Path(path), whole=whole))
 
 
 def distinct_cases(cases: Iterable[Path]) -> list[Path]:
@@ -89,25 +89,50 @@ def image_files(folder: Path) -> list[Path]:
     return [entry for entry in _entries(folder) if entry.is_file() and is_image_file(entry)]
 
 
-def _entries(folder: Path) -> list[Path]:
-    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+def list_cases(path: Path, *, whole: bool = False) -> list[Path]:
+    """List the cases of one path, as `find_cases` does, whether or not they would write the same results.
 
+    What cannot be looked into is a case, too: an entry that may not be read, or a link to nothing that is named like an
+    image or a folder. Reading it says why.
 
-def _cases_in(path: Path, whole: bool) -> list[Path]:
+    Args:
+        path: file or folder.
+        whole: see `find_cases`.
+
+    Raises:
+        InputError: the path does not exist or may not be read, or a folder holds nothing to segment.
+    """
     if not path.exists():
         raise InputError(f"input must exist, got {path}; check the path")
     if not path.is_dir():
         return [path]
     path = path.resolve()  # so that `.` has a name
-    if holds_dicom(path) or (whole and is_dicom_source(path)):
-        return [path]
-    if (path / "imagesTs").is_dir():
-        return _cases_in(path / "imagesTs", whole)
-    images = image_files(path)
-    series = [entry for entry in _entries(path) if entry not in images and is_dicom_source(entry)]
+    try:
+        if holds_dicom(path) or (whole and is_dicom_source(path)):
+            return [path]
+        if (path / "imagesTs").is_dir():
+            return list_cases(path / "imagesTs", whole=whole)
+        entries = _entries(path)
+    except OSError as error:
+        raise InputError(f"a folder must be readable, got {error.strerror} for {path}") from error
+    images = [entry for entry in entries if is_image_file(entry) and not entry.is_dir()]
+    series = [entry for entry in entries if entry not in images and _may_be_series(entry)]
     names = {case_name(case) for case in (*images, *series)}
     kinds = {image: case_and_result(image) for image in images}
     cases = [image for image, (name, ending) in kinds.items() if not (ending and name in names)] + series
     if not cases:
         raise InputError(f"a folder must hold {', '.join(SUFFIXES)} files or DICOM series, found none in {path}")
     return cases
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+
+
+def _may_be_series(entry: Path) -> bool:
+    try:
+        if entry.is_symlink() and not entry.exists():
+            return entry.suffix.lower() in ("", *CASE_SUFFIXES)
+        return is_dicom_source(entry)
+    except OSError:  # reading it says why
+        return True

@@ -69,7 +69,8 @@ def image_format(path: str | Path) -> ImageFormat:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"input must exist, got {path}; check the path")
+        link = f", a link to {path.readlink()}" if path.is_symlink() else ""
+        raise InputError(f"input must exist, got {path}{link}; check the path")
     if is_dicom_source(path):
         return ImageFormat.DICOM
     if path.is_dir():

@@ -140,7 +140,8 @@ def segmenting(
     """
     from ..segmenter import Segmenter
     from ..workflows.outputs import DICOM_FORMATS, check_formats
-    from ..workflows.segment import Request, segment_case
+    from ..workflows.request import Request
+    from ..workflows.segment import segment_case
 
     names = check_formats(formats, dicom=True)
     if others := set(names) - set(DICOM_FORMATS):

@@ -25,7 +25,8 @@ def case_report(
     image: SourceImage,
     result: Segmentation,
     *,
-    input_sha256: str | None,
+    origin: Mapping[str, str],
+    request: Mapping[str, Any],
     outputs: Mapping[str, Mapping[str, Any]],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -34,13 +35,16 @@ def case_report(
     Args:
         image: what was segmented.
         result: of the segmenter.
-        input_sha256: hash of the input; None: nothing may say where the image came from.
+        origin: of `Origin.stated`.
+        request: of `settings_of`.
         outputs: of `write_outputs`.
         seconds: step -> wall time.
     """
     return {
         "schema": SCHEMA,
-        **_origin(image, input_sha256),
+        **origin,
+        **_source(image, known="input" in origin),
+        "request": dict(request),
         "outputs": {kind: _output(written) for kind, written in outputs.items()},
         "voxels": result.voxels,
         "ml": {name: _round_ml(ml, result.labels.voxel_ml) for name, ml in result.ml.items()},
@@ -80,14 +84,14 @@ def algorithm_of(result: Segmentation) -> Algorithm:
     return Algorithm(result.bundle, result.version, parameters)
 
 
-def _origin(image: SourceImage, input_sha256: str | None) -> dict[str, Any]:
-    if input_sha256 is None:
+def _source(image: SourceImage, *, known: bool) -> dict[str, Any]:
+    """Say which series it was, and what was done beyond reading; of a pseudonymised one only the latter."""
+    if not known:
         return {"remarks": list(image.remarks)}
-    origin: dict[str, Any] = {"input": str(image.path.resolve()), "input_sha256": input_sha256}
-    if image.instances:
-        origin["series"] = str(image.instances[0].SeriesInstanceUID)
-        origin["remarks"] = [*image.remarks, *image.warnings]
-    return origin
+    if not image.instances:
+        return {}
+    series = str(image.instances[0].SeriesInstanceUID)
+    return {"series": series, "remarks": [*image.remarks, *image.warnings]}
 
 
 def _output(written: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,37 +3,64 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, overload
 
-from ..depth import DepthLike
 from ..dicom.deidentify import pseudonymised
 from ..errors import InputError
-from ..files import check_free, complete_folder, sha256
+from ..files import check_free, complete_folder
 from ..io import ImageFormat, SourceImage, case_name, image_format, read_image, write_nifti
 from ..segmenter import Progress, Segmentation, Segmenter
+from .done import Origin
 from .outputs import FORMATS, Findings, check_formats, format_for, write_outputs
 from .report import algorithm_of, case_report
+from .request import Request, settings_of
+
+REPORT = ".json"  # ending of a report's name, after the case's
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is wanted of a case."""
+Unless = Callable[[Path, Mapping[str, Any], Origin], bool]
 
-    formats: tuple[str, ...] = ("nifti",)  # of io.outputs.FORMATS
-    series: str | None = None  # which DICOM series: UID, number or description; None: the only one
-    depth: DepthLike = None  # as `Segmenter` takes it
-    mirror_axes: tuple[int, ...] | None = None  # as `Segmenter` takes them; None: what the bundle says
-    uncertainty: bool = False  # also write the map
-    encoding: str = "binary"  # of DICOM SEG: binary or labelmap
-    key: bytes | None = None  # pseudonymise with it
-    retain_uids: bool = False  # when pseudonymising
-    overwrite: bool = False  # replace results that exist
+
+class _DoneMeanwhileError(Exception):
+    """Another process has written the same results."""
+
+
+@overload
+def segment_case(
+    segmenter: Segmenter,
+    case: Path,
+    output: Path,
+    request: Request,
+    *,
+    unless: None = None,
+    progress: Progress | None = None,
+) -> Segmentation: ...
+
+
+@overload
+def segment_case(
+    segmenter: Segmenter,
+    case: Path,
+    output: Path,
+    request: Request,
+    *,
+    unless: Unless,
+    progress: Progress | None = None,
+) -> Segmentation | None: ...
 
 
 def segment_case(
-    segmenter: Segmenter, case: Path, output: Path, request: Request, *, progress: Progress | None = None
-) -> Segmentation:
+    segmenter: Segmenter,
+    case: Path,
+    output: Path,
+    request: Request,
+    *,
+    unless: Unless | None = None,
+    progress: Progress | None = None,
+) -> Segmentation | None:
     """Write the label map of one case in every wanted format, and `<case>.json`: all of them or none.
 
     Args:
@@ -41,7 +68,11 @@ def segment_case(
         case: image file or DICOM.
         output: an existing folder.
         request: what to write.
+        unless: says whether the case is done already, as `done.is_done` does; None: results that exist are in the way.
         progress: called after each batch of windows.
+
+    Returns:
+        The segmentation; None: the case is done already.
 
     Raises:
         InputError: the case cannot be segmented, or not as wanted.
@@ -50,10 +81,10 @@ def segment_case(
     kind = image_format(case)
     if request.key is not None and kind != ImageFormat.DICOM:
         raise InputError(f"only DICOM has identities to pseudonymise, got {case}")
-    formats = tuple(format_for(name, case) for name in request.formats)
-    formats = check_formats(formats, dicom=kind == ImageFormat.DICOM)
-    if request.key is None:
-        _check_free(output, case_name(case), formats, request)
+    formats = check_formats([format_for(name, case) for name in request.formats], dicom=kind == ImageFormat.DICOM)
+    task = _Task(output, request, formats, settings_of(segmenter, request, formats), Origin(case, output, request.key))
+    if request.key is None and task.is_done(case_name(case), unless):
+        return None
     start = time.perf_counter()
     image = read_image(case, series=request.series, kind=kind)
     seconds = {"reading": time.perf_counter() - start}
@@ -61,7 +92,8 @@ def segment_case(
     if request.key is not None:
         image = replace(image, instances=pseudonymised(image.instances, request.key, retain_uids=request.retain_uids))
         name = _pseudonym(image)
-        _check_free(output, name, formats, request)
+        if task.is_done(name, unless):
+            return None
     result = segmenter(
         image.volume,
         depth=request.depth,
@@ -78,23 +110,67 @@ def segment_case(
         like=image.path if kind == ImageFormat.NIFTI else None,
         encoding=request.encoding,
     )
-    # our results in a folder below the case are no part of it; of a pseudonymised one nothing may be known
-    digest = None if request.key is not None else sha256(case.resolve(), without=output.resolve(), known=image.sha256)
-    with complete_folder(output) as folder:
-        start = time.perf_counter()
-        outputs = write_outputs(findings, folder, name, formats=formats)
-        if result.uncertainty is not None:
-            write_nifti(result.uncertainty, folder / f"{name}_uncertainty.nii.gz", like=findings.like)
-        seconds |= {**result.seconds, "writing": time.perf_counter() - start}
-        report = case_report(image, result, input_sha256=digest, outputs=outputs, seconds=seconds)
-        (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    try:
+        task.write(name, image, result, findings=findings, seconds=seconds, unless=unless)
+    except _DoneMeanwhileError:
+        return None
     return result
 
 
-def _check_free(output: Path, name: str, formats: tuple[str, ...], request: Request) -> None:
-    endings = [ending for kind in formats for ending in FORMATS[kind]]
-    endings += [".json", *(["_uncertainty.nii.gz"] if request.uncertainty else [])]
-    check_free([output / f"{name}{ending}" for ending in endings], overwrite=request.overwrite)
+@dataclass(frozen=True)
+class _Task:
+    """A case that is being segmented, and what its results will be."""
+
+    output: Path
+    request: Request
+    formats: tuple[str, ...]
+    settings: Mapping[str, Any]
+    origin: Origin
+
+    def is_done(self, name: str, unless: Unless | None) -> bool:
+        """Whether nothing is left to do; an error if other results are in the way."""
+        report = self.output / f"{name}{REPORT}"
+        if not self.request.overwrite and unless is not None:
+            if unless(report, self.settings, self.origin):
+                return True
+            if report.exists():  # of this case, but files of it are missing
+                return False
+        self.check_free(name)
+        return False
+
+    def check_free(self, name: str) -> None:
+        """Refuse to replace results, unless that is wanted."""
+        endings = [ending for kind in self.formats for ending in FORMATS[kind]]
+        endings += [REPORT, *(["_uncertainty.nii.gz"] if self.request.uncertainty else [])]
+        check_free([self.output / f"{name}{ending}" for ending in endings], overwrite=self.request.overwrite)
+
+    def write(
+        self,
+        name: str,
+        image: SourceImage,
+        result: Segmentation,
+        *,
+        findings: Findings,
+        seconds: Mapping[str, float],
+        unless: Unless | None,
+    ) -> None:
+        """Write all files of the case; the report appears last."""
+        stated = self.origin.stated(image.sha256)
+
+        def check() -> None:
+            if self.is_done(name, unless):
+                raise _DoneMeanwhileError
+
+        with complete_folder(self.output, last=f"{name}{REPORT}", check=check) as folder:
+            start = time.perf_counter()
+            outputs = write_outputs(findings, folder, name, formats=self.formats)
+            if result.uncertainty is not None:
+                write_nifti(result.uncertainty, folder / f"{name}_uncertainty.nii.gz", like=findings.like)
+            spent = {**seconds, **result.seconds, "writing": time.perf_counter() - start}
+            report = case_report(
+                image, result, origin=stated, request=self.settings["request"], outputs=outputs, seconds=spent
+            )
+            (folder / f"{name}{REPORT}").write_text(json.dumps(report, indent=2) + "\n")
 
 
 def _pseudonym(image: SourceImage) -> str:

@@ -1,0 +1,124 @@
+"""Many cases, one row each: whatever a case raises is its row, and takes no other with it."""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..errors import AmbiguityError, UnetppError
+from ..files import finish_interrupted
+from ..io import case_name, list_cases
+from ..segmenter import Progress, Segmentation, Segmenter
+from .done import is_done
+from .request import Request
+from .segment import REPORT, segment_case
+
+STOP = (KeyboardInterrupt, SystemExit, GeneratorExit)  # requests to stop, which are no fault of a case
+LOG = "unetpp_errors.log"  # in the folder of the results: what a row has no place for
+REASON_LENGTH = 400  # characters of a row
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a case, or of an input that could not be listed."""
+
+    case: Path
+    status: str  # "written", "done" before, or "failed"
+    reason: str = ""  # of a failure, one line
+    error: BaseException | None = None  # of a failure
+    result: Segmentation | None = None  # of what was written
+
+
+def collect_cases(inputs: Iterable[Path], *, whole: bool = False) -> tuple[list[Path], list[Row]]:
+    """List the cases of all inputs, as `find_cases` does, and a row for each that cannot be one.
+
+    Args:
+        inputs: files and folders.
+        whole: see `find_cases`.
+
+    Returns:
+        Cases, in order; failed rows of inputs without case, and of cases that would write the same results.
+    """
+    found: dict[Path, Path] = {}  # resolved -> as given
+    rows: list[Row] = []
+    for path in inputs:
+        try:
+            for case in list_cases(path, whole=whole):
+                found.setdefault(case.resolve(), case)
+        except STOP:
+            raise
+        except BaseException as error:  # noqa: BLE001 - an input that cannot be listed takes no other with it
+            rows.append(failed(path, error))
+    named: dict[str, list[Path]] = {}
+    for case in found.values():
+        named.setdefault(case_name(case), []).append(case)
+    for cases in named.values():
+        for case in cases if len(cases) > 1 else ():
+            others = ", ".join(str(other) for other in cases if other != case)
+            rows.append(failed(case, AmbiguityError(f"results are named after cases, got {case} and {others}; rename")))
+    return [cases[0] for cases in named.values() if len(cases) == 1], rows
+
+
+def segment_cases(
+    segmenter: Segmenter,
+    cases: Sequence[Path],
+    output: Path,
+    request: Request,
+    *,
+    verify: bool = False,
+    progress: Callable[[Path], Progress | None] = lambda case: None,
+) -> Iterator[Row]:
+    """Segment cases one after the other; those that are done already are not done again.
+
+    Args:
+        segmenter: what segments.
+        cases: image files or DICOM.
+        output: an existing folder; what a killed run left in it is cleared up first.
+        request: what to write of each.
+        verify: see `is_done`.
+        progress: of a case, called when its turn comes.
+
+    Yields:
+        A row for each case, in order.
+
+    Raises:
+        OutputError: the folder cannot be used.
+    """
+    finish_interrupted(output, ending=REPORT)
+    for case in cases:
+        try:
+            unless = partial(is_done, verify=verify)
+            result = segment_case(segmenter, case, output, request, unless=unless, progress=progress(case))
+            row = Row(case, "done" if result is None else "written", result=result)
+        except STOP:
+            raise
+        except BaseException as error:  # noqa: BLE001 - one case, one row; decoders written in Rust raise BaseException
+            row = failed(case, error, log=None if request.key is not None else output / LOG)
+        yield row
+
+
+def failed(case: Path, error: BaseException, *, log: Path | None = None) -> Row:
+    """Make the row of a case that failed.
+
+    Args:
+        case: which.
+        error: what it raised.
+        log: file for the trace of an error that is not ours; None: it may name a patient, or there is no place.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, UnetppError):
+        return Row(case, "failed", " ".join(lines) or type(error).__name__, error)
+    said = "more memory than there is" if isinstance(error, MemoryError) else (lines or [""])[0][:REASON_LENGTH]
+    reason = f"{type(error).__name__}: {said}".removesuffix(": ")
+    if log is not None:
+        try:
+            with log.open("a") as file:
+                file.write(f"{case}\n{''.join(traceback.format_exception(error))}\n")
+            reason += f" (see {log.name})"
+        except OSError:  # full or gone, as the results' own place is
+            logger.debug("no trace of %s could be written", case)
+    return Row(case, "failed", reason, error)

@@ -1,0 +1,45 @@
+"""What is wanted of a case, and how reports state it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..depth import DepthLike
+from ..segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of a case."""
+
+    formats: tuple[str, ...] = ("nifti",)  # of io.outputs.FORMATS
+    series: str | None = None  # which DICOM series: UID, number or description; None: the only one
+    depth: DepthLike = None  # as `Segmenter` takes it
+    mirror_axes: tuple[int, ...] | None = None  # as `Segmenter` takes them; None: what the bundle says
+    uncertainty: bool = False  # also write the map
+    encoding: str = "binary"  # of DICOM SEG: binary or labelmap
+    key: bytes | None = None  # pseudonymise with it
+    retain_uids: bool = False  # when pseudonymising
+    overwrite: bool = False  # replace results that exist
+
+
+def settings_of(segmenter: Segmenter, request: Request, formats: tuple[str, ...]) -> dict[str, Any]:
+    """State all that decides a case's results, besides the case, by the keys of its report.
+
+    Args:
+        segmenter: what segments.
+        request: what is wanted.
+        formats: those that are written.
+
+    Raises:
+        InputError: the network has no such depth or axis.
+    """
+    return {
+        **segmenter.settings(depth=request.depth, mirror_axes=request.mirror_axes),
+        "request": {
+            "formats": list(formats),
+            "series": request.series,
+            "encoding": request.encoding,
+            "uncertainty": request.uncertainty,
+            "retain_uids": request.retain_uids,
+        },
+    }
