@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from helpers import BUNDLE, ROOT, save_nifti
+from helpers import ROOT, save_nifti
 from helpers.commands import run, unetpp
 from PIL import Image
 
@@ -15,6 +15,7 @@ from unetpp_monai import Segmenter, UNetPlusPlus, pack, read_volume
 from unetpp_monai.errors import InputError
 from unetpp_monai.io import find_cases, write_label_picture
 from unetpp_monai.io.monai_reader import VolumeReader
+from unetpp_monai.task import BASE
 from unetpp_monai.volume import Volume
 
 
@@ -157,9 +158,9 @@ def test_training_on_pictures_and_on_all_cases(tmp_path):
         pixels[mask] += 100
         Image.fromarray(pixels).save(tmp_path / "data" / "images" / f"{index}.png")
         Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "data" / "labels" / f"{index}.png")
-    configs = f"['{BUNDLE}/configs/train.json','{ROOT}/configs/nuclei_2d/task.json']"
+    configs = f"['{BASE}/train.json','{ROOT}/configs/nuclei_2d/task.json']"
     arguments = (
-        "--config_file", configs, "--bundle_root", BUNDLE, "--dataset_dir", tmp_path / "data", "--ckpt_dir", tmp_path,
+        "--config_file", configs, "--dataset_dir", tmp_path / "data", "--ckpt_dir", tmp_path,
         "--output_dir", tmp_path, "--features", "[4,8]", "--head_weights", "[1.0]", "--patch_size", "[32,32]",
         "--roi_size", "[32,32]", "--max_epochs", 1, "--val_interval", 1, "--num_folds", 5,
     )  # fmt: skip
