@@ -48,10 +48,7 @@ def segment_case(
         OutputError: results exist, or cannot be written or do not hold what they should when read again.
     """
     kind = image_format(case)
-    if request.key is not None and kind != ImageFormat.DICOM:
-        raise InputError(f"only DICOM has identities to pseudonymise, got {case}")
-    formats = tuple(format_for(name, case) for name in request.formats)
-    formats = check_formats(formats, dicom=kind == ImageFormat.DICOM)
+    formats = _formats(case, kind, request)
     if request.key is None:
         _check_free(output, case_name(case), formats, request)
     start = time.perf_counter()
@@ -89,6 +86,14 @@ def segment_case(
         report = case_report(image, result, input_sha256=digest, outputs=outputs, seconds=seconds)
         (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     return result
+
+
+def _formats(case: Path, kind: ImageFormat, request: Request) -> tuple[str, ...]:
+    """What to write, in its order; refused before anything is read if the case does not allow it."""
+    if request.key is not None and kind != ImageFormat.DICOM:
+        raise InputError(f"only DICOM has identities to pseudonymise, got {case}")
+    wanted = [format_for(name, case) for name in request.formats]
+    return check_formats(wanted, dicom=kind == ImageFormat.DICOM)
 
 
 def _check_free(output: Path, name: str, formats: tuple[str, ...], request: Request) -> None:
