@@ -63,7 +63,8 @@ def test_reports_of_a_file_are_as_published(segmenter, image_file, tmp_path, opt
     result, report = reported(segmenter, image_file, tmp_path / "out", **options)
     assert (report["depth"], report["mirror_axes"]) == (result.depth, list(options.get("mirror_axes", ())))
     assert report["exit_thresholds"] == ([0.0, 0.03161] if result.depth == "auto" else [])
-    assert report["config_sha256"] == result.config_sha256 and "series" not in report
+    assert report["config_sha256"] == result.config_sha256 == segmenter.bundle.config_sha256
+    assert "series" not in report
     assert (report["score"] is None) is (options.get("depth") != "full")
 
 

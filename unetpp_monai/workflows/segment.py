@@ -79,9 +79,7 @@ def segment_case(
         OutputError: results exist, or cannot be written or do not hold what they should when read again.
     """
     kind = image_format(case)
-    if request.key is not None and kind != ImageFormat.DICOM:
-        raise InputError(f"only DICOM has identities to pseudonymise, got {case}")
-    formats = check_formats([format_for(name, case) for name in request.formats], dicom=kind == ImageFormat.DICOM)
+    formats = _formats(case, kind, request)
     task = _Task(output, request, formats, settings_of(segmenter, request, formats), Origin(case, output, request.key))
     if request.key is None and task.is_done(case_name(case), unless):
         return None
@@ -171,6 +169,14 @@ class _Task:
                 image, result, origin=stated, request=self.settings["request"], outputs=outputs, seconds=spent
             )
             (folder / f"{name}{REPORT}").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _formats(case: Path, kind: ImageFormat, request: Request) -> tuple[str, ...]:
+    """What to write, in its order; refused before anything is read if the case does not allow it."""
+    if request.key is not None and kind != ImageFormat.DICOM:
+        raise InputError(f"only DICOM has identities to pseudonymise, got {case}")
+    wanted = [format_for(name, case) for name in request.formats]
+    return check_formats(wanted, dicom=kind == ImageFormat.DICOM)
 
 
 def _pseudonym(image: SourceImage) -> str:
