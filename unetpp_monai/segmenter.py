@@ -21,7 +21,7 @@ from .errors import BundleError, InputError
 from .inference import AnytimeNetwork, DepthInferer, Progress, TimedSweep, Windows
 from .inference.transforms import InvertLabelsd
 from .io.monai_reader import float_array, metadata
-from .runtimes.backend import choose_backend, choose_device
+from .runtimes.backend import ByWork, choose_device
 from .segmentation import Segmentation, scores_of
 from .volume import Volume
 
@@ -46,6 +46,7 @@ class Segmenter:
             than a number given here.
         runtime: one of `backends.RUNTIMES`, or "auto": OpenVINO on a CPU where it is installed, else PyTorch.
         precision: of convolutions, one of `backends.PRECISIONS`.
+        volumes: how many are to come, so that "auto" compiles nothing for less work than compiling takes; None = many.
 
     Attributes:
         bundle: what it runs.
@@ -69,6 +70,7 @@ class Segmenter:
         depth: DepthLike = None,
         runtime: str = "auto",
         precision: str = "float32",
+        volumes: int | None = None,
     ) -> None:
         built = Depth.parse(depth)
         self.bundle, self.device = bundle, choose_device(device)
@@ -82,7 +84,8 @@ class Segmenter:
         self.in_channels: int = network.in_channels
         self.full_depth: int = parser.get_parsed_content("network_def").depth  # before pruning
         self.depths = range(network.first_head, network.depth + 1)
-        self._network: AnytimeNetwork = choose_backend(network, runtime, device=self.device, precision=precision)
+        self._runtimes = ByWork(network, runtime, device=self.device, precision=precision, volumes=volumes)
+        self._network: AnytimeNetwork = self._runtimes.network
         self._preprocessing = parser.get_parsed_content("preprocessing")
         self._inferer: DepthInferer = parser.get_parsed_content("inferer")
         self._invert, *others = parser.get_parsed_content("postprocessing").transforms
@@ -103,7 +106,7 @@ class Segmenter:
         Args:
             root: bundle folder.
             weights: instead of the bundle's own.
-            options: `device`, `depth`, `runtime`, `precision` of `Segmenter`.
+            options: `device`, `depth`, `runtime`, `precision`, `volumes` of `Segmenter`.
         """
         return cls(read_bundle(root, weights=weights), **options)
 
@@ -138,12 +141,13 @@ class Segmenter:
         chosen, axes = self.check_depth(depth), self.check_mirror_axes(mirror_axes)
         if uncertainty and self.depths[0] > 1:
             raise InputError(f"uncertainty needs a head at every depth, got a first one at {self.depths[0]}")
-        predictor = self._inferer.predictor(self._network, chosen, mirror_axes=axes, uncertainty=uncertainty)
-        sweep = TimedSweep(self._inferer, predictor, progress)
         start = time.perf_counter()
         with torch.inference_mode():
             prepared = self.prepare(volume)
             preprocessing = time.perf_counter() - start
+            network = self._runtimes.choose(*self._inferer.windows_of(prepared.data["image"].shape[1:]))
+            predictor = self._inferer.predictor(network, chosen, mirror_axes=axes, uncertainty=uncertainty)
+            sweep = TimedSweep(self._inferer, predictor, progress)
             data = self._invert.from_slabs(prepared.data, sweep.slabs(self._batch(prepared)))
             judged = self._voxels(data) if uncertainty else {}  # what the measures are means over
             data = self._postprocessing(data)
@@ -168,7 +172,7 @@ class Segmenter:
             measures=scores.by_measure,
             review=self._review(score, chosen, found=any(voxels.values())) if uncertainty else None,
             seconds={"preprocessing": preprocessing, "network": sweep.seconds, "postprocessing": rest},
-            **self._identity(),
+            **self._identity(network),
         )
 
     def check_depth(self, depth: DepthLike) -> Depth:
@@ -201,7 +205,9 @@ class Segmenter:
             InputError: the network has no such depth or axis.
         """
         chosen = self.check_depth(depth)
-        stated = {key: value for key, value in self._identity().items() if key not in ("device", "runtime")}
+        stated = {
+            key: value for key, value in self._identity(self._network).items() if key not in ("device", "runtime")
+        }
         return {
             **stated,
             "depth": chosen.plain,
@@ -274,12 +280,12 @@ class Segmenter:
             return True
         return None if score is None or threshold is None or depth.number != self.full_depth else score >= threshold
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, network: AnytimeNetwork) -> dict[str, Any]:
         """What segments, and where, as `Segmentation` names it."""
         return {
             "device": str(self.device),
-            "runtime": getattr(self._network, "runtime", "eager"),
-            "precision": getattr(self._network, "precision", "float32"),
+            "runtime": getattr(network, "runtime", "eager"),
+            "precision": getattr(network, "precision", "float32"),
             "bundle": self.bundle.name,
             "version": self.bundle.version,
             "weights_sha256": self.bundle.weights_sha256,

@@ -91,7 +91,13 @@ def segment(
     if cases:
         make_folder(output)
         segmenter = Segmenter.from_bundle(
-            bundle, weights=weights, device=device, depth=depth, runtime=runtime, precision=precision
+            bundle,
+            weights=weights,
+            device=device,
+            depth=depth,
+            runtime=runtime,
+            precision=precision,
+            volumes=len(cases),
         )
         segmenter.check_mirror_axes(request.mirror_axes)
         with progress_bars() as progress:

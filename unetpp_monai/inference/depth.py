@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
+from monai.utils import fall_back_tuple
 
 from ..depth import Depth, DepthLike
 from ..errors import BundleError
@@ -11,7 +12,7 @@ from .anytime import AnytimeNetwork
 from .early_exit import EarlyExit
 from .mirror import Mirrored
 from .slab import Slab, Windows, pack
-from .sliding_window import sweep
+from .sliding_window import sweep, window_count
 
 
 class DepthInferer(Inferer):
@@ -57,6 +58,13 @@ class DepthInferer(Inferer):
         predictor = self.predictor(network, depth)
         logits: torch.Tensor = self.inferer(inputs, lambda windows: pack(predictor(windows)), *args)
         return logits
+
+    def windows_of(self, shape: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+        """Count the windows of an image's spatial shape, and give their shape, voxels."""
+        if not isinstance(self.inferer, SlidingWindowInferer):
+            return 1, tuple(shape)
+        roi = fall_back_tuple(self.inferer.roi_size, shape)
+        return window_count(shape, roi, float(self.inferer.overlap)), tuple(roi)
 
     def slabs(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows]) -> Iterator[Slab]:
         """Sweep a predictor over one image `(1, C, *spatial)`, and give what it says in slabs along the first axis.

@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from monai.inferers import SlidingWindowInferer
 
 from .depth import DepthInferer, Predictor
 from .slab import Slab, Windows
-from .sliding_window import window_count
 
 Progress = Callable[[int, int], None]  # windows done, windows in all
 
@@ -32,9 +30,7 @@ class TimedSweep:
 
     def slabs(self, image: torch.Tensor) -> Iterator[Slab]:
         """Give what is predicted for an image `(1, C, *spatial)`, slab by slab."""
-        inner = self.inferer.inferer
-        if isinstance(inner, SlidingWindowInferer):
-            self._total = window_count(image.shape[2:], inner.roi_size, float(inner.overlap))
+        self._total, _ = self.inferer.windows_of(image.shape[2:])
         yield from self.inferer.slabs(image, self._timed)
 
     def _timed(self, windows: torch.Tensor) -> Windows:
@@ -45,7 +41,7 @@ class TimedSweep:
         self.seconds += time.perf_counter() - start
         self.done += len(windows)
         if self.progress is not None:
-            self.progress(self.done, self._total or self.done)
+            self.progress(self.done, self._total)
         return found
 
     def stops(self) -> dict[int, int]:

@@ -4,6 +4,7 @@ Which windows are computed, and how deep, is decided above (`inferers`); here is
 """
 
 import importlib.util
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -26,6 +27,9 @@ NEEDS = {  # runtime -> packages
     "tensorrt": ("torch_tensorrt",),
 }
 DEVICES = {"openvino": "cpu", "onnxruntime": "cpu", "tensorrt": "cuda"}  # runtime -> the only device it takes here
+# multiplications of convolutions that eager PyTorch does while OpenVINO compiles: 9 windows of the hippocampus network
+# (`python -m benchmarks.cold_start`)
+COMPILING = 64e9
 TENSORRT_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.5}  # of logits, from eager's in float32
 
 
@@ -136,6 +140,36 @@ def choose_backend(
     if (runtime == "onnxruntime" and precision != "float32") or (device.type == "cpu" and precision == "float16"):
         raise InputError(f"{runtime} on {device.type} does not compute in {precision}; use float32")
     return network if (runtime, precision) == ("eager", "float32") else Backend(network, runtime, precision)
+
+
+class ByWork:
+    """A network in the runtimes from which "auto" chooses: compiled where there is much to do, else as it is.
+
+    Args:
+        network, runtime, device, precision: see `choose_backend`.
+        volumes: how many are to come; None = many.
+
+    Attributes:
+        network: in the runtime for much work, or in the one that was named.
+    """
+
+    def __init__(
+        self, network: UNetPlusPlus, runtime: str, *, device: torch.device, precision: str, volumes: int | None
+    ) -> None:
+        self.network = self._light = choose_backend(network, runtime, device=device, precision=precision)
+        self._eager, self._volumes = network, volumes
+        if runtime == "auto":
+            self._light = choose_backend(network, "eager", device=device, precision=precision)
+
+    def choose(self, windows: int, shape: Sequence[int]) -> "UNetPlusPlus | Backend":
+        """Choose for volumes of so many windows, each of a shape in voxels."""
+        if self._volumes is None or self._light is self.network:
+            return self.network
+        each = 0.0  # multiplications of a window
+        for name, parameter in self._eager.named_parameters():
+            level = int(name.partition(".x_")[2].partition("_")[0])  # of nodes.x_i_j.*; heads are outputs.x_0_j.*
+            each += parameter.numel() * math.prod(shape) / 2 ** (level * len(shape))
+        return self.network if self._volumes * windows * each >= COMPILING else self._light
 
 
 def _eager(module: nn.Module, examples: tuple[torch.Tensor, ...], precision: str) -> Graph:
