@@ -14,7 +14,7 @@ from helpers import BUNDLE, ROOT, phantom
 from helpers.tiny import bundle_with
 
 from unetpp_monai import Segmenter, Volume, read_volume
-from unetpp_monai.bundle import load_network, read_bundle
+from unetpp_monai.bundle import ReviewRule, load_network, read_bundle
 from unetpp_monai.depth import Depth
 from unetpp_monai.errors import InputError
 from unetpp_monai.runtimes.backend import choose_device
@@ -178,7 +178,7 @@ def test_uncertainty_map_scores_and_review(segmenter, sample):
     assert border > 10 * result.uncertainty.array[result.labels.array == 0].mean()
     low, high = sorted(result.scores.values())
     assert 0 < low <= result.score <= high < 1
-    assert result.review is (result.score >= segmenter.bundle.metadata["review"]["threshold"])
+    assert result.review is (result.score >= segmenter.bundle.review.threshold)
     assert result.measures["disagreement"] == result.score  # by which this bundle judges
     assert result.measures["entropy"] == pytest.approx(
         result.uncertainty.array[result.labels.array > 0].mean(), rel=1e-4
@@ -186,14 +186,12 @@ def test_uncertainty_map_scores_and_review(segmenter, sample):
 
 
 def test_a_bundle_may_judge_by_entropy(sample):
-    bundle = read_bundle()
-    review = {"measure": "entropy", "threshold": 0.0}
-    segmenter = Segmenter(replace(bundle, metadata={**bundle.metadata, "review": review}), device="cpu")
-    result = segmenter(sample, uncertainty=True)
-    assert result.score == result.measures["entropy"] != result.measures["disagreement"] and result.review is True
-    assert min(result.scores.values()) <= result.score <= max(result.scores.values())
-    review["threshold"] = 1.0
-    assert segmenter(sample, uncertainty=True).review is False
+    for threshold, flagged in ((0.0, True), (1.0, False)):
+        bundle = replace(read_bundle(), review=ReviewRule("entropy", threshold))
+        result = Segmenter(bundle, device="cpu", runtime="eager")(sample, uncertainty=True)
+        assert result.score == result.measures["entropy"] != result.measures["disagreement"]
+        assert min(result.scores.values()) <= result.score <= max(result.scores.values())
+        assert result.review is flagged
 
 
 @pytest.mark.parametrize(("depth", "scored"), [(1, False), ("auto", False), (2, True)])
