@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
@@ -229,11 +228,6 @@ class Segmenter:
                 f"{self.bundle.name} takes {channels} channel(s), got {volume.array.shape[0]}; "
                 + ("give one 3-D volume, not a time series" if dims == 3 else "convert the picture to grey or RGB")
             )
-        low, high = volume.array.min(), volume.array.max()  # a NaN anywhere makes both NaN
-        if not np.isfinite([low, high]).all():
-            raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
-        if low == high:
-            raise InputError(f"an image must not be constant, got {low} in every voxel")
         check_intensities(volume.array, "the image")
         array = torch.from_numpy(float_array(volume, dims))
         try:
