@@ -17,22 +17,35 @@ RULING = 0.5  # share of the squared distances from the middle by which a few vo
 SAMPLE = 1 << 16  # voxels that show how an image's intensities are spread
 
 
-def check_intensities(array: NDArray[Any], name: object) -> None:
-    """Refuse intensities that a network would get as something else.
+def check_image(array: NDArray[Any], name: object) -> None:
+    """Refuse what cannot be segmented.
 
     Args:
         array: `(C, X, Y, Z)`.
         name: what messages call it, such as its path.
 
     Raises:
-        InputError: NaN or infinite voxels, or all alike; float32 does not hold them or their squares, or loses their differences; or a few absurd voxels,
-            such as a fill value, are so far from the others that these would become all but equal.
+        InputError: NaN or infinite voxels, all alike, or as `check_intensities` says.
     """
     low, high = array.min(), array.max()  # a NaN anywhere makes both NaN
     if not np.isfinite([low, high]).all():
         raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
     if low == high:
         raise InputError(f"an image must not be constant, got {low} in every voxel")
+    check_intensities(array, name)
+
+
+def check_intensities(array: NDArray[Any], name: object) -> None:
+    """Refuse intensities that a network would get as something else.
+
+    Args:
+        array: `(C, X, Y, Z)`, finite.
+        name: what messages call it, such as its path.
+
+    Raises:
+        InputError: float32 does not hold them or their squares, or loses their differences; or a few absurd voxels,
+            such as a fill value, are so far from the others that these would become all but equal.
+    """
     for channel in array:
         low, high = channel.min(), channel.max()
         if low == high:

@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .labels import Label
 from .volume import Volume
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as the network takes it."""
+
+    data: dict[str, Any]  # MONAI's dictionary: "image" is (C, *network grid), float32, with its affine
+    volume: Volume  # what it was made of
 
 
 @dataclass(frozen=True)

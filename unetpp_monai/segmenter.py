@@ -5,7 +5,6 @@ Preprocessing, inferer and postprocessing are built from the config; nothing of 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,13 @@ from .depth import Depth, DepthLike
 from .errors import BundleError, InputError
 from .inference import AnytimeNetwork, DepthInferer, Progress, TimedSweep, Windows
 from .inference.transforms import InvertLabelsd
-from .intensities import check_intensities
+from .intensities import check_image
 from .io.monai_reader import float_array, metadata
 from .runtimes.backend import ByWork, choose_device
-from .segmentation import Segmentation, scores_of
+from .segmentation import Prepared, Segmentation, scores_of
 from .volume import Volume
 
 __all__ = ["Prepared", "Progress", "Segmentation", "Segmenter"]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An image as the network takes it."""
-
-    data: dict[str, Any]  # MONAI's dictionary: "image" is (C, *network grid), float32, with its affine
-    volume: Volume  # what it was made of
 
 
 class Segmenter:
@@ -228,7 +219,7 @@ class Segmenter:
                 f"{self.bundle.name} takes {channels} channel(s), got {volume.array.shape[0]}; "
                 + ("give one 3-D volume, not a time series" if dims == 3 else "convert the picture to grey or RGB")
             )
-        check_intensities(volume.array, "the image")
+        check_image(volume.array, "the image")
         array = torch.from_numpy(float_array(volume, dims))
         try:
             return Prepared(self._preprocessing({"image": MetaTensor(array, meta=metadata(volume, dims))}), volume)

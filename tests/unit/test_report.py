@@ -76,7 +76,7 @@ def test_reports_of_dicom_are_as_published(segmenter, brain, tmp_path):
     segment_case(segmenter, brain, tmp_path / "b", Request(**options, key=bytes(range(32))))
     (path,) = (tmp_path / "b").glob("*.json")
     hidden = valid_report(path)
-    assert set(report) - set(hidden) == {"input", "input_sha256", "series"}
+    assert set(report) - set(hidden) == {"input", "input_state", "input_sha256", "series"} and "input_hmac" in hidden
 
 
 def test_what_decides_a_voxel_is_in_every_object(segmenter, brain, tmp_path):
@@ -115,8 +115,8 @@ def test_without_options_none_is_stated(segmenter, brain, tmp_path):
 def test_an_unknown_key_and_a_missing_one_are_refused(segmenter, image_file, tmp_path):
     _, report = reported(segmenter, image_file, tmp_path / "out", depth=1)
     validator = jsonschema.Draft202012Validator(SCHEMA)
-    optional = {"input", "input_sha256", "series", "remarks"}
-    assert set(report) == set(SCHEMA["required"]) | {"input", "input_sha256"}
+    optional = {"input", "input_state", "input_sha256", "input_hmac", "series", "remarks"}
+    assert set(report) == set(SCHEMA["required"]) | {"input", "input_state", "input_sha256"}
     assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | optional
     for part in (report, report["outputs"], report["outputs"]["nifti"]["read_back"], report["seconds"]):
         part["colour"] = 1
