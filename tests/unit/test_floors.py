@@ -10,7 +10,7 @@ from helpers import ROOT
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "_version"},
-    {"volume", "labels", "depth", "files", "provenance", "moved_names", "task_rules"},
+    {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"},
     {"task"},
     {"networks", "dicom", "segmentation"},
     {"inference", "runtimes"},
@@ -28,7 +28,8 @@ ORDERS = {  # within a room, from the ground up
     "rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
     "inference": "slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid transforms",
-    "io": "nifti itk picture seg_nrrd label_table reader cases label_files monai_reader",
+    "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader cases "
+    "label_files monai_reader monai_writer",
     "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
     "service",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "

@@ -1,0 +1,83 @@
+"""How much memory is free, asked before it is taken. Knows no image."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+GIB = 1 << 30
+CGROUP = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+
+
+def check_memory(needed: int, what: str, *, way_out: str) -> None:
+    """Refuse what would not fit.
+
+    Args:
+        needed: bytes.
+        what: the beginning of the message, such as "the voxels of a.nii".
+        way_out: the end of the message.
+
+    Raises:
+        InputError: less is free.
+    """
+    free = available_memory()
+    if free is not None and needed > free:
+        raise InputError(f"{what} need {needed / GIB:.3g} GiB of memory, got {free / GIB:.3g} GiB free; {way_out}")
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine, its control group and its own limit; None: unknown."""
+    return min((max(free, 0) for free in (*_of_machine(), *_of_groups(), *_of_process())), default=None)
+
+
+def _of_machine() -> Iterator[int]:
+    for line in _text(PROC / "meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+            return
+    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ()):  # no Linux: pages that nothing uses at all
+        yield os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _of_groups() -> Iterator[int]:
+    """What containers and job schedulers leave, version 2 or 1 of control groups, in every group above this one."""
+    for line in _text(PROC / "self" / "cgroup").splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = CGROUP / "memory" if controllers else CGROUP
+        limit, used = ("limit_in_bytes", "usage_in_bytes") if controllers else ("max", "current")
+        group = root / name.lstrip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(root):
+                break
+            numbers = [_text(folder / f"memory.{part}").strip() for part in (limit, used)]
+            if all(number.isdecimal() for number in numbers):  # "max": no limit
+                yield int(numbers[0]) - int(numbers[1]) + _reclaimable(folder)
+
+
+def _reclaimable(group: Path) -> int:
+    """Bytes of files that the group read and that the kernel drops when memory is wanted."""
+    pairs = (line.split() for line in _text(group / "memory.stat").splitlines())
+    return sum(int(value) for name, value in pairs if name == "inactive_file")
+
+
+def _of_process() -> Iterator[int]:
+    """What `ulimit -v` leaves."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = _text(PROC / "self" / "statm").split()
+    if limit != resource.RLIM_INFINITY and pages:
+        yield limit - int(pages[0]) * resource.getpagesize()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
