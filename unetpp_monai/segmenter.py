@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
@@ -20,6 +19,7 @@ from .depth import Depth, DepthLike
 from .errors import BundleError, InputError
 from .inference import AnytimeNetwork, DepthInferer, Progress, TimedSweep, Windows
 from .inference.transforms import InvertLabelsd
+from .intensities import check_image
 from .io.monai_reader import float_array, metadata
 from .runtimes.backend import choose_backend, choose_device
 from .segmentation import Segmentation, scores_of
@@ -213,7 +213,8 @@ class Segmenter:
         """Check and preprocess a volume.
 
         Raises:
-            InputError: wrong number of channels, a constant or not finite image.
+            InputError: wrong number of channels, a constant or not finite image, intensities that the network would get
+                as others, or a grid that does not fit into memory.
         """
         channels, dims = self.in_channels, self.spatial_dims
         if volume.array.shape[0] != channels:
@@ -221,13 +222,14 @@ class Segmenter:
                 f"{self.bundle.name} takes {channels} channel(s), got {volume.array.shape[0]}; "
                 + ("give one 3-D volume, not a time series" if dims == 3 else "convert the picture to grey or RGB")
             )
-        low, high = volume.array.min(), volume.array.max()  # a NaN anywhere makes both NaN
-        if not np.isfinite([low, high]).all():
-            raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
-        if low == high:
-            raise InputError(f"an image must not be constant, got {low} in every voxel")
+        check_image(volume.array, "the image")
         array = torch.from_numpy(float_array(volume, dims))
-        return Prepared(self._preprocessing({"image": MetaTensor(array, meta=metadata(volume, dims))}), volume)
+        try:
+            return Prepared(self._preprocessing({"image": MetaTensor(array, meta=metadata(volume, dims))}), volume)
+        except RuntimeError as error:  # MONAI's, around what a transform raised
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
 
     @torch.inference_mode()
     def heads(self, windows: torch.Tensor) -> torch.Tensor:

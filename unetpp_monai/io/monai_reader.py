@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..dicom.series import read_dicom_series
 from ..errors import InputError, UnetppError
+from ..intensities import check_intensities
 from ..volume import Volume
 from .reader import read_volume
 
@@ -47,10 +48,11 @@ class VolumeReader(ImageReader):
         """Return `(C, X, Y, Z)` or `(C, X, Y)` and the metadata that MONAI's transforms use.
 
         Raises:
-            InputError: why the path could not be read.
+            InputError: why the path could not be read, or intensities that a network would get as others.
         """
         if isinstance(img, UnetppError):
             raise img
+        check_intensities(img.array, "the image")
         return spatial_array(img, self.spatial_dims), metadata(img, self.spatial_dims)
 
 
