@@ -6,6 +6,8 @@ import torch
 from monai import transforms
 from monai.data import MetaTensor
 
+from unetpp_monai import memory
+from unetpp_monai.errors import InputError
 from unetpp_monai.inference.transforms import PlanarLabelBoundaryd, Spacingd
 
 
@@ -28,6 +30,22 @@ def test_inverse_restores_the_grid():
     step = Spacingd("image", (1.0, 1.0, 1.0))
     data = step(item())
     assert step.inverse(data)["image"].shape == (1, 8, 8, 8)
+
+
+def test_a_grid_that_cannot_be_meant_is_refused_before_it_is_made(monkeypatch):
+    """Lengths in another unit than the header says: too many voxels, or one."""
+    for scale, message in (
+        (1000.0, r"voxels of 1000 x 2000 x 1000 mm become a grid of 8000 x 16000 x 8000, which would need .* GiB"),
+        (0.001, r"voxels of 0.001 x 0.002 x 0.001 mm become a grid of 1 x 1 x 1, .* check the unit of length"),
+    ):
+        image = MetaTensor(torch.rand(1, 8, 8, 8), meta={"affine": np.diag([scale, 2 * scale, scale, 1])})
+        with pytest.raises(InputError, match=message):
+            Spacingd("image", (1.0, 1.0, 1.0))({"image": image})
+    monkeypatch.setattr(memory, "available_memory", lambda: 15**3 * 60 - 1)
+    with pytest.raises(InputError, match="a grid of 16 x 16 x 16"):
+        Spacingd("image", (1.0, 1.0, 1.0))(item())
+    monkeypatch.setattr(memory, "available_memory", lambda: 16**3 * 60)
+    assert Spacingd("image", (1.0, 1.0, 1.0))(item())["image"].shape == (1, 15, 15, 15)
 
 
 def test_labels_meet_in_a_coronal_slice_of_any_grid():

@@ -1,5 +1,6 @@
 """Transforms that MONAI lacks; only what no stock transform does."""
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import nibabel as nib
@@ -8,8 +9,13 @@ from monai import transforms
 from monai.data import MetaTensor
 from monai.utils import MetaKeys
 
+from ..errors import InputError
+from ..memory import check_memory
 from .slab import MAPS, Slab, unpack
 from .source_grid import SourceGrid
+
+GRID_BYTES = 24  # that resampling takes per voxel of the new grid,
+CHANNEL_BYTES = 36  # and per voxel and channel (measured)
 
 
 class Spacingd(transforms.Spacingd):
@@ -20,8 +26,15 @@ class Spacingd(transforms.Spacingd):
     """
 
     def __call__(self, data: Mapping[Hashable, object], lazy: bool | None = None) -> dict[Hashable, object]:
-        """Resample as the parent does; see there."""
+        """Resample as the parent does; see there.
+
+        Raises:
+            InputError: the new grid would not fit into memory, or be a single voxel.
+        """
         keys = tuple(self.keys)
+        for key in self.key_iterator(data):
+            if isinstance(image := data[key], MetaTensor):
+                self._check_grid(image)
         hidden = {
             key: value
             for key, value in data.items()
@@ -29,6 +42,22 @@ class Spacingd(transforms.Spacingd):
         }
         shown = {key: value for key, value in data.items() if key not in hidden}
         return {**super().__call__(shown, lazy=lazy), **hidden}
+
+    def _check_grid(self, image: MetaTensor) -> None:
+        """Refuse a grid that cannot be meant."""
+        shape, spacing = tuple(image.shape[1:]), [float(length) for length in image.pixdim]
+        aims = self.spacing_transform.pixdim
+        aims = [float(aims[min(axis, len(aims) - 1)]) for axis in range(len(shape))]
+        grid = [
+            max(round(size * length / aim), 1) if aim > 0 else size  # 0 and below: as it is
+            for size, length, aim in zip(shape, spacing, aims, strict=True)
+        ]
+        lengths, sizes = " x ".join(f"{length:.4g}" for length in spacing), " x ".join(map(str, grid))
+        what = f"voxels of {lengths} mm become a grid of {sizes}, which"
+        way_out = "check the unit of length and the spacing in the image's header"
+        if math.prod(grid) == 1 < math.prod(shape):
+            raise InputError(f"{what} must be more than one voxel, got {math.prod(shape)} before; {way_out}")
+        check_memory(math.prod(grid) * (GRID_BYTES + CHANNEL_BYTES * len(image)), f"{what} would", way_out=way_out)
 
 
 class InvertLabelsd(transforms.MapTransform):
