@@ -26,3 +26,26 @@ def broken_files(folder):
     singular = nib.Nifti1Image(phantom((5, 6, 7))[0], None)
     singular.header.set_sform(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), code=1)
     nib.save(singular, folder / "singular.nii")
+
+
+def save_forms(path, kind, array):
+    """A NIfTI file that says where it is in an unusual way."""
+    affine = np.array([[1, 0, 0, 10], [0, 1, 0, -48], [0, 0, 1, -32], [0, 0, 0, 1.0]])
+    scale = {"metre": 1e-3, "micron": 1e3}.get(kind, 1.0)
+    affine = np.diag([scale, scale, scale, 1]) @ affine
+    image = nib.Nifti1Image(array, None)
+    image.header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
+    image.header.set_xyzt_units({"metre": "meter", "micron": "micron"}.get(kind, "mm"))
+    if kind != "bare":
+        image.set_sform(affine, code=2)
+        turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, 0.2, 0.3), (1, 2, 3))
+        image.set_qform(turn @ affine if kind == "turned" else affine, code=1)
+    nib.save(image, path)
+    return path
+
+
+def geometry_fields(header):
+    """What says where voxels are, as stored."""
+    names = ["sform_code", "qform_code", "xyzt_units", *(f"quatern_{name}" for name in "bcd")]
+    names += [*(f"qoffset_{axis}" for axis in "xyz"), *(f"srow_{axis}" for axis in "xyz")]
+    return {name: header[name].tolist() for name in names} | {"pixdim": header["pixdim"][:4].tolist()}

@@ -156,8 +156,8 @@ def test_every_format_is_a_source_image(tmp_path):
     ("name", "message"),
     [
         ("missing.nii", "input must exist"),
-        ("truncated.nii.gz", "not a readable NIfTI file"),
-        ("text.nii.gz", "not a readable NIfTI file"),
+        ("truncated.nii.gz", "not a readable image .*truncated"),
+        ("text.nii.gz", "not a readable image .*damaged"),
         ("empty.nii", "not a readable NIfTI file"),
         ("broken.nrrd", "not a readable image"),
         ("notes.txt", "input must be one of"),

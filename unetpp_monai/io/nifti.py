@@ -1,23 +1,36 @@
 """NIfTI to volume and back."""
 
-import zlib
+import math
 from pathlib import Path
+from typing import BinaryIO
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
+from nibabel.nifti1 import Nifti1Header as Header
+from nibabel.nifti1 import Nifti1Image
+from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
+from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
-from ..errors import GeometryError, InputError
+from ..errors import CorruptFileError, GeometryError, InputError, OutputError
 from ..files import complete_file
+from ..memory import check_memory
 from ..volume import Volume
+from .compressed import Unpacked, check_size
+from .nifti_header import (
+    MM_PER_UNIT,
+    PAIR,
+    affine_of,
+    dtype_of,
+    geometry_like,
+    parse_header,
+    set_geometry,
+    shape_of,
+    unit_of,
+)
 
-SUFFIXES = (".nii", ".nii.gz")
-MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # unknown: every tool takes it as mm
-# what nibabel raises on a file that it cannot decode
-BROKEN = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")  # .hdr: the header of a pair, whose voxels are in .img
+MOST_VOXELS = 32767  # along an axis of NIfTI-1; longer ones are written as NIfTI-2
 
 
 def is_nifti(path: Path) -> bool:
@@ -29,40 +42,47 @@ def read_nifti(path: Path) -> Volume:
     """Read a NIfTI file as it is stored: dtype kept unless the header scales, lengths in mm.
 
     Args:
-        path: `.nii` or `.nii.gz`; 2-D, 3-D, or 4-D whose last axis are channels.
+        path: `.nii` or `.nii.gz` of NIfTI-1 or -2, or the `.hdr` of a pair; 2-D, 3-D, or 4-D whose last axis is that of
+            channels.
 
     Raises:
-        InputError: not NIfTI, truncated, no real numbers, more axes, or an unknown unit of length.
-        GeometryError: no usable affine.
+        InputError: not NIfTI, no real numbers, more axes, an unknown unit of length, or more voxels than memory;
+            `CorruptFileError`: truncated or damaged.
+        GeometryError: no usable affine, or two that contradict each other.
     """
     try:
-        image = nib.nifti1.load(path)
-        if image.get_data_dtype().kind not in "iuf":
-            raise InputError(f"voxels must be real numbers, got {image.get_data_dtype()} in {path}")
-        array = np.asanyarray(image.dataobj)
-    except BROKEN as error:
-        raise InputError(
-            f"{path} is not a readable NIfTI file ({_first_line(error)}); export or copy it again"
-        ) from error
+        with path.open("rb") as file:
+            stream = _unpacked(file, path)
+            header = parse_header(stream, path)
+            scale = np.diag([MM_PER_UNIT[unit_of(header, path)]] * 3 + [1.0])
+            affine = scale @ affine_of(header, path)
+            if not _is_pair(header):
+                array = _voxels(stream, header, path, start=header.sizeof_hdr)
+        if _is_pair(header):
+            voxels = _partner(path)
+            with voxels.open("rb") as file:
+                array = _voxels(_unpacked(file, voxels), header, voxels, start=0)
+    except OSError as error:
+        raise InputError(f"{path} is not a readable NIfTI file ({error.strerror or error}); check it") from error
     while array.ndim > 4 and array.shape[-1] == 1:
         array = array[..., 0]
     if not 2 <= array.ndim <= 4:
         raise InputError(f"a NIfTI image must have 2 to 4 axes, got shape {array.shape} in {path}")
     array = array.reshape(array.shape + (1,) * (4 - array.ndim))
-    scale = np.diag([MM_PER_UNIT[_unit(image.header, path)]] * 3 + [1.0])
     try:
-        return Volume(np.moveaxis(array, -1, 0), scale @ np.asarray(image.affine, dtype=np.float64))
+        return Volume(np.moveaxis(array, -1, 0), affine)
     except InputError as error:
         raise type(error)(f"{error} ({path})") from error
 
 
 def write_nifti(volume: Volume, path: Path, *, like: Path | None = None) -> None:
-    """Write a volume, complete or not at all.
+    """Write a volume, complete or not at all; sform and qform are one, and of code 1, unless `like` says otherwise.
 
     Args:
-        volume: what to write; one channel gives a 3-D image.
+        volume: what to write; one channel gives a 3-D image. Axes that are not at right angles give no qform.
         path: `.nii` or `.nii.gz`; written under a temporary name beside it, then renamed.
-        like: a NIfTI file on the same grid whose units, form codes and affine are kept to the bit.
+        like: a NIfTI file on the same grid whose unit, form codes and affines are kept to the bit; a qform whose
+            quaternion is off by rounding is mended, one that is none of a rotation is left out.
 
     Raises:
         GeometryError: `like` is on another grid.
@@ -71,43 +91,90 @@ def write_nifti(volume: Volume, path: Path, *, like: Path | None = None) -> None
     array = np.moveaxis(volume.array, 0, -1)
     array = array[..., 0] if array.shape[-1] == 1 else array
     if like is None:
-        image = nib.nifti1.Nifti1Image(array, None)
-        image.header.set_xyzt_units("mm")
-        image.set_sform(volume.affine, code="scanner")
-        image.set_qform(volume.affine, code="scanner")
+        header = (Nifti2Header if max(array.shape) > MOST_VOXELS else Header)()
+        set_geometry(header, volume.affine, volume.shape)
     else:
-        image = nib.nifti1.Nifti1Image(array, *_geometry_of(like, volume))
+        header = _geometry_of(like, volume)
+    kind = Nifti2Image if header.sizeof_hdr == 540 else Nifti1Image
+    try:
+        header.set_data_dtype(array.dtype)
+        image = kind(array, None, header)
+    except HeaderDataError as error:
+        raise OutputError(f"voxels must be of a type that NIfTI has, got {array.dtype}; convert them first") from error
     with complete_file(path) as temporary:
-        nib.nifti1.save(image, temporary)
+        image.to_filename(temporary)
 
 
-def _geometry_of(like: Path, volume: Volume) -> tuple[NDArray[np.float64], nib.nifti1.Nifti1Header]:
-    """Affine in the file's own unit, and a header that holds nothing of the source but its geometry."""
-    source = nib.nifti1.load(like)
-    affine = np.asarray(source.affine, dtype=np.float64)
-    unit = _unit(source.header, like)
-    scale = np.diag([MM_PER_UNIT[unit]] * 3 + [1.0])
-    if not volume.same_grid(Volume(volume.array, scale @ affine)):
+def _geometry_of(like: Path, volume: Volume) -> Header:
+    with like.open("rb") as file:
+        source = parse_header(_unpacked(file, like), like)
+    scale = np.diag([MM_PER_UNIT[unit_of(source, like)]] * 3 + [1.0])
+    if not volume.same_grid(Volume(volume.array, scale @ affine_of(source, like))):
         raise GeometryError(f"a label map must lie on the grid of its source, got another affine than that of {like}")
-    header = nib.nifti1.Nifti1Header()
-    header.set_data_dtype(volume.array.dtype)
-    header.set_xyzt_units(unit)
-    zooms = source.header.get_zooms()[:3]  # all that says where voxels are if neither form is coded
-    header["pixdim"][1 : 1 + len(zooms)] = zooms
-    header.set_sform(*source.header.get_sform(coded=True))
-    header.set_qform(*source.header.get_qform(coded=True))
-    return affine, header
+    return geometry_like(source, like)
 
 
-def _unit(header: nib.nifti1.Nifti1Header, path: Path) -> str:
-    """Name of the unit of length, one of `MM_PER_UNIT`."""
-    code = int(header["xyzt_units"]) % 8  # the rest is the unit of time
-    if code > 3:
-        raise InputError(
-            f"the unit of length must be m, mm or micron (1, 2, 3), got {code} in {path}; correct the header"
-        )
-    return str(nib.nifti1.unit_codes.label[code])
+def _unpacked(file: BinaryIO, path: Path) -> BinaryIO | Unpacked:
+    return Unpacked(file, path) if path.suffix.lower() == ".gz" else file
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _is_pair(header: Header) -> bool:
+    return bytes(header["magic"].item())[:3] in PAIR
+
+
+def _partner(path: Path) -> Path:
+    """The `.img` of a `.hdr`, compressed or not."""
+    stem = path.name[: path.name.lower().rindex(".hdr")] if ".hdr" in path.name.lower() else path.stem
+    found = [path.with_name(stem + ending) for ending in (".img", ".img.gz", ".IMG", ".IMG.GZ")]
+    for candidate in found:
+        if candidate.exists():
+            return candidate
+    raise InputError(f"the header of a NIfTI pair must have its voxels beside it, got no {found[0]}; copy it there")
+
+
+def _voxels(stream: BinaryIO | Unpacked, header: Header, path: Path, *, start: int) -> NDArray[np.generic]:
+    """Voxels, scaled as the header says, `(X, Y, ...)`.
+
+    Args:
+        stream: the file that holds them, read up to `start`.
+        header: of it.
+        path: of it.
+        start: bytes.
+    """
+    shape, dtype = shape_of(header, path), dtype_of(header, path)
+    try:
+        slope, inter = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise InputError(f"the scaling of intensities must be finite, got {error} in {path}") from error
+    scaled = slope is not None and (slope, inter) != (1, 0)
+    count, offset = math.prod(shape), _offset(header, path)
+    size = count * dtype.itemsize
+    compressed = isinstance(stream, Unpacked)
+    check_size(offset + size, path.stat().st_size, path, compressed=compressed)
+    needed = offset + size + 8 * count * scaled
+    check_memory(needed, f"the voxels of {path}", way_out="take a part of them, or a machine with more")
+    stream.read(offset - start)
+    array = np.ndarray(shape, dtype, buffer=_exactly(stream, size, path), order="F")
+    if isinstance(stream, Unpacked):
+        stream.finish()
+    array = array.astype(dtype.newbyteorder("="), copy=False)
+    return np.asarray(apply_read_scaling(array, slope, inter))
+
+
+def _exactly(stream: BinaryIO | Unpacked, size: int, path: Path) -> bytearray:
+    if isinstance(stream, Unpacked):
+        return stream.read(size)
+    found = bytearray(size)
+    done = stream.readinto(found)  # type: ignore[attr-defined]
+    if done != size:
+        raise CorruptFileError(f"{path} is not a readable NIfTI file ({done} of {size} bytes of voxels); copy it again")
+    return found
+
+
+def _offset(header: Header, path: Path) -> int:
+    """Where the voxels begin, bytes."""
+    offset, least = float(header["vox_offset"]), 0 if _is_pair(header) else header.sizeof_hdr + 4
+    offset = offset or float(least)  # 0: right behind the header
+    if not (offset.is_integer() and least <= offset):
+        raise InputError(f"voxels must begin at byte {least} or behind, got {offset:g} in {path}; export it again")
+    return int(offset)
