@@ -1,13 +1,21 @@
-"""NRRD and MetaImage to volume, through SimpleITK."""
+"""NRRD and MetaImage to volume, through SimpleITK; what is compressed is unpacked and verified here."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..dicom.geometry import LPS_TO_RAS
 from ..errors import InputError
+from ..memory import check_memory
 from ..volume import Volume
+from .compressed import EITHER, Unpacked
+from .layout import Layout, check_stored
+from .meta_layout import meta_layout
+from .nrrd_layout import nrrd_layout
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -15,31 +23,75 @@ if TYPE_CHECKING:
 SUFFIXES = (".nrrd", ".mha", ".mhd")
 
 
+@dataclass(frozen=True)
+class ItkImage:
+    """An image as its file says."""
+
+    array: NDArray[np.generic]  # (C, X, Y, Z)
+    affine: NDArray[np.float64]  # 4x4, voxel index -> mm, RAS
+    text: Mapping[str, str]  # further fields of the header
+
+
 def read_itk(path: Path) -> Volume:
-    """Read an image whose geometry ITK states in LPS.
+    """Read an image whose geometry ITK states in LPS, lengths in mm.
 
     Args:
         path: `.nrrd`, `.mha` or `.mhd` with 3 axes; vector pixels become channels.
 
     Raises:
-        InputError: unreadable, or not 3-D.
+        InputError: unreadable, not 3-D, no real numbers, an unknown unit of length, more voxels than memory, or voxels
+            in another folder; `CorruptFileError`: truncated or damaged.
+        GeometryError: no spacing, or no space that says where left is.
     """
-    return load_itk(path)[0]
+    image = read_itk_image(path)
+    return Volume(image.array, image.affine)
 
 
-def load_itk(path: Path) -> "tuple[Volume, SimpleITK.Image]":
-    """Read an image as `read_itk` does; return ITK's object, too, which has the metadata."""
+def read_itk_image(path: Path) -> ItkImage:
+    """As `read_itk`, with the other fields of the header."""
     import SimpleITK
 
+    nrrd = path.name.lower().endswith(".nrrd")
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")  # never by what the file looks like
+    reader.SetFileName(str(path))
     try:
-        image = SimpleITK.ReadImage(str(path))
+        layout = nrrd_layout(path) if nrrd else meta_layout(path)
+        check_stored(layout, path)
+        check_memory(2 * layout.size, f"the voxels of {path}", way_out="take a part of them, or a machine with more")
+        reader.ReadImageInformation()
+        if reader.GetDimension() != 3:
+            raise InputError(f"an image must have 3 axes, got {reader.GetDimension()} in {path}")
+        array = _unpacked(layout, path) if layout.encoding == "gzip" else _stored(reader)
+    except OSError as error:
+        raise InputError(f"{path} is not a readable image ({error.strerror or error}); check it") from error
     except RuntimeError as error:
         raise InputError(f"{path} is not a readable image ({str(error).splitlines()[-1].strip()})") from error
-    if image.GetDimension() != 3:
-        raise InputError(f"an image must have 3 axes, got {image.GetDimension()} in {path}")
-    array = SimpleITK.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
-    array = array[..., None] if array.ndim == 3 else array
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"voxels must be real numbers, got {array.dtype} in {path}")
     affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return Volume(array.transpose(3, 2, 1, 0), LPS_TO_RAS @ affine), image
+    affine[:3, :3] = np.array(reader.GetDirection()).reshape(3, 3) * reader.GetSpacing()
+    affine[:3, 3] = reader.GetOrigin()
+    scale = np.diag([*layout.mm, 1.0])
+    text = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    return ItkImage(array, scale @ LPS_TO_RAS @ affine, text)
+
+
+def _stored(reader: "SimpleITK.ImageFileReader") -> NDArray[np.generic]:
+    import SimpleITK
+
+    image = reader.Execute()
+    array = SimpleITK.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
+    array = array[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else array
+    return np.asarray(array.transpose(3, 2, 1, 0))
+
+
+def _unpacked(layout: Layout, path: Path) -> NDArray[np.generic]:
+    (file,) = layout.files
+    with file.open("rb") as stream:
+        stream.seek(layout.start)
+        unpacked = Unpacked(stream, path, EITHER)
+        array = np.ndarray(layout.sizes, layout.dtype, buffer=unpacked.read(layout.size), order="F")
+        unpacked.finish()
+    array = array.astype(layout.dtype.newbyteorder("="), copy=False)
+    return array[None] if layout.components is None else np.moveaxis(array, layout.components, 0)

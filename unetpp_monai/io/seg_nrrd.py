@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,7 @@ from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import ReadBack
 from ..volume import SAME_GRID_MM, Volume, label_array
-from .itk import load_itk
-
-if TYPE_CHECKING:
-    import SimpleITK
+from .itk import read_itk_image
 
 SUFFIX = ".seg.nrrd"
 CONTEXT = "Segmentation category and type - DICOM master list"  # Slicer's list of terms
@@ -135,9 +132,9 @@ def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
         InputError: unreadable, no or more than 255 segments, or values without a segment.
         AmbiguityError: segments overlap, so that no label map can hold them.
     """
-    volume, image = load_itk(path)
-    layers = volume.array
-    segments = _segments(image)
+    image = read_itk_image(path)
+    layers = image.array
+    segments = _segments(image.text)
     try:
         structures = _structures(segments)
         array = _merge(layers, _places(segments, len(layers)), structures)
@@ -147,14 +144,14 @@ def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
         raise InputError(f"{path} must describe its segments as Slicer does, got {error}; save it again") from error
     if (lost := int(np.count_nonzero(layers)) - int(np.count_nonzero(array))) > 0:
         raise InputError(f"every value of a segmentation must belong to a segment, got {lost} voxels more in {path}")
-    return Volume(array[None], volume.affine), structures
+    return Volume(array[None], image.affine), structures
 
 
-def _segments(image: "SimpleITK.Image") -> list[Mapping[str, str]]:
+def _segments(header: Mapping[str, str]) -> list[Mapping[str, str]]:
     segments: dict[int, dict[str, str]] = defaultdict(dict)
-    for key in image.GetMetaDataKeys():
+    for key, value in header.items():
         if match := re.fullmatch(r"Segment(\d+)_(.+)", key):
-            segments[int(match[1])][match[2]] = image.GetMetaData(key)
+            segments[int(match[1])][match[2]] = value
     return [segments[number] for number in sorted(segments)]
 
 
