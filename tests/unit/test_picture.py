@@ -78,6 +78,26 @@ def test_what_is_no_plain_picture_is_refused(tmp_path):
             read_volume(path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_damaged_pictures_are_named(tmp_path, suffix):
+    """A flipped bit anywhere in a PNG; anything that mutated TIFFs do to their parser."""
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 50, (20, 20)).astype(np.uint8)).save(tmp_path / f"a{suffix}")
+    whole = (tmp_path / f"a{suffix}").read_bytes()
+    original, seen = read_volume(tmp_path / f"a{suffix}").array, 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.integers(8, len(whole) - 12)] ^= 1 << rng.integers(8)
+        (tmp_path / f"b{suffix}").write_bytes(damaged)
+        try:
+            found = read_volume(tmp_path / f"b{suffix}").array
+            assert suffix != ".png" or np.array_equal(found, original)
+        except InputError as error:
+            seen += 1
+            assert f"b{suffix}" in str(error) and "\n" not in str(error)
+    assert seen > (280 if suffix == ".png" else 20)
+
+
 def test_label_pictures_keep_indices_and_show_colours(tmp_path):
     labels = np.random.default_rng(0).integers(0, 3, (1, 7, 5, 1)).astype(np.uint8)
     path = tmp_path / "labels.png"

@@ -1,15 +1,27 @@
 """PNG and TIFF pictures to volume, and label maps to PNG. Pictures have pixels, not mm: nothing here knows a length."""
 
+import struct
+import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import CorruptFileError, InputError
 from ..files import complete_file
+from ..memory import check_memory
 from ..volume import Volume
 
 SUFFIXES = (".png", ".tif", ".tiff")
+FORMATS = ("PNG", "TIFF")  # whatever a file is called
+# what Pillow raises on a file that it cannot decode; its parsers of TIFF do not check what they find
+BROKEN = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
+    *(struct.error, zlib.error, MemoryError),
+)
 IMAGE_MODES = ("L", "RGB", "I;16", "I;16B", "I", "F")  # what Pillow calls grey and colour pictures without transparency
 Colour = tuple[int, int, int]  # sRGB, 0 ... 255
 
@@ -25,26 +37,41 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
         `(C, X, Y, 1)`, C = 1 for grey and 3 for RGB, on a grid of 1 per pixel.
 
     Raises:
-        InputError: unreadable, too large for Pillow, several pages, transparency, or a palette.
+        InputError: too large, several pages, transparency, or a palette; `CorruptFileError`: unreadable, truncated or
+            damaged.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            pages, mode = getattr(picture, "n_frames", 1), picture.mode
-            pixels = np.array(picture)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, and of sizes, which are judged here
+            pixels, pages, mode = _decoded(path)
     except Image.DecompressionBombError as error:
         raise InputError(
             f"a picture must be small enough for Pillow, got {path} ({error}); cut it into tiles"
         ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is not a readable picture ({error}); export or copy it again") from error
+    except BROKEN as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorruptFileError(f"{path} is not a readable picture ({reason}); export or copy it again") from error
     if pages != 1:
         raise InputError(f"a picture must have 1 page, got {pages} in {path}; save the page that is meant")
     if mode not in IMAGE_MODES and not (labels and mode == "P"):
         raise InputError(f"a picture must be grey or RGB, got Pillow's mode {mode!r} in {path}; convert it first")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(*pixels.shape[:2], -1)  # (Y, X, C)
     return Volume(pixels.transpose(2, 1, 0)[..., None], np.eye(4))
+
+
+def _decoded(path: Path) -> tuple[NDArray[Any], int, str]:
+    """Pixels, pages and Pillow's mode."""
+    from PIL import Image
+
+    with Image.open(path, formats=FORMATS) as picture:
+        picture.verify()  # the checksums of a PNG, which reading leaves out; ends the picture's use
+    with Image.open(path, formats=FORMATS) as picture:
+        pages, mode, (width, height) = getattr(picture, "n_frames", 1), picture.mode, picture.size
+        needed = width * height * len(picture.getbands()) * 8  # at most 4 bytes each, twice
+        check_memory(needed, f"the pixels of {path}", way_out="cut it into tiles")
+        return np.array(picture), pages, mode
 
 
 def write_label_picture(labels: Volume, path: Path, *, colours: Sequence[Colour]) -> None:
