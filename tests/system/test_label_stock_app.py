@@ -7,10 +7,12 @@ import subprocess
 import time
 from contextlib import contextmanager
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from helpers import ROOT, SHARED, phantom, save_nifti
+from helpers.files import geometry_fields, save_forms
 from helpers.label_server import LabelServer, environment, label_python, run_cli
 from helpers.orthanc import free_port
 
@@ -48,7 +50,7 @@ def folder(tmp_path_factory):
     """Studies with three images, and their label maps beside, real where there are any."""
     label_python()
     root = tmp_path_factory.mktemp("stock")
-    for part in ("studies", "references"):
+    for part in ("studies", "references", "forms"):
         (root / part).mkdir()
     for seed, case in enumerate(CASES):
         if REAL.is_dir():
@@ -83,6 +85,17 @@ def test_voxels_at_each_depth_are_those_of_the_command_line(server, folder):
         found = read_volume(answer["result"][0], labels=True)
         expected = read_volume(folder / depth / f"{CASES[0]}_seg.nii.gz")
         assert found.same_grid(expected) and np.array_equal(found.array, expected.array), depth
+
+
+def test_results_have_the_headers_of_the_command_line(server, folder):
+    kinds = ("bare", "metre", "micron", "turned")
+    cases = [str(save_forms(folder / "forms" / f"{kind}.nii.gz", kind, phantom()[0])) for kind in kinds]
+    run_cli(*(["segment", case, "-o", str(folder / "forms"), "--device", "cpu"] for case in cases))
+    answers = server.calls([["infer", NAME, case, {"result_extension": ".nii.gz"}] for case in cases])
+    for kind, answer in zip(kinds, answers, strict=True):
+        ours, theirs = (nib.load(path) for path in (folder / "forms" / f"{kind}_seg.nii.gz", answer["result"][0]))
+        assert geometry_fields(ours.header) == geometry_fields(theirs.header), kind
+        assert np.array_equal(ours.dataobj, theirs.dataobj), kind
 
 
 def test_training_of_one_epoch_ends_well(server, folder):
