@@ -66,8 +66,18 @@ class Volume:
 
     def corner_distance(self, affine: NDArray[np.float64]) -> float:
         """How far in mm a corner of the grid is at most from where another affine has it."""
+        return float(np.linalg.norm(self._shifts(affine), axis=1).max())
+
+    def grid_distance(self, other: "Volume") -> float:
+        """How far in voxels along an axis a corner is at most from the other grid's; infinite if shapes differ."""
+        if self.shape != other.shape:
+            return float("inf")
+        return float(np.abs(np.linalg.inv(self.affine[:3, :3]) @ self._shifts(other.affine).T).max())
+
+    def _shifts(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From where another affine has each corner to where it is, mm."""
         corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*self.shape, 1)
-        return float(np.linalg.norm(corners @ (self.affine - affine).T, axis=1).max())
+        return np.asarray((corners @ (self.affine - affine).T)[:, :3])
 
 
 def label_array(labels: Volume, *, name: object = "", error: type[UnetppError] = InputError) -> NDArray[Any]:

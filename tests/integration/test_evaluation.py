@@ -1,6 +1,7 @@
 """Metrics against an independent library and by hand, folders against each other, and what is refused."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -54,6 +55,41 @@ def test_hd95_of_a_shifted_slab_is_the_shift_in_mm(spacing):
     ours = compare_masks(first, second, spacing=spacing, tolerance=0.0, voxel_size=1.0)
     assert ours.hd95 == pytest.approx(3 * spacing[0])
     assert ours.dice == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 30), (12, 14, 10), (1, 1, 30)])
+def test_metrics_do_not_depend_on_the_order_of_axes(shape):
+    """A slice is one along any axis."""
+    reference = np.zeros(shape, bool)
+    reference[tuple(slice(0, 1) if size == 1 else slice(2, size - 3) for size in shape)] = True
+    prediction, spacing = np.roll(reference, 1, -1), np.array([1.0, 2.0, 3.0])
+    found = set()
+    for order in itertools.permutations(range(3)):
+        masks = prediction.transpose(order), reference.transpose(order)
+        metrics = compare_masks(*masks, spacing=tuple(spacing[list(order)]), tolerance=1.0, voxel_size=1.0)
+        found.add((round(metrics.hd95, 5), round(metrics.surface_dice, 5)))
+    assert len(found) == 1
+
+
+def test_grids_are_compared_within_a_tenth_of_a_voxel(tmp_path):
+    labels = np.zeros((256, 256, 4), np.uint8)
+    labels[50:90, 50:90] = 1
+    for name, spacing in (("exact", 0.48828125), ("rounded", 0.4883), ("other", 0.4890)):
+        (tmp_path / name).mkdir()
+        save_nifti(tmp_path / name / "a.nii.gz", labels, np.diag([spacing, spacing, 3, 1]))
+    (row,) = evaluate(tmp_path / "exact", tmp_path / "rounded").rows
+    assert row.dice == 1
+    with pytest.raises(GeometryError, match=r"same grid within 0.1 voxels, got 0.376 in case a"):
+        evaluate(tmp_path / "exact", tmp_path / "other")
+    assert evaluate(tmp_path / "exact", tmp_path / "other", grid_tolerance=0.5).rows[0].dice == 1
+    with pytest.raises(GeometryError, match="within 0 voxels"):
+        evaluate(tmp_path / "exact", tmp_path / "rounded", grid_tolerance=0)
+    with pytest.raises(InputError, match="grid_tolerance must be >= 0"):
+        evaluate(tmp_path / "exact", tmp_path / "rounded", grid_tolerance=-1)
+    refused = unetpp("evaluate", tmp_path / "exact", tmp_path / "other")
+    assert refused.returncode == 1
+    assert unetpp("evaluate", tmp_path / "exact", tmp_path / "other", "--grid-tolerance", "0.5").returncode == 0
+    assert unetpp("evaluate", tmp_path / "exact", tmp_path / "rounded").returncode == 0  # its default is ours
 
 
 def test_hd95_agrees_with_simpleitk():
@@ -190,7 +226,7 @@ def test_what_is_refused(folders):
         evaluate(pred, ref, tolerance=-1.0)
     reference = phantom((16, 18, 14))[1]
     save_nifti(pred / "case_0_seg.nii.gz", reference, np.diag([-1.0, 1.5, 2.1, 1.0]))
-    with pytest.raises(GeometryError, match=r"same grid, .* in case case_0"):
+    with pytest.raises(GeometryError, match=r"same grid within .* in case case_0"):
         evaluate(pred, ref)
     save_nifti(pred / "case_0_seg.nii.gz", reference + np.float32(0.5), np.diag([-1.0, 1.5, 2.0, 1.0]))
     with pytest.raises(InputError, match="whole numbers"):

@@ -31,6 +31,16 @@ def test_same_grid_is_about_the_corners():
     assert not one.same_grid(Volume(ARRAY[..., :5], np.eye(4)))
 
 
+def test_distance_of_grids_in_voxels():
+    one = Volume(ARRAY, np.diag([-2.0, 3.0, 0.5, 1]))
+    shifted, stretched = one.affine.copy(), one.affine.copy()
+    shifted[0, 3], stretched[2, 2] = 0.1, 0.51
+    assert one.grid_distance(one) == 0
+    assert one.grid_distance(Volume(ARRAY, shifted)) == pytest.approx(0.05)
+    assert one.grid_distance(Volume(ARRAY, stretched)) == pytest.approx(6 * 0.02)
+    assert one.grid_distance(Volume(ARRAY[..., :5], one.affine)) == np.inf
+
+
 def test_axis_flips_keep_the_place_of_a_voxel():
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     flip = np.diag([-1.0, 1.0, 1.0, 1.0])

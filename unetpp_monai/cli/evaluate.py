@@ -25,6 +25,9 @@ def evaluate(
         Path | None, typer.Option("--bundle", help="Bundle folder whose labels to compare, by name.")
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Of surface Dice, mm; pixels for pictures.")] = 1.0,
+    grid_tolerance: Annotated[
+        float, typer.Option(help="How far grids of one shape may be apart, voxels, as rounded headers are.")
+    ] = 0.1,
     reference_values: ReferenceValuesOption = "",
     partial: Annotated[bool, typer.Option("--partial", help="Leave out references without prediction.")] = False,
     overwrite: OverwriteOption = False,
@@ -42,6 +45,7 @@ def evaluate(
         references,
         labels=labels,
         tolerance=tolerance,
+        grid_tolerance=grid_tolerance,
         reference_values=label_values(reference_values),
         partial=partial,
     )

@@ -19,6 +19,7 @@ from ..volume import Volume, label_array
 from .metrics import CONVENTIONS, MaskMetrics, compare_masks
 
 METRICS = tuple(field.name for field in fields(MaskMetrics))
+GRID_TOLERANCE = 0.1  # voxels, which rounded headers stay far below, and which no metric notices
 RESAMPLES = 9999  # of the bootstrap
 LABEL_MAPS = ("_seg", ".seg", "")  # as the endings of their names say, the surest first
 CONFIDENCE = 0.95  # of the bootstrap's interval
@@ -96,6 +97,7 @@ def evaluate(
     *,
     labels: Mapping[int, str] | None = None,
     tolerance: float = 1.0,
+    grid_tolerance: float = GRID_TOLERANCE,
     reference_values: Sequence[int] = (),
     partial: bool = False,
 ) -> Report:
@@ -106,6 +108,7 @@ def evaluate(
         references: folder (or file) of label maps on the same grids.
         labels: index -> name of the labels to compare; None = every value above 0 that occurs, named by its number.
         tolerance: of surface Dice, mm (pictures: pixels), >= 0.
+        grid_tolerance: by how much the corners of two grids of one shape may be apart along an axis, voxels, >= 0.
         reference_values: the references' values of the labels 0, 1, 2, ...; () = the labels themselves.
         partial: compare the cases that have a prediction, instead of refusing references that have none.
 
@@ -120,12 +123,15 @@ def evaluate(
         raise OutputError("an evaluation needs scipy; pip install 'unetpp_monai[evaluation]'") from error
     if not tolerance >= 0:
         raise InputError(f"tolerance must be >= 0, got {tolerance}")
+    if not 0 <= grid_tolerance < math.inf:
+        raise InputError(f"grid_tolerance must be >= 0 voxels and finite, got {grid_tolerance}")
     pairs, missing = _pair(predictions, references, partial=partial)
     unit = _unit(path for pair in pairs.values() for path in pair)
     found = labels or _labels_of(pairs, reference_values)
     rows = []
     for case, (prediction, reference) in pairs.items():
         volumes = (read_label_map(prediction, found, ()), read_label_map(reference, found, reference_values))
+        _check_grids(case, *volumes, grid_tolerance)
         rows += _compare(case, *volumes, labels=found, tolerance=tolerance, unit=unit)
     return Report(tuple(rows), summarise(rows), tolerance, unit, tuple(missing))
 
@@ -250,14 +256,18 @@ def read_label_map(path: Path, labels: Mapping[int, str] | None, values: Sequenc
     return Volume(array, volume.affine)
 
 
+def _check_grids(case: str, prediction: Volume, reference: Volume, tolerance: float) -> None:
+    if (distance := reference.grid_distance(prediction)) > tolerance:
+        raise GeometryError(
+            f"prediction and reference must be on the same grid within {tolerance:g} voxels, got {distance:.3g} in "
+            f"case {case} ({prediction.shape} voxels of {prediction.spacing} mm, {reference.shape} of "
+            f"{reference.spacing} mm); resample one of them, or raise grid_tolerance"
+        )
+
+
 def _compare(
     case: str, prediction: Volume, reference: Volume, *, labels: Mapping[int, str], tolerance: float, unit: str
 ) -> list[CaseMetrics]:
-    if not prediction.same_grid(reference):
-        raise GeometryError(
-            f"prediction and reference must be on the same grid, got {prediction.shape} voxels of {prediction.spacing} "
-            f"and {reference.shape} of {reference.spacing}, or places that differ, in case {case}; resample one of them"
-        )
     size = prediction.voxel_ml if unit == "mm" else 1.0
     rows = []
     for index, name in labels.items():

@@ -49,7 +49,7 @@ def compare_masks(
     """Compare two masks of one grid.
 
     Args:
-        prediction: `(X, Y, Z)`; a single slice is compared in 2-D.
+        prediction: `(X, Y, Z)`; a single slice, along whichever axis, is compared in 2-D.
         reference: `(X, Y, Z)`.
         spacing: of the grid, mm.
         tolerance: of surface Dice, mm.
@@ -81,12 +81,15 @@ def _compare_surfaces(
 
     found = np.argwhere(prediction | reference)
     box = tuple(slice(max(low - 1, 0), high + 2) for low, high in zip(found.min(0), found.max(0), strict=True))
-    axes = 2 if prediction.shape[2] == 1 else 3
+    flat = max((axis for axis in range(3) if prediction.shape[axis] == 1), key=spacing.__getitem__, default=None)
     first, second = (
-        torch.from_numpy(np.ascontiguousarray(mask[box].reshape(mask[box].shape[:axes])))[None, None].float()
+        torch.from_numpy(np.ascontiguousarray(mask[box] if flat is None else mask[box].squeeze(flat)))[
+            None, None
+        ].float()
         for mask in (prediction, reference)
     )
-    options: dict[str, Any] = {"include_background": True, "spacing": list(spacing[:axes])}
+    lengths = [length for axis, length in enumerate(spacing) if axis != flat]
+    options: dict[str, Any] = {"include_background": True, "spacing": lengths}
     with warnings.catch_warnings():
         # MONAI 1.6 warns of an argument that its own surface Dice hands to its own helper
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
