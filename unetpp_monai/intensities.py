@@ -18,20 +18,20 @@ SAMPLE = 1 << 16  # voxels that show how an image's intensities are spread
 
 
 def check_image(array: NDArray[Any], name: object) -> None:
-    """Refuse what cannot be segmented.
+    """Refuse what a network cannot take as an image.
 
     Args:
         array: `(C, X, Y, Z)`.
         name: what messages call it, such as its path.
 
     Raises:
-        InputError: NaN or infinite voxels, all alike, or as `check_intensities` says.
+        InputError: not finite, constant, or as `check_intensities`.
     """
     low, high = array.min(), array.max()  # a NaN anywhere makes both NaN
     if not np.isfinite([low, high]).all():
-        raise InputError("voxels must be finite, got NaN or infinite ones; replace them first")
+        raise InputError(f"voxels must be finite, got NaN or infinite ones in {name}; replace them first")
     if low == high:
-        raise InputError(f"an image must not be constant, got {low} in every voxel")
+        raise InputError(f"an image must not be constant, got {low} in every voxel of {name}")
     check_intensities(array, name)
 
 
