@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..depth import DepthLike
 from ..errors import InputError
 from .archive import Access, Remote, checked_aet
 from .intake import Intake, Source
@@ -123,7 +124,7 @@ def segmenting(
     rules: Sequence[Rule],
     load: Callable[[str | None], "Segmenter"] | None = None,
     *,
-    depth: str | None = None,
+    depth: DepthLike = None,
     formats: Sequence[str] = ("dicomseg", "sr"),
 ) -> Processor:
     """Make a processor that segments each series with the bundle of its rule.
@@ -131,7 +132,7 @@ def segmenting(
     Args:
         rules: whose bundles are loaded now, so that a missing one or a depth that it lacks is known at once.
         load: bundle folder (None: the default) -> segmenter; None: `Segmenter.from_bundle`.
-        depth: where a rule has none.
+        depth: as `Segmenter` takes it, where a rule has none.
         formats: DICOM only.
 
     Raises:
