@@ -18,9 +18,10 @@ import pytest
 from helpers import ROOT
 from helpers import dicom_pieces as make
 from helpers.label_server import label_python, run_label, serving
-from helpers.ohif import CHROMIUM, FLAGS, PATIENCE
+from helpers.ohif import CHROMIUM, FLAGS
 from helpers.orthanc import orthanc
 from helpers.viewer_phantom import likeness
+from helpers.waiting import DEADLINE
 from PIL import Image
 from pydicom.uid import MRImageStorage
 
@@ -129,7 +130,7 @@ def annotator():
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:
             page = browser.new_page(viewport={"width": 1200, "height": 800})
-            page.set_default_timeout(1000 * PATIENCE)
+            page.set_default_timeout(1000 * DEADLINE)
             yield Annotator(page)
         finally:
             browser.close()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import HELPERS, save_nifti
 from helpers.viewer_phantom import LETTER, SQUARE, coloured, drawn, likeness, mirrored, shapes, write_phantom
+from helpers.waiting import DEADLINE
 from PIL import Image
 
 from unetpp_monai.dicom.series import read_dicom_series
@@ -29,7 +30,7 @@ def slice_view(volume, segmentation, point, picture):
         picture,
         "0,2000",
     ]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert run.returncode == 0, run.stderr
     return np.asarray(Image.open(picture).convert("RGB")), json.loads(run.stdout)
 
