@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from helpers import ROOT
+from helpers.marks import must_be_marked
 from helpers.orthanc import free_port
 from helpers.waiting import DEADLINE, wait_for
 
@@ -24,6 +25,7 @@ CLIENT = Path(__file__).with_name("label_client.py")
 
 def label_python():
     """Python of the environment that `make label` makes; skip the test where there is none."""
+    must_be_marked("server")
     named = os.environ.get("UNETPP_LABEL_PYTHON")
     python = Path(named or ROOT / ".venv-label" / "bin" / "python")
     if not python.exists():

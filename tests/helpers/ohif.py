@@ -30,6 +30,7 @@ import pytest
 from PIL import Image
 
 from helpers import ROOT
+from helpers.marks import must_be_marked
 from helpers.orthanc import orthanc
 from helpers.waiting import DEADLINE, wait_for
 
@@ -202,6 +203,7 @@ class Viewer:
 @contextmanager
 def viewer(url, study, width=1200, height=800):
     """Open a study in a headless Chromium, whose software WebGL needs no graphics card; skips where that is missing."""
+    must_be_marked("browser")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if not CHROMIUM:
         pytest.skip("needs Chromium: apt-get install chromium")

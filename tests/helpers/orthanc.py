@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.marks import must_be_marked
 from helpers.waiting import DEADLINE, wait_for
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -129,6 +130,7 @@ def orthanc(folder, **options):
 
     Options: `authentication` (basic: `server.user`, `server.password`), `settings` (more of orthanc.json), `name` (AE).
     """
+    must_be_marked("server")
     if not (shutil.which("Orthanc") or Path("/usr/sbin/Orthanc").exists()) or not PLUGIN.exists():
         pytest.skip("needs Orthanc with its DICOMweb plugin: apt-get install orthanc orthanc-dicomweb")
     Path(folder).mkdir(parents=True, exist_ok=True)

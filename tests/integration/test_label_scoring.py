@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from helpers import BUNDLE, phantom, save_nifti
 from helpers.label_server import label_python, serving
 from helpers.learning import ask, idle
@@ -10,6 +11,8 @@ from helpers.waiting import wait_for
 
 from unetpp_monai.annotation.scores import read_scores
 from unetpp_monai.annotation.version_store import copy_bundle
+
+pytestmark = pytest.mark.server
 
 IMAGES = 15
 

@@ -50,6 +50,7 @@ def test_runtimes_agree_with_eager(runtime, dims):
         torch.testing.assert_close(backend(windows[:2]), network(windows[:2]), atol=1e-4, rtol=0)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("runtime", ["eager", "compile", "tensorrt"])

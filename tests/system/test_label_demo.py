@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 
+import pytest
 from helpers import ROOT
 from helpers.label_server import environment, label_python
 from helpers.waiting import DEADLINE
+
+pytestmark = pytest.mark.server
 
 DEMO = ROOT / "docs" / "label_demo.py"
 

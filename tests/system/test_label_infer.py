@@ -16,6 +16,8 @@ from unetpp_monai import read_volume
 from unetpp_monai.bundle import WEIGHTS, read_bundle
 from unetpp_monai.io.label_files import read_label_file
 
+pytestmark = pytest.mark.server
+
 MODEL = "unetpp_hippocampus_mri_segmentation"
 REAL = SHARED / "data" / "Task04_Hippocampus" / "imagesTr"
 CASES = ("hippocampus_001", "hippocampus_003")

@@ -15,6 +15,8 @@ from helpers.orthanc import free_port
 
 from unetpp_monai import pack, read_volume
 
+pytestmark = pytest.mark.server
+
 NAME = "unetpp_hippocampus_mri_segmentation"
 REAL = SHARED / "data" / "Task04_Hippocampus"
 CASES = ("hippocampus_001", "hippocampus_003", "hippocampus_004")

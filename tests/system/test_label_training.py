@@ -17,6 +17,8 @@ from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.files import sha256
 
+pytestmark = pytest.mark.server
+
 REAL = SHARED / "data" / "Task04_Hippocampus"
 CASES = tuple(f"hippocampus_{number:03}" for number in (1, 3, 4, 6, 8, 11))
 LABELLED = CASES[:4]

@@ -285,6 +285,7 @@ def test_somebody_else_listens(archive):
         connect(f"{archive.url}/app/explorer.html?").find(Query(study="1.2.3"))
 
 
+@pytest.mark.server
 def test_an_archive_that_rejects_our_title(tmp_path):
     settings = {"DicomCheckCalledAet": True}
     with orthanc(tmp_path, settings=settings) as server, pytest.raises(PacsError, match="check both AE titles"):

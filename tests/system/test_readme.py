@@ -74,7 +74,12 @@ def desk(tmp_path_factory, msd_folder):
     return folder
 
 
-@pytest.mark.parametrize("line", COMMANDS)
+def marked(line):
+    """Demos of servers start some."""
+    return pytest.param(line, marks=[pytest.mark.server] if "_demo.py" in line else [])
+
+
+@pytest.mark.parametrize("line", [marked(line) for line in COMMANDS])
 def test_commands(desk, line, monkeypatch):
     if "label_demo" in line:
         monkeypatch.setenv("UNETPP_LABEL_PYTHON", str(label_python()))
