@@ -1,13 +1,13 @@
 """The comparison trains, judges, resumes and prints; its networks are built as they are named."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, ROOT, TASKS
+from helpers.commands import python
 from helpers.tiny import TINY
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -53,11 +53,10 @@ def test_the_matched_unet_has_as_many_parameters(task):
 def test_one_row_end_to_end(msd_folder, tmp_path):
     values = {**TINY, "max_epochs": 1, "head_weights": "[0.4,0.3,0.3]"}
     overrides = [part for key, value in values.items() for part in (f"--{key}", str(value))]
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.compare", "--dataset_dir", msd_folder, "-o", tmp_path]
-    command += ["--networks", "unetpp", "dynunet", "--rounds", "1", *overrides]
-    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr[-3000:]
-    assert "training unetpp, fold 0, seed 0" in first.stdout and "training dynunet" in first.stdout
+    places = ("--dataset_dir", msd_folder, "-o", tmp_path)
+    command = ("compare", *places, "--networks", "unetpp", "dynunet", "--rounds", "1", *overrides)
+    first = benchmark(*command)
+    assert "training unetpp, fold 0, seed 0" in first and "training dynunet" in first
     table = json.loads((tmp_path / "table.json").read_text())
     assert [entry["network"] for entry in table] == ["unetpp", "unetpp L2", "unetpp L1", "dynunet"]
     assert all(
@@ -70,8 +69,7 @@ def test_one_row_end_to_end(msd_folder, tmp_path):
     first_label = [row for row in rows if row["label"] == "1" and row["depth"] == "3"]
     assert float(table[0]["pooled IoU 1"]) == pytest.approx(pooled_iou(first_label), abs=0.0005)
     assert (tmp_path / "depths.png").exists()
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "training" not in again.stdout  # what is complete is not repeated
+    assert "training" not in benchmark(*command)  # what is complete is not repeated
 
 
 def test_pooled_iou_counts_a_case_by_its_size():
@@ -90,8 +88,7 @@ def test_the_paired_test_pairs_cases():
 
 
 def test_the_cases_of_a_fold_are_those_that_training_leaves_out(msd_folder):
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fold", "0", "--dataset_dir", msd_folder]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    printed = benchmark("fold", 0, "--dataset_dir", msd_folder).split()
     parser = parsed(Options(), "unetpp")
     parser["dataset_dir"] = str(msd_folder)
     assert printed == [case["image"] for case in parser.get_parsed_content("validate#dataset#data")]
@@ -100,8 +97,7 @@ def test_the_cases_of_a_fold_are_those_that_training_leaves_out(msd_folder):
 
 
 def benchmark(name, *arguments):
-    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *map(str, arguments)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = python(f"benchmarks.{name}", *arguments, folder=ROOT)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 

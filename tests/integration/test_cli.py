@@ -123,7 +123,7 @@ def test_a_terminated_run_leaves_nothing_half_written(tmp_path):
 
 
 def test_info_names_labels_codes_and_depths():
-    result = unetpp("info", env={**os.environ, "COLUMNS": "200"})
+    result = unetpp("info", environment={**os.environ, "COLUMNS": "200"})
     assert result.returncode == 0
     for word in (
         "anterior hippocampus",

@@ -19,6 +19,9 @@ CPU = torch.device("cpu")
 CASE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 
 
+SLOW_COMPILE = pytest.param("compile", 2, marks=pytest.mark.slow)  # a C++ compiler
+
+
 def needs(runtime):
     if runtime in NEEDS:
         pytest.importorskip(NEEDS[runtime][-1])
@@ -32,7 +35,7 @@ def build(dims, features=(4, 8, 16)):
 
 @pytest.mark.parametrize(
     ("runtime", "dims"),
-    [("torchscript", 2), ("torchscript", 3), ("openvino", 2), ("openvino", 3), ("onnxruntime", 3), ("compile", 2)],
+    [("torchscript", 2), ("torchscript", 3), ("openvino", 2), ("openvino", 3), ("onnxruntime", 3), SLOW_COMPILE],
 )
 def test_runtimes_agree_with_eager(runtime, dims):
     needs(runtime)
@@ -99,7 +102,7 @@ def test_early_exit_in_openvino_goes_on_with_what_is_computed():
         torch.testing.assert_close(auto, DepthInferer(sliding)(image, backend), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("dims", "options"), [(2, {}), (3, {}), (3, {"attention": True}), (3, {"upsample": "interp"})])
+@pytest.mark.parametrize(("dims", "options"), [(2, {}), (3, {"attention": True}), (3, {"upsample": "interp"})])
 def test_openvino_holds_features_channels_last(dims, options):
     """Its own order: what one graph gives, the next takes without rearranging. Shapes do not tell, strides do."""
     needs("openvino")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, ROOT, phantom
+from helpers.commands import run
 from helpers.tiny import bundle_with
 
 from unetpp_monai import Segmenter, Volume, read_volume
@@ -66,9 +67,9 @@ def flipped(volume, order, signs):
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 def test_storage_order_does_not_matter(segmenter, sample, order):
-    """Every axis permutation, with its flips taken in turn, gives the same voxels at the same places."""
+    """Every axis permutation, each axis flipped in turn, gives the same voxels at the same places."""
     expected = segmenter(sample, depth=1).labels.array[0]
-    for signs in ((1, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1)):
+    for signs in ((-1, 1, -1), (1, -1, 1)):
         other, transform = flipped(sample, order, signs)
         result = segmenter(other, depth=1)
         assert result.labels.same_grid(other)
@@ -230,8 +231,8 @@ from unetpp_monai.inference.source_grid import SourceGrid
 import numpy as np
 labels = int(sys.argv[1])
 image = torch.rand(1, 1, 128, 64, 64)
-sliding = SlidingWindowInferer((16, 16, 16), sw_batch_size=2, overlap=0.5, mode="gaussian")
-grid = SourceGrid((256, 128, 128), (128, 64, 64), np.diag([0.5, 0.5, 0.5, 1]))
+sliding = SlidingWindowInferer((16, 16, 16), sw_batch_size=2, overlap=0.25, mode="gaussian")
+grid = SourceGrid((192, 96, 96), (128, 64, 64), np.diag([2 / 3, 2 / 3, 2 / 3, 1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 grid.fill(sweep(image, lambda windows: Windows(windows.expand(-1, labels, -1, -1, -1)), sliding))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -260,10 +261,8 @@ def test_same_voxels_as_monai_bundle_run(segmenter, shared_data, tmp_path):
         shutil.copy(image, tmp_path)
     series = shared_data / "dicom" / "Study1_13_HCropVolume"
     shutil.copytree(series, tmp_path / series.name)
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
-    command += ["--config_file", BUNDLE / "configs" / "inference.json", "--bundle_root", BUNDLE]
-    command += ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--device", "cpu"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, cwd=tmp_path)
+    places = ("--bundle_root", BUNDLE, "--dataset_dir", tmp_path, "--output_dir", tmp_path / "out")
+    run("--config_file", BUNDLE / "configs" / "inference.json", *places, "--device", "cpu", folder=tmp_path)
     for case in [*images, series]:
         ours = segmenter(read_volume(case)).labels
         theirs = read_volume(tmp_path / "out" / f"{Path(case).name.removesuffix('.nii.gz')}_seg.nii.gz")
