@@ -11,6 +11,8 @@ from helpers.commands import python
 sys.path.insert(0, str(ROOT))
 from benchmarks.annotation import check_settings, choose, dice, divide, write_table
 
+pytestmark = pytest.mark.slow
+
 COUNTS = [1, 3]
 TINY = ["--features", "[4,8,8,8]", "--patch_size", "[24,24,24]", "--roi_size", "[24,24,24]"]
 

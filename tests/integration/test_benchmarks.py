@@ -29,6 +29,7 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [task.name for task in TASKS])
 def test_networks_take_a_window_and_give_logits(task):
     for name in NETWORKS:
@@ -50,6 +51,7 @@ def test_the_matched_unet_has_as_many_parameters(task):
     assert matched == pytest.approx(ours, rel=0.005)
 
 
+@pytest.mark.slow
 def test_one_row_end_to_end(msd_folder, tmp_path):
     values = {**TINY, "max_epochs": 1, "head_weights": "[0.4,0.3,0.3]"}
     overrides = [part for key, value in values.items() for part in (f"--{key}", str(value))]
@@ -142,6 +144,7 @@ def errors(*arguments, cases):
     return [tuple(map(float, line.strip("| ").split(" | ")[1:])) for line in lines[4:]]
 
 
+@pytest.mark.slow
 def test_speed_measures_every_contender(msd_folder, tmp_path):
     contenders = ["monai:BasicUNet", "ours:eager:1", "ours:eager:auto"]
     image = msd_folder / "imagesTr" / "case_0.nii.gz"
@@ -155,6 +158,7 @@ def test_speed_measures_every_contender(msd_folder, tmp_path):
     assert not list(ROOT.glob("*.nii*"))  # results of the contenders stay where they were wanted
 
 
+@pytest.mark.slow
 def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
     other = msd_folder / "imagesTr" / "case_5.nii.gz"
     twin = ROOT / "benchmarks" / "fold0" / "model.pt"
@@ -168,6 +172,7 @@ def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
     assert (tmp_path / "reliability.png").exists()
 
 
+@pytest.mark.slow
 def test_training_steps_are_timed():
     lines = benchmark("train_step", "--rounds", 1, "--features", 4, 4, 4, 4, 4).splitlines()
     assert lines[4].startswith("| monai BasicUNetPlusPlus |") and len(lines) == 8

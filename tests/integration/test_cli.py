@@ -20,6 +20,8 @@ from helpers.waiting import DEADLINE
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.files import sha256
 
+pytestmark = pytest.mark.slow
+
 
 def test_segment_writes_labels_and_report(image_file, tmp_path):
     result = unetpp("segment", image_file, "-o", "out", "--depth", 2, "--device", "cpu", folder=tmp_path)

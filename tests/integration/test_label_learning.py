@@ -213,6 +213,7 @@ class TestLabels:
             bundle_labels(Labelled("a", cases[0].image, label, {}), LABELS)
 
 
+@pytest.mark.slow
 class TestTraining:
     """From labels to weights that are served."""
 

@@ -15,6 +15,8 @@ from unetpp_monai.inference import DepthInferer
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.runtimes.backend import NEEDS, Backend, choose_backend
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CASE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 

@@ -66,6 +66,7 @@ def flipped(volume, order, signs):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+@pytest.mark.slow
 def test_storage_order_does_not_matter(segmenter, sample, order):
     """Every axis permutation, each axis flipped in turn, gives the same voxels at the same places."""
     expected = segmenter(sample, depth=1).labels.array[0]
@@ -126,6 +127,7 @@ def test_only_what_a_depth_needs_is_built(segmenter, sample):
         Segmenter.from_bundle(device="cpu", depth=4)
 
 
+@pytest.mark.slow
 def test_auto_depth_stops_where_it_may(segmenter, sample, tmp_path):
     full = segmenter(sample, depth="full")
     assert (full.exit_thresholds, full.mirror_axes) == ((), ())
@@ -186,6 +188,7 @@ def test_uncertainty_map_scores_and_review(segmenter, sample):
     )
 
 
+@pytest.mark.slow
 def test_a_bundle_may_judge_by_entropy(sample):
     bundle = read_bundle()
     review = {"measure": "entropy", "threshold": 0.0}
@@ -198,6 +201,7 @@ def test_a_bundle_may_judge_by_entropy(sample):
 
 
 @pytest.mark.parametrize(("depth", "scored"), [(1, False), ("auto", False), (2, True)])
+@pytest.mark.slow
 def test_fewer_heads_do_not_say_that_all_is_well(segmenter, sample, depth, scored):
     """One head agrees with itself, whatever it is shown; the threshold was measured with all heads."""
     noise = Volume(np.random.default_rng(0).normal(0, 1, sample.array.shape).astype(np.float32), sample.affine)
@@ -221,6 +225,7 @@ def test_nothing_found_is_to_be_reviewed(sample, tmp_path):
     assert (result.score, result.scores, result.review) == (None, {}, True)
 
 
+@pytest.mark.slow
 def test_memory_does_not_hold_every_label():
     """64 labels on 128x64x64 voxels would be 134 MB of logits; the sweep holds a slab of a window's thickness."""
     script = """
@@ -254,6 +259,7 @@ def test_devices():
             choose_device(name)
 
 
+@pytest.mark.slow
 def test_same_voxels_as_monai_bundle_run(segmenter, shared_data, tmp_path):
     """Real NIfTI volumes and a real DICOM series through `monai.bundle run` and through our API."""
     images = sorted((shared_data / "Task04_Hippocampus" / "imagesTr").iterdir())[:3]

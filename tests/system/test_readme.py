@@ -22,6 +22,8 @@ from unetpp_monai import Volume, read_bundle, read_volume
 from unetpp_monai.io.seg_nrrd import write_seg_nrrd
 from unetpp_monai.networks import UNetPlusPlus
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text()
 ORTHANC = Path("/usr/sbin/Orthanc")
 SMALL = "--max_epochs 1 --features [4,8,8,8] --patch_size [24,24,24] --roi_size [24,24,24] --out_channels 3"

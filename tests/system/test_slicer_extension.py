@@ -19,6 +19,8 @@ from helpers.slicer_cases import SAMPLE, read, segment_oblique
 from helpers.slicer_processes import wait_until_gone, working_in
 from helpers.waiting import DEADLINE, wait_for
 
+pytestmark = pytest.mark.slow
+
 SLICER = ROOT / "unetpp_monai" / "slicer"
 MODULE = SLICER / "UNetPlusPlus"
 INTERFACE = MODULE / "Resources" / "UI" / "UNetPlusPlus.ui"

@@ -15,6 +15,8 @@ from PIL import Image
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.io.seg_nrrd import write_seg_nrrd
 
+pytestmark = pytest.mark.slow
+
 SLICES = (3, 11)
 
 

@@ -77,7 +77,10 @@ def values_at(labels, array, affine):
     return sampled_at(array, affine, voxel_places(labels)).reshape(labels.shape)
 
 
-@pytest.mark.parametrize(("geometry", "turns"), [("oblique", TURNS), ("axial", TURNS[::7]), ("tilted", TURNS[::7])])
+@pytest.mark.parametrize(
+    ("geometry", "turns"), [("oblique", TURNS), ("axial", TURNS[::7]), ("tilted", TURNS[::7])], ids=AFFINES
+)
+@pytest.mark.slow
 def test_a_label_map_in_any_orientation_lies_where_it_should_in_every_format(tmp_path, images, geometry, turns):
     """All 48 orders and directions of axes, once, as other programs read each format."""
     _, image = images[geometry]
