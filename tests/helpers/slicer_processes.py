@@ -4,6 +4,7 @@ from pathlib import Path
 
 from helpers.waiting import wait_for
 
+
 def working_in(folder):
     """Processes whose working folder lies in a folder."""
     found = []
