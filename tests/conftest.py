@@ -40,7 +40,8 @@ def pytest_terminal_summary(terminalreporter):
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[report.nodeid.partition("::")[0]] += report.duration
-    terminalreporter.section("slowest 20 files")
+    if len(seconds) > 1:
+        terminalreporter.section("slowest 20 files")
     for file, duration in seconds.most_common(20):
         terminalreporter.write_line(f"{duration:8.1f}s {file}")
 
