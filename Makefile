@@ -4,18 +4,43 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check label bundle
+# What each suite leaves out; pytest alone runs everything.
+QUICK = not (slow or server or browser or data or gpu)
+USUAL = not (server or browser or (slow and data))
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+COVERAGE = --cov --cov-report=term-missing:skip-covered
+
+.PHONY: demo quick test check test-all lint usual rest label bundle
+.NOTPARALLEL:
 
 demo: $(VENV)/installed
 	$(BIN)/unetpp demo -o demo_output
 
+# two minutes on two cores: the usual thing between two edits
+quick: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST) -m "$(QUICK)"
+
+# ten minutes: before a commit
 test: $(VENV)/installed-dev check
 
-check:
+check: lint usual
+
+# everything: what `test` runs, then what it leaves out; `make test test-all` runs nothing twice
+test-all: test rest
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered
+
+usual:
+	$(PYTEST) $(COVERAGE) -m "$(USUAL)"
+
+rest:
+	$(PYTEST) $(COVERAGE) --cov-append -m "not ($(USUAL))"
 
 # bundle/ is what `pack` makes of the hippocampus, less the package's copy: change unetpp_monai/base or configs/ instead
 bundle: $(VENV)/installed

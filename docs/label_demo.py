@@ -21,7 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 UNETPP = Path(sys.executable).with_name("unetpp")
-PATIENCE = 180  # seconds
+PATIENCE = 600  # seconds, which only a hang reaches
 NOISE = {"a_sound": 0.0, "b_noisy": 0.05, "c_noisier": 0.15}  # image: standard deviation, share of the highest value
 
 

@@ -28,7 +28,7 @@ UNETPP = [sys.executable, "-m", "unetpp_monai"]
 SAMPLE = Path(unetpp_monai.__file__).parent / "sample" / "mni_hippocampus_right.nii.gz"
 PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 RULES = [{"modality": "MR", "description": "hippocampus", "min_slices": 16, "spacing_mm": {"min": 0.4, "max": 2}}]
-PATIENCE = 180  # seconds
+PATIENCE = 600  # seconds, which only a hang reaches
 
 
 def main() -> None:

@@ -2,14 +2,48 @@
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SHARED, phantom, save_nifti
+from helpers import SHARED, marks, phantom, save_nifti
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads of each would only wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # validators and readers of others lie beside Python, whether its environment is activated or not
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+NEEDS = {"shared_data": "data", "server": "server", "archive": "server", "guarded": "server"}  # mark by fixture
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests by what they use, and let files with slow tests begin first: no worker is left alone with one."""
+    for item in items:
+        for fixture in set(item.fixturenames) & set(NEEDS):
+            item.add_marker(NEEDS[fixture])
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    marks.current[:] = [item]
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The 20 slowest files, in seconds of all their tests."""
+    seconds = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    if len(seconds) > 1:
+        terminalreporter.section("slowest 20 files")
+    for file, duration in seconds.most_common(20):
+        terminalreporter.write_line(f"{duration:8.1f}s {file}")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -17,14 +16,16 @@ from pathlib import Path
 import pytest
 
 from helpers import ROOT
+from helpers.marks import must_be_marked
 from helpers.orthanc import free_port
+from helpers.waiting import DEADLINE, wait_for
 
-START_SECONDS = 90
 CLIENT = Path(__file__).with_name("label_client.py")
 
 
 def label_python():
     """Python of the environment that `make label` makes; skip the test where there is none."""
+    must_be_marked("server")
     named = os.environ.get("UNETPP_LABEL_PYTHON")
     python = Path(named or ROOT / ".venv-label" / "bin" / "python")
     if not python.exists():
@@ -78,14 +79,11 @@ class LabelServer:
 
     def wait(self):
         """Until it answers; its log says why if it ends instead."""
-        give_up = time.monotonic() + START_SECONDS
-        while self.request("/openapi.json")[0] != 200:
-            if self.process.poll() is not None or time.monotonic() > give_up:
-                self.kill()
-                raise RuntimeError(f"the server did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.2)
+        wait_for(lambda: self.process.poll() is not None or self.request("/openapi.json")[0] == 200, "an answer")
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the server did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
 
-    def request(self, path, *, method="GET", form=None, timeout=120):
+    def request(self, path, *, method="GET", form=None):
         """Status and content of a bare HTTP request; `form` fields are sent as multipart."""
         data, headers = None, {}
         if form is not None:
@@ -95,7 +93,7 @@ class LabelServer:
             data, headers = ("".join(parts) + "--x--\r\n").encode(), {"Content-Type": "multipart/form-data; boundary=x"}
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -118,7 +116,7 @@ class LabelServer:
     def stop(self):
         """End it as an administrator would; return its exit code."""
         os.kill(self.process.pid, signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(DEADLINE)
 
     def kill(self):
         """Pull the plug, of the processes that it started too."""

@@ -6,13 +6,13 @@ python tests/helpers/listener_run.py ORTHANC_URL JOURNAL [MOMENT]
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
 
+from helpers.waiting import wait_for
 from unetpp_monai.cli.listen import start_logging
 from unetpp_monai.pacs import Intake, Journal, Listener, OrthancFeed, Rule, Schedule
 
@@ -70,16 +70,14 @@ def make_listener(server, journal, *, processor=threshold, rules=MR, everything=
     )
 
 
-def look_until(listener, ready, *, seconds=30):
+def look_until(listener, ready):
     """Look at the source until `ready()` holds."""
-    give_up = time.monotonic() + seconds
-    while True:
+
+    def look():
         listener.source.look(listener.intake)
-        if ready():
-            return
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"nothing came: {listener.journal.counts()}")
-        time.sleep(0.1)
+        return ready()
+
+    wait_for(look, "what the archive tells")
 
 
 @dataclass
@@ -100,7 +98,7 @@ def main(url, path, moment=None):
         die("fetched")
         Path(path).with_suffix(".busy").touch()
         if moment == "wait":
-            time.sleep(60)
+            signal.pause()  # until told to stop
         results = threshold(series_folder, output, rule=rule)
         die("segmented")
         return results

@@ -17,7 +17,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -31,10 +30,11 @@ import pytest
 from PIL import Image
 
 from helpers import ROOT
+from helpers.marks import must_be_marked
 from helpers.orthanc import orthanc
+from helpers.waiting import DEADLINE, wait_for
 
 DIST = ROOT / ".cache" / "ohif" / "dist"
-PATIENCE = 60  # seconds for one step of the viewer on a busy machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")  # runs as root and in small containers
 SHOWN = """window.cornerstone.getRenderingEngines().flatMap(engine => engine.getViewports())
@@ -116,7 +116,7 @@ class _Handler(SimpleHTTPRequestHandler):
         url = self.archive + self.path.removeprefix("/dicom-web")
         request = urllib.request.Request(url, data=self.rfile.read(size) if size else None, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
                 self._answer(answer.status, answer.headers["Content-Type"], answer.read())
         except urllib.error.HTTPError as error:
             self._answer(error.code, "text/plain", error.read())
@@ -155,12 +155,8 @@ class Viewer:
         self.page = page
 
     def wait_for(self, condition, what):
-        """Poll until `condition()` is true; return what it gave."""
-        give_up = time.monotonic() + PATIENCE
-        while not (given := condition()):
-            assert time.monotonic() < give_up, f"{what} did not come within {PATIENCE} s"
-            self.page.wait_for_timeout(100)
-        return given
+        """Poll until `condition()` is true, while the page goes on; return what it gave."""
+        return wait_for(condition, what, pause=lambda seconds: self.page.wait_for_timeout(1000 * seconds))
 
     def open_segmentation(self):
         """Overlay the study's only SEG, and wait for its segments in the panel."""
@@ -180,14 +176,18 @@ class Viewer:
     def go_to(self, place):
         """Turn the wheel until the slice at this place of the stack is shown; return its instance number."""
         self.page.locator("[data-cy=viewport-grid] canvas.cornerstone-canvas").hover()
-        give_up = time.monotonic() + PATIENCE
-        while (now := self.wait_for(self.slice, "a slice")[1]) != place:
-            assert time.monotonic() < give_up, f"slice {place} did not come within {PATIENCE} s, stuck at {now}"
-            self.page.mouse.wheel(0, 100 if now < place else -100)
-            for _ in range(20):  # a step may need a moment, or be lost while the viewer is busy
-                if self.slice() != now:
-                    break
-                self.page.wait_for_timeout(50)
+
+        def step():
+            now = self.wait_for(self.slice, "a slice")
+            if now[1] != place:
+                self.page.mouse.wheel(0, 100 if now[1] < place else -100)
+                for _ in range(20):  # a step may need a moment, or be lost while the viewer is busy
+                    if self.slice() != now:
+                        break
+                    self.page.wait_for_timeout(50)
+            return now[1] == place
+
+        self.wait_for(step, f"slice {place}")
         return self.slice()[0]
 
     def window(self, lowest, highest):
@@ -203,6 +203,7 @@ class Viewer:
 @contextmanager
 def viewer(url, study, width=1200, height=800):
     """Open a study in a headless Chromium, whose software WebGL needs no graphics card; skips where that is missing."""
+    must_be_marked("browser")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if not CHROMIUM:
         pytest.skip("needs Chromium: apt-get install chromium")
@@ -210,7 +211,7 @@ def viewer(url, study, width=1200, height=800):
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(1000 * PATIENCE)
+            page.set_default_timeout(1000 * DEADLINE)
             page.add_init_script(f"localStorage.setItem('shownTours', '{json.dumps(TOURS)}')")
             page.goto(f"{url}/viewer?StudyInstanceUIDs={study}")
             view = Viewer(page)

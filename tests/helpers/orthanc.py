@@ -11,16 +11,17 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from helpers.marks import must_be_marked
+from helpers.waiting import DEADLINE, wait_for
+
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "reader", "fog horn"  # of a server started with authentication=True
-START_SECONDS = 60
 
 
 def free_port():
@@ -65,14 +66,14 @@ class Orthanc:
     def dicomweb_url(self):
         return f"{self.url}/dicom-web"
 
-    def rest(self, path, body=None, *, method=None, timeout=30):
+    def rest(self, path, body=None, *, method=None):
         """JSON (or bytes) that Orthanc's own REST interface answers with; a body makes it a POST."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method)
         if self.user:
             token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
             request.add_header("Authorization", f"Basic {token}")
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             content = answer.read()
         try:
             return json.loads(content)
@@ -97,13 +98,13 @@ class Orthanc:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        give_up = time.monotonic() + START_SECONDS
-        while not (_listens(self.http_port) and _listens(self.dicom_port)):
-            if self.process.poll() is not None or time.monotonic() > give_up:
-                log = (self.folder / "orthanc.log").read_text(errors="replace")
-                self.kill()
-                raise RuntimeError(f"Orthanc did not start:\n{log[-2000:]}")
-            time.sleep(0.05)
+        wait_for(lambda: self._listens() or self.process.poll() is not None, "Orthanc's start")
+        if self.process.poll() is not None:
+            log = (self.folder / "orthanc.log").read_text(errors="replace")
+            raise RuntimeError(f"Orthanc did not start:\n{log[-2000:]}")
+
+    def _listens(self):
+        return all(_listens(port) for port in (self.http_port, self.dicom_port))
 
     def stop(self):
         """End it as an administrator would; its ports are free afterwards."""
@@ -120,11 +121,7 @@ class Orthanc:
     def _end(self, number):
         if self.process is not None and self.process.poll() is None:
             os.kill(self.process.pid, number)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            self.process.wait(DEADLINE)
 
 
 @contextmanager
@@ -133,12 +130,13 @@ def orthanc(folder, **options):
 
     Options: `authentication` (basic: `server.user`, `server.password`), `settings` (more of orthanc.json), `name` (AE).
     """
+    must_be_marked("server")
     if not (shutil.which("Orthanc") or Path("/usr/sbin/Orthanc").exists()) or not PLUGIN.exists():
         pytest.skip("needs Orthanc with its DICOMweb plugin: apt-get install orthanc orthanc-dicomweb")
     Path(folder).mkdir(parents=True, exist_ok=True)
     server = Orthanc(folder, **options)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()

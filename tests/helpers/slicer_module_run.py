@@ -8,7 +8,6 @@ are made from the .ui file by name and class, with no other properties than the 
 
 import json
 import sys
-import time
 import types
 import unittest
 from pathlib import Path
@@ -17,9 +16,9 @@ from xml.etree import ElementTree
 import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
+from waiting import wait_for
 
 MODULE = Path(__file__).parents[2] / "unetpp_monai" / "slicer" / "UNetPlusPlus"
-PATIENCE_S = 120
 PROPERTIES = {  # of Qt's, CTK's and Slicer's classes, as the module may use them
     "QPushButton": {"enabled": True, "text": ""},
     "QLabel": {"text": ""},
@@ -169,14 +168,17 @@ def read_volume(path, *, moved=False):
 
 def finish(logic):
     """Update until the end; return the shares seen on the way."""
-    seen, end = [], time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
+    seen = []
+
+    def ended():
         if logic.update():
-            return seen
+            return True
         if not seen or seen[-1] != logic.progress:
             seen.append(logic.progress)
-        time.sleep(0.02)
-    raise SystemExit("no end in sight")
+        return False
+
+    wait_for(ended, "the end of the process", every=0.02)
+    return seen
 
 
 def nodes(kind):
@@ -241,13 +243,10 @@ def task_logic(module, image, folder, executable):
 def task_cancel(module, image, folder, executable):
     volume, logic = read_volume(image), module.UNetPlusPlusLogic()
     logic.apply(volume, module.Options(executable=executable, device="cpu"))
-    end = time.monotonic() + PATIENCE_S
-    while logic.progress == 0 and time.monotonic() < end:
-        logic.update()
-        time.sleep(0.02)
-    before, start = logic.progress, time.monotonic()
+    wait_for(lambda: logic.update() or logic.progress, "the network's progress", every=0.02)
+    before = logic.progress
     logic.cancel()
-    return {"before": before, "seconds": time.monotonic() - start, "running": logic.running, **counts()}
+    return {"before": before, "running": logic.running, **counts()}
 
 
 def task_errors(module, image, folder, executable):
@@ -291,11 +290,15 @@ def task_window(module, image, folder, executable):
     def run():
         ui.applyButton.emit()
         note()
-        end, bar = time.monotonic() + PATIENCE_S, []
-        while Timer.running and time.monotonic() < end:
-            Timer.running.emit()
-            bar.append(ui.progressBar.value)
-            time.sleep(0.02)
+        bar = []
+
+        def ended():
+            if Timer.running:
+                Timer.running.emit()
+                bar.append(ui.progressBar.value)
+            return not Timer.running
+
+        wait_for(ended, "the end of the process", every=0.02)
         note()
         return sorted(set(bar)) == list(dict.fromkeys(bar)) and len(set(bar)) > 3
 

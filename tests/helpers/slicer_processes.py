@@ -1,7 +1,8 @@
 """Which processes run, as /proc says: to see that what was ended is gone."""
 
-import time
 from pathlib import Path
+
+from helpers.waiting import wait_for
 
 
 def working_in(folder):
@@ -16,14 +17,9 @@ def working_in(folder):
     return found
 
 
-def gone(pids, seconds=5.0):
-    """Whether processes end within some time; one that nobody waited for counts as ended."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(Path(f"/proc/{pid}/cmdline").is_file() and _command(pid) for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
+def wait_until_gone(pids):
+    """Wait until processes have ended; one that nobody waited for counts as ended."""
+    wait_for(lambda: not any(_command(pid) for pid in pids), f"the end of processes {pids}")
 
 
 def _command(pid):

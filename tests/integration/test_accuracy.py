@@ -20,6 +20,8 @@ from unetpp_monai import Segmenter, pack, read_volume
 from unetpp_monai.bundle import load_network
 from unetpp_monai.workflows.metrics import mean_dice
 
+pytestmark = pytest.mark.slow
+
 METADATA = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
 CARD = (BUNDLE / "docs" / "README.md").read_text()
 

@@ -2,14 +2,16 @@
 
 import argparse
 import json
-import subprocess
 import sys
 
 import pytest
 from helpers import ROOT
+from helpers.commands import python
 
 sys.path.insert(0, str(ROOT))
 from benchmarks.annotation import check_settings, choose, dice, divide, write_table
+
+pytestmark = pytest.mark.slow
 
 COUNTS = [1, 3]
 TINY = ["--features", "[4,8,8,8]", "--patch_size", "[24,24,24]", "--roi_size", "[24,24,24]"]
@@ -61,9 +63,8 @@ def test_the_least_certain_are_added_those_without_a_finding_first(options, scor
 
 
 def run(msd_folder, folder):
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.annotation", "--dataset_dir", msd_folder]
-    command += ["-o", folder, "--seeds", "0", "--labelled", "1", "3", "--steps", "10", *TINY]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    options = ("--dataset_dir", msd_folder, "-o", folder, "--seeds", 0, "--labelled", 1, 3, "--steps", 10, *TINY)
+    result = python("benchmarks.annotation", *options, folder=ROOT)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 

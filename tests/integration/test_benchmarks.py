@@ -1,13 +1,13 @@
 """The comparison trains, judges, resumes and prints; its networks are built as they are named."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, ROOT, TASKS
+from helpers.commands import python
 from helpers.tiny import TINY
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -29,6 +29,7 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [task.name for task in TASKS])
 def test_networks_take_a_window_and_give_logits(task):
     for name in NETWORKS:
@@ -50,14 +51,14 @@ def test_the_matched_unet_has_as_many_parameters(task):
     assert matched == pytest.approx(ours, rel=0.005)
 
 
+@pytest.mark.slow
 def test_one_row_end_to_end(msd_folder, tmp_path):
     values = {**TINY, "max_epochs": 1, "head_weights": "[0.4,0.3,0.3]"}
     overrides = [part for key, value in values.items() for part in (f"--{key}", str(value))]
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.compare", "--dataset_dir", msd_folder, "-o", tmp_path]
-    command += ["--networks", "unetpp", "dynunet", "--rounds", "1", *overrides]
-    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr[-3000:]
-    assert "training unetpp, fold 0, seed 0" in first.stdout and "training dynunet" in first.stdout
+    places = ("--dataset_dir", msd_folder, "-o", tmp_path)
+    command = ("compare", *places, "--networks", "unetpp", "dynunet", "--rounds", "1", *overrides)
+    first = benchmark(*command)
+    assert "training unetpp, fold 0, seed 0" in first and "training dynunet" in first
     table = json.loads((tmp_path / "table.json").read_text())
     assert [entry["network"] for entry in table] == ["unetpp", "unetpp L2", "unetpp L1", "dynunet"]
     assert all(
@@ -70,8 +71,7 @@ def test_one_row_end_to_end(msd_folder, tmp_path):
     first_label = [row for row in rows if row["label"] == "1" and row["depth"] == "3"]
     assert float(table[0]["pooled IoU 1"]) == pytest.approx(pooled_iou(first_label), abs=0.0005)
     assert (tmp_path / "depths.png").exists()
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "training" not in again.stdout  # what is complete is not repeated
+    assert "training" not in benchmark(*command)  # what is complete is not repeated
 
 
 def test_pooled_iou_counts_a_case_by_its_size():
@@ -90,8 +90,7 @@ def test_the_paired_test_pairs_cases():
 
 
 def test_the_cases_of_a_fold_are_those_that_training_leaves_out(msd_folder):
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fold", "0", "--dataset_dir", msd_folder]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    printed = benchmark("fold", 0, "--dataset_dir", msd_folder).split()
     parser = parsed(Options(), "unetpp")
     parser["dataset_dir"] = str(msd_folder)
     assert printed == [case["image"] for case in parser.get_parsed_content("validate#dataset#data")]
@@ -100,8 +99,7 @@ def test_the_cases_of_a_fold_are_those_that_training_leaves_out(msd_folder):
 
 
 def benchmark(name, *arguments):
-    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *map(str, arguments)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = python(f"benchmarks.{name}", *arguments, folder=ROOT)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
@@ -146,6 +144,7 @@ def errors(*arguments, cases):
     return [tuple(map(float, line.strip("| ").split(" | ")[1:])) for line in lines[4:]]
 
 
+@pytest.mark.slow
 def test_speed_measures_every_contender(msd_folder, tmp_path):
     contenders = ["monai:BasicUNet", "ours:eager:1", "ours:eager:auto"]
     image = msd_folder / "imagesTr" / "case_0.nii.gz"
@@ -159,6 +158,7 @@ def test_speed_measures_every_contender(msd_folder, tmp_path):
     assert not list(ROOT.glob("*.nii*"))  # results of the contenders stay where they were wanted
 
 
+@pytest.mark.slow
 def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
     other = msd_folder / "imagesTr" / "case_5.nii.gz"
     twin = ROOT / "benchmarks" / "fold0" / "model.pt"
@@ -172,6 +172,7 @@ def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
     assert (tmp_path / "reliability.png").exists()
 
 
+@pytest.mark.slow
 def test_training_steps_are_timed():
     lines = benchmark("train_step", "--rounds", 1, "--features", 4, 4, 4, 4, 4).splitlines()
     assert lines[4].startswith("| monai BasicUNetPlusPlus |") and len(lines) == 8

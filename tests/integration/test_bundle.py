@@ -144,6 +144,7 @@ def test_load_and_export(tmp_path, monkeypatch):
         torch.testing.assert_close(torch.jit.load("model.ts")(images), network(images), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_run_inference_from_another_folder_with_overrides(tmp_path, image_file):
     arguments = ("--config_file", INFERENCE, "--bundle_root", BUNDLE, "--dataset_dir", image_file.parent)
     run(*arguments, "--output_dir", tmp_path / "full", folder=tmp_path)
@@ -180,6 +181,7 @@ def test_depth_is_an_option_that_monai_label_shows():
         assert logits.shape == (1, 3, 32, 48, 32)
 
 
+@pytest.mark.slow
 def test_run_inference_with_auto_depth_and_uncertainty(tmp_path, image_file):
     """What MONAI's own runner writes is what our API gives."""
     arguments = ("--config_file", INFERENCE, "--bundle_root", BUNDLE, "--dataset_dir", image_file.parent)
@@ -193,6 +195,7 @@ def test_run_inference_with_auto_depth_and_uncertainty(tmp_path, image_file):
     np.testing.assert_allclose(doubts.array, expected.uncertainty.array, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_run_refuses_what_monais_readers_would_take(tmp_path):
     array = phantom((20, 20, 20))[0]
     array[3, 3, 3] = np.nan
@@ -213,6 +216,7 @@ def test_run_refuses_what_monais_readers_would_take(tmp_path):
 
 
 @pytest.mark.parametrize("configs", [["inference"], ["train"], ["train", "evaluate"]])
+@pytest.mark.slow
 def test_run_names_a_data_folder_that_is_not_there(tmp_path, configs):
     files = ",".join(f"'{BUNDLE}/configs/{name}.json'" for name in configs)
     places = ("--bundle_root", BUNDLE, "--dataset_dir", tmp_path / "lost", "--output_dir", tmp_path / "out")
@@ -311,6 +315,8 @@ def test_weights_that_are_code_are_refused(copied):
         load_network(bundle, bundle.parser(), torch.device("cpu"))
 
 
+@pytest.mark.slow
+@pytest.mark.data
 def test_conformance_checker(copied):
     """The offline checker of every rule that a consumer of bundles has, on the bundle with the package inside."""
     checker = SHARED / "tools" / "check_bundle.py"

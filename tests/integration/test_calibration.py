@@ -25,11 +25,12 @@ def segmenter():
 @pytest.fixture(scope="module")
 def pairs():
     """Images, and as references what the network finds in them at full depth, a little moved."""
-    images = [Volume(phantom((34, 50, 36), seed)[0][None], np.eye(4)) for seed in range(4)]
+    images = [Volume(phantom((32, 48, 40), seed)[0][None], np.eye(4)) for seed in range(4)]
     segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
     return [(image, Volume(np.roll(segmenter(image).labels.array, 1, axis=1), np.eye(4))) for image in images]
 
 
+@pytest.mark.slow
 def test_the_threshold_gives_what_was_said(segmenter, pairs, monkeypatch, tmp_path):
     """The recording is replayed: a real run with the chosen threshold has the same windows and the same Dice."""
     monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.05, 0.1, 0.2))
@@ -99,6 +100,7 @@ def test_what_cannot_be_calibrated(segmenter, pairs):
         calibrate(segmenter, [(pairs[0][0], other)])
 
 
+@pytest.mark.slow
 def test_command(msd_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.01))
     images, references = msd_folder / "imagesTr", msd_folder / "labelsTr"

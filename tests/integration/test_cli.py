@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import nibabel as nib
@@ -16,9 +15,12 @@ from helpers import BUNDLE, phantom, save_nifti
 from helpers.commands import UNETPP, unetpp
 from helpers.files import broken_files
 from helpers.reports import valid_report
+from helpers.waiting import DEADLINE
 
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.files import sha256
+
+pytestmark = pytest.mark.slow
 
 
 def test_segment_writes_labels_and_report(image_file, tmp_path):
@@ -113,18 +115,17 @@ def test_two_cases_of_one_name(tmp_path):
 
 def test_a_terminated_run_leaves_nothing_half_written(tmp_path):
     save_nifti(tmp_path / "big.nii.gz", phantom((160, 160, 120))[0])
-    process = subprocess.Popen([*UNETPP, "segment", tmp_path / "big.nii.gz", "-o", tmp_path / "out"])
-    while not (tmp_path / "out").exists():
-        time.sleep(0.1)
-        assert process.poll() is None
-    time.sleep(3)
+    command = [*UNETPP, "segment", tmp_path / "big.nii.gz", "-o", tmp_path / "out", "--progress"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline().startswith("progress ")  # in the midst of the network
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 143
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_info_names_labels_codes_and_depths():
-    result = unetpp("info", env={**os.environ, "COLUMNS": "200"})
+    result = unetpp("info", environment={**os.environ, "COLUMNS": "200"})
     assert result.returncode == 0
     for word in (
         "anterior hippocampus",

@@ -22,6 +22,8 @@ from unetpp_monai.labels import Label
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
 
+pytestmark = pytest.mark.server
+
 LABELS = read_bundle(BUNDLE).labels
 START = """
 import json, logging, sys

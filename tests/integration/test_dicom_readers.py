@@ -12,6 +12,8 @@ from helpers.dicom_cases import RIGHT
 
 from unetpp_monai.dicom.series import read_dicom_series
 
+pytestmark = pytest.mark.slow
+
 LPS_RAS = np.diag([-1.0, -1, 1, 1])
 REAL = ("Study1_13_HCropVolume", "Study3_11_HCropVolume", "Study3_26401-T1prereg-52906")
 CANNOT = {  # cases that a program reads otherwise or not at all, and why

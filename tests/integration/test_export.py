@@ -15,6 +15,8 @@ from unetpp_monai.errors import BundleError, InputError, OutputError
 from unetpp_monai.runtimes.converters import CONVERTERS
 from unetpp_monai.workflows.export import export
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle():

@@ -1,15 +1,18 @@
 """Scoring through the server: its progress, its cancellation, and that it goes on where it stopped."""
 
 import json
-import time
 
+import pytest
 from helpers import BUNDLE, phantom, save_nifti
 from helpers.label_server import label_python, serving
 from helpers.learning import ask, idle
 from helpers.tiny import make_tiny
+from helpers.waiting import wait_for
 
 from unetpp_monai.annotation.scores import read_scores
 from unetpp_monai.annotation.version_store import copy_bundle
+
+pytestmark = pytest.mark.server
 
 IMAGES = 15
 
@@ -25,10 +28,7 @@ def test_scoring_is_cancelled_and_goes_on_where_it_stopped(tmp_path):
     bundle = make_tiny(copy_bundle(BUNDLE, tmp_path / "bundle"))
     with serving(studies, tmp_path / "server", "--bundle", bundle) as server:  # which scores at its start
         (root,) = (tmp_path / "server" / "state" / "bundles").iterdir()
-        give_up = time.monotonic() + 60
-        while len(read_scores(root)) < 3:
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
+        wait_for(lambda: len(read_scores(root)) >= 3, "three scores", every=0.02)
         task = ask(server, "/scoring/", "DELETE")
         assert task["status"] == "STOPPED"
         assert any(f"of {IMAGES + 1}" in line for line in task["details"])

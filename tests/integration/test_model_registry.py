@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, phantom
+from helpers.waiting import DEADLINE
 
 from unetpp_monai.annotation.model_registry import Served, copies
 from unetpp_monai.annotation.submitted_labels import as_kept, on_grid, read_submitted
@@ -80,9 +81,9 @@ def test_what_is_served_can_be_told_while_an_image_is_segmented(source):
     volume = Volume(phantom((40, 48, 40))[0][None], np.eye(4))
     expected = first(volume, depth=1).labels.array
     with ThreadPoolExecutor(1) as pool, served.lock:
-        assert pool.submit(served.segmenter).result(timeout=10) is first
+        assert pool.submit(served.segmenter).result(timeout=DEADLINE) is first
         scale(source / WEIGHTS, 0.5)
-        second = pool.submit(served.segmenter).result(timeout=30)
+        second = pool.submit(served.segmenter).result(timeout=DEADLINE)
         assert second is not first
         np.testing.assert_array_equal(first(volume, depth=1).labels.array, expected)
         assert not served.lock.acquire(blocking=False)  # one image at a time

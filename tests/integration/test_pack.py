@@ -19,6 +19,8 @@ from unetpp_monai.errors import BundleError, OutputError
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.task import BASE, LOCAL, base_config, read_task
 
+pytestmark = pytest.mark.slow
+
 NAME = "unetpp_hippocampus_mri_segmentation"
 
 

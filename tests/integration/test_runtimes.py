@@ -15,8 +15,13 @@ from unetpp_monai.inference import DepthInferer
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.runtimes.backend import NEEDS, Backend, choose_backend
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CASE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
+
+
+SLOW_COMPILE = pytest.param("compile", 2, marks=pytest.mark.slow)  # a C++ compiler
 
 
 def needs(runtime):
@@ -32,7 +37,7 @@ def build(dims, features=(4, 8, 16)):
 
 @pytest.mark.parametrize(
     ("runtime", "dims"),
-    [("torchscript", 2), ("torchscript", 3), ("openvino", 2), ("openvino", 3), ("onnxruntime", 3), ("compile", 2)],
+    [("torchscript", 2), ("torchscript", 3), ("openvino", 2), ("openvino", 3), ("onnxruntime", 3), SLOW_COMPILE],
 )
 def test_runtimes_agree_with_eager(runtime, dims):
     needs(runtime)
@@ -50,6 +55,7 @@ def test_runtimes_agree_with_eager(runtime, dims):
         torch.testing.assert_close(backend(windows[:2]), network(windows[:2]), atol=1e-4, rtol=0)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("runtime", ["eager", "compile", "tensorrt"])
@@ -98,7 +104,7 @@ def test_early_exit_in_openvino_goes_on_with_what_is_computed():
         torch.testing.assert_close(auto, DepthInferer(sliding)(image, backend), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("dims", "options"), [(2, {}), (3, {}), (3, {"attention": True}), (3, {"upsample": "interp"})])
+@pytest.mark.parametrize(("dims", "options"), [(2, {}), (3, {"attention": True}), (3, {"upsample": "interp"})])
 def test_openvino_holds_features_channels_last(dims, options):
     """Its own order: what one graph gives, the next takes without rearranging. Shapes do not tell, strides do."""
     needs("openvino")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, ROOT, phantom
+from helpers.commands import run
 from helpers.tiny import bundle_with
 
 from unetpp_monai import Segmenter, Volume, read_volume
@@ -65,10 +66,11 @@ def flipped(volume, order, signs):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+@pytest.mark.slow
 def test_storage_order_does_not_matter(segmenter, sample, order):
-    """Every axis permutation, with its flips taken in turn, gives the same voxels at the same places."""
+    """Every axis permutation, each axis flipped in turn, gives the same voxels at the same places."""
     expected = segmenter(sample, depth=1).labels.array[0]
-    for signs in ((1, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1)):
+    for signs in ((-1, 1, -1), (1, -1, 1)):
         other, transform = flipped(sample, order, signs)
         result = segmenter(other, depth=1)
         assert result.labels.same_grid(other)
@@ -125,6 +127,7 @@ def test_only_what_a_depth_needs_is_built(segmenter, sample):
         Segmenter.from_bundle(device="cpu", depth=4)
 
 
+@pytest.mark.slow
 def test_auto_depth_stops_where_it_may(segmenter, sample, tmp_path):
     full = segmenter(sample, depth="full")
     assert (full.exit_thresholds, full.mirror_axes) == ((), ())
@@ -185,6 +188,7 @@ def test_uncertainty_map_scores_and_review(segmenter, sample):
     )
 
 
+@pytest.mark.slow
 def test_a_bundle_may_judge_by_entropy(sample):
     for threshold, flagged in ((0.0, True), (1.0, False)):
         bundle = replace(read_bundle(), review=ReviewRule("entropy", threshold))
@@ -195,6 +199,7 @@ def test_a_bundle_may_judge_by_entropy(sample):
 
 
 @pytest.mark.parametrize(("depth", "scored"), [(1, False), ("auto", False), (2, True)])
+@pytest.mark.slow
 def test_fewer_heads_do_not_say_that_all_is_well(segmenter, sample, depth, scored):
     """One head agrees with itself, whatever it is shown; the threshold was measured with all heads."""
     noise = Volume(np.random.default_rng(0).normal(0, 1, sample.array.shape).astype(np.float32), sample.affine)
@@ -218,6 +223,7 @@ def test_nothing_found_is_to_be_reviewed(sample, tmp_path):
     assert (result.score, result.scores, result.review) == (None, {}, True)
 
 
+@pytest.mark.slow
 def test_memory_does_not_hold_every_label():
     """64 labels on 128x64x64 voxels would be 134 MB of logits; the sweep holds a slab of a window's thickness."""
     script = """
@@ -228,8 +234,8 @@ from unetpp_monai.inference.source_grid import SourceGrid
 import numpy as np
 labels = int(sys.argv[1])
 image = torch.rand(1, 1, 128, 64, 64)
-sliding = SlidingWindowInferer((16, 16, 16), sw_batch_size=2, overlap=0.5, mode="gaussian")
-grid = SourceGrid((256, 128, 128), (128, 64, 64), np.diag([0.5, 0.5, 0.5, 1]))
+sliding = SlidingWindowInferer((16, 16, 16), sw_batch_size=2, overlap=0.25, mode="gaussian")
+grid = SourceGrid((192, 96, 96), (128, 64, 64), np.diag([2 / 3, 2 / 3, 2 / 3, 1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 grid.fill(sweep(image, lambda windows: Windows(windows.expand(-1, labels, -1, -1, -1)), sliding))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -251,6 +257,7 @@ def test_devices():
             choose_device(name)
 
 
+@pytest.mark.slow
 def test_same_voxels_as_monai_bundle_run(segmenter, shared_data, tmp_path):
     """Real NIfTI volumes and a real DICOM series through `monai.bundle run` and through our API."""
     images = sorted((shared_data / "Task04_Hippocampus" / "imagesTr").iterdir())[:3]
@@ -258,10 +265,8 @@ def test_same_voxels_as_monai_bundle_run(segmenter, shared_data, tmp_path):
         shutil.copy(image, tmp_path)
     series = shared_data / "dicom" / "Study1_13_HCropVolume"
     shutil.copytree(series, tmp_path / series.name)
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
-    command += ["--config_file", BUNDLE / "configs" / "inference.json", "--bundle_root", BUNDLE]
-    command += ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--device", "cpu"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, cwd=tmp_path)
+    places = ("--bundle_root", BUNDLE, "--dataset_dir", tmp_path, "--output_dir", tmp_path / "out")
+    run("--config_file", BUNDLE / "configs" / "inference.json", *places, "--device", "cpu", folder=tmp_path)
     for case in [*images, series]:
         ours = segmenter(read_volume(case)).labels
         theirs = read_volume(tmp_path / "out" / f"{Path(case).name.removesuffix('.nii.gz')}_seg.nii.gz")

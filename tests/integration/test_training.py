@@ -17,6 +17,8 @@ from helpers.tiny import TINY
 from unetpp_monai.errors import InputError
 from unetpp_monai.io import labelled_cases
 
+pytestmark = pytest.mark.slow
+
 
 def options(**values):
     return [text for key, value in values.items() for text in (f"--{key}", value)]

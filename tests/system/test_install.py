@@ -9,6 +9,8 @@ import pytest
 from helpers import ROOT
 from helpers.dicom_phantoms import axial_affine, make_series
 
+pytestmark = pytest.mark.slow
+
 HIPPOCAMPUS = "unetpp_hippocampus_mri_segmentation"
 
 

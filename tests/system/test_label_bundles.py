@@ -19,6 +19,8 @@ from unetpp_monai.bundle import METADATA, WEIGHTS, read_bundle
 from unetpp_monai.errors import InputError
 from unetpp_monai.files import sha256
 
+pytestmark = pytest.mark.server
+
 FIRST, SECOND = "unetpp_hippocampus_mri_segmentation", "second_organ"
 CASES = tuple(f"case_{number}" for number in range(6))
 

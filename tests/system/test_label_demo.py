@@ -4,8 +4,12 @@ import re
 import subprocess
 import sys
 
+import pytest
 from helpers import ROOT
 from helpers.label_server import environment, label_python
+from helpers.waiting import DEADLINE
+
+pytestmark = pytest.mark.server
 
 DEMO = ROOT / "docs" / "label_demo.py"
 
@@ -18,7 +22,7 @@ def calls(text):
 def test_transcript_is_what_the_demo_does(tmp_path):
     variables = {**environment(), "UNETPP_LABEL_PYTHON": str(label_python())}
     command = [sys.executable, str(DEMO), "--train"]
-    run = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=DEADLINE)
     assert run.returncode == 0, run.stdout + run.stderr
     assert calls(run.stdout) == calls((ROOT / "docs" / "monailabel_transcript.txt").read_text())
     assert "\nc_noisier\n" in run.stdout and 'status: "DONE"' in run.stdout and "completed: 3" in run.stdout

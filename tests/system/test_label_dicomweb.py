@@ -19,6 +19,8 @@ from unetpp_monai.bundle import read_bundle
 from unetpp_monai.dicom.seg import read_dicom_seg
 from unetpp_monai.dicom.series import read_dicom_series
 
+pytestmark = pytest.mark.server
+
 MODEL = "unetpp_hippocampus_mri_segmentation"
 REAL = SHARED / "data" / "dicom" / "Study1_13_HCropVolume"
 LABELS = {label.name: label.index for label in read_bundle(BUNDLE).labels}

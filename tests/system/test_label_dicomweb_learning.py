@@ -15,6 +15,8 @@ from unetpp_monai.annotation.scores import read_scores
 from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.dicom.series import read_dicom_series
 
+pytestmark = pytest.mark.server
+
 SERIES, SUBMITTED = 4, 3
 SPACING_LPS = np.diag([1.1, 0.9, 1.2, 1.0])
 

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import ROOT
 from helpers.label_server import environment, label_python
+
+pytestmark = pytest.mark.server
 
 SHIM = ROOT / "unetpp_monai" / "annotation" / "shim"
 

@@ -18,13 +18,17 @@ import pytest
 from helpers import ROOT
 from helpers import dicom_pieces as make
 from helpers.label_server import label_python, run_label, serving
-from helpers.ohif import CHROMIUM, FLAGS, PATIENCE
+from helpers.marks import must_be_marked
+from helpers.ohif import CHROMIUM, FLAGS
 from helpers.orthanc import orthanc
 from helpers.viewer_phantom import likeness
+from helpers.waiting import DEADLINE
 from PIL import Image
 from pydicom.uid import MRImageStorage
 
 from unetpp_monai import read_volume
+
+pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 MODEL = "unetpp_hippocampus_mri_segmentation"
@@ -122,6 +126,7 @@ class Annotator:
 @contextmanager
 def annotator():
     """Start a browser; skips where Chromium is missing."""
+    must_be_marked("browser")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if not CHROMIUM:
         pytest.skip("needs Chromium: apt-get install chromium")
@@ -129,7 +134,7 @@ def annotator():
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:
             page = browser.new_page(viewport={"width": 1200, "height": 800})
-            page.set_default_timeout(1000 * PATIENCE)
+            page.set_default_timeout(1000 * DEADLINE)
             yield Annotator(page)
         finally:
             browser.close()

@@ -1,10 +1,8 @@
 """Our packed bundle in MONAI Label's own `monaibundle` app, from a local folder."""
 
 import hashlib
-import json
 import shutil
 import subprocess
-import time
 from contextlib import contextmanager
 
 import nibabel as nib
@@ -14,9 +12,12 @@ import torch
 from helpers import ROOT, SHARED, phantom, save_nifti
 from helpers.files import geometry_fields, save_forms
 from helpers.label_server import LabelServer, environment, label_python, run_cli
+from helpers.learning import idle
 from helpers.orthanc import free_port
 
 from unetpp_monai import pack, read_volume
+
+pytestmark = pytest.mark.server
 
 NAME = "unetpp_hippocampus_mri_segmentation"
 REAL = SHARED / "data" / "Task04_Hippocampus"
@@ -105,11 +106,7 @@ def test_training_of_one_epoch_ends_well(server, folder):
     weights = folder / "apps" / "monaibundle" / "model" / NAME / "models" / "model.pt"
     before = hashlib.sha256(weights.read_bytes()).hexdigest()
     server.call("train_start", NAME, {"max_epochs": 1, "val_split": 0.34, "multi_gpu": False})
-    give_up = time.monotonic() + 120
-    while (status := json.loads(server.request("/train/")[1])["status"]) in ("SUBMITTED", "RUNNING"):
-        assert time.monotonic() < give_up
-        time.sleep(1)
-    assert status == "DONE", server.log.read_text()[-3000:]
+    assert idle(server, "train")["status"] == "DONE", server.log.read_text()[-3000:]
     assert f"Restored all variables from {weights}" in server.log.read_text()
     assert sorted(path.name for path in weights.parent.iterdir()) == ["model.pt"]  # another would be served instead
     assert hashlib.sha256(weights.read_bytes()).hexdigest() != before

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 
 import nibabel as nib
 import numpy as np
@@ -11,11 +10,14 @@ from helpers import BUNDLE, SHARED, phantom, save_nifti
 from helpers.label_server import label_python, serving
 from helpers.learning import FAST, ask, idle, model_of
 from helpers.tiny import make_tiny
+from helpers.waiting import wait_for
 
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.annotation.version_store import VersionStore, copy_bundle
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.files import sha256
+
+pytestmark = pytest.mark.server
 
 REAL = SHARED / "data" / "Task04_Hippocampus"
 CASES = tuple(f"hippocampus_{number:03}" for number in (1, 3, 4, 6, 8, 11))
@@ -64,14 +66,15 @@ def served_bundle(place):
     return root
 
 
-def until_epoch(server, epoch, seconds=90):
-    give_up = time.monotonic() + seconds
-    while True:
-        (progress,) = ask(server, "/info/")["train_stats"].values()
-        if progress.get("epoch", 0) >= epoch and "current_time" in progress:
-            return progress
-        assert time.monotonic() < give_up, progress
-        time.sleep(0.2)
+def until_epoch(server, epoch, total):
+    """Wait for an epoch of the training that was asked for `total` of them; return its progress."""
+
+    def progress():
+        (stats,) = ask(server, "/info/")["train_stats"].values()
+        reached = stats.get("epoch", 0) >= epoch and stats["total_epochs"] == total and "current_time" in stats
+        return stats if reached else None
+
+    return wait_for(progress, f"epoch {epoch} of {total}")
 
 
 def test_annotators_get_images_scores_and_a_better_network(server, place, images):
@@ -154,17 +157,14 @@ def test_cancelled_and_killed_trainings_leave_everything_as_it_was(place, images
         model, root = model_of(server), served_bundle(place)
         server.calls([["save_label", case, str(images[case][1]), "", {}] for case in LABELLED])
         served = sha256(root / "models" / "model.pt")
-        long = {**FAST, "max_epochs": 1000}
-        server.call("train_start", model, long)
-        progress = until_epoch(server, 2)
-        assert progress["total_epochs"] == 1000 and progress["loss"] > 0
+        server.call("train_start", model, {**FAST, "max_epochs": 100_000})
+        assert until_epoch(server, 2, 100_000)["loss"] > 0
         assert server.call("train_status")["status"] == "RUNNING"
         assert server.call("train_stop")["status"] == "STOPPED"
         idle(server, "train")
         assert sha256(root / "models" / "model.pt") == served
-        server.call("train_start", model, long)
-        time.sleep(1)
-        until_epoch(server, 1)
+        server.call("train_start", model, {**FAST, "max_epochs": 200_000})
+        until_epoch(server, 1, 200_000)
         server.kill()
     assert sha256(root / "models" / "model.pt") == served
     objects = json.loads((folder / "studies" / "datastore_v2.json").read_text())["objects"]

@@ -17,6 +17,7 @@ from helpers import BUNDLE, HELPERS, ROOT
 from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.listener_run import MOMENTS, look_until, make_listener, threshold
 from helpers.orthanc import free_port, orthanc
+from helpers.waiting import DEADLINE, wait_for
 from typer import Typer
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -40,6 +41,7 @@ from unetpp_monai.pacs import (
 )
 from unetpp_monai.pacs.intake import folder_facts
 
+SPACE = 1000.0  # seconds between two tries
 PHI = ("Phantom", "PHANTOM-1", "secret words")  # of the series below
 
 
@@ -76,16 +78,13 @@ def queue(listener, count=1):
     look_until(listener, lambda: listener.intake.waiting() == count)
 
 
-def wait_for(condition, seconds=60):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "nothing happened"
-        time.sleep(0.1)
+def until_stable(server):
+    """Wait until nothing more than what the archive's feed says now is to come."""
+    wait_for(lambda: server.rest("/changes?last")["Changes"][0]["ChangeType"] == "StablePatient", "the end of the feed")
 
 
-def is_stable(server):
-    """Whether nothing more than what the archive's feed says now is to come."""
-    return server.rest("/changes?last")["Changes"][0]["ChangeType"] == "StablePatient"
+def until_stored(journal, count=1):
+    wait_for(lambda: states(journal).get("stored") == count, f"{count} stored jobs")
 
 
 def test_a_series_is_segmented_once_and_results_are_no_input(tmp_path, server, journal, caplog):
@@ -143,7 +142,7 @@ def test_a_series_sent_again_is_known_and_one_with_more_instances_is_not(tmp_pat
     place = journal.place(server.url)
     server.upload(files[:6])
     look_until(listener, lambda: journal.place(server.url) > place + 6 and len(server.find(Modality="MR")) == 1)
-    time.sleep(1.5)
+    until_stable(server)
     listener.source.look(listener.intake)
     assert states(journal)["stored"] == 1 and listener.intake.waiting() == 0
     server.upload(files[6:])
@@ -173,7 +172,7 @@ def test_instances_that_come_while_a_series_waits_replace_its_job(tmp_path, serv
 def test_a_new_journal_begins_now(tmp_path, server):
     new_series(tmp_path / "old")
     server.upload((tmp_path / "old").iterdir())
-    wait_for(lambda: is_stable(server))
+    until_stable(server)
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
         listener = make_listener(server, journal, everything=False)
         listener.source.look(listener.intake)
@@ -194,7 +193,7 @@ def test_an_archive_that_was_begun_anew_is_read_from_its_start(tmp_path, server,
     server.start()
     new = new_series(tmp_path / "d")
     server.upload((tmp_path / "d").iterdir())
-    wait_for(lambda: is_stable(server))
+    until_stable(server)
     queue(make_listener(server, journal), 4)
     assert journal.jobs("queued")[-1].series == new.SeriesInstanceUID
 
@@ -268,18 +267,20 @@ def test_tries_are_spaced_as_stated():
 def test_a_failed_job_waits_for_its_next_try(tmp_path, server, journal):
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
-    listener = make_listener(server, journal, first_seconds=1.0)
+    listener = make_listener(server, journal, first_seconds=SPACE)
     queue(listener)
     server.kill()
+    before = time.time()
     assert listener.work()
     (job,) = journal.jobs("failed")
     assert job.reason == "UnavailableError"
-    assert job.next_try == pytest.approx(time.time() + 1, abs=0.5)
+    assert before + SPACE <= job.next_try <= time.time() + SPACE
     assert not listener.work()
     with pytest.raises(UnavailableError):
         listener.source.look(listener.intake)
     server.start()
-    time.sleep(max(0, job.next_try - time.time()))
+    with journal.transaction():
+        journal.finish(job, "failed", next_try=time.time())
     assert listener.work()
     assert len(segs(server)) == 1
 
@@ -308,18 +309,18 @@ def test_an_archive_that_is_down_costs_no_tries(tmp_path, server, journal):
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
     down = connect(f"http://127.0.0.1:{free_port()}/dicom-web")
-    listener = make_listener(server, journal, store=down, attempts=1, first_seconds=0.01)
+    listener = make_listener(server, journal, store=down, attempts=1)
     queue(listener)
     for _ in range(3):
         assert listener.work()
         assert [(job.state, job.reason, job.attempts) for job in journal.jobs("failed")] == [
             ("failed", "UnavailableError", 0)
         ]
-        time.sleep(0.1)
     listener.schedule = Schedule(1, first_seconds=1000)
+    before = time.time()
     assert listener.work()
     (job,) = journal.jobs("failed")
-    assert job.next_try == pytest.approx(time.time() + 60, abs=5)  # however long it lasts
+    assert before + 60 <= job.next_try <= time.time() + 60  # however long it lasts
     with journal.transaction():
         journal.finish(job, "failed")
     listener.store = listener.source.archive
@@ -384,7 +385,7 @@ def test_a_full_queue_leaves_the_rest_in_the_archive(tmp_path, server, journal):
     listener = make_listener(server, journal, max_queue=1)
     stored = 0
     queue(listener)
-    wait_for(lambda: is_stable(server))
+    until_stable(server)
     while stored < 3:
         listener.source.look(listener.intake)
         assert states(journal)["queued"] == 1
@@ -512,7 +513,7 @@ def test_the_example_of_the_service(tmp_path, monkeypatch):
 @contextmanager
 def listening(server, path, *moment):
     """A listener process; give it, and its messages when it ended."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     with path.with_suffix(".log").open("ab") as log:
         command = [sys.executable, str(HELPERS / "listener_run.py"), server.url, str(path), *moment]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
@@ -528,11 +529,11 @@ def test_killed_at_any_moment_it_stores_exactly_one_result(tmp_path, server, jou
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
     with listening(server, journal.path, moment) as process:
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait(DEADLINE) == -signal.SIGKILL
     assert states(journal) == {"running": 1}
     with listening(server, journal.path):
-        wait_for(lambda: states(journal).get("stored") == 1)
-        wait_for(lambda: journal.jobs("ignored"))  # the result became stable
+        until_stored(journal)
+        wait_for(lambda: journal.jobs("ignored"), "a result that became stable")
     assert len(segs(server)) == 1
     (job,) = journal.jobs("stored")
     assert job.attempts == 2
@@ -558,26 +559,32 @@ def test_told_to_stop_it_gives_its_job_back(tmp_path, server, journal):
     new_series(tmp_path / "series")
     server.upload((tmp_path / "series").iterdir())
     with listening(server, journal.path, "wait") as process:
-        wait_for(journal.path.with_suffix(".busy").exists)
+        wait_for(journal.path.with_suffix(".busy").exists, "a job")
         process.terminate()
-        assert process.wait(20) == 143
+        assert process.wait(DEADLINE) == 143
     assert [(job.state, job.attempts) for job in journal.jobs("queued")] == [("queued", 0)]
 
 
 def test_an_archive_may_be_down_at_the_start_and_in_between(tmp_path, server, journal):
+    log = journal.path.with_suffix(".log")
+
+    def until_missed():
+        missed = log.read_text().count("cannot be reached")
+        wait_for(lambda: log.read_text().count("cannot be reached") > missed, "a look that finds the archive down")
+
     server.kill()
     with listening(server, journal.path) as process:
-        wait_for(lambda: "cannot be reached" in journal.path.with_suffix(".log").read_text())
+        until_missed()
         server.start()
         new_series(tmp_path / "a")
         server.upload((tmp_path / "a").iterdir())
-        wait_for(lambda: states(journal).get("stored") == 1)
+        until_stored(journal)
         server.kill()
-        time.sleep(0.5)
+        until_missed()
         server.start()
         new_series(tmp_path / "b")
         server.upload((tmp_path / "b").iterdir())
-        wait_for(lambda: states(journal).get("stored") == 2)
+        until_stored(journal, 2)
         assert process.poll() is None
     assert len(segs(server)) == 2
 
@@ -645,7 +652,7 @@ def test_the_demo_in_the_readme(tmp_path, server):
     server.kill()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "docs" / "listener_demo.py")]
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "job 1: 2 results stored" in run.stdout
     kinds = {

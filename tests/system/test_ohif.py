@@ -5,6 +5,8 @@ from helpers import ohif
 from helpers.orthanc import orthanc
 from helpers.viewer_phantom import LETTER, SQUARE, coloured, drawn, likeness, mirrored, shapes, write_phantom
 
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+
 PLACES = (3, 11)  # in the stack; the shapes lie elsewhere in every slice
 
 

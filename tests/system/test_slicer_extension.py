@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +16,10 @@ import pytest
 import SimpleITK
 from helpers import HELPERS, ROOT, phantom, save_nifti
 from helpers.slicer_cases import SAMPLE, read, segment_oblique
-from helpers.slicer_processes import gone, working_in
+from helpers.slicer_processes import wait_until_gone, working_in
+from helpers.waiting import DEADLINE, wait_for
+
+pytestmark = pytest.mark.slow
 
 SLICER = ROOT / "unetpp_monai" / "slicer"
 MODULE = SLICER / "UNetPlusPlus"
@@ -37,10 +39,10 @@ def in_slicer(task, image, folder):
         env={**os.environ, "TMPDIR": str(temporary), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=DEADLINE,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    assert gone(working_in(temporary)), "no process is left"
+    wait_until_gone(working_in(temporary))
     assert [path.name for path in temporary.iterdir() if path.name.startswith("unetpp")] == []
     return json.loads(run.stdout.splitlines()[-1])
 
@@ -112,7 +114,6 @@ def test_cancel_ends_the_process(tmp_path):
     image = save_nifti(tmp_path / "case.nii.gz", phantom((160, 160, 128))[0])
     found = in_slicer("cancel", image, tmp_path)
     assert 0 < found["before"] < 1, "in the midst of the network"
-    assert found["seconds"] < 5
     assert not found["running"]
     assert (found["Segmentation"], found["ScalarVolume"], found["Table"]) == (0, 1, 0)
 
@@ -160,10 +161,9 @@ def test_process_is_free_of_slicers_environment(tmp_path, process, monkeypatch):
     monkeypatch.setenv("KEPT", "größer")
     script = "import os, sys; print(sorted(os.environ)); sys.stderr.write(os.environ['KEPT']); sys.exit(3)"
     child = process.ExternalProcess([sys.executable, "-X", "utf8", "-c", script], tmp_path)
-    lines, end = [], time.monotonic() + 20
-    while child.code() is None and time.monotonic() < end:
-        lines += child.lines()
-        time.sleep(0.01)
+    lines = []
+    wait_for(lambda: lines.extend(child.lines()) or child.code() is not None, "the end of the process")
+    lines += child.lines()
     assert child.code() == 3
     assert "größer" in "".join(lines)
     assert not [name for name in process.SLICERS_OWN if f"'{name}'" in lines[0] + lines[-1]]
@@ -173,15 +173,13 @@ def test_process_is_free_of_slicers_environment(tmp_path, process, monkeypatch):
 def test_process_ends_with_what_it_started(tmp_path, process):
     """A wrapper script's child too; one that does not listen is killed."""
     script = tmp_path / "wrapper"
-    script.write_text("#!/bin/sh\ntrap '' TERM\necho started\nsleep 60\nsleep 60\n")
+    script.write_text("#!/bin/sh\ntrap '' TERM\necho started\nsleep 6000\nsleep 6000\n")
     script.chmod(0o755)
     child = process.ExternalProcess([str(script)], tmp_path)
-    end = time.monotonic() + 20
-    while not child.lines() and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(child.lines, "its first line")
     assert working_in(tmp_path)
     child.end()
-    assert gone(working_in(tmp_path))
+    wait_until_gone(working_in(tmp_path))
     assert child.code() != 0
 
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from helpers import HELPERS, save_nifti
 from helpers.viewer_phantom import LETTER, SQUARE, coloured, drawn, likeness, mirrored, shapes, write_phantom
+from helpers.waiting import DEADLINE
 from PIL import Image
 
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.io.seg_nrrd import write_seg_nrrd
+
+pytestmark = pytest.mark.slow
 
 SLICES = (3, 11)
 
@@ -29,7 +32,7 @@ def slice_view(volume, segmentation, point, picture):
         picture,
         "0,2000",
     ]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert run.returncode == 0, run.stderr
     return np.asarray(Image.open(picture).convert("RGB")), json.loads(run.stdout)
 

@@ -199,6 +199,7 @@ def test_same_input_same_output():
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux's /proc")
+@pytest.mark.slow
 def test_memory_of_depth_1_is_less_than_of_full_depth():
     """Peak resident memory that a forward pass adds, each in a process of its own."""
     script = (

@@ -89,7 +89,9 @@ def test_slicer_finds_every_voxel_name_colour_and_code(tmp_path):
     assert terms[3][2] == "^^"
 
 
-@pytest.mark.parametrize(("name", "volume"), list(grids()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "volume"), [*grids()][::-7], ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_we_read_what_we_wrote(tmp_path, name, volume):
     path = tmp_path / "case.seg.nrrd"
     write_seg_nrrd(volume, path, structures=STRUCTURES)
