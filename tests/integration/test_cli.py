@@ -97,8 +97,9 @@ def test_results_are_replaced_only_when_asked(image_file, tmp_path):
     arguments = ("segment", image_file, "-o", tmp_path, "--depth", 1)
     assert unetpp(*arguments).returncode == 0
     before = (tmp_path / "case_1.json").read_bytes()
-    again = unetpp(*arguments)
-    assert again.returncode == 1 and "exists; choose another place or allow overwriting (--overwrite)" in again.stderr
+    other = unetpp(*arguments[:-1], 2)
+    assert other.returncode == 1 and "choose another folder or allow overwriting (--overwrite)" in other.stderr
+    assert unetpp(*arguments).returncode == 0  # done before
     assert (tmp_path / "case_1.json").read_bytes() == before
     assert unetpp(*arguments, "--overwrite").returncode == 0
     assert (tmp_path / "case_1.json").read_bytes() != before

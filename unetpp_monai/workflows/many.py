@@ -41,26 +41,24 @@ def collect_cases(inputs: Iterable[Path], *, whole: bool = False) -> tuple[list[
         whole: see `find_cases`.
 
     Returns:
-        Cases, in order; failed rows of inputs without case, and of cases that would write the same results.
+        Cases, in order; failed rows of inputs without case, and of cases that would replace results of an earlier one.
     """
-    found: dict[Path, Path] = {}  # resolved -> as given
+    named: dict[str, Path] = {}
     rows: list[Row] = []
     for path in inputs:
         try:
-            for case in list_cases(path, whole=whole):
-                found.setdefault(case.resolve(), case)
+            found = list_cases(path, whole=whole)
         except STOP:
             raise
         except BaseException as error:  # noqa: BLE001 - an input that cannot be listed takes no other with it
             rows.append(failed(path, error))
-    named: dict[str, list[Path]] = {}
-    for case in found.values():
-        named.setdefault(case_name(case), []).append(case)
-    for cases in named.values():
-        for case in cases if len(cases) > 1 else ():
-            others = ", ".join(str(other) for other in cases if other != case)
-            rows.append(failed(case, AmbiguityError(f"results are named after cases, got {case} and {others}; rename")))
-    return [cases[0] for cases in named.values() if len(cases) == 1], rows
+            continue
+        for case in found:
+            other = named.setdefault(case_name(case), case)
+            if other.resolve() != case.resolve():
+                message = f"results are named after cases, got {other} and {case}; rename or run them apart"
+                rows.append(failed(case, AmbiguityError(message)))
+    return list(named.values()), rows
 
 
 def segment_cases(
