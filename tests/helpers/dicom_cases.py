@@ -4,6 +4,7 @@ A case is made in four steps: datasets with a known array and affine, a change, 
 The truth is computed from what was put in, never by reading a file back.
 """
 
+import io
 import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -275,6 +276,30 @@ def headless(*, everywhere: bool):
     return then
 
 
+def bare(*, implicit: bool, preamble: bytes = b"\0" * 128 + b"DICM"):
+    """Write files without meta information."""
+
+    def write(folder: Path, slices: Slices) -> None:
+        for k, ds in enumerate(slices):
+            file = io.BytesIO()
+            pydicom.dcmwrite(file, ds, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+            (folder / make.shuffled(k)).write_bytes(preamble + file.getvalue())
+
+    return write
+
+
+def padded(padding: bytes) -> Change:
+    """Append bytes to the only frame of every slice, after the end of its stream."""
+
+    def change(slices):
+        for ds in slices:
+            [frame] = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
+            ds.PixelData = pydicom.encaps.encapsulate([frame + padding])
+            ds["PixelData"].is_undefined_length = True
+
+    return change
+
+
 WITH_ROWS = {"Rows": 8, "Columns": 10}
 right("names without extension", write=extensionless)
 right("names that are UIDs", write=lambda folder, slices: make.write_files(folder, slices, lambda k: f"1.2.3.{99 - k}"))
@@ -284,8 +309,15 @@ right(
     write=lambda folder, slices: make.write_files(folder, slices, "schräg {}.dcm".format),
 )
 right("in sub-folders", write=lambda folder, slices: make.write_files(folder, slices, lambda k: f"{k % 3}/deep/I{k}"))
-right("no preamble", then=headless(everywhere=True), may_refuse=True)
-right("no preamble, no extension", write=extensionless, then=headless(everywhere=True), may_refuse=True)
+right("no preamble", then=headless(everywhere=True), remark="12 file.* without preamble")
+right("no preamble, no extension", write=extensionless, then=headless(everywhere=True))
+right("no preamble in the last file", then=headless(everywhere=False), remark="1 file.* without preamble")
+for kind, implicit in {"implicit": True, "explicit": False}.items():
+    right(f"no meta information, {kind}", write=bare(implicit=implicit), remark="12 file.* without preamble or meta")
+    right(f"neither preamble nor meta, {kind}", write=bare(implicit=implicit, preamble=b""), remark="12 file.* without")
+for kind, padding in {"zeros": b"\0" * 40, "ones": b"\xff" * 300, "blanks": b" " * 20}.items():
+    right(f"JPEG-LS padded with {kind}", chain(compressed(UIDS.JPEGLSLossless), padded(padding)), stored=LARGE)
+right("JPEG 2000 padded", chain(compressed(UIDS.JPEG2000Lossless), padded(b"\0" * 64)), stored=LARGE)
 right(
     "text and junk files",
     then=put(notes__txt=b"no DICOM", README=b"read me", empty__txt=b"", junk=b"\0" * 300, a__jpg=b"\xff\xd8"),
