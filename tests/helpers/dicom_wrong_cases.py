@@ -380,7 +380,6 @@ for length in (140, 185, 210, 300, 340):
     wrong(f"cut to {length} bytes", CorruptFileError, r"_4\.dcm", then=cut(length))
     wrong(f"the only file cut to {length} bytes", CorruptFileError, r"_4\.dcm", lambda s: s[4:5], then=cut(length),
         write=lambda folder, s: make.write_files(folder, s, lambda k: "I_4.dcm"))  # fmt: skip
-wrong("no SOPClassUID and no Rows", CorruptFileError, r"_4\.dcm", lambda s: without("SOPClassUID", "Rows", only=4)(s))
 wrong("meta alone", CorruptFileError, r"_4\.dcm", then=lambda folder: (
     make.nth_file(folder).write_bytes(make.nth_file(folder).read_bytes()[: 144 + 200])
 ))  # fmt: skip
@@ -388,19 +387,23 @@ wrong("RLE with a damaged table", CorruptFileError, r"_4\.dcm", chain(compressed
     damaged_table(s[4])
 )))  # fmt: skip
 for keyword, kind, value in (
-    ("SliceThickness", "FD", b"2.5 "),
-    ("NumberOfFrames", "IS", b"inf "),
     ("NumberOfFrames", "IS", b"2000000000"),
     ("NumberOfFrames", "IS", b"-3"),
-    ("NumberOfFrames", "DS", b"1e400 "),
     ("Rows", "US", b"1"),
     ("Rows", "US", b"\x08\0\x08\0"),
-    ("ImagePositionPatient", "FD", b"1234"),
-    ("AcquisitionNumber", "FL", b"12"),
 ):
     wrong(f"{keyword} as {kind} {value!r}", InputError, r"_4\.dcm", lambda s, *args, a=(keyword, kind, value): (
         raw(s[4], *a)
     ))  # fmt: skip
+for keyword, old, new in (
+    ("SliceThickness", b"\x18\0\x50\0DS", b"\x18\0\x50\0FD"),
+    ("ImagePositionPatient", b"\x20\0\x32\0DS", b"\x20\0\x32\0FD"),
+    ("AcquisitionNumber", b"\x20\0\x12\0IS\2", b"\x20\0\x12\0FL\2"),
+    ("NumberOfFrames", b"IS\4\x002222", b"IS\4\0inf "),
+    ("Rows", b"\x28\0\x10\0US\2", b"\x28\0\x10\0SQ\2"),
+):
+    wrong(f"{keyword} of another type", CorruptFileError, r"_4\.dcm", one(4, AcquisitionNumber=12, NumberOfFrames=2222),
+        then=patch(old, new))  # fmt: skip
 wrong("cut in the meta information", CorruptFileError, r"_4\.dcm", then=cut(200))
 wrong("cut in the header", CorruptFileError, r"_4\.dcm", then=cut(0.6))
 wrong("cut in the pixels", CorruptFileError, r"_4\.dcm", then=cut(-20))

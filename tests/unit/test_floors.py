@@ -24,7 +24,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"__main__"},
 ]
 ORDERS = {  # within a room, from the ground up
-    "dicom": "reading tiles discovery geometry acquisition planes header_rules common identity contours series "
+    "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours series "
     "deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
     "inference": "slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid transforms",

@@ -5,9 +5,7 @@ Headers only; geometry and pixels are for other rooms. No file is opened more th
 
 import logging
 import re
-import shutil
 import tempfile
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AmbiguityError, CorruptFileError, InputError
-from .reading import Look, check_growth, guarded, look, read_and_hash, read_whole, seen_before
+from .media import listed_in, unzip, walk
+from .reading import Look, guarded, look, read_whole, seen_before
 from .tiles import TILE_TAGS
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ DISTINCTIONS = (
     *("SeriesNumber", "SeriesDescription", "SeriesTime", "ProtocolName"),
 )
 MOMENTS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber")  # in which order images were made
-HEADER_TAGS = [
+HEADER_TAGS: list[str | int] = [
     *(
         *SERIES_TAGS,
         "FrameOfReferenceUID",
@@ -52,7 +51,6 @@ HEADER_TAGS = [
     *(*DISTINCTIONS, *MOMENTS, *TILE_TAGS),
 ]
 DIRECTORY = "1.2.840.10008.1.3.10"  # class of a DICOMDIR, which alone stands in the meta information only
-MOST_MEMBERS = 100_000  # of a zip
 MANY_OPEN = 16  # files that may stay open from header to pixels
 
 
@@ -101,7 +99,7 @@ def holds_dicom(folder: Path) -> bool:
 def is_dicom_source(path: Path) -> bool:
     """Whether a path is a folder with DICOM files in it or below, a zip, a DICOMDIR or a DICOM file."""
     if path.is_dir():
-        return any(look(file).dicom for file in _walk(path) if file.is_file())
+        return any(look(file).dicom for file in walk(path) if file.is_file())
     return path.is_file() and (path.suffix.lower() == ".zip" or look(path).dicom)
 
 
@@ -142,63 +140,12 @@ def _files(source: Path | Sequence[Path], folder: Path, chosen: Source) -> Itera
     if not isinstance(source, Path):
         return paths
     if source.is_dir():
-        return _walk(source)
+        return walk(source)
     if source.suffix.lower() == ".zip":
-        return _unzip(source, folder)
+        return unzip(source, folder)
     if source.name.upper() == "DICOMDIR":
-        return _listed_in(source, chosen)
+        return listed_in(source, chosen.sha256)
     return [source]
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files of a folder and those below it, by name; hidden ones and links to a folder above are left out."""
-    with guarded(folder, "must be readable"):
-        entries = sorted(folder.iterdir())
-    for path in entries:
-        if path.name.startswith(".") or (path.is_symlink() and folder.resolve().is_relative_to(path.resolve())):
-            continue
-        if path.is_dir():
-            yield from _walk(path)
-        elif path.is_file() or path.is_symlink():  # one that leads nowhere may stand for a slice
-            yield path
-
-
-def _unzip(archive: Path, folder: Path) -> Iterator[Path]:
-    """Unpack under numbers of our own, so that no name in the archive leads anywhere else."""
-    with guarded(archive, "must be a readable zip without password"), zipfile.ZipFile(archive) as unpacked:
-        entries = unpacked.infolist()
-        if len(entries) > MOST_MEMBERS:
-            raise InputError(f"a zip must have at most {MOST_MEMBERS} members, got {len(entries)} in {archive}")
-        size = sum(entry.file_size for entry in entries)  # zipfile unpacks no more than it says
-        check_growth(archive.stat().st_size, size, str(archive))
-        if size > (free := shutil.disk_usage(folder).free):
-            raise InputError(f"{archive} needs {size >> 20} MiB to be unpacked, got {free >> 20} MiB free in {folder}")
-        for number, entry in enumerate(entries):
-            name = entry.filename.replace("\\", "/").rsplit("/", 1)[-1]
-            if entry.is_dir() or name.startswith("."):
-                continue
-            target = folder / str(number) / (name or "unnamed")
-            target.parent.mkdir()
-            with unpacked.open(entry) as packed, target.open("wb") as file:
-                shutil.copyfileobj(packed, file)
-            yield target
-
-
-def _listed_in(directory: Path, chosen: Source) -> Iterator[Path]:
-    """Files that a DICOMDIR names; some media write their names in lower case."""
-    content, chosen.sha256[directory.resolve()] = read_and_hash(directory)
-    home = directory.parent.resolve()
-    with guarded(directory, "is not a readable DICOMDIR"):
-        names = [record.get("ReferencedFileID") for record in content.get("DirectoryRecordSequence", [])]
-        files = [(name,) if isinstance(name, str) else tuple(map(str, name)) for name in names if name]
-    for parts in files:
-        candidates = [home.joinpath(*parts), home.joinpath(*(part.lower() for part in parts))]
-        if not all(path.resolve().is_relative_to(home) for path in candidates):
-            raise InputError(f"{directory} must name files below its own folder, got {'/'.join(parts)}")
-        found = next((path for path in candidates if path.is_file()), None)
-        if found is None:
-            raise CorruptFileError(f"{directory} names {'/'.join(parts)}, which is missing; copy the medium again")
-        yield found
 
 
 def _images(paths: Iterable[Path], chosen: Source) -> tuple[dict[tuple[str, str], list[Instance]], dict[str, int]]:

@@ -129,7 +129,7 @@ def read_remarks(rois: Sequence[Roi], path: Path) -> list[str]:
             f"(of {len(rois)} structures, contours of type {', '.join(kinds) or 'none'}); choose other structures"
         )
     return [
-        f"{roi.label.name}: no closed contour ({len(roi.unused)} of type {', '.join(sorted(set(roi.unused))) or 'none'})"
+        f"{roi.label.name}: no closed contour (contours of type {', '.join(sorted(set(roi.unused))) or 'none'})"
         for roi in empty
     ]
 
@@ -165,7 +165,8 @@ def rasterise(rois: Sequence[Roi], grid: Volume) -> Raster:
         if view[mask].any():
             others = ", ".join(repr(other.label.name) for other in rois)
             raise AmbiguityError(
-                f"structures must not overlap to be a label map, got {roi.label.name!r} over others; choose of {others}",
+                f"structures must not overlap to be a label map, got {roi.label.name!r} over others; choose "
+                f"of {others}",
                 option="rois",
             )
         view[mask] = roi.label.index

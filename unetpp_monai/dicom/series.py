@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pydicom
 
 JPEG_END = b"\xff\xd9"  # marker at the end of a JPEG, JPEG-LS or JPEG 2000 stream, before padding and delimiter
-SHORT_PADDING = 14  # bytes of any value; longer padding is one byte, repeated
+SHORT_PADDING = 14  # bytes of any value; longer padding repeats one, or 0
 
 __all__ = ["LPS_TO_RAS", "DicomSeries", "read_dicom_series"]
 
@@ -150,7 +150,7 @@ def _check_streams(dataset: "pydicom.Dataset") -> None:
     for number, stream in enumerate(streams, start=1):
         end = stream.rfind(JPEG_END)
         padding = stream[end + len(JPEG_END) :]
-        if end < 0 or (len(padding) > SHORT_PADDING and len(set(padding)) > 1):
+        if end < 0 or (len(padding) > SHORT_PADDING and len({*padding} - {0}) > 1):
             raise ValueError(f"the JPEG stream of frame {number} has no end")
 
 

@@ -57,8 +57,10 @@ def read_label_file(
         return read_dicom_rtstruct(path, grid, only=rois)
     volume, meanings = read_seg_nrrd(path) if kind == "NRRD" else _read_nifti(path, structures)
     chosen = tuple(meanings[index] for index in chosen_names(rois, [label.name for label in meanings], path))
-    others = [label.index for label in meanings if label not in chosen]
-    return Volume(np.where(np.isin(volume.array, others), 0, volume.array), volume.affine), chosen
+    if len(chosen) < len(meanings):
+        others = [label.index for label in meanings if label not in chosen]
+        volume = Volume(np.where(np.isin(volume.array, others), 0, volume.array), volume.affine)
+    return volume, chosen
 
 
 def label_format(path: Path) -> str:
