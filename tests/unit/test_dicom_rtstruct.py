@@ -169,6 +169,10 @@ def test_dciodvfy_and_dcentvfy_find_no_error(tmp_path, empty, bare):
     if not bare:
         found = errors_of("dcentvfy", path, *sorted((tmp_path / "series").iterdir()))
         assert [line for line in found if sources[0].StudyInstanceUID not in line] == []  # the study is no object
+    if empty:
+        with pytest.raises(InputError, match="must have closed contours to hold voxels, got none"):
+            read_dicom_rtstruct(path, labels)
+        return
     read, structures = read_dicom_rtstruct(path, labels)
     np.testing.assert_array_equal(read.array, labels.array)
     assert structures == STRUCTURES
