@@ -5,6 +5,7 @@ less characters that cannot be shown: a shortened or corrected one may be somebo
 """
 
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ IDENTIFIERS = frozenset(
         *("SOPClassUID", "FrameOfReferenceUID"),
     )
 )
-NUMBERS_OF = ("ID", "Number", "IDs")  # ends of keywords whose text must not be shortened: it would name something else
+# ends of keywords whose text must not be shortened: it would name something else
+NAMING = ("ID", "IDs", "Number", "CodeValue", "CodingSchemeDesignator")
 WORDS: Mapping[str, tuple[str, ...]] = {  # attributes of patient and study that take these only
     "PatientSex": ("M", "F", "O"),
     "PatientSexNeutered": ("ALTERED", "UNALTERED"),
@@ -58,7 +60,9 @@ def clean_header(
     for tag in sorted(source.keys() if tags is None else (tag for tag in tags if tag in source)):
         if tag.is_private or not dictionary_has_tag(tag) or tag.group not in PATIENT_AND_STUDY_GROUPS:
             continue
-        element, same = _clean(source, tag)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom says of values what is found here, and quotes them
+            element, same = _clean(source, tag)
         if element is not None:
             copied.add(element)
         if not same:
@@ -151,7 +155,7 @@ def _identifier(text: str, keyword: str) -> str:
 def _line(kind: str) -> Callable[[str, str], str]:
     def rule(text: str, keyword: str) -> str:
         line = " ".join(_identifier(text.replace("\n", " ").replace("\r", " "), keyword).split(" ")).strip()
-        if "\\" in line or (keyword.endswith(NUMBERS_OF) and len(line) > SHORT_TEXT[kind]):
+        if "\\" in line or (keyword.endswith(NAMING) and len(line) > SHORT_TEXT[kind]):
             raise ValueError("too long")
         return line.encode()[: SHORT_TEXT[kind]].decode(errors="ignore").rstrip()  # bytes, as some count
 

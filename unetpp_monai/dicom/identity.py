@@ -1,5 +1,6 @@
-"""Whether labels are of the patient, the study and the frame of reference of the images that they are put upon."""
+"""Whether an image is what it is taken for: of the kind that a bundle wants, of the patient whose labels are given."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from .reading import guarded, read_whole
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+SYNONYMS = {"MRI": "MR", "PET": "PT"}  # DICOM's words for those of others
 TAGS = (
     *("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"),
     *("ReferencedFrameOfReferenceSequence", "StructureSetROISequence"),
@@ -45,6 +47,30 @@ def check_same_patient(path: Path, source: "Dataset", *, only: Sequence[str] = (
             f"{' and '.join(others)}, or none, in {path}; give the images on which they were drawn, or say that labels "
             "of another patient are meant, as of an atlas",
             option="allow_other_patient",
+        )
+
+
+def check_modality(source: "Dataset", wanted: str) -> None:
+    """Refuse an image of another modality than a network was trained for.
+
+    Args:
+        source: header of an image.
+        wanted: one modality or several, as in "CT" or "CT, MR"; what is none of DICOM's, as "n/a", refuses nothing.
+
+    Raises:
+        InputError: both are known, and differ.
+    """
+    from pydicom.sr.codedict import codes
+
+    known = {code.value for code in codes.cid29.concepts.values()} - {"OT"}
+    with guarded(Path("Modality")):
+        given = str(source.get("Modality") or "").strip().upper()
+    names = {SYNONYMS.get(name, name) for name in re.split(r"[^A-Z]+", wanted.upper().replace("N/A", "")) if name}
+    if given in known | {"RTDOSE"} and names and names <= known and given not in names:
+        raise InputError(
+            f"images must be of modality {' or '.join(sorted(names))}, for which the bundle was trained, got {given}; "
+            "choose another series or bundle, or say that any modality will do",
+            option="any_modality",
         )
 
 
