@@ -1,6 +1,5 @@
 """What all DICOM objects that we write share: their sources' patient, study and place, equipment, numbers and UIDs."""
 
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +20,6 @@ from .planes import REQUIRED, Planes, source_planes
 
 if TYPE_CHECKING:
     import pydicom
-
-logger = logging.getLogger(__name__)
 
 MANUFACTURER = "UNet++ for MONAI"
 EQUIPMENT = {
@@ -182,9 +179,7 @@ def placed_sources(sources: Sequence["pydicom.Dataset"], planes: Planes) -> list
 
     identity = [pydicom.tag.Tag(keyword) for keyword in (*REQUIRED, *IMAGE)]
     copies = [pydicom.Dataset() for _ in sources]
-    copies[0], changed = clean_header(sources[0])
-    if changed:
-        logger.warning("mended or left out, as DICOM does not allow what the source says: %s", ", ".join(changed))
+    copies[0], _ = clean_header(sources[0])
     for source, copied in zip(sources, copies, strict=True):
         for tag in identity:
             if tag in source:

@@ -14,6 +14,7 @@ from ..volume import Volume, check_finite
 from .acquisition import check_together
 from .discovery import Instance, chosen_series
 from .geometry import LPS_TO_RAS, Grid, check_grid, read_slices
+from .header_rules import clean_header
 from .reading import guarded, parse, plain_warnings, read_values
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
         grid = check_grid(read_slices(chosen.instances))
         check_together(grid.slices)
         array, sources, warnings = _pixels(grid, sha256)
+    if changed := clean_header(sources[0])[1]:
+        remarks.append(
+            f"values that DICOM does not allow, mended or left out of what is written: {', '.join(changed)}"
+        )
     affine = grid.affine
     if sources[0].get("PhotometricInterpretation") == "MONOCHROME1":
         remarks.append("MONOCHROME1: values are as stored, dark where they are high")

@@ -1,5 +1,6 @@
 """One label map in, the same labels in other formats out; every file is read back before it is delivered."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ..io.nifti import is_nifti
 from ..labels import Label
 from ..provenance import Algorithm
 from .outputs import DICOM_FORMATS, FORMATS, Findings, check_formats, write_outputs
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 ENDINGS = ("_seg", "_rtstruct")  # of our own files' names, which are no part of the case's
@@ -79,6 +82,8 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
     image = None if source is None else read_dicom_series(Path(source), series=series)
     if image is not None and label_format(labels) in ("SEG", "RTSTRUCT") and not allow_other_patient:
         check_same_patient(labels, image.sources[0], only=rois)
+    for remark in () if image is None else image.remarks:
+        logger.warning("%s", remark)
     grid = None if image is None else image.volume
     volume, meanings = read_label_file(labels, structures=structures, grid=grid, rois=rois, thickness=thickness)
     counts = np.bincount(volume.array.ravel(), minlength=256)
