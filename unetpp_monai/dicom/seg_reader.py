@@ -1,5 +1,6 @@
 """Frames of a DICOM SEG file, placed by their own tags with pydicom alone: not by what wrote the file."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..errors import (
     MissingGeometryError,
 )
 from ..labels import Label
+from ..memory import check_memory
 from ..volume import Volume
 from .common import read_code
 from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM, frame_value
@@ -96,6 +98,7 @@ def seg_volume(frames: SegFrames, *, only: Collection[int] | None = None, thickn
     indices, affine = _lattice(frames, thickness)
     highest = max((label.index for label in frames.labels), default=0)
     shape = (int(indices.max()) + 1, *frames.shape)
+    check_memory(math.prod(shape) * 2, f"the voxels of {frames.path}", way_out="export it again, or a part of it")
     array = np.zeros(shape, dtype=np.uint8 if highest < 256 else np.uint16)
     for index, plane in zip(indices, frames.planes(), strict=True):
         if plane.max() > highest:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptFileError
 from ..files import sha256_of
+from ..memory import check_memory
 from ..volume import Volume, check_finite
 from .acquisition import check_together
 from .discovery import Instance, chosen_series
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pydicom
 
 JPEG_END = b"\xff\xd9"  # marker at the end of a JPEG, JPEG-LS or JPEG 2000 stream, before padding and delimiter
+STORED_BYTES = 8  # at most, of a decoded value: the frames of one object are decoded at once
 SHORT_PADDING = 14  # bytes of any value; longer padding repeats one, or 0
 
 __all__ = ["LPS_TO_RAS", "DicomSeries", "read_dicom_series"]
@@ -59,9 +61,7 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
         check_together(grid.slices)
         array, sources, warnings = _pixels(grid, sha256)
     if changed := clean_header(sources[0])[1]:
-        remarks.append(
-            f"values that DICOM does not allow, mended or left out of what is written: {', '.join(changed)}"
-        )
+        remarks.append(f"values that DICOM does not allow, mended or left out of what is written: {', '.join(changed)}")
     affine = grid.affine
     if sources[0].get("PhotometricInterpretation") == "MONOCHROME1":
         remarks.append("MONOCHROME1: values are as stored, dark where they are high")
@@ -86,6 +86,12 @@ def _pixels(
         Voxels `(columns, rows, slices)` after each slice's rescale, headers of the instances, and what pydicom said.
     """
     first = grid.slices[0].instance
+    voxels = first.header.Columns * first.header.Rows * len(grid.slices)
+    check_memory(
+        voxels * (np.dtype(np.float32).itemsize + (STORED_BYTES if first.frames > 1 else 0)),
+        f"the voxels of {first.path}{' and its series' if first.frames == 1 else ''}",
+        way_out="take a part of them, or a machine with more",
+    )
     array = np.empty((first.header.Columns, first.header.Rows, len(grid.slices)), dtype=np.float32)
     sources, said = [], []
     stored = None
