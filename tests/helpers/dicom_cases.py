@@ -91,6 +91,7 @@ def right(name: str, change: Change = lambda slices: None, **options) -> None:
 
 # Right: places
 
+NO_MOSAIC = b"SV10\4\3\2\1" + b"NumberOfImagesInMosaic".ljust(84, b"\0") + b"\0" * 96
 SAGITTAL = lps([[0, 0, 1], [1, 0, 0], [0, -1, 0]])
 CORONAL = lps([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
 right("plain, names shuffled")
@@ -145,6 +146,19 @@ right("no FrameOfReferenceUID", without("FrameOfReferenceUID"))
 right("no study and series UID", without("StudyInstanceUID", "SeriesInstanceUID"))
 right("drift of 0.09 mm in all", affine=lps([[1, 0, 0], [0, 1, 0.09 / 27.5], [0, 0, 1]]), mm=0.1)
 right("several ImageTypes", each(ImageType=lambda k: ["ORIGINAL", "PRIMARY", "AXIAL" if k % 2 else "HELIX"]))
+right("a private element of another maker where Siemens counts tiles", lambda slices: [
+    ds.private_block(0x0019, "SOMEBODY", create=True).add_new(0x0A, "US", 12) for ds in slices
+] and None)  # fmt: skip
+right("one slice that a CSA header calls no mosaic", lambda slices: [
+    ds.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", NO_MOSAIC) for ds in slices
+] and None)  # fmt: skip
+right("slices thicker than their step, made in one pass", each(
+    SliceThickness=5, AcquisitionTime=lambda k: f"1015{k:02}"
+))  # fmt: skip
+right("slices interleaved in time", each(
+    AcquisitionTime=lambda k: f"10{15 + k % 2}{k:02}", InstanceNumber=lambda k: k // 2 + 6 * (k % 2) + 1
+))  # fmt: skip
+right("AcquisitionNumber of every slice its own", each(AcquisitionNumber=lambda k: (5 * k) % 12 + 1))
 right("AcquisitionNumber grows with position", each(AcquisitionNumber=lambda k: 1 + k // 6))
 
 # Right: values

@@ -271,6 +271,9 @@ wrong("a mosaic, implicit", InputError, "MOSAIC", mosaic(count=(0x0019, *COUNT))
     UIDS.ImplicitVRLittleEndian
 ))  # fmt: skip
 wrong("a mosaic by its CSA", InputError, "MOSAIC", mosaic(csa=(*CSA, csa(b"NumberOfImagesInMosaic", b"12\0\0"))))
+wrong("a mosaic, its block moved", InputError, "MOSAIC", mosaic(
+    other=(0x0019, "SOMEBODY", 0x01, "US", 7), count=(0x0019, *COUNT)
+))  # fmt: skip
 wrong("tiles by their type", InputError, "United Imaging VFRAME", mosaic(("ORIGINAL", "PRIMARY", "VFRAME")))
 wrong("tiles by their count", InputError, "United Imaging", mosaic(
     count=(0x0065, "Image Private Header", 0x50, "DS", "12")

@@ -72,6 +72,7 @@ def coded(**values):
         ("PatientID", "A" * 70, "A" * 70),
         ("PatientID", "12\0\n34", "1234"),
         ("PatientID", "p/1 ä", "p/1 ä"),
+        ("PatientID", ["a", "b"], ["a", "b"]),
         ("PatientName", "X" * 80, "X" * 80),
         ("ReferringPhysicianName", "X" * 80, LEFT_OUT),
         ("AccessionNumber", "1" * 20, LEFT_OUT),

@@ -106,7 +106,7 @@ def _clean(source: "pydicom.Dataset", tag: "pydicom.tag.BaseTag") -> tuple["pydi
                 return DataElement(tag, kind, None), True
             kept = _identifier if keyword in IDENTIFIERS else RULES[kind]
             values = [kept(_text(one), keyword) for one in given]
-            if dictionary_VM(tag) == "1" and len(values) > 1:
+            if dictionary_VM(tag) == "1" and len(values) > 1 and keyword not in IDENTIFIERS:
                 raise ValueError("several values")
             same = values == [_text(one) for one in given]
             mode = config.IGNORE if keyword in IDENTIFIERS else config.RAISE

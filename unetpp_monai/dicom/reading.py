@@ -110,11 +110,14 @@ def guarded(path: Path, fault: str = "is not a readable DICOM file") -> Iterator
 
     Raises:
         CorruptFileError: instead of any error but our own and a request to stop.
+        InputError: instead of MemoryError.
     """
     try:
         yield
     except (UnetppError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
+    except MemoryError as error:
+        raise InputError(f"{path} must fit into memory, got {one_line(error)}; take a part of it") from error
     # bytes of others decide what is raised here, a BaseException where a decoder in Rust panics: no list is complete
     except BaseException as error:
         raise CorruptFileError(f"{path} {fault} ({one_line(error)}); export it again") from error
