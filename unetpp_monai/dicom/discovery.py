@@ -48,7 +48,9 @@ HEADER_TAGS: list[str | int] = [
     ),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "BitsAllocated"),
-    *(*DISTINCTIONS, *MOMENTS, *TILE_TAGS),
+    *DISTINCTIONS,
+    *MOMENTS,
+    *TILE_TAGS,
 ]
 DIRECTORY = "1.2.840.10008.1.3.10"  # class of a DICOMDIR, which alone stands in the meta information only
 MANY_OPEN = 16  # files that may stay open from header to pixels
