@@ -4,6 +4,7 @@ A case is made in four steps: datasets with a known array and affine, a change, 
 The truth is computed from what was put in, never by reading a file back.
 """
 
+import io
 import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -90,6 +91,7 @@ def right(name: str, change: Change = lambda slices: None, **options) -> None:
 
 # Right: places
 
+NO_MOSAIC = b"SV10\4\3\2\1" + b"NumberOfImagesInMosaic".ljust(84, b"\0") + b"\0" * 96
 SAGITTAL = lps([[0, 0, 1], [1, 0, 0], [0, -1, 0]])
 CORONAL = lps([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
 right("plain, names shuffled")
@@ -144,6 +146,19 @@ right("no FrameOfReferenceUID", without("FrameOfReferenceUID"))
 right("no study and series UID", without("StudyInstanceUID", "SeriesInstanceUID"))
 right("drift of 0.09 mm in all", affine=lps([[1, 0, 0], [0, 1, 0.09 / 27.5], [0, 0, 1]]), mm=0.1)
 right("several ImageTypes", each(ImageType=lambda k: ["ORIGINAL", "PRIMARY", "AXIAL" if k % 2 else "HELIX"]))
+right("a private element of another maker where Siemens counts tiles", lambda slices: [
+    ds.private_block(0x0019, "SOMEBODY", create=True).add_new(0x0A, "US", 12) for ds in slices
+] and None)  # fmt: skip
+right("one slice that a CSA header calls no mosaic", lambda slices: [
+    ds.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", NO_MOSAIC) for ds in slices
+] and None)  # fmt: skip
+right("slices thicker than their step, made in one pass", each(
+    SliceThickness=5, AcquisitionTime=lambda k: f"1015{k:02}"
+))  # fmt: skip
+right("slices interleaved in time", each(
+    AcquisitionTime=lambda k: f"10{15 + k % 2}{k:02}", InstanceNumber=lambda k: k // 2 + 6 * (k % 2) + 1
+))  # fmt: skip
+right("AcquisitionNumber of every slice its own", each(AcquisitionNumber=lambda k: (5 * k) % 12 + 1))
 right("AcquisitionNumber grows with position", each(AcquisitionNumber=lambda k: 1 + k // 6))
 
 # Right: values
@@ -275,6 +290,30 @@ def headless(*, everywhere: bool):
     return then
 
 
+def bare(*, implicit: bool, preamble: bytes = b"\0" * 128 + b"DICM"):
+    """Write files without meta information."""
+
+    def write(folder: Path, slices: Slices) -> None:
+        for k, ds in enumerate(slices):
+            file = io.BytesIO()
+            pydicom.dcmwrite(file, ds, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+            (folder / make.shuffled(k)).write_bytes(preamble + file.getvalue())
+
+    return write
+
+
+def padded(padding: bytes) -> Change:
+    """Append bytes to the only frame of every slice, after the end of its stream."""
+
+    def change(slices):
+        for ds in slices:
+            [frame] = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
+            ds.PixelData = pydicom.encaps.encapsulate([frame + padding])
+            ds["PixelData"].is_undefined_length = True
+
+    return change
+
+
 WITH_ROWS = {"Rows": 8, "Columns": 10}
 right("names without extension", write=extensionless)
 right("names that are UIDs", write=lambda folder, slices: make.write_files(folder, slices, lambda k: f"1.2.3.{99 - k}"))
@@ -284,8 +323,15 @@ right(
     write=lambda folder, slices: make.write_files(folder, slices, "schräg {}.dcm".format),
 )
 right("in sub-folders", write=lambda folder, slices: make.write_files(folder, slices, lambda k: f"{k % 3}/deep/I{k}"))
-right("no preamble", then=headless(everywhere=True), may_refuse=True)
-right("no preamble, no extension", write=extensionless, then=headless(everywhere=True), may_refuse=True)
+right("no preamble", then=headless(everywhere=True), remark="12 file.* without preamble")
+right("no preamble, no extension", write=extensionless, then=headless(everywhere=True))
+right("no preamble in the last file", then=headless(everywhere=False), remark="1 file.* without preamble")
+for kind, implicit in {"implicit": True, "explicit": False}.items():
+    right(f"no meta information, {kind}", write=bare(implicit=implicit), remark="12 file.* without preamble or meta")
+    right(f"neither preamble nor meta, {kind}", write=bare(implicit=implicit, preamble=b""), remark="12 file.* without")
+for kind, padding in {"zeros": b"\0" * 40, "ones": b"\xff" * 300, "blanks": b" " * 20}.items():
+    right(f"JPEG-LS padded with {kind}", chain(compressed(UIDS.JPEGLSLossless), padded(padding)), stored=LARGE)
+right("JPEG 2000 padded", chain(compressed(UIDS.JPEG2000Lossless), padded(b"\0" * 64)), stored=LARGE)
 right(
     "text and junk files",
     then=put(notes__txt=b"no DICOM", README=b"read me", empty__txt=b"", junk=b"\0" * 300, a__jpg=b"\xff\xd8"),

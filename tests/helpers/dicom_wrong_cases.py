@@ -1,12 +1,16 @@
 """Torture cases for DICOM reading that must be refused, each with the error and what its message must say."""
 
 import shutil
+import struct
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from helpers import dicom_pieces as make
 from helpers.dicom_cases import (
@@ -21,7 +25,6 @@ from helpers.dicom_cases import (
     Change,
     as_enhanced,
     extensionless,
-    headless,
     late,
     real_pixels,
     screenshot,
@@ -183,8 +186,107 @@ wrong("spacing in words", InputError, r"\.dcm", then=patch(b"1.1\\0.8", b"abc\\0
 wrong("spacing NaN", GeometryError, r"\.dcm", then=patch(b"1.1\\0.8", b"nan\\nan", everywhere=True))
 wrong("spacing with commas", InputError, r"\.dcm", then=patch(b"1.1\\0.8", b"1,1\\0,8", everywhere=True))
 
+# Wrong: images that do not belong together
+
+
+def between(**tags) -> Change:
+    """The stack once more, half a step higher, with other tags."""
+
+    def change(slices):
+        return [*slices, *chain(lambda s: again(s, "half", **tags), moved(1.25))(slices)]
+
+    return change
+
+
+for name, first, second in (
+    ("AcquisitionNumber", 1, 2),
+    ("TemporalPositionIdentifier", 1, 2),
+    ("EchoNumbers", 1, 2),
+    ("EchoTime", 5, 10),
+    ("DiffusionBValue", 0.0, 800.0),
+    ("ConvolutionKernel", "B30f", "B70f"),
+    ("InstanceNumber", lambda k: k + 1, lambda k: 13 + k),
+    ("AcquisitionTime", "101500", "101700"),
+    ("AcquisitionTime", lambda k: f"1015{k:02}.5", lambda k: f"1017{k:02}.5"),
+    ("ContentTime", "101500", "101700"),
+    ("AcquisitionDateTime", "20240102101500+0100", "20240102101700+0100"),
+):
+    where = f"{name}, one by one" if callable(first) else name
+    wrong(f"half a step apart, other {where}", AmbiguityError, f"one acquisition.*{name}", chain(
+        each(InstanceNumber=1), each(**{name: first}), between(**{name: second})
+    ))  # fmt: skip
+wrong("frames half a step apart, other b-value", AmbiguityError, "one acquisition.*DiffusionBValue", lambda s: [
+    _diffusion(make.enhanced(between()(s)))
+])  # fmt: skip
+wrong("two patients", AmbiguityError, r"same PatientID.*\.dcm", each(PatientID=lambda k: f"P{k // 6}"))
+wrong("two patients without ID", AmbiguityError, "same PatientID", each(
+    PatientID=None, PatientName=lambda k: ("Doe^John", "Roe^Jane")[k // 6]
+))  # fmt: skip
+wrong("two birth dates", AmbiguityError, "PatientBirthDate", each(PatientBirthDate=lambda k: f"1960010{k // 6 + 1}"))
+wrong("two modalities", AmbiguityError, "Modality", one(4, Modality="MR"))
+wrong("one SOPInstanceUID for all", InputError, "12 images with one", each(SOPInstanceUID=uid("only")))
+wrong("one SOPInstanceUID for two", InputError, "2 images with one", one(4, SOPInstanceUID=uid("instance", "a", 5)))
+wrong("intercept in all but one", InputError, r"RescaleIntercept.*_4\.dcm", without("RescaleIntercept", only=4))
+
+
+def _diffusion(ds: Dataset) -> Dataset:
+    for k, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        frame.MRDiffusionSequence = [Dataset()]
+        frame.MRDiffusionSequence[0].DiffusionBValue = 800.0 * (k // 12)
+    return ds
+
+
+# Wrong: tiles
+
+
+def mosaic(image_type: Sequence[str] = ("ORIGINAL", "PRIMARY", "M", "ND"), **private) -> Change:
+    """One image of 4 x 3 tiles; `private` elements are (group, creator, element, VR, value)."""
+
+    def change(slices):
+        ds, tiles = slices[0], np.zeros((40, 24), np.uint16)
+        for k in range(12):
+            column, row = k % 4 * 10, k // 4 * 8
+            tiles[column : column + 10, row : row + 8] = STORED[:, :, k]
+        make.set_pixels(ds, tiles)
+        ds.ImageType, ds.Modality, ds.SOPClassUID = list(image_type), "MR", UIDS.MRImageStorage
+        for group, creator, element, kind, value in private.values():
+            ds.private_block(group, creator, create=True).add_new(element, kind, value)
+        return [ds]
+
+    return change
+
+
+def csa(name: bytes, value: bytes) -> bytes:
+    """A CSA header of version 2 with one element."""
+    head = name.ljust(64, b"\0") + struct.pack("<i4siii", 1, b"US\0\0", 9, 6, 77)
+    items = [struct.pack("<4i", len(item), len(item), 77, len(item)) + item for item in (value, *[b""] * 5)]
+    return b"SV10\4\3\2\1" + struct.pack("<II", 1, 77) + head + b"".join(items)
+
+
+COUNT = ("SIEMENS MR HEADER", 0x0A, "US", 12)
+CSA = (0x0029, "SIEMENS CSA HEADER", 0x10, "OB")
+wrong("a mosaic by its type", InputError, r"Siemens MOSAIC in .*\.dcm", mosaic(("ORIGINAL", "PRIMARY", "M", "MOSAIC")))
+wrong("a mosaic by its count", InputError, "Siemens MOSAIC", mosaic(count=(0x0019, *COUNT)))
+wrong("a mosaic, implicit", InputError, "MOSAIC", mosaic(count=(0x0019, *COUNT)), write=syntax(
+    UIDS.ImplicitVRLittleEndian
+))  # fmt: skip
+wrong("a mosaic by its CSA", InputError, "MOSAIC", mosaic(csa=(*CSA, csa(b"NumberOfImagesInMosaic", b"12\0\0"))))
+wrong("a mosaic, its block moved", InputError, "MOSAIC", mosaic(
+    other=(0x0019, "SOMEBODY", 0x01, "US", 7), count=(0x0019, *COUNT)
+))  # fmt: skip
+wrong("tiles by their type", InputError, "United Imaging VFRAME", mosaic(("ORIGINAL", "PRIMARY", "VFRAME")))
+wrong("tiles by their count", InputError, "United Imaging", mosaic(
+    count=(0x0065, "Image Private Header", 0x50, "DS", "12")
+))  # fmt: skip
+
 # Wrong: values
 
+for kind, value in {"0": b"0 ", "NaN": b"nan ", "text": b"one ", "two values": b"1\\2 ", "1e-50": b"1e-50 "}.items():
+    wrong(f"slope {kind}", InputError, r"_4\.dcm.*RescaleSlope|RescaleSlope.*_4\.dcm|_4\.dcm", lambda s, value=value: (
+        raw(s[4], "RescaleSlope", "DS", value)
+    ))  # fmt: skip
+wrong("slope 0 of all", InputError, "RescaleSlope", slope=("0",))
+wrong("slope 0 of a frame", InputError, "frame|RescaleSlope", as_enhanced(shared=False), slope=("1", "1", "0"))
 wrong("intercept NaN", InputError, "NaN|nan|finite|RescaleIntercept", then=patch(b"-1024 ", b"nan   "))
 wrong("slope in words", InputError, r"_4\.dcm", slope=("1.000000",), then=patch(b"1.000000", b"identity"))
 wrong("beyond float32", InputError, "NaN|finite|float32", slope=("1e38",))
@@ -204,6 +306,13 @@ wrong("no Rows", InputError, "Rows", without("Rows", only=4))
 wrong("no Rows at all", InputError, "", without("Rows"))
 wrong("Rows 0", InputError, "Rows", one(4, Rows=0))
 wrong("no BitsAllocated", CorruptFileError, r"_4\.dcm", without("BitsAllocated", only=4))
+
+
+def raw(ds: Dataset, keyword: str, kind: str, value: bytes) -> None:
+    """Put bytes into a dataset that pydicom would not take."""
+    tag = Tag(keyword)
+    value += b" " * (len(value) % 2)
+    ds._dict[tag] = RawDataElement(tag, kind, len(value), value, 0, False, True)
 
 
 def _cine(slices: Slices) -> Dataset:
@@ -236,6 +345,13 @@ def flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
+def damaged_table(ds: Dataset) -> None:
+    """Let the second segment of an RLE frame end beyond its pixels: pylibjpeg's decoder panics."""
+    [frame] = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
+    ds.PixelData = pydicom.encaps.encapsulate([frame[:4] + struct.pack("<I", 65) + frame[8:]])
+    ds["PixelData"].is_undefined_length = True
+
+
 def cut_frame(slices: Slices) -> Slices:
     """A multi-frame object with half of the data of its fourth frame."""
     [ds] = chain(as_enhanced(), compressed(UIDS.JPEGLSLossless))(slices)
@@ -252,16 +368,45 @@ def _rewritten(path: Path) -> None:
     ds.save_as(path)
 
 
-wrong("no preamble in the last file", CorruptFileError, r"IM\d+_\d+\.dcm", then=headless(everywhere=False))
-wrong(
-    "no preamble in the last file, no extension",
-    InputError,
-    "I99",
-    write=extensionless,
-    then=headless(everywhere=False),
-)
 wrong("a file of 0 bytes", CorruptFileError, r"_4\.dcm", then=cut(0))
 wrong("a file of 0 bytes without extension", CorruptFileError, "IM7", then=put(IM7=b""))
+wrong("a file of 100 zeros without extension", CorruptFileError, "I95", write=extensionless, then=lambda folder: (
+    (folder / "I95").write_bytes(b"\0" * 100)
+))  # fmt: skip
+wrong("a file of noise, named like the others", CorruptFileError, "I95", write=extensionless, then=lambda folder: (
+    (folder / "I95").write_bytes(b"\x93noise" * 100)
+))  # fmt: skip
+wrong("a link that leads nowhere", CorruptFileError, "IM999_12", then=lambda folder: (
+    (folder / "IM999_12.dcm").symlink_to("annexed")
+))  # fmt: skip
+for length in (140, 185, 210, 300, 340):
+    wrong(f"cut to {length} bytes", CorruptFileError, r"_4\.dcm", then=cut(length))
+    wrong(f"the only file cut to {length} bytes", CorruptFileError, r"_4\.dcm", lambda s: s[4:5], then=cut(length),
+        write=lambda folder, s: make.write_files(folder, s, lambda k: "I_4.dcm"))  # fmt: skip
+wrong("meta alone", CorruptFileError, r"_4\.dcm", then=lambda folder: (
+    make.nth_file(folder).write_bytes(make.nth_file(folder).read_bytes()[: 144 + 200])
+))  # fmt: skip
+wrong("RLE with a damaged table", CorruptFileError, r"_4\.dcm", chain(compressed(UIDS.RLELossless), lambda s: (
+    damaged_table(s[4])
+)))  # fmt: skip
+for keyword, kind, value in (
+    ("NumberOfFrames", "IS", b"2000000000"),
+    ("NumberOfFrames", "IS", b"-3"),
+    ("Rows", "US", b"1"),
+    ("Rows", "US", b"\x08\0\x08\0"),
+):
+    wrong(f"{keyword} as {kind} {value!r}", InputError, r"_4\.dcm", lambda s, *args, a=(keyword, kind, value): (
+        raw(s[4], *a)
+    ))  # fmt: skip
+for keyword, old, new in (
+    ("SliceThickness", b"\x18\0\x50\0DS", b"\x18\0\x50\0FD"),
+    ("ImagePositionPatient", b"\x20\0\x32\0DS", b"\x20\0\x32\0FD"),
+    ("AcquisitionNumber", b"\x20\0\x12\0IS\2", b"\x20\0\x12\0FL\2"),
+    ("NumberOfFrames", b"IS\4\x002222", b"IS\4\0inf "),
+    ("Rows", b"\x28\0\x10\0US\2", b"\x28\0\x10\0SQ\2"),
+):
+    wrong(f"{keyword} of another type", CorruptFileError, r"_4\.dcm", one(4, AcquisitionNumber=12, NumberOfFrames=2222),
+        then=patch(old, new))  # fmt: skip
 wrong("cut in the meta information", CorruptFileError, r"_4\.dcm", then=cut(200))
 wrong("cut in the header", CorruptFileError, r"_4\.dcm", then=cut(0.6))
 wrong("cut in the pixels", CorruptFileError, r"_4\.dcm", then=cut(-20))

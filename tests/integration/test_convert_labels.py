@@ -1,14 +1,17 @@
 """Conversion of label maps as a Python user calls it; that voxels keep their places is shown in test_outputs."""
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
+from helpers.dicom_checks import errors_of
 from helpers.dicom_phantoms import LPS_TO_RAS, axial_affine, label_phantom, make_series
 
 from unetpp_monai import Algorithm, convert
 from unetpp_monai.dicom.series import read_dicom_series
-from unetpp_monai.errors import InputError, OutputError
+from unetpp_monai.errors import InputError, MissingGeometryError, OutputError
 from unetpp_monai.io import write_nifti
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.label_table import write_label_table
@@ -66,6 +69,103 @@ def test_results_replace_others_only_if_they_may(case, tmp_path):
     assert caught.value.option == "overwrite"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["case_seg.tsv"]
     assert len(convert("case_seg.nii.gz", "out", formats=["nifti", "segnrrd"], overwrite=True)) == 2
+
+
+def other(**tags):
+    """The same images with other tags."""
+    return lambda dataset, index: [setattr(dataset, tag, value) for tag, value in tags.items()]
+
+
+@pytest.mark.parametrize("kind", ["dicomseg", "rtstruct"])
+def test_labels_of_one_patient_are_not_written_about_another(case, tmp_path, kind):
+    (labels,) = convert("case_seg.nii.gz", "a", formats=[kind], source="series", made_by=BY_HAND)
+    uids = {"StudyInstanceUID": "2.25.1", "FrameOfReferenceUID": "2.25.2", "PatientID": "another"}
+    same = {tag: pydicom.dcmread(labels).get(tag) for tag in uids}
+    if kind == "rtstruct":
+        same["FrameOfReferenceUID"] = pydicom.dcmread(labels).StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+    make_series(tmp_path / "same", axial_affine(), (14, 12, 6), change=other(**same))  # a series of its own
+    convert(labels, "same_out", formats=["dicomseg"], source="same", made_by=BY_HAND)
+    for tag, value in uids.items():
+        make_series(tmp_path / tag, axial_affine(), (14, 12, 6), change=other(**{**same, tag: value}))
+        for formats in (["dicomseg"], ["nifti"]):
+            with pytest.raises(InputError, match=f"got another {tag}, or none, in .*case_") as caught:
+                convert(labels, "out", formats=formats, source=tag, made_by=BY_HAND)
+            assert caught.value.option == "allow_other_patient"
+    assert not (tmp_path / "out").exists()
+    convert(labels, "out", formats=["dicomseg"], source="PatientID", made_by=BY_HAND, allow_other_patient=True)
+    assert pydicom.dcmread("out/case_seg.dcm").PatientID == "another"
+
+
+def test_labels_that_do_not_say_of_whom_they_are(case):
+    (labels,) = convert("case_seg.nii.gz", "a", formats=["dicomseg"], source="series", made_by=BY_HAND)
+    dataset = pydicom.dcmread(labels)
+    del dataset.FrameOfReferenceUID
+    dataset.save_as(labels)
+    with pytest.raises(InputError, match="another FrameOfReferenceUID, or none"):
+        convert(labels, "out", formats=["nifti"], source="series")
+    assert convert(labels, "out", formats=["nifti"])  # put upon no images
+
+
+@pytest.mark.parametrize("kind", ["nifti", "segnrrd", "dicomseg", "rtstruct"])
+def test_structures_are_chosen_by_name(case, tmp_path, kind):
+    case.array[0, 10:, 9:, :] = 2
+    write_nifti(case, tmp_path / "two.nii.gz")
+    both = [KIDNEY, replace(KIDNEY, index=2, name="body")]
+    labels, *_ = convert("two.nii.gz", "a", formats=[kind], source="series", made_by=BY_HAND, structures=both)
+    options = {"formats": ["nifti"], "source": "series"}
+    (path,) = convert(labels, "out", rois=["body"], **options)
+    volume, structures = read_label_file(path)
+    assert [(label.index, label.name) for label in structures] == [(2, "body")]
+    assert np.unique(volume.array).tolist() == [0, 2]
+    assert np.count_nonzero(volume.array) == np.count_nonzero(case.array == 2)
+    with pytest.raises(InputError, match="got 'liver' for 0 of: 'kidney', 'body'") as caught:
+        convert(labels, "none", rois=["liver"], **options)
+    assert caught.value.option == "rois"
+
+
+def test_a_segmentation_of_one_plane_states_its_thickness_or_is_given_it(case, tmp_path):
+    case.array[0, :, :, :3] = case.array[0, :, :, 4:] = 0
+    case.array[0, 2:5, 2:6, 3] = 1
+    write_nifti(case, tmp_path / "case_seg.nii.gz")
+    (labels,) = convert("case_seg.nii.gz", "a", formats=["dicomseg"], source="series", made_by=BY_HAND)
+    dataset = pydicom.dcmread(labels)
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    for values in ((None, None), ("0", None), (None, "0")):
+        for tag, value in zip(("SpacingBetweenSlices", "SliceThickness"), values, strict=True):
+            measures.pop(tag, None)
+            if value is not None:
+                setattr(measures, tag, value)
+        dataset.save_as(labels)
+        with pytest.raises(MissingGeometryError, match="must state its thickness in mm, got none") as caught:
+            convert(labels, "out", formats=["nifti"])
+        assert caught.value.option == "thickness"
+    (path,) = convert(labels, "out", formats=["nifti"], thickness=2.5)
+    assert read_label_file(path)[0].spacing == pytest.approx((0.8, 1.1, 2.5))
+    for thickness, file in ((0, labels), (-1, labels), (float("nan"), labels), (2.5, "case_seg.nii.gz")):
+        with pytest.raises(InputError, match="a thickness must be > 0 mm, of a DICOM SEG"):
+            convert(file, "none", formats=["nifti"], thickness=thickness)
+
+
+@pytest.mark.parametrize("colour", [[65535, 0, 65535], [30000, 20000], None])
+def test_voxels_of_a_colour_that_is_none_are_kept(case, caplog, colour):
+    (labels,) = convert("case_seg.nii.gz", "a", formats=["dicomseg"], source="series", made_by=BY_HAND)
+    dataset = pydicom.dcmread(labels)
+    dataset.SegmentSequence[0].RecommendedDisplayCIELabValue = colour
+    dataset.save_as(labels)
+    volume, structures = read_label_file(labels)
+    assert (np.count_nonzero(volume.array), structures[0].colour) == (np.count_nonzero(case.array), None)
+    assert [record.getMessage() for record in caplog.records] == ["kidney: its colour is none of sRGB and is replaced"]
+
+
+def test_codes_without_a_scheme_are_left_out(case, caplog):
+    (labels,) = convert("case_seg.nii.gz", "a", formats=["dicomseg"], source="series", made_by=BY_HAND)
+    dataset = pydicom.dcmread(labels)
+    del dataset.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodingSchemeDesignator
+    dataset.save_as(labels)
+    (path,) = convert(labels, "out", formats=["dicomseg"], source="series", made_by=BY_HAND)
+    assert any("kidney: its codes lack a value or a scheme" in record.getMessage() for record in caplog.records)
+    assert pydicom.dcmread(path).SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Tissue"
+    assert errors_of("dciodvfy", path) == []
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,10 @@ def test_dciodvfy_and_dcentvfy_find_no_error(tmp_path, empty, bare):
     if not bare:
         found = errors_of("dcentvfy", path, *sorted((tmp_path / "series").iterdir()))
         assert [line for line in found if sources[0].StudyInstanceUID not in line] == []  # the study is no object
+    if empty:
+        with pytest.raises(InputError, match="must have closed contours to hold voxels, got none"):
+            read_dicom_rtstruct(path, labels)
+        return
     read, structures = read_dicom_rtstruct(path, labels)
     np.testing.assert_array_equal(read.array, labels.array)
     assert structures == STRUCTURES
@@ -312,20 +316,91 @@ def foreign(tmp_path, *contours, modality="RTSTRUCT", number=7, more=()):
 GRID = Volume(np.zeros((1, *SHAPE)), LPS_TO_RAS @ axial_affine())
 
 
-@pytest.mark.parametrize("kind", ["CLOSED_PLANAR", "CLOSEDPLANAR_XOR"])
-def test_contours_within_contours_are_holes(tmp_path, kind):
-    hole = square(3.5, 6.5, kind=kind)
-    volume, structures = read_dicom_rtstruct(foreign(tmp_path, square(1.5, 9.5, kind=kind), hole), GRID)
+def boxes(*parts, value=7):
+    """A label map with squares set (True) or cleared (False) in its first plane."""
     expected = np.zeros(SHAPE, np.uint8)
-    expected[2:10, 2:10, 0], expected[4:7, 4:7, 0] = 7, 0
-    np.testing.assert_array_equal(volume.array[0], expected)
+    for low, high, filled in parts:
+        expected[low:high, low:high, 0] = value if filled else 0
+    return expected
+
+
+XOR = "CLOSEDPLANAR_XOR"
+OUTER, INNER, BESIDE = square(1.5, 9.5), square(3.5, 6.5), square(6.5, 10.5)
+
+
+@pytest.mark.parametrize(
+    ("contours", "parts", "remark"),
+    {
+        "within one another, exclusive": (
+            [square(1.5, 9.5, kind=XOR), square(3.5, 6.5, kind=XOR)],
+            [(2, 10, True), (4, 7, False)],
+            None,
+        ),
+        "a hole by its type alone": ([OUTER, square(3.5, 6.5, kind=XOR)], [(2, 10, True), (4, 7, False)], None),
+        "within one another": ([OUTER, INNER], [(2, 10, True)], (64, 55)),
+        "one twice": ([OUTER, OUTER], [(2, 10, True)], (64, 0)),
+        "one three times": ([INNER, INNER, INNER], [(4, 7, True)], None),
+        "overlapping": ([square(1.5, 7.5), BESIDE], [(2, 8, True), (7, 11, True)], (51, 50)),
+        "side by side": ([square(1.5, 6.5), BESIDE], [(2, 7, True), (7, 11, True)], None),
+        "exclusive twice is nothing, beside one": ([square(1.5, 3.5, kind=XOR)] * 2 + [BESIDE], [(7, 11, True)], None),
+    }.values(),
+)
+def test_contours_of_one_structure(tmp_path, caplog, contours, parts, remark):
+    """A CLOSED_PLANAR contour adds its voxels, a CLOSEDPLANAR_XOR one turns them; who may mean holes is told."""
+    volume, structures = read_dicom_rtstruct(foreign(tmp_path, *contours), GRID)
+    np.testing.assert_array_equal(volume.array[0], boxes(*parts))
     assert structures == (Label(7, "r7", None, None, None, None),)
+    ml = [f"{count * GRID.voxel_ml:.4g} mL" for count in remark or ()]
+    assert [[part for part in ml if part in record.getMessage()] for record in caplog.records] == ([ml] if ml else [])
 
 
-def test_points_and_lines_hold_no_voxels_and_great_numbers_are_replaced(tmp_path):
-    path = foreign(tmp_path, square(1, 5, kind="OPEN_PLANAR"), square(0, 9, z=41.0, kind="POINT"), number=4711)
+def test_a_keyhole_stays_a_hole(tmp_path):
+    item = square(1.5, 9.5)
+    ring = [(1.5, 1.5), (9.5, 1.5), (9.5, 9.5), (1.5, 9.5), (1.5, 3.5), (3.5, 3.5), (3.5, 6.5), (6.5, 6.5), (6.5, 3.5),
+            (3.5, 3.5), (1.5, 3.5)]  # fmt: skip
+    item.NumberOfContourPoints = len(ring)
+    item.ContourData = [part for x, y in ring for part in (-20 + 0.8 * x, -30.5 + 1.1 * y, 40.0)]
+    volume, _ = read_dicom_rtstruct(foreign(tmp_path, item), GRID)
+    np.testing.assert_array_equal(volume.array[0], boxes((2, 10, True), (4, 7, False)))
+
+
+def test_structures_are_chosen_by_name(tmp_path):
+    path = foreign(tmp_path, square(-0.5, 11.5), more=[[square(1.5, 5.5)]])
+    with pytest.raises(AmbiguityError, match="'r8' over others; choose of 'r7', 'r8'") as caught:
+        read_dicom_rtstruct(path, GRID)
+    assert caught.value.option == "rois"
+    for name in ("r8", " R8"):
+        volume, structures = read_dicom_rtstruct(path, GRID, only=[name])
+        np.testing.assert_array_equal(volume.array[0], boxes((2, 6, True), value=8))
+        assert [label.name for label in structures] == ["r8"]
+    with pytest.raises(InputError, match="got 'liver' for 0 of: 'r7', 'r8'"):
+        read_dicom_rtstruct(path, GRID, only=["r8", "liver"])
+
+
+def test_structures_without_closed_contours(tmp_path, caplog):
+    lines = [square(1, 5, kind="OPEN_PLANAR"), square(0, 9, z=41.0, kind="POINT")]
+    for contours, kinds in ((lines, "OPEN_PLANAR, POINT"), ([], "none")):
+        with pytest.raises(InputError, match=f"got none in .* type {kinds}"):
+            read_dicom_rtstruct(foreign(tmp_path, *contours, number=4711), GRID)
+    for contour in (square(50, 60), square(3.6, 3.9)):  # beside the grid, between the centres of voxels
+        with pytest.raises(InputError, match="must hold voxels of their series, got none"):
+            read_dicom_rtstruct(foreign(tmp_path, contour), GRID)
+    volume, structures = read_dicom_rtstruct(foreign(tmp_path, *lines, more=[[square(1.5, 5.5)]], number=4711), GRID)
+    np.testing.assert_array_equal(volume.array[0], boxes((2, 6, True), value=2))
+    assert [(label.index, label.name) for label in structures] == [(1, "r4711"), (2, "r4712")]
+    assert [record.getMessage() for record in caplog.records] == [
+        "r4711: no closed contour (contours of type OPEN_PLANAR, POINT)"
+    ]
+
+
+@pytest.mark.parametrize("colour", [[300, 0, 0], [1, 2], [-1, 0, 0], None])
+def test_a_colour_that_is_none_is_replaced(tmp_path, colour):
+    path = foreign(tmp_path, square(1.5, 5.5))
+    dataset = pydicom.dcmread(path)
+    dataset.ROIContourSequence[0].ROIDisplayColor = colour
+    dataset.save_as(path)
     volume, structures = read_dicom_rtstruct(path, GRID)
-    assert (np.count_nonzero(volume.array), structures[0].index) == (0, 1)
+    assert (np.count_nonzero(volume.array), structures[0].colour) == (16, None)
 
 
 def test_what_lies_beside_the_grid_is_cut_off(tmp_path):

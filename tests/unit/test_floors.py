@@ -24,8 +24,8 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"__main__"},
 ]
 ORDERS = {  # within a room, from the ground up
-    "dicom": "reading discovery geometry planes common contours series deidentify seg_reader seg_verify seg sr "
-    "rtstruct_reader rtstruct",
+    "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours series "
+    "deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
     "inference": "slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader cases "

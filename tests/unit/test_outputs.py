@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter
 from unetpp_monai.cli import app
+from unetpp_monai.dicom.identity import check_modality
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import InputError, OutputError
 from unetpp_monai.files import sha256
@@ -228,6 +229,36 @@ def brain(tmp_path):
 
     make_series(tmp_path / "brain", axial_affine((1.0, 1.0, 1.0)), array.shape, change=pixels)
     return tmp_path / "brain"
+
+
+def test_a_series_of_another_modality_is_refused(tmp_path, segmenter):
+    make_series(tmp_path / "ct", axial_affine((1.0, 1.0, 1.0)), (24, 20, 6), modality="CT")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="of modality MR, for which the bundle was trained, got CT") as caught:
+        segment_case(segmenter, tmp_path / "ct", tmp_path / "out", Request(depth=1))
+    assert caught.value.option == "any_modality"
+    assert list((tmp_path / "out").iterdir()) == []
+    segment_case(segmenter, tmp_path / "ct", tmp_path / "out", Request(depth=1, any_modality=True))
+    assert (tmp_path / "out" / "ct_seg.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "fits"),
+    [
+        ("MR", "MR", True), ("MR", "MRI", True), ("CT", "CT, MR", True), ("PT", "PET/CT", True), ("mr ", "MR", True),
+        ("MR", "n/a", True), ("CT", "EM", True), ("MR", "", True), ("OT", "CT", True), ("", "CT", True),
+        ("XYZ", "CT", True), (None, "CT", True),
+        ("MR", "CT", False), ("CT", "MRI", False), ("US", "CT, MR", False), ("RTDOSE", "CT", False),
+    ],
+)  # fmt: skip
+def test_only_modalities_that_are_known_to_differ_are_refused(given, wanted, fits):
+    header = pydicom.Dataset()
+    header.add(pydicom.DataElement("Modality", "CS", given, validation_mode=pydicom.config.IGNORE))
+    if fits:
+        check_modality(header, wanted)
+    else:
+        with pytest.raises(InputError, match="must be of modality"):
+            check_modality(header, wanted)
 
 
 def test_a_case_gives_every_format_and_a_proof_for_each(tmp_path, segmenter, brain):

@@ -33,6 +33,8 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace resu
 
 # what an error names as the way out (`UnetppError.option`) -> flag of the commands
 FLAGS = {
+    "allow_other_patient": "--other-patient",
+    "any_modality": "--any-modality",
     "bundle": "--bundle",
     "ca": "--ca",
     "certificate": "--certificate",
@@ -44,9 +46,11 @@ FLAGS = {
     "overwrite": "--overwrite",
     "partial": "--partial",
     "port": "--port",
+    "rois": "--roi",
     "runtime": "--runtime",
     "series": "--series",
     "state": "--state",
+    "thickness": "--thickness",
 }
 
 

@@ -23,6 +23,13 @@ def convert(
         ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of DICOM SEG: binary or labelmap.")] = "binary",
+    roi: Annotated[list[str] | None, typer.Option(help="A structure that is wanted; may be repeated.")] = None,
+    thickness: Annotated[
+        float | None, typer.Option(help="Mm of a slice, of a DICOM SEG of one plane that does not say.")
+    ] = None,
+    other_patient: Annotated[
+        bool, typer.Option("--other-patient", help="Labels of another patient or study than --source are meant.")
+    ] = False,
     bundle: BundleOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -39,6 +46,9 @@ def convert(
         made_by=None if made_by is None else _algorithm(made_by),
         encoding=encoding,
         structures=() if bundle is None else read_bundle(bundle).labels,
+        rois=tuple(roi or ()),
+        thickness=thickness,
+        allow_other_patient=other_patient,
         overwrite=overwrite,
     )
     for path in written:

@@ -63,6 +63,9 @@ def segment(
         bool, typer.Option("--uncertainty", help="Also write <case>_uncertainty.nii.gz, scores, and whether to review.")
     ] = False,
     weights: WeightsOption = None,
+    any_modality: Annotated[
+        bool, typer.Option("--any-modality", help="Also take DICOM of another modality than the bundle's.")
+    ] = False,
     overwrite: OverwriteOption = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read inputs and results whole to see which cases are done already.")
@@ -85,6 +88,7 @@ def segment(
         encoding=encoding,
         key=None if pseudonymise is None else read_key(pseudonymise),
         retain_uids=retain_uids,
+        any_modality=any_modality,
         overwrite=overwrite,
     )
     cases, rows = collect_cases(inputs, whole=series is not None)

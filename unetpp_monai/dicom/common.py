@@ -1,9 +1,10 @@
 """What all DICOM objects that we write share: their sources' patient, study and place, equipment, numbers and UIDs."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from ..labels import Code, Label
 from ..provenance import Algorithm
+from .header_rules import MOST_INTEGER, clean_header, is_code, whole_number
 from .planes import REQUIRED, Planes, source_planes
 
 if TYPE_CHECKING:
@@ -33,11 +35,7 @@ PATIENT_AND_STUDY = (  # must be present, may be empty; anonymisers remove them
     *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
 )
 MULTI_FRAME = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")  # of multi-frame objects
-GEOMETRY = (  # written anew into prepared sources
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    *MULTI_FRAME,
-    "PixelData",
-)
+IMAGE = ("Modality", "Rows", "Columns", "NumberOfFrames")  # of which sources are known, beside `REQUIRED`
 
 
 def import_highdicom() -> ModuleType:
@@ -91,17 +89,46 @@ def concept(code: Code | None) -> Any:
 
 
 def read_code(sequence: Sequence["pydicom.Dataset"] | None) -> Code | None:
-    """Code of a sequence of one item; None if there is no item."""
+    """Code of a sequence of one item; None if there is no item, or none with value and scheme."""
     if not sequence:
         return None
     item = sequence[0]
-    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue")
-    return Code(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
+    value = str(item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue") or "").strip()
+    scheme = str(item.get("CodingSchemeDesignator") or "").strip()
+    meaning = " ".join(str(item.get("CodeMeaning") or value).split())
+    return Code(value, scheme, meaning or value) if is_code(value, scheme) else None
+
+
+def chosen_names(wanted: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
+    """Find the structures that are wanted: their places in `names`, all if none is named.
+
+    A name is taken as it is written, else in any case if that is one only.
+
+    Raises:
+        InputError: no structure of such a name; the message lists those that there are.
+    """
+    if not wanted:
+        return list(range(len(names)))
+    found = set()
+    for name in wanted:
+        places = [index for index, one in enumerate(names) if one == name]
+        places = places or [i for i, one in enumerate(names) if one.strip().casefold() == name.strip().casefold()]
+        if len(places) != 1:
+            listed = ", ".join(repr(one) for one in names)
+            raise InputError(
+                f"structures must be named as in {path}, got {name!r} for {len(places)} of: {listed}", option="rois"
+            )
+        found.add(places[0])
+    return sorted(found)
 
 
 def series_number(sources: Sequence["pydicom.Dataset"], *, offset: int) -> int:
-    """Number a derived series: that of its source series + `offset` (1000, 2000, ...: one per kind of object)."""
-    return offset + max(0, int(sources[0].get("SeriesNumber") or 0))
+    """Number a derived series: that of its source series + `offset` (1000, 2000, ...: one per kind of object).
+
+    A source without a number that DICOM could hold counts as 0, as does one that leaves no room for the offset.
+    """
+    number = whole_number(sources[0], "SeriesNumber") or 0
+    return offset + (number if 0 < number <= MOST_INTEGER - offset else 0)
 
 
 def segment_numbers(structures: Sequence[Label]) -> dict[int, int]:
@@ -134,8 +161,8 @@ def algorithm_identification(algorithm: Algorithm) -> Any:
 def prepared_sources(sources: Sequence["pydicom.Dataset"]) -> list["pydicom.Dataset"]:
     """Copy source headers so that highdicom and readers take them; the given ones stay as they are.
 
-    All copies have what identifies them and one common orientation; the first has the whole header, its text in
-    UTF-8, missing patient and study tags empty. What source images say wrongly of spacing between slices is left out.
+    All copies have what identifies them and one common orientation; the first has the header of patient and study as
+    `clean_header` gives it, in UTF-8, what is missing empty. What images say of spacing between slices is left out.
 
     Args:
         sources: headers of one series, or one multi-frame header.
@@ -150,13 +177,12 @@ def placed_sources(sources: Sequence["pydicom.Dataset"], planes: Planes) -> list
     """Copy source headers as `prepared_sources` does, and state `planes` as their geometry."""
     import pydicom
 
-    left_out = {pydicom.tag.Tag(keyword) for keyword in GEOMETRY}
-    identity = [pydicom.tag.Tag(keyword) for keyword in (*REQUIRED, "Modality", "Rows", "Columns")]
+    identity = [pydicom.tag.Tag(keyword) for keyword in (*REQUIRED, *IMAGE)]
     copies = [pydicom.Dataset() for _ in sources]
+    copies[0], _ = clean_header(sources[0])
     for source, copied in zip(sources, copies, strict=True):
-        wanted = [tag for tag in source.keys() if not tag.is_private] if copied is copies[0] else identity  # noqa: SIM118
-        for tag in wanted:
-            if tag in source and tag not in left_out:
+        for tag in identity:
+            if tag in source:
                 copied[tag] = deepcopy(source[tag])
     _complete_header(copies[0])
     if any(keyword in sources[0] for keyword in MULTI_FRAME):
@@ -185,20 +211,13 @@ def common_header(sources: Sequence["pydicom.Dataset"]) -> "pydicom.Dataset":
 
 
 def _complete_header(header: "pydicom.Dataset") -> None:
-    from pydicom.valuerep import DA, TM
-
-    header.decode()
     header.SpecificCharacterSet = CHARACTER_SET
-    valid: Mapping[str, Any] = {"Date": DA, "Time": TM}
     for keyword in PATIENT_AND_STUDY:
-        value = header.get(keyword)
-        if keyword[-4:] in valid and value:
-            try:
-                valid[keyword[-4:]](value)
-            except ValueError:
-                value = None
-        if value is None or (keyword == "PatientSex" and value not in ("M", "F", "O")):
+        if header.get(keyword) is None:
             setattr(header, keyword, "")
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices"):
+        if keyword in header:
+            delattr(header, keyword)
 
 
 def _place(item: "pydicom.Dataset", planes: Planes) -> None:

@@ -217,3 +217,44 @@ def fill_contours(contours: Sequence[Contour], shape: tuple[int, int, int]) -> N
     inside = np.bitwise_xor.accumulate(toggles & 1, axis=2)[:, :, :-1]
     mask[:, :, planes] = inside.transpose(2, 1, 0)
     return mask
+
+
+def fill_structure(
+    contours: Sequence[Contour], exclusive: Sequence[bool], shape: tuple[int, int, int]
+) -> tuple[NDArray[np.bool_], int | None]:
+    """Mark the voxels of one structure: the union of its contours, turned over within those that are exclusive.
+
+    Args:
+        contours: as `fill_contours` takes them; a keyhole within one of them stays a hole.
+        exclusive: of each contour, whether it turns over what it holds.
+        shape: voxels, order X, Y, Z.
+
+    Returns:
+        The mask `(X, Y, Z)`, and how many voxels the even-odd rule over all contours gives, if that is another mask.
+    """
+    odd = fill_contours(contours, shape)
+    mask = np.zeros(shape, dtype=np.bool_)
+    for layer in _layers([one for one, turns in zip(contours, exclusive, strict=True) if not turns]):
+        mask |= fill_contours(layer, shape)
+    if any(exclusive):
+        mask ^= fill_contours([one for one, turns in zip(contours, exclusive, strict=True) if turns], shape)
+    return mask, None if np.array_equal(mask, odd) else int(np.count_nonzero(odd))
+
+
+def _layers(contours: Sequence[Contour]) -> list[list[Contour]]:
+    """Part contours so that within a layer none can overlap another: their boxes, or their planes, are apart."""
+    layers: list[list[Contour]] = []
+    boxes: dict[tuple[int, int], list[NDArray[np.float64]]] = {}  # low and high corners, by layer and plane
+    for contour in contours:
+        box = np.concatenate([contour.points.min(axis=0), -contour.points.max(axis=0)])
+        number = 0
+        while others := boxes.get((number, contour.plane)):
+            taken = np.array(others)
+            if not np.any((taken < -np.roll(box, 2)).all(axis=1)):  # low < high on both axes, both ways
+                break
+            number += 1
+        boxes.setdefault((number, contour.plane), []).append(box)
+        if number == len(layers):
+            layers.append([])
+        layers[number].append(contour)
+    return layers

@@ -4,10 +4,8 @@ Headers only; geometry and pixels are for other rooms. No file is opened more th
 """
 
 import logging
-import shutil
+import re
 import tempfile
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AmbiguityError, CorruptFileError, InputError
-from .reading import Look, look, read_and_hash, read_whole, seen_before
+from .media import listed_in, unzip, walk
+from .reading import Look, guarded, look, read_whole, seen_before
+from .tiles import TILE_TAGS
 
 if TYPE_CHECKING:
     import pydicom
@@ -28,12 +28,31 @@ SERIES_TAGS = (  # which series an instance is of, and where it is
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "SeriesDescription", "NumberOfFrames"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
 )
-HEADER_TAGS = [
-    *(*SERIES_TAGS, "FrameOfReferenceUID", "SeriesNumber", "SOPClassUID", "ImageType"),
+# what tells images of several acquisitions apart, in single images and in the frames of one
+DISTINCTIONS = (
+    *("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "FrameAcquisitionNumber"),
+    *("EchoNumbers", "EchoTime", "EffectiveEchoTime", "DiffusionBValue", "InversionTime", "FlipAngle"),
+    *("RepetitionTime", "TriggerTime", "StackID", "ConvolutionKernel", "ContrastBolusAgent", "ImageType"),
+    *("SeriesNumber", "SeriesDescription", "SeriesTime", "ProtocolName"),
+)
+MOMENTS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber")  # in which order images were made
+HEADER_TAGS: list[str | int] = [
+    *(
+        *SERIES_TAGS,
+        "FrameOfReferenceUID",
+        "SeriesNumber",
+        "SOPClassUID",
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+    ),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "DiffusionBValue", "TriggerTime"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "BitsAllocated"),
+    *DISTINCTIONS,
+    *MOMENTS,
+    *TILE_TAGS,
 ]
+DIRECTORY = "1.2.840.10008.1.3.10"  # class of a DICOMDIR, which alone stands in the meta information only
 MANY_OPEN = 16  # files that may stay open from header to pixels
 
 
@@ -43,12 +62,13 @@ class Instance:
 
     path: Path
     header: "pydicom.Dataset"  # `HEADER_TAGS` only
+    frames: int  # 1 for single-frame objects
     opened: BufferedReader | None = None  # the file, kept open if it had been looked at before its header was read
 
     @property
-    def frames(self) -> int:
-        """Number of frames, 1 for single-frame objects."""
-        return int(self.header.get("NumberOfFrames") or 1)
+    def bare(self) -> bool:
+        """Whether the file lacks DICOM's preamble or its meta information."""
+        return self.header.preamble is None or "MediaStorageSOPClassUID" not in self.header.file_meta
 
     @contextmanager
     def file(self) -> Iterator[BufferedReader]:
@@ -81,7 +101,7 @@ def holds_dicom(folder: Path) -> bool:
 def is_dicom_source(path: Path) -> bool:
     """Whether a path is a folder with DICOM files in it or below, a zip, a DICOMDIR or a DICOM file."""
     if path.is_dir():
-        return any(look(file).dicom for file in _walk(path))
+        return any(look(file).dicom for file in walk(path) if file.is_file())
     return path.is_file() and (path.suffix.lower() == ".zip" or look(path).dicom)
 
 
@@ -104,9 +124,11 @@ def chosen_series(source: Path | Sequence[Path], series: str | None = None) -> I
         if not groups:
             raise InputError(f"DICOM input must hold an image series, found none in {chosen.name}{_listed(ignored)}")
         chosen.remarks = [f"ignored {count} object(s) of class {kind}" for kind, count in sorted(ignored.items())]
+        chosen.instances = _choose(groups, series, chosen.name)
+        if bare := sum(instance.bare for instance in chosen.instances):
+            chosen.remarks.append(f"{bare} file(s) without preamble or meta information, read as their beginning shows")
         for remark in chosen.remarks:
             logger.info("%s", remark)
-        chosen.instances = _choose(groups, series, chosen.name)
         first = chosen.instances[0]
         if source == first.path and first.frames == 1:
             raise AmbiguityError(f"{source} is one image of a series; give the folder of its series, {source.parent}")
@@ -120,94 +142,82 @@ def _files(source: Path | Sequence[Path], folder: Path, chosen: Source) -> Itera
     if not isinstance(source, Path):
         return paths
     if source.is_dir():
-        return _walk(source)
+        return walk(source)
     if source.suffix.lower() == ".zip":
-        return _unzip(source, folder)
+        return unzip(source, folder)
     if source.name.upper() == "DICOMDIR":
-        return _listed_in(source, chosen)
+        return listed_in(source, chosen.sha256)
     return [source]
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files of a folder and those below it, by name; hidden ones and links to a folder above are left out."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or (path.is_symlink() and folder.resolve().is_relative_to(path.resolve())):
-            continue
-        if path.is_dir():
-            yield from _walk(path)
-        elif path.is_file():
-            yield path
-
-
-def _unzip(archive: Path, folder: Path) -> Iterator[Path]:
-    """Unpack under numbers of our own, so that no name in the archive leads anywhere else."""
-    try:
-        with zipfile.ZipFile(archive) as unpacked:
-            for number, entry in enumerate(unpacked.infolist()):
-                name = entry.filename.replace("\\", "/").rsplit("/", 1)[-1]
-                if entry.is_dir() or name.startswith("."):
-                    continue
-                target = folder / str(number) / name
-                target.parent.mkdir()
-                with unpacked.open(entry) as packed, target.open("wb") as file:
-                    shutil.copyfileobj(packed, file)
-                yield target
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise CorruptFileError(f"{archive} must be a readable zip without password ({error})") from error
-
-
-def _listed_in(directory: Path, chosen: Source) -> Iterator[Path]:
-    """Files that a DICOMDIR names; some media write their names in lower case."""
-    content, chosen.sha256[directory.resolve()] = read_and_hash(directory)
-    for record in content.get("DirectoryRecordSequence", []):
-        parts = record.get("ReferencedFileID")
-        if not parts:
-            continue
-        parts = [parts] if isinstance(parts, str) else list(parts)
-        candidates = (directory.parent.joinpath(*parts), directory.parent.joinpath(*(part.lower() for part in parts)))
-        found = next((path for path in candidates if path.is_file()), None)
-        if found is None:
-            raise CorruptFileError(f"{directory} names {'/'.join(parts)}, which is missing; copy the medium again")
-        yield found
 
 
 def _images(paths: Iterable[Path], chosen: Source) -> tuple[dict[tuple[str, str], list[Instance]], dict[str, int]]:
     """Image instances by study and series UID, and how many objects of which other kinds there are."""
     groups: dict[tuple[str, str], list[Instance]] = defaultdict(list)
     ignored: dict[str, int] = defaultdict(int)
+    others = []
     for path in paths:
         instance = _instance(path, chosen)
         if instance is None:
-            continue
-        header = instance.header
-        kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
-        name = getattr(kind, "name", str(kind))
-        if not name and "Rows" not in header:
-            raise CorruptFileError(f"{path} must say what it is, got no SOPClassUID; export the series again")
-        if "Image Storage" not in name and (name != kind or "Rows" not in header):  # a private class may be an image
-            ignored[name] += 1
-        elif "Rows" not in header:
-            raise CorruptFileError(f"{path} is an image without its pixels (truncated?); export the series again")
+            others.append(path)
+        elif kind := _other_kind(instance):
+            ignored[kind] += 1
         else:
+            header = instance.header
             groups[str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", ""))].append(instance)
+    shapes = {_shape(instance.path) for group in groups.values() for instance in group}
+    for path in others:
+        if _shape(path) in shapes:
+            raise CorruptFileError(
+                f"{path} is named like the images beside it and must be DICOM, got {path.stat().st_size} bytes that "
+                "are not; export it again, or take it away"
+            )
     return groups, ignored
+
+
+def _shape(path: Path) -> str:
+    """What names of the images of a series have in common: all but the digits."""
+    return re.sub(r"\d+", "#", path.name.lower())
+
+
+def _other_kind(instance: Instance) -> str:
+    """Name the class of a DICOM object that is no image; "" for an image.
+
+    Raises:
+        CorruptFileError: it does not say what it is, as if it was cut.
+    """
+    header, path = instance.header, instance.path
+    stated = header.get("SOPClassUID") or ""
+    if not stated and header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
+        return "Media Storage Directory Storage"
+    name = getattr(stated, "name", str(stated))
+    is_known = name != stated
+    if "Rows" not in header and (not stated or (not is_known and not header.get("SeriesInstanceUID"))):
+        raise CorruptFileError(f"{path} must say what it is, got no SOPClassUID (cut?); export the series again")
+    if "Image Storage" not in name and (is_known or "Rows" not in header):  # a private class may be an image
+        return name
+    if "Rows" not in header:
+        raise CorruptFileError(f"{path} is an image without its pixels (truncated?); export the series again")
+    return ""
 
 
 def _instance(path: Path, chosen: Source) -> Instance | None:
     """Read a DICOM file's header; None if the file is something else.
 
     A file that had been looked at to find the source is opened for the second time here, and stays open.
+
+    Raises:
+        CorruptFileError: it must be DICOM for its name or its beginning, and is not, or cannot be read.
     """
-    try:
+    with guarded(path):
         seen = seen_before(path)
         if seen is not None and seen.dicom and len(chosen.opened) < MANY_OPEN:
             chosen.opened.append(chosen.files.enter_context(path.open("rb")))
-            return Instance(path, read_whole(path, file=chosen.opened[-1], tags=HEADER_TAGS), chosen.opened[-1])
+            return _headed(path, chosen.opened[-1], keep=True)
         if seen is None or seen.dicom:
             with path.open("rb") as file:
                 seen = Look.into(file)
                 if seen.dicom:
-                    return Instance(path, read_whole(path, file=file, tags=HEADER_TAGS))
+                    return _headed(path, file, keep=False)
         if seen.should_be_dicom(path):
             raise CorruptFileError(
                 f"{path} must be DICOM, got {path.stat().st_size} bytes without DICOM's preamble; export it again"
@@ -215,8 +225,22 @@ def _instance(path: Path, chosen: Source) -> Instance | None:
         if seen.sha256 is not None:
             chosen.sha256[path.resolve()] = seen.sha256
         return None
-    except OSError as error:
-        raise CorruptFileError(f"{path} must be readable, got {error}; copy it again") from error
+
+
+def _headed(path: Path, file: BufferedReader, *, keep: bool) -> Instance:
+    """Read the header of an open file, and check that so many frames can be in it."""
+    header = read_whole(path, file=file, tags=HEADER_TAGS)
+    frames = int(header.get("NumberOfFrames") or 1)
+    size = path.stat().st_size
+    pixels = int(header.get("Rows") or 1) * int(header.get("Columns") or 1)
+    syntax = header.file_meta.TransferSyntaxUID
+    packed = syntax.is_private or syntax.is_compressed  # deflated, too
+    least = frames if packed else frames * pixels * int(header.get("BitsAllocated") or 8) // 8
+    if frames < 1 or ("Rows" in header and least > size):
+        raise CorruptFileError(
+            f"{path} must hold its {frames} frames of {pixels} pixels, got {size} bytes in all; export it again"
+        )
+    return Instance(path, header, frames, file if keep else None)
 
 
 def _choose(groups: dict[tuple[str, str], list[Instance]], series: str | None, name: str) -> list[Instance]:

@@ -18,7 +18,9 @@ from ..errors import (
     MissingSliceError,
     MixedGeometryError,
 )
-from .discovery import Instance
+from .discovery import DISTINCTIONS, Instance
+from .reading import guarded
+from .tiles import tiling
 
 if TYPE_CHECKING:
     import pydicom
@@ -38,9 +40,16 @@ FRAME_GROUPS = {
     "ReferencedSegmentNumber": "SegmentIdentificationSequence",
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
+    "FrameAcquisitionNumber": "FrameContentSequence",
+    "StackID": "FrameContentSequence",
+    "EffectiveEchoTime": "MREchoSequence",
+    "DiffusionBValue": "MRDiffusionSequence",
+    "InversionTime": "MRModifierSequence",
+    "FlipAngle": "MRTimingAndRelatedParametersSequence",
+    "RepetitionTime": "MRTimingAndRelatedParametersSequence",
+    "ConvolutionKernel": "CTReconstructionSequence",
 }
-# what tells several images of one place apart
-DISTINCTIONS = ("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "DiffusionBValue", "TriggerTime")
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def read_slices(instances: Sequence[Instance]) -> list[Slice]:
     """List the planes of a series, frames of a multi-frame object one by one.
 
     Raises:
-        InputError: colour.
+        InputError: colour, tiles, or a rescale that loses the values.
         AmbiguityError: several multi-frame objects.
         MissingGeometryError: a plane without position, orientation or pixel spacing.
     """
@@ -89,7 +98,11 @@ def read_slices(instances: Sequence[Instance]) -> list[Slice]:
             raise CorruptFileError(
                 f"{instance.path} must describe its {instance.frames} frames, got {len(groups)} descriptions"
             )
-    return [_slice(instance, frame) for instance in instances for frame in range(instance.frames)]
+    slices = []
+    for instance in instances:
+        with guarded(instance.path, "has a header that cannot be used"):
+            slices += [_slice(instance, frame) for frame in range(instance.frames)]
+    return slices
 
 
 def check_grid(slices: Sequence[Slice]) -> Grid:
@@ -114,7 +127,8 @@ def check_grid(slices: Sequence[Slice]) -> Grid:
     ordered = tuple(sorted(slices, key=lambda one: float(one.position @ normal)))
     tilt = 0.0
     if len(ordered) == 1:
-        origin, step = first.position, normal * _thickness(first)
+        with guarded(first.instance.path, "has a SliceThickness that is no number"):
+            origin, step = first.position, normal * _thickness(first)
     else:
         _check_steps(ordered, normal)
         origin, step = _line(ordered)
@@ -131,19 +145,20 @@ def _slice(instance: Instance, frame: int) -> Slice:
             f"images must be MONOCHROME with 1 sample per pixel, got {header.get('PhotometricInterpretation')} "
             f"with {header.get('SamplesPerPixel')} in {instance.path} (colour); choose another series"
         )
+    if tiles := tiling(header):
+        raise InputError(
+            f"images must be one plane each, got the tiles of a {tiles} in {instance.path}; convert the series with "
+            "dcm2niix and give its NIfTI file"
+        )
     try:
         position, orientation, spacing = (
             np.array(frame_value(header, tag, frame), dtype=np.float64)
             for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         )
-        slope, intercept = (frame_value(header, tag, frame) for tag in ("RescaleSlope", "RescaleIntercept"))
-        rescale = (1.0 if slope is None else float(slope), float(intercept or 0))
         columns, rows = int(header.get("Columns") or 0), int(header.get("Rows") or 0)
     except (TypeError, ValueError) as error:
         raise GeometryError(f"positions and spacings must be numbers ({error}) in {instance.path}") from error
     sizes = [array.size if np.isfinite(array).all() else 0 for array in (position, orientation, spacing)]
-    if not np.isfinite(rescale).all():
-        raise InputError(f"rescale slope and intercept must be numbers, got {rescale} in {instance.path}")
     if sizes != [3, 6, 2] or not columns or not rows:
         raise MissingGeometryError(
             "every image must have ImagePositionPatient (3 numbers), ImageOrientationPatient (6), PixelSpacing (2), "
@@ -151,7 +166,25 @@ def _slice(instance: Instance, frame: int) -> Slice:
             "such images cannot be placed in the patient"
         )
     down, along = (float(value) for value in spacing)
-    return Slice(instance, frame, position, orientation.reshape(2, 3), (down, along), rescale)
+    return Slice(instance, frame, position, orientation.reshape(2, 3), (down, along), _rescale(instance, frame))
+
+
+def _rescale(instance: Instance, frame: int) -> tuple[float, float]:
+    """Slope and intercept; 1 and 0 where none is stated."""
+    stated = [frame_value(instance.header, tag, frame) for tag in ("RescaleSlope", "RescaleIntercept")]
+    try:
+        slope, intercept = (
+            default if value is None or value == "" else float(value)
+            for value, default in zip(stated, (1.0, 0.0), strict=True)
+        )
+    except (TypeError, ValueError):
+        slope = intercept = np.nan
+    if not np.isfinite((slope, intercept)).all() or np.float32(slope) == 0:
+        raise InputError(
+            f"rescale slope and intercept must be one number each, the slope not 0, got {stated[0]!s} and "
+            f"{stated[1]!s} in {instance.path} (RescaleSlope, RescaleIntercept); export the series again"
+        )
+    return slope, intercept
 
 
 def frame_value(header: "pydicom.Dataset", tag: str, frame: int = 0) -> Any:
@@ -159,7 +192,7 @@ def frame_value(header: "pydicom.Dataset", tag: str, frame: int = 0) -> Any:
     for where in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         groups = header.get(where) or []
         index = frame if where.startswith("Per") else 0
-        items = groups[index].get(FRAME_GROUPS[tag]) if index < len(groups) else None
+        items = groups[index].get(FRAME_GROUPS[tag]) if index < len(groups) and tag in FRAME_GROUPS else None
         if items and items[0].get(tag) is not None:
             return items[0].get(tag)
     return header.get(tag)
@@ -244,6 +277,6 @@ def _tilt(step: NDArray[np.float64], normal: NDArray[np.float64], count: int) ->
 def _thickness(one: Slice) -> float:
     """Mm of a single slice, the only case in which positions do not tell."""
     value = frame_value(one.instance.header, "SliceThickness", one.frame)
-    if not value or float(value) <= 0:
+    if not value or not 0 < float(value) < np.inf:
         raise MissingGeometryError(f"a single slice must state its SliceThickness in mm, got {value!r} in {one.name}")
     return float(value)

@@ -3,6 +3,7 @@
 Contours run along the edges of the voxels, in the planes of the source images, so that nothing is lost on the way.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError, UnetppError
+from ..errors import InputError, OutputError, UnetppError
 from ..files import complete_file
 from ..labels import Label, label_colour
 from ..provenance import Algorithm, ReadBack
@@ -30,10 +31,12 @@ from .contours import Contour, trace_contours
 from .deidentify import mark_pseudonymised
 from .geometry import JITTER_MM, LPS_TO_RAS
 from .planes import Planes, match_grid, plane_sources, source_planes
-from .rtstruct_reader import parse_structures, rasterise
+from .rtstruct_reader import parse_structures, rasterise, read_remarks
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+logger = logging.getLogger(__name__)
 
 SERIES_OFFSET = 3000  # SeriesNumber = that of the source series + this
 DECIMALS = 4  # of a coordinate in mm; with 6 digits before the point and a sign, 12 of the 16 characters of a DS
@@ -208,17 +211,17 @@ def _read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadB
     import pydicom
 
     try:
-        found, polygons = parse_structures(path)
-        array, largest = rasterise(found, polygons, labels)
+        rois = parse_structures(path)
+        raster = rasterise(rois, labels)
     except UnetppError as error:
         raise OutputError(f"{path.name} could not be read back: {error}; nothing was written, report this") from error
-    different = int(np.count_nonzero(array != labels.array[0]))
-    if different or [_key(label) for label in found] != [_key(label) for label in structures]:
+    different = int(np.count_nonzero(raster.array != labels.array[0]))
+    if different or [_key(roi.label) for roi in rois] != [_key(label) for label in structures]:
         raise OutputError(
             f"{path.name} must hold the label map that it was made of, read back {different} voxels differ, "
-            f"{len(found)} structures for {len(structures)}; nothing was written, report this"
+            f"{len(rois)} structures for {len(structures)}; nothing was written, report this"
         )
-    return ReadBack(f"pydicom {pydicom.__version__}", int(np.count_nonzero(labels.array)), different, largest)
+    return ReadBack(f"pydicom {pydicom.__version__}", int(np.count_nonzero(labels.array)), different, raster.largest_mm)
 
 
 def _key(label: Label) -> tuple[Any, ...]:
@@ -229,24 +232,32 @@ def _key(label: Label) -> tuple[Any, ...]:
     )
 
 
-def read_dicom_rtstruct(path: Path, grid: Volume) -> tuple[Volume, tuple[Label, ...]]:
+def read_dicom_rtstruct(path: Path, grid: Volume, *, only: Sequence[str] = ()) -> tuple[Volume, tuple[Label, ...]]:
     """Read the closed contours of a structure set as a label map; points and open lines hold no voxels.
 
-    A voxel belongs to a structure if its centre lies within an odd number of the structure's contours in its plane:
-    contours within others are holes, whether they say so (CLOSEDPLANAR_XOR) or not.
+    A voxel belongs to a structure if its centre lies within one of the structure's contours in its plane, less what
+    contours of type CLOSEDPLANAR_XOR, and keyholes, cut out of it. Where contours of one structure overlap, a warning
+    says how much the structure holds so, and how much if inner contours are holes, as some systems mean them.
 
     Args:
         path: DICOM RTSTRUCT.
         grid: volume of the series on which the contours were drawn; its voxels do not matter.
+        only: names of the structures that are wanted; empty: all.
 
     Returns:
         Labels `(1, X, Y, Z)` uint8 on the grid, and the structures. Their index is the ROI number, or 1, 2, 3, ... in
         the order of the file if one is not in 1 ... 255.
 
     Raises:
-        InputError: not a structure set, or more than 255 structures.
+        InputError: not a structure set, more than 255 structures, none of such a name, or no closed contour.
         GeometryError: a contour does not lie in a plane of the grid.
         AmbiguityError: structures overlap, so that no label map can hold them.
     """
-    structures, polygons = parse_structures(path)
-    return Volume(rasterise(structures, polygons, grid)[0][None], grid.affine), structures
+    rois = parse_structures(path, only)
+    remarks = read_remarks(rois, path)
+    raster = rasterise(rois, grid)
+    if not raster.array.any():
+        raise InputError(f"contours must hold voxels of their series, got none in {path}; give the series of the file")
+    for remark in (*remarks, *raster.remarks):
+        logger.warning("%s", remark)
+    return Volume(raster.array[None], grid.affine), tuple(roi.label for roi in rois)

@@ -1,100 +1,180 @@
 """DICOM RT structure set to structures and their polygons, and polygons to voxels of a grid."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AmbiguityError, GeometryError, InputError
+from ..errors import AmbiguityError, CorruptFileError, GeometryError, InputError
 from ..labels import Label
 from ..volume import Volume
-from .common import read_code
-from .contours import Contour, fill_contours
+from .common import chosen_names, read_code
+from .contours import Contour, fill_structure
 from .geometry import JITTER_SHARE, LPS_TO_RAS
-from .reading import BROKEN, one_line, read_whole
+from .reading import guarded, read_whole
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 Points = NDArray[np.float64]
-CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+EXCLUSIVE = "CLOSEDPLANAR_XOR"
+CLOSED = ("CLOSED_PLANAR", EXCLUSIVE)
 
 
-def parse_structures(path: Path) -> tuple[tuple[Label, ...], list[list[Points]]]:
-    """Structures, and the closed contours of each: points `(N, 3)`, mm, LPS."""
+@dataclass(frozen=True)
+class Roi:
+    """One structure of a structure set."""
+
+    label: Label
+    polygons: tuple[Points, ...]  # closed contours: points `(N, 3)`, mm, LPS
+    exclusive: tuple[bool, ...]  # of each polygon, whether it cuts out what others hold (CLOSEDPLANAR_XOR)
+    unused: tuple[str, ...] = ()  # types of its contours that hold no voxels, such as POINT
+
+
+@dataclass(frozen=True)
+class Raster:
+    """Structures on a grid."""
+
+    array: NDArray[np.uint8]  # (X, Y, Z)
+    largest_mm: float  # how far a point is at most from a corner of the grid's voxels
+    remarks: tuple[str, ...]  # on overlapping contours
+
+
+def parse_structures(path: Path, only: Sequence[str] = ()) -> tuple[Roi, ...]:
+    """Read the structures of a structure set and their closed contours.
+
+    Args:
+        path: DICOM RTSTRUCT.
+        only: names of the structures that are wanted; empty: all.
+
+    Raises:
+        InputError: not a structure set, no structure of such a name, or more than 255; `CorruptFileError`: damaged.
+    """
     import pydicom
 
     dataset = read_whole(path, decode=False)  # numbers of contours are not pydicom's to convert
-    try:
+    with guarded(path, "is not a readable structure set"):
         if dataset.get("Modality") != "RTSTRUCT":
             raise InputError(
                 f"a structure set must have the modality RTSTRUCT, got {dataset.get('Modality')} in {path}"
             )
-        rois = list(dataset.StructureSetROISequence)
-        values = [int(roi.ROINumber) for roi in rois]
+        items = list(dataset.StructureSetROISequence)
+        chosen = chosen_names(only, [str(item.get("ROIName") or "") for item in items], path)
+        items = [items[index] for index in chosen]
+        values = [int(item.ROINumber) for item in items]
         shown = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence") or ()}
         observed = {int(item.ReferencedROINumber): item for item in dataset.get("RTROIObservationsSequence") or ()}
-        if len(rois) > 255:
-            raise InputError(f"a label map holds at most 255 structures, got {len(rois)} in {path}")
-        numbers = values if all(1 <= value <= 255 for value in values) else range(1, len(values) + 1)
-        structures = tuple(
-            _structure(number, roi, shown.get(value, pydicom.Dataset()), observed.get(value, pydicom.Dataset()))
-            for number, value, roi in zip(numbers, values, rois, strict=True)
+        if len(items) > 255:
+            raise InputError(
+                f"a label map holds at most 255 structures, got {len(items)} in {path}; choose some", option="rois"
+            )
+        kept = all(1 <= value <= 255 for value in values) and len(set(values)) == len(values)
+        numbers = values if kept else range(1, len(values) + 1)
+        nothing = pydicom.Dataset()
+        return tuple(
+            _roi(number, item, shown.get(value, nothing), observed.get(value, nothing))
+            for number, value, item in zip(numbers, values, items, strict=True)
         )
-        return structures, [_polygons(shown.get(value, pydicom.Dataset())) for value in values]
-    except BROKEN as error:
-        raise InputError(f"{path} is not a readable structure set ({one_line(error)}); export it again") from error
 
 
-def _structure(number: int, roi: "Dataset", shown: "Dataset", observed: "Dataset") -> Label:
-    colour = shown.get("ROIDisplayColor")
+def _roi(number: int, item: "Dataset", shown: "Dataset", observed: "Dataset") -> Roi:
     kinds = observed.get("RTROIIdentificationCodeSequence")
-    return Label(
+    label = Label(
         index=number,
-        name=str(roi.get("ROIName") or ""),
+        name=" ".join(str(item.get("ROIName") or "").split()) or f"ROI {number}",
         category=read_code(observed.get("SegmentedPropertyCategoryCodeSequence")),
         type=read_code(kinds),
         modifier=read_code(kinds[0].get("SegmentedPropertyTypeModifierCodeSequence")) if kinds else None,
-        colour=(int(colour[0]), int(colour[1]), int(colour[2])) if colour else None,
+        colour=_colour(shown),
     )
-
-
-def _polygons(shown: "Dataset") -> list[Points]:
-    polygons = []
+    polygons, exclusive, unused = [], [], []
     for contour in shown.get("ContourSequence") or ():
-        if contour.ContourGeometricType in CLOSED:
-            raw = contour.get_item("ContourData").value  # bytes: pydicom's numbers take ten times as long
-            polygons.append(np.array([float(text) for text in raw.split(b"\\")]).reshape(-1, 3))
-    return polygons
+        kind = str(contour.get("ContourGeometricType"))
+        if kind not in CLOSED:
+            unused.append(kind)
+            continue
+        raw = contour.get_item("ContourData").value  # bytes: pydicom's numbers take ten times as long
+        points = np.array([float(text) for text in raw.split(b"\\")]).reshape(-1, 3)
+        if not np.isfinite(points).all():
+            raise ValueError("a point of a contour is no number")
+        polygons.append(points)
+        exclusive.append(kind == EXCLUSIVE)
+    return Roi(label, tuple(polygons), tuple(exclusive), tuple(unused))
 
 
-def rasterise(
-    structures: Sequence[Label], polygons: Sequence[Sequence[Points]], grid: Volume
-) -> tuple[NDArray[np.uint8], float]:
-    """Label map `(X, Y, Z)`, and how far in mm a point is at most from a corner of the grid's voxels."""
+def _colour(shown: "Dataset") -> tuple[int, int, int] | None:
+    """Colour of a structure; None if it is missing, or no colour."""
+    try:
+        with guarded(Path("ROIDisplayColor")):
+            red, green, blue = (int(part) for part in shown.get("ROIDisplayColor") or ())
+    except CorruptFileError:
+        return None
+    return (red, green, blue) if all(0 <= part <= 255 for part in (red, green, blue)) else None
+
+
+def read_remarks(rois: Sequence[Roi], path: Path) -> list[str]:
+    """Say which structures have no closed contour.
+
+    Raises:
+        InputError: none has.
+    """
+    empty = [roi for roi in rois if not roi.polygons]
+    if len(empty) == len(rois):
+        kinds = sorted({kind for roi in rois for kind in roi.unused})
+        raise InputError(
+            f"structures must have closed contours to hold voxels, got none in {path} "
+            f"(of {len(rois)} structures, contours of type {', '.join(kinds) or 'none'}); choose other structures"
+        )
+    return [
+        f"{roi.label.name}: no closed contour (contours of type {', '.join(sorted(set(roi.unused))) or 'none'})"
+        for roi in empty
+    ]
+
+
+def rasterise(rois: Sequence[Roi], grid: Volume) -> Raster:
+    """Fill the contours: a voxel belongs to a structure if its centre lies within one of its contours.
+
+    A CLOSEDPLANAR_XOR contour turns what it holds instead: a hole where there was something, something where not.
+
+    Raises:
+        AmbiguityError: structures overlap, so that no label map can hold them.
+        GeometryError: a contour does not lie in a plane of the grid.
+    """
     to_index = np.linalg.inv(LPS_TO_RAS @ grid.affine)
-    placed = [[points @ to_index[:3, :3].T + to_index[:3, 3] for points in parts] for parts in polygons]
+    placed = [[points @ to_index[:3, :3].T + to_index[:3, 3] for points in roi.polygons] for roi in rois]
     array = np.zeros(grid.shape, dtype=np.uint8)
     spreads = [np.ptp(points, axis=0) for parts in placed for points in parts]
     if not spreads:
-        return array, 0.0
+        return Raster(array, 0.0, ())
     axis = int(np.max(spreads, axis=0).argmin())  # across the contours' planes
     order = [*(other for other in range(3) if other != axis), axis]
     view = array.transpose(order)
-    largest = 0.0
-    for label, parts in zip(structures, placed, strict=True):
-        contours = [_contour(points[:, order], view.shape[2], label) for points in parts]
-        mask = fill_contours(contours, view.shape)
+    largest, remarks = 0.0, []
+    for roi, parts in zip(rois, placed, strict=True):
+        contours = [_contour(points[:, order], view.shape[2], roi.label) for points in parts]
+        mask, odd = fill_structure(contours, roi.exclusive, view.shape)
+        if odd is not None:
+            remarks.append(
+                f"{roi.label.name}: contours overlap; taken together they hold "
+                f"{np.count_nonzero(mask) * grid.voxel_ml:.4g} mL, with contours in others as holes "
+                f"{odd * grid.voxel_ml:.4g} mL"
+            )
         if view[mask].any():
-            raise AmbiguityError(f"structures must not overlap to be a label map, got {label.name!r} over others")
-        view[mask] = label.index
+            others = ", ".join(repr(other.label.name) for other in rois)
+            raise AmbiguityError(
+                f"structures must not overlap to be a label map, got {roi.label.name!r} over others; choose "
+                f"of {others}",
+                option="rois",
+            )
+        view[mask] = roi.label.index
         for points in parts:
             places = points + 0.5 * (np.arange(3) != axis)
             off = np.linalg.norm((places - np.rint(places)) * grid.spacing, axis=1)
             largest = max(largest, float(off.max()))
-    return array, largest
+    return Raster(array, largest, tuple(remarks))
 
 
 def _contour(points: Points, planes: int, label: Label) -> Contour:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorruptFileError, OutputError
+from ..errors import OutputError
 from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import Algorithm, ReadBack
@@ -18,6 +18,7 @@ from ..volume import Volume, label_array
 from .common import (
     EQUIPMENT,
     algorithm_identification,
+    chosen_names,
     concept,
     import_highdicom,
     long_string,
@@ -30,7 +31,7 @@ from .common import (
 from .deidentify import mark_pseudonymised
 from .geometry import JITTER_MM, LPS_TO_RAS
 from .planes import Planes, match_grid, plane_sources, source_planes
-from .reading import BROKEN, one_line
+from .reading import guarded
 from .seg_reader import SegFrames, parse_seg, seg_volume
 from .seg_verify import read_back
 
@@ -85,22 +86,32 @@ def write_dicom_seg(
         return read_back(temporary, labels, structures)
 
 
-def read_dicom_seg(path: Path) -> tuple[Volume, tuple[Label, ...]]:
+def read_dicom_seg(
+    path: Path, *, only: Sequence[str] = (), thickness: float | None = None
+) -> tuple[Volume, tuple[Label, ...]]:
     """Read a DICOM SEG of type BINARY or LABELMAP.
+
+    Args:
+        path: the file.
+        only: names of the segments that are wanted; empty: all.
+        thickness: mm of a slice, where all frames lie in one plane and the file does not state it.
 
     Returns:
         `(1, columns, rows, slices)` segment numbers, mm, RAS, on the grid that the stored frames span (frames without
         voxels are usually not stored); and the segments, their index being the number.
 
     Raises:
-        InputError: not such a file, or segments overlap; `CorruptFileError`: truncated or undecodable.
-        GeometryError: frames without place, of different orientation, or at uneven distances.
+        InputError: not such a file, or none of such a name; `AmbiguityError`: segments overlap; `CorruptFileError`:
+            truncated or undecodable.
+        GeometryError: frames without place, of different orientation, or at uneven distances, or a single one without
+            thickness.
     """
     frames = parse_seg(path)
-    try:
-        return seg_volume(frames), frames.labels
-    except (RuntimeError, *BROKEN) as error:  # of what decodes the frames
-        raise CorruptFileError(f"{path} has no readable frames ({one_line(error)}); export it again") from error
+    for remark in frames.remarks:
+        logger.warning("%s", remark)
+    labels = tuple(frames.labels[i] for i in chosen_names(only, [label.name for label in frames.labels], path))
+    with guarded(path, "has no readable frames"):
+        return seg_volume(frames, only={label.index for label in labels} if only else None, thickness=thickness), labels
 
 
 def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsignedinteger]:

@@ -1,19 +1,28 @@
 """Frames of a DICOM SEG file, placed by their own tags with pydicom alone: not by what wrote the file."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GeometryError, InputError, IrregularSpacingError
+from ..errors import (
+    AmbiguityError,
+    CorruptFileError,
+    GeometryError,
+    InputError,
+    IrregularSpacingError,
+    MissingGeometryError,
+)
 from ..labels import Label
+from ..memory import check_memory
 from ..volume import Volume
 from .common import read_code
 from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM, frame_value
-from .reading import BROKEN, one_line, read_and_hash
+from .reading import guarded, read_and_hash
 
 if TYPE_CHECKING:
     import pydicom
@@ -34,7 +43,9 @@ class SegFrames:
     positions: NDArray[np.float64]  # (n, 3): centre of each frame's first voxel, mm, LPS
     steps: NDArray[np.float64]  # 2x3: mm from one column to the next, from one row to the next, LPS
     shape: tuple[int, int]  # rows, columns
+    path: Path  # of the file
     sha256: str  # of the file
+    remarks: tuple[str, ...]  # on what was left out
 
     def planes(self) -> Iterator[NDArray[np.unsignedinteger]]:
         """Decode one frame after another: `(rows, columns)` of segment numbers, 0 is background."""
@@ -60,41 +71,53 @@ def parse_seg(path: Path) -> SegFrames:
         GeometryError: frames without place, or of different orientation or spacing.
     """
     dataset, sha256 = read_and_hash(path)
-    kind, coding = dataset.get("SOPClassUID"), dataset.get("SegmentationType")
+    with guarded(path):
+        kind, coding = dataset.get("SOPClassUID"), dataset.get("SegmentationType")
     if kind not in SEGMENTATIONS or coding not in ("BINARY", "LABELMAP"):
         raise InputError(
             f"a segmentation must be DICOM SEG of type BINARY or LABELMAP, got {getattr(kind, 'name', kind)} "
             f"of type {coding} in {path}; choose another file"
         )
-    try:
-        return _frames(dataset, sha256)
-    except BROKEN as error:
-        raise InputError(f"{path} lacks what a SEG must have ({one_line(error)}); export it again") from error
+    with guarded(path, "lacks what a SEG must have"):
+        return _frames(dataset, path, sha256)
 
 
-def seg_volume(frames: SegFrames) -> Volume:
+def seg_volume(frames: SegFrames, *, only: Collection[int] | None = None, thickness: float | None = None) -> Volume:
     """Put the frames into one label map; where none is stored it is 0.
 
+    Args:
+        frames: of a parsed file.
+        only: numbers of the segments that are wanted; None: all.
+        thickness: mm of a slice, where all frames lie in one plane and the file does not state it.
+
     Raises:
-        InputError: segments overlap, or voxels of no described segment.
-        GeometryError: frames at uneven distances.
+        AmbiguityError: segments overlap.
+        InputError: voxels of no described segment.
+        GeometryError: frames at uneven distances; `MissingGeometryError`: one plane without thickness.
     """
-    indices, affine = _lattice(frames)
+    indices, affine = _lattice(frames, thickness)
     highest = max((label.index for label in frames.labels), default=0)
     shape = (int(indices.max()) + 1, *frames.shape)
+    check_memory(math.prod(shape) * 2, f"the voxels of {frames.path}", way_out="export it again, or a part of it")
     array = np.zeros(shape, dtype=np.uint8 if highest < 256 else np.uint16)
     for index, plane in zip(indices, frames.planes(), strict=True):
         if plane.max() > highest:
             raise InputError(f"every voxel must belong to a described segment, got one of {plane.max()}")
-        inside = plane > 0
+        inside = plane > 0 if only is None else np.isin(plane, list(only))
         if np.any(array[index][inside]):
-            raise InputError("a label map has one segment per voxel, got segments that overlap; split the file")
+            names = ", ".join(label.name for label in frames.labels if only is None or label.index in only)
+            raise AmbiguityError(
+                f"a label map has one segment per voxel, got segments that overlap; choose of: {names}", option="rois"
+            )
         array[index][inside] = plane[inside]
     return Volume(array.transpose(2, 1, 0)[None], LPS_TO_RAS @ affine)
 
 
-def _frames(dataset: "pydicom.Dataset", sha256: str) -> SegFrames:
+def _frames(dataset: "pydicom.Dataset", path: Path, sha256: str) -> SegFrames:
     count = int(dataset.NumberOfFrames)
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    if len(groups) != count:
+        raise ValueError(f"{count} frames, {len(groups)} descriptions of frames")
     frames = range(count)
     positions = [frame_value(dataset, "ImagePositionPatient", frame) for frame in frames]
     if None in positions:
@@ -104,14 +127,18 @@ def _frames(dataset: "pydicom.Dataset", sha256: str) -> SegFrames:
     numbers = [0] * count
     if dataset.SegmentationType == "BINARY":
         numbers = [int(frame_value(dataset, "ReferencedSegmentNumber", frame)) for frame in frames]
+    items = [item for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
+    labels = tuple(_label(item) for item in items)
     return SegFrames(
         dataset,
-        tuple(_label(item) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0),
+        labels,
         tuple(numbers),
         np.array(positions, dtype=np.float64),
         cosines * np.array([[along], [down]]),
         (int(dataset.Rows), int(dataset.Columns)),
+        path,
         sha256,
+        tuple(_remarks(items, labels)),
     )
 
 
@@ -125,13 +152,13 @@ def _one(dataset: "pydicom.Dataset", keyword: str, tolerance: float) -> NDArray[
     return first
 
 
-def _lattice(frames: SegFrames) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _lattice(frames: SegFrames, thickness: float | None) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Slice index of each frame, and the affine (column, row, slice) -> mm, LPS."""
     normal = np.cross(*frames.steps)
     normal /= np.linalg.norm(normal)
     along = frames.positions @ normal
     first, last = int(along.argmin()), int(along.argmax())
-    step = _distance(frames, np.unique(along))
+    step = _distance(frames, np.unique(along), thickness)
     indices = np.rint((along - along[first]) / step).astype(np.intp)
     line = step * normal
     if indices[last]:
@@ -144,39 +171,62 @@ def _lattice(frames: SegFrames) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     return indices, affine
 
 
-def _distance(frames: SegFrames, along: NDArray[np.float64]) -> float:
+def _distance(frames: SegFrames, along: NDArray[np.float64], given: float | None) -> float:
     """Mm between slices: as stated if the positions fit it, as frames may be left out, else their smallest distance."""
     gaps = np.diff(along)
     gaps = gaps[gaps > JITTER_MM / 2]
-    between, thickness = (
-        abs(float(frame_value(frames.dataset, tag) or 0)) for tag in ("SpacingBetweenSlices", "SliceThickness")
-    )
+    with guarded(frames.path, "has a distance between slices that is no number"):
+        between, thickness = (
+            abs(float(frame_value(frames.dataset, tag) or 0)) for tag in ("SpacingBetweenSlices", "SliceThickness")
+        )
+    between, thickness = (value if np.isfinite(value) else 0.0 for value in (between, thickness))
     if not gaps.size:
-        return between or thickness or 1.0
+        if not (between or thickness or given):
+            raise MissingGeometryError(
+                f"a single plane must state its thickness in mm, got none in {frames.path}; give it",
+                option="thickness",
+            )
+        return between or thickness or float(given or 0)
     counts = np.rint(gaps / between) if between else np.zeros(1)
     fits = counts.min() >= 1 and np.abs(gaps - counts * between).max() < JITTER_MM
     return between if fits else float(gaps.min())
 
 
 def _label(item: "pydicom.Dataset") -> Label:
-    kind = item.SegmentedPropertyTypeCodeSequence[0]
-    modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence")
+    kinds = item.get("SegmentedPropertyTypeCodeSequence")
+    modifiers = kinds[0].get("SegmentedPropertyTypeModifierCodeSequence") if kinds else None
+    number = int(item.SegmentNumber)
     return Label(
-        int(item.SegmentNumber),
-        str(item.SegmentLabel),
-        read_code(item.SegmentedPropertyCategoryCodeSequence),
-        read_code([kind]),
+        number,
+        str(item.get("SegmentLabel") or f"segment {number}"),
+        read_code(item.get("SegmentedPropertyCategoryCodeSequence")),
+        read_code(kinds),
         read_code(modifiers),
-        _colour(item.get("RecommendedDisplayCIELabValue")),
+        _colour(item),
     )
 
 
-def _colour(value: Any) -> tuple[int, int, int] | None:
-    if not value:
-        return None
+def _remarks(items: Sequence["pydicom.Dataset"], labels: Sequence[Label]) -> Iterator[str]:
+    for item, label in zip(items, labels, strict=True):
+        if label.colour is None and "RecommendedDisplayCIELabValue" in item:
+            yield f"{label.name}: its colour is none of sRGB and is replaced"
+        if label.category is None or label.type is None:
+            yield f"{label.name}: its codes lack a value or a scheme and are left out"
+
+
+def _colour(item: "pydicom.Dataset") -> tuple[int, int, int] | None:
+    """Colour of a segment, sRGB; None if it is missing, or no colour."""
     try:
         from highdicom.color import CIELabColor
     except ImportError as error:
         raise InputError("colours in DICOM SEG need highdicom; pip install 'unetpp_monai[dicom]'") from error
-    red, green, blue = CIELabColor.from_dicom_value(value).to_rgb()
-    return int(red), int(green), int(blue)
+    tag = "RecommendedDisplayCIELabValue"
+    try:
+        with guarded(Path(tag)):
+            value = item.get(tag)
+            if not value:
+                return None
+            red, green, blue = (int(part) for part in CIELabColor.from_dicom_value(list(value)).to_rgb())
+    except CorruptFileError:
+        return None
+    return (red, green, blue) if all(0 <= part <= 255 for part in (red, green, blue)) else None

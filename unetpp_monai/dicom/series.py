@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptFileError
 from ..files import sha256_of
+from ..memory import check_memory
 from ..volume import Volume, check_finite
+from .acquisition import check_together
 from .discovery import Instance, chosen_series
 from .geometry import LPS_TO_RAS, Grid, check_grid, read_slices
-from .reading import BROKEN, check_ends, one_line, plain_warnings, read_values
+from .header_rules import clean_header
+from .reading import guarded, parse, plain_warnings, read_values
 
 if TYPE_CHECKING:
     import pydicom
 
 JPEG_END = b"\xff\xd9"  # marker at the end of a JPEG, JPEG-LS or JPEG 2000 stream, before padding and delimiter
+STORED_BYTES = 8  # at most, of a decoded value: the frames of one object are decoded at once
+SHORT_PADDING = 14  # bytes of any value; longer padding repeats one, or 0
 
 __all__ = ["LPS_TO_RAS", "DicomSeries", "read_dicom_series"]
 
@@ -53,7 +58,10 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
     with chosen_series(source, series) as chosen:
         remarks, sha256 = chosen.remarks, chosen.sha256
         grid = check_grid(read_slices(chosen.instances))
+        check_together(grid.slices)
         array, sources, warnings = _pixels(grid, sha256)
+    if changed := clean_header(sources[0])[1]:
+        remarks.append(f"values that DICOM does not allow, mended or left out of what is written: {', '.join(changed)}")
     affine = grid.affine
     if sources[0].get("PhotometricInterpretation") == "MONOCHROME1":
         remarks.append("MONOCHROME1: values are as stored, dark where they are high")
@@ -78,6 +86,12 @@ def _pixels(
         Voxels `(columns, rows, slices)` after each slice's rescale, headers of the instances, and what pydicom said.
     """
     first = grid.slices[0].instance
+    voxels = first.header.Columns * first.header.Rows * len(grid.slices)
+    check_memory(
+        voxels * (np.dtype(np.float32).itemsize + (STORED_BYTES if first.frames > 1 else 0)),
+        f"the voxels of {first.path}{' and its series' if first.frames == 1 else ''}",
+        way_out="take a part of them, or a machine with more",
+    )
     array = np.empty((first.header.Columns, first.header.Rows, len(grid.slices)), dtype=np.float32)
     sources, said = [], []
     stored = None
@@ -99,31 +113,22 @@ def _pixels(
 
 def _decode(instance: Instance, sha256: dict[Path, str]) -> tuple[NDArray[np.generic], "pydicom.Dataset", list[str]]:
     """Values `(rows, columns)` or `(frames, rows, columns)` before the rescale, the header, and what pydicom said."""
-    import pydicom
+    with (
+        guarded(instance.path, "has no readable pixels, or no decoder that takes them is installed"),
+        plain_warnings() as said,
+        instance.file() as file,
+    ):
+        sha256[instance.path.resolve()] = sha256_of(file)
+        dataset = parse(file)
+        stored = _significant(dataset.pixel_array, dataset)
+        if "ModalityLUTSequence" in dataset:
+            from pydicom.pixels.processing import apply_modality_lut
 
-    try:
-        with plain_warnings() as said, instance.file() as file:
-            sha256[instance.path.resolve()] = sha256_of(file)
-            dataset = pydicom.dcmread(file)
-            check_ends(dataset)
-            stored = _significant(dataset.pixel_array, dataset)
-            if "ModalityLUTSequence" in dataset:
-                from pydicom.pixels.processing import apply_modality_lut
-
-                stored = apply_modality_lut(stored, dataset)
-            for tag in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
-                if tag in dataset:
-                    del dataset[tag]
-            read_values(dataset)
-    except (NotImplementedError, RuntimeError) as error:
-        raise CorruptFileError(
-            f"{instance.path} holds compressed pixels that no installed decoder takes ({one_line(error)}); export the "
-            "series again, or pip install 'unetpp_monai[dicom]'"
-        ) from error
-    except BROKEN as error:
-        raise CorruptFileError(
-            f"{instance.path} has no readable pixels ({one_line(error)}); export the series again"
-        ) from error
+            stored = apply_modality_lut(stored, dataset)
+        for tag in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+            if tag in dataset:
+                del dataset[tag]
+        read_values(dataset)
     return stored, dataset, said
 
 
@@ -154,7 +159,9 @@ def _check_streams(dataset: "pydicom.Dataset") -> None:
     else:  # pydicom 2
         streams = list(encaps.generate_pixel_data_frame(dataset.PixelData, frames))
     for number, stream in enumerate(streams, start=1):
-        if JPEG_END not in stream[-16:]:
+        end = stream.rfind(JPEG_END)
+        padding = stream[end + len(JPEG_END) :]
+        if end < 0 or (len(padding) > SHORT_PADDING and len({*padding} - {0}) > 1):
             raise ValueError(f"the JPEG stream of frame {number} has no end")
 
 

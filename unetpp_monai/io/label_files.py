@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..dicom.common import chosen_names
 from ..dicom.reading import is_dicom, read_whole
 from ..dicom.rtstruct import read_dicom_rtstruct
 from ..dicom.seg import read_dicom_seg
@@ -17,7 +18,12 @@ from .seg_nrrd import read_seg_nrrd
 
 
 def read_label_file(
-    path: Path, *, structures: Sequence[Label] = (), grid: Volume | None = None
+    path: Path,
+    *,
+    structures: Sequence[Label] = (),
+    grid: Volume | None = None,
+    rois: Sequence[str] = (),
+    thickness: float | None = None,
 ) -> tuple[Volume, tuple[Label, ...]]:
     """Read a label map.
 
@@ -25,6 +31,8 @@ def read_label_file(
         path: NIfTI, `.seg.nrrd`, DICOM SEG or DICOM RTSTRUCT.
         structures: what the values of a NIfTI file mean; empty: as the table beside it says (`NAME.tsv`).
         grid: volume of the series that an RTSTRUCT's contours were drawn on.
+        rois: names of the structures that are wanted, in which case others may overlap them; empty: all.
+        thickness: mm of a slice of a DICOM SEG of one plane that does not state it.
 
     Returns:
         Labels `(1, X, Y, Z)` uint8, mm, RAS, and their meanings.
@@ -33,25 +41,46 @@ def read_label_file(
         InputError: no such file or format, several channels, values above 255 or without a meaning, or an RTSTRUCT
             without grid; `CorruptFileError`: truncated DICOM.
     """
+    kind = label_format(path)
+    if thickness is not None and (kind != "SEG" or not 0 < thickness < np.inf):
+        raise InputError(
+            f"a thickness must be > 0 mm, of a DICOM SEG of one plane, got {thickness:g} mm for {path}",
+            option="thickness",
+        )
+    if kind == "SEG":
+        return read_dicom_seg(path, only=rois, thickness=thickness)
+    if kind == "RTSTRUCT":
+        if grid is None:
+            raise InputError(
+                f"contours need the grid of their images, got none for {path}; name their series", option="grid"
+            )
+        return read_dicom_rtstruct(path, grid, only=rois)
+    volume, meanings = read_seg_nrrd(path) if kind == "NRRD" else _read_nifti(path, structures)
+    chosen = tuple(meanings[index] for index in chosen_names(rois, [label.name for label in meanings], path))
+    if len(chosen) < len(meanings):
+        others = [label.index for label in meanings if label not in chosen]
+        volume = Volume(np.where(np.isin(volume.array, others), 0, volume.array), volume.affine)
+    return volume, chosen
+
+
+def label_format(path: Path) -> str:
+    """Tell what a label map is: NIFTI, NRRD (`.seg.nrrd`), SEG or RTSTRUCT.
+
+    Raises:
+        InputError: no such file, or another format; `CorruptFileError`: truncated DICOM.
+    """
     if not path.is_file():
         raise InputError(f"a label map must be a file, got {path}; check the path")
-    name = path.name.lower()
-    if name.endswith(".seg.nrrd"):
-        return read_seg_nrrd(path)
+    if path.name.lower().endswith(".seg.nrrd"):
+        return "NRRD"
     if is_nifti(path):
-        return _read_nifti(path, structures)
-    if not is_dicom(path):
+        return "NIFTI"
+    if not is_dicom(path) and path.suffix.lower() != ".dcm":
         raise InputError(f"a label map must be NIfTI, .seg.nrrd, DICOM SEG or RTSTRUCT, got {path}")
-    modality = read_whole(path, tags=["Modality"]).get("Modality")
-    if modality == "SEG":
-        return read_dicom_seg(path)
-    if modality != "RTSTRUCT":
+    modality = str(read_whole(path, tags=["Modality"]).get("Modality"))
+    if modality not in ("SEG", "RTSTRUCT"):
         raise InputError(f"a DICOM label map must be SEG or RTSTRUCT, got {modality} in {path}")
-    if grid is None:
-        raise InputError(
-            f"contours need the grid of their images, got none for {path}; name their series", option="grid"
-        )
-    return read_dicom_rtstruct(path, grid)
+    return modality
 
 
 def _read_nifti(path: Path, structures: Sequence[Label]) -> tuple[Volume, tuple[Label, ...]]:

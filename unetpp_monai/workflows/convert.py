@@ -1,18 +1,22 @@
 """One label map in, the same labels in other formats out; every file is read back before it is delivered."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..dicom.identity import check_same_patient
 from ..dicom.series import read_dicom_series
 from ..errors import InputError
 from ..files import check_free, complete_folder, make_folder
-from ..io.label_files import read_label_file
+from ..io.label_files import label_format, read_label_file
 from ..io.nifti import is_nifti
 from ..labels import Label
 from ..provenance import Algorithm
 from .outputs import DICOM_FORMATS, FORMATS, Findings, check_formats, write_outputs
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".dcm")
 ENDINGS = ("_seg", "_rtstruct")  # of our own files' names, which are no part of the case's
@@ -29,6 +33,9 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
     made_by: Algorithm | None = None,
     encoding: str = "binary",
     structures: Sequence[Label] = (),
+    rois: Sequence[str] = (),
+    thickness: float | None = None,
+    allow_other_patient: bool = False,
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
     """Convert a label map to other formats, all of them or none.
@@ -42,6 +49,10 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
         made_by: how the labels were made, which DICOM states; `Algorithm("", "", kind="MANUAL")` for a person.
         encoding: of DICOM SEG: binary or labelmap.
         structures: what the values of a NIfTI file mean; empty: as the table beside it says (`NAME.tsv`).
+        rois: names of the structures that are wanted; empty: all.
+        thickness: mm of a slice of a DICOM SEG of one plane that does not state it.
+        allow_other_patient: take a SEG or RTSTRUCT of another patient, study or frame of reference than those of
+            `source`, as of an atlas that lies where the images do.
         overwrite: replace results that exist.
 
     Returns:
@@ -69,8 +80,12 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
     name = _case(labels)
     check_free([output / f"{name}{ending}" for kind in wanted for ending in FORMATS[kind]], overwrite=overwrite)
     image = None if source is None else read_dicom_series(Path(source), series=series)
+    if image is not None and label_format(labels) in ("SEG", "RTSTRUCT") and not allow_other_patient:
+        check_same_patient(labels, image.sources[0], only=rois)
+    for remark in () if image is None else image.remarks:
+        logger.warning("%s", remark)
     grid = None if image is None else image.volume
-    volume, meanings = read_label_file(labels, structures=structures, grid=grid)
+    volume, meanings = read_label_file(labels, structures=structures, grid=grid, rois=rois, thickness=thickness)
     counts = np.bincount(volume.array.ravel(), minlength=256)
     findings = Findings(
         labels=volume,

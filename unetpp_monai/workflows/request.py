@@ -19,6 +19,7 @@ class Request:
     encoding: str = "binary"  # of DICOM SEG: binary or labelmap
     key: bytes | None = None  # pseudonymise with it
     retain_uids: bool = False  # when pseudonymising
+    any_modality: bool = False  # also take a series of another modality than the bundle's
     overwrite: bool = False  # replace results that exist
 
 

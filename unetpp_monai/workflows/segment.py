@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..dicom.deidentify import pseudonymised
+from ..dicom.identity import check_modality
 from ..errors import InputError
 from ..files import check_free, complete_folder
 from ..io import ImageFormat, SourceImage, case_name, image_format, read_image, write_nifti
@@ -85,6 +86,8 @@ def segment_case(
         return None
     start = time.perf_counter()
     image = read_image(case, series=request.series, kind=kind)
+    if image.instances and not request.any_modality:
+        check_modality(image.instances[0], segmenter.bundle.input.modality)
     seconds = {"reading": time.perf_counter() - start}
     name = case_name(case)
     if request.key is not None:
