@@ -1,5 +1,7 @@
 """Files to volumes and back, bad files included."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from helpers.files import broken_files
 from monai.transforms import LoadImage
 from PIL import Image
 
+from unetpp_monai.dicom.reading import look, seen_before
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError, OutputError
 from unetpp_monai.files import complete_file, sha256
 from unetpp_monai.io import case_name, find_cases, image_format, read_image, read_volume, write_nifti
 from unetpp_monai.io.monai_reader import VolumeReader
+from unetpp_monai.io.nifti import is_nifti
 from unetpp_monai.volume import Volume
 
 
@@ -250,3 +254,27 @@ def test_files_of_a_series_are_an_image_for_monai(tmp_path):
     make_series(tmp_path / "series", np.diag([1.0, 1.0, 1.0, 1.0]), (3, 4, 2))
     image = LoadImage(reader=VolumeReader, image_only=True)(sorted((tmp_path / "series").iterdir()))
     np.testing.assert_array_equal(image.numpy(), read_volume(tmp_path / "series").array)
+
+
+@pytest.mark.parametrize(("name", "nifti"), [("a.nii", 1), ("a.nii.gz", 1), ("A.NII.GZ", 1), ("a.gz", 0), ("nii", 0)])
+def test_names_of_nifti_files_in_any_case(name, nifti):
+    assert is_nifti(Path(name)) == bool(nifti)
+
+
+def test_a_file_that_changed_is_looked_at_again(tmp_path):
+    path = tmp_path / "a.dcm"
+    path.write_bytes(bytes(128) + b"DICM")
+    assert look(path).dicom
+    path.write_text("another file")
+    assert seen_before(path) is None
+    assert not look(path).dicom and seen_before(path) == look(path)
+
+
+def test_a_hash_that_is_known_is_not_taken_again(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    known = {(tmp_path / name).resolve(): sha256(tmp_path / name) for name in ("a", "b")}
+    whole = sha256(tmp_path)
+    (tmp_path / "a").chmod(0)
+    (tmp_path / "b").write_text("read before it was changed")
+    assert sha256(tmp_path, known=known) == whole
