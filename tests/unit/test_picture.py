@@ -126,7 +126,7 @@ def nuclei(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nuclei")
     shutil.copytree(ROOT / "configs" / "nuclei_2d", folder / "task")
     task = json.loads((folder / "task" / "task.json").read_text())
-    task.update(features=[4, 8], head_weights=[1.0], roi_size=[32, 32])
+    task.update(features=[4, 8], head_weights=[1.0], roi_size=[32, 32], exit_thresholds=[])
     (folder / "task" / "task.json").write_text(json.dumps(task))
     torch.manual_seed(0)
     torch.save(UNetPlusPlus(2, 3, 2, [4, 8]).state_dict(), folder / "task" / "model.pt")
@@ -182,8 +182,8 @@ def test_training_on_pictures_and_on_all_cases(tmp_path):
     configs = f"['{BASE}/train.json','{ROOT}/configs/nuclei_2d/task.json']"
     arguments = (
         "--config_file", configs, "--dataset_dir", tmp_path / "data", "--ckpt_dir", tmp_path,
-        "--output_dir", tmp_path, "--features", "[4,8]", "--head_weights", "[1.0]", "--patch_size", "[32,32]",
-        "--roi_size", "[32,32]", "--max_epochs", 1, "--val_interval", 1, "--num_folds", 5,
+        "--output_dir", tmp_path, "--features", "[4,8]", "--head_weights", "[1.0]", "--exit_thresholds", "[]",
+        "--patch_size", "[32,32]", "--roi_size", "[32,32]", "--max_epochs", 1, "--val_interval", 1, "--num_folds", 5,
     )  # fmt: skip
     result = run(*arguments, "--resize", "[32,32]", "--zoom_range", "[1.0,1.0]", folder=tmp_path)
     assert "val_mean_dice" in result.stdout and (tmp_path / "model.pt").exists()
