@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, load, verify
 
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.bundle import ImageInput, ReviewRule, default_bundle, load_network, read_bundle
+from unetpp_monai.depth import Depth
 from unetpp_monai.errors import BundleError
 
 SCHEMA_SHA256 = "cd64aa8a5904426f6fc6855dabe46af8c742d5bad644b4e9cfb78ebad09ad678"
@@ -170,7 +171,7 @@ def test_run_inference_from_another_folder_with_overrides(tmp_path, image_file):
 
 def test_depth_is_an_option_that_monai_label_shows():
     """It lists `displayable_configs` and sets what the user chose there, as text or number."""
-    for chosen, expected in (("full", "full"), ("auto", "auto"), ("2", "2"), (1, 1)):
+    for chosen, expected in (("full", Depth()), ("auto", Depth(adaptive=True)), ("2", Depth(2)), (1, Depth(1))):
         parser = ConfigParser(read(INFERENCE))
         parser["displayable_configs"]["depth"] = chosen
         inferer = parser.get_parsed_content("inferer")
