@@ -1,4 +1,4 @@
-"""`make fuzz`: thousands of damaged files; each must be read as it was, as a legal other content, or refused by name."""
+"""`make fuzz`: thousands of damaged files; each is read as it was, as a legal other content, or refused by name."""
 
 import argparse
 import contextlib
@@ -100,7 +100,7 @@ def scratch_folder() -> Iterator[Path]:
 
 def try_mutant(warm: Warm, name: str, number: int, scratch: Path) -> Finding:
     """Make a mutant in a child of its own and see what the package makes of it."""
-    whole = number % WHOLE == 0
+    whole = number % WHOLE[FORMATS[name].kind] == 0
 
     def work(say) -> None:
         with warnings.catch_warnings():
@@ -114,7 +114,9 @@ def try_mutant(warm: Warm, name: str, number: int, scratch: Path) -> Finding:
     ended = run_child(work, scratch)
     said: Report = {key: value for report in ended.reports for key, value in report.items()}
     found, ms = said.get("found"), said.get("ms", ended.seconds * 1000)
-    if ended.late:
+    if "how" not in said:
+        found = FAULT, "the mutant cannot be made", "", ended.stderr[-300:]
+    elif ended.late:
         found = FAULT, f"longer than {LONGEST:g} s", ended.where(), ""
     elif found is None:
         kind = f"crash ({SIGNALS.get(ended.signal, ended.signal)})" if ended.signal else "no verdict"

@@ -22,7 +22,7 @@ from unetpp_monai.workflows.segment import Request, segment_case
 
 EQUAL, OTHER, NAMED, FAULT = "equal", "other content", "named error", "fault"
 LONGEST_MESSAGE = 2000  # characters
-WHOLE = 8  # every so manieth mutant goes through the whole segmenter
+WHOLE = {"image": 4, "labels": 1, "bundle": 2}  # every so manieth mutant goes through the whole segmenter
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -70,6 +70,8 @@ def _read_bundle(warm: Warm, root: Path, *, whole: bool) -> Content:
         network, found = segmenter.network, segmenter(warm.image, depth=1).labels
     else:
         network, found = load_network(bundle, bundle.parser(), torch.device("cpu")), None
+    if any(value.layout != torch.strided for value in network.state_dict().values()):
+        raise SilentError("sparse weights were taken")
     state = {key: value.numpy() for key, value in network.state_dict().items()}
     if not all(np.isfinite(value).all() for value in state.values()):
         raise SilentError("weights that are not finite were taken")
@@ -90,12 +92,14 @@ def verdict(warm: Warm, name: str, mutant: Mutant, scratch: Path, *, whole: bool
     before = _listing(mutant.path)
     whole = whole and (warm.sound / name / f"{mutant.variant}_whole.npz").exists()
     (scratch / "out").mkdir(exist_ok=True)
+    done = False
     try:
         found = read(warm, name, mutant, scratch, whole=whole)
+        done = True
         verdict = _judge(warm, name, mutant, found, whole=whole)
     except BaseException as error:  # noqa: BLE001 - a decoder's panic is no Exception, and all are to be counted
         verdict = _judge_error(error)
-    if left := _left(scratch, mutant, before, done=verdict[0] in (EQUAL, OTHER)):
+    if left := _left(scratch, mutant, before, done=done):
         return FAULT, "files left behind", left, verdict[3]
     return verdict
 

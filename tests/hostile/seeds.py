@@ -148,9 +148,7 @@ def make_seg(folder: Path) -> None:
     for encoding in ("binary", "labelmap"):
         sources, labels = _source_and_labels(folder / "source")
         path = _file(folder / encoding / "labels.dcm")
-        write_dicom_seg(
-            labels, path, structures=structures(), sources=sources, algorithm=ALGORITHM, encoding=encoding
-        )
+        write_dicom_seg(labels, path, structures=structures(), sources=sources, algorithm=ALGORITHM, encoding=encoding)
         settle(path)
     shutil.rmtree(folder / "source")
 

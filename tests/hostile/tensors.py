@@ -88,5 +88,7 @@ def _holders(state: Weights, rng: Random) -> tuple[str, object]:
 
 def no_pickle(data: bytes, rng: Random) -> Damage:
     """Give a file that is a pickle of something else, or text."""
-    content = rng.choice((b"", b"rubbish", b"PK\3\4", pickle.dumps({"a": 1}), pickle.dumps(_Maker()), b"\x80\2}q\0.", b"{}"))
+    content = rng.choice(
+        (b"", b"rubbish", b"PK\3\4", pickle.dumps({"a": 1}), pickle.dumps(_Maker()), b"\x80\2}q\0.", b"{}")
+    )
     return content, f"another file, {content[:12]!r}"

@@ -7,13 +7,34 @@ from typing import Any
 from hostile.bytewise import Damage
 
 OUTSIDE = "outside.raw"  # a file beside the mutant's folder, which no header may make us read
-NUMBERS = ("0", "-1", "1", "2", "4", "99999", "2147483648", "9223372036854775807", "1e309", "nan", "inf", "-inf", "x", "")
+NUMBERS = (
+    "0",
+    "-1",
+    "1",
+    "2",
+    "4",
+    "99999",
+    "2147483648",
+    "9223372036854775807",
+    "1e309",
+    "nan",
+    "inf",
+    "-inf",
+    "x",
+    "",
+)
 NRRD_VALUES = {
     "type": ("uchar", "double", "int64", "block", "complex", "", "string"),
     "dimension": ("0", "1", "2", "4", "16", "17", "-3", "99999999999"),
     "space": ("right-anterior-superior", "scanner-xyz", "left-posterior-superior-time", "3D-right-handed", "nowhere"),
     "sizes": ("0 0 0", "10 8", "10 8 6 1", "-10 8 6", "1500 1500 1500", "99999999999 1 1", "1 1 1", "10 8 6.5"),
-    "space directions": ("none none none", "(0,0,0) (0,0,0) (0,0,0)", "(nan,0,0) (0,1,0) (0,0,1)", "(1,0) (0,1)", "1 1 1"),
+    "space directions": (
+        "none none none",
+        "(0,0,0) (0,0,0) (0,0,0)",
+        "(nan,0,0) (0,1,0) (0,0,1)",
+        "(1,0) (0,1)",
+        "1 1 1",
+    ),
     "space origin": ("(nan,0,0)", "(1e39,0,0)", "(0,0)", "none", "(inf,inf,inf)"),
     "spacings": ("0 0 0", "nan nan nan", "1 1", "-1 -1 -1"),
     "kinds": ("domain domain list", "vector domain domain", "domain", "RGB-color domain domain"),
@@ -88,8 +109,24 @@ def _change_line(lines: list[str], mark: str, values: dict[str, tuple[str, ...]]
 RAN = "ran"  # a folder that only code from a bundle can make
 EVIL: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 7, 1_000_000, 2**31, 2**63, 0.5, 1.0, -0.1, 1e308, float("nan"), float("inf")),
-    *("", "x", "3", "0.1", "cuda:99", "../..", "\u0000", "A" * 10_000, "$", "$1/0", "$[", "@nothing", "@inferer", "%x.json"),
+    *(
+        "",
+        "x",
+        "3",
+        "0.1",
+        "cuda:99",
+        "../..",
+        "\u0000",
+        "A" * 10_000,
+        "$",
+        "$1/0",
+        "$[",
+        "@nothing",
+        "@inferer",
+        "%x.json",
+    ),
     *([], [0], [[]], [None, None, None], [1e9, 1e9, 1e9], [0, 0, 0], [-1, 48, 32], [32, 48], ["a"], {}, {"a": 1}),
+    *(f"$__import__('os').mkdir('{RAN}')", {"_target_": "os.mkdir", "path": RAN}) * 2,
     *(f"$__import__('os').mkdir('{RAN}')", f"$open('{RAN}', 'w').close()", {"_target_": "os.mkdir", "path": RAN}),
     *("$9**9**8", "$' ' * 10**10", {"_target_": "nothing"}, {"_target_": "Compose"}, {"_target_": "torch.nn.Identity"}),
 )
