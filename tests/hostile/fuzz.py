@@ -204,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--formats", default=",".join(FORMATS), help="comma-separated")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--json", type=Path, help="write the findings here")
+    parser.add_argument("--also", default="", help="more mutants, as in nifti:2,png:88")
     parser.add_argument("--only", choices=list(FORMATS), help="make one mutant again, with --seed")
     parser.add_argument("--seed", type=int, default=0, help="its number")
     parser.add_argument("--keep", type=Path, default=Path("mutant"), help="new folder for it")
@@ -215,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.only:
             return int(show_one(warm, options.only, options.seed, options.keep).verdict == FAULT)
         work = [(name, options.first + number) for number in range(options.count) for name in names]
+        work += [(one.partition(":")[0], int(one.partition(":")[2])) for one in options.also.split(",") if one]
         (folder / "found").mkdir()
         findings = run_all(warm, work, options.workers, folder / "found")
     show(findings)

@@ -27,7 +27,7 @@ from hostile.report import Fault, show
 from hostile.service import Service
 from unetpp_monai.pacs import Journal
 
-STUDIES, KILLS, PEERS, IDLE = 50, 10, 4, 12
+STUDIES, KILLS, PEERS, IDLE, OWN_ENDS = 50, 10, 4, 12, 40
 POISON_SHARE = 0.4  # poisoned series for each sound one
 UNWANTED = 6  # every so manieth study is a CT, which no rule accepts
 AET = "SEGMENTER"
@@ -43,6 +43,7 @@ class Load:
     folder: Path
     rng: Random
     kills: int
+    own_ends: int  # of the service's own accord, after which it stays down
     sound: dict[str, list[Path]] = field(default_factory=dict)  # study UID of what a rule accepts -> files
     unwanted: dict[str, list[Path]] = field(default_factory=dict)  # of what none does
     poison: dict[str, Path] = field(default_factory=dict)  # series UID -> file
@@ -56,17 +57,17 @@ class Load:
         return parcels
 
 
-def make_load(folder: Path, studies: int, kills: int, seed: int, *, poisoned: bool) -> Load:
+def make_load(folder: Path, options: argparse.Namespace) -> Load:
     """Write the studies."""
-    load = Load(folder, Random(seed), kills)
+    load = Load(folder, Random(options.seed), options.kills, options.own_ends)
     folder.mkdir()
-    for number in range(studies):
+    for number in range(options.studies):
         unwanted = number % UNWANTED == UNWANTED - 1
         header = make_series(folder / f"study_{number}", axial_affine(), SHAPE, modality="CT" if unwanted else "MR")[0]
         files = sorted((folder / f"study_{number}").iterdir())
         (load.unwanted if unwanted else load.sound)[str(header.StudyInstanceUID)] = files
-    if poisoned:
-        load.poison = make_poison(folder / "poison", int(studies * POISON_SHARE), seed)
+    if not options.no_poison:
+        load.poison = make_poison(folder / "poison", int(options.studies * POISON_SHARE), options.seed)
     return load
 
 
@@ -233,7 +234,7 @@ def hold_connections(load: Load, port: int, *, quiet: float) -> None:
 def serving(command: list[str], load: Load, path: Path):
     """Run the listener while the block runs, and take over what was wrong with it."""
     log, spool = path.with_suffix(".log"), path.with_suffix(".spool")
-    service = Service(command, log, poison=set(load.poison), spool=spool)
+    service = Service(command, log, poison=set(load.poison), spool=spool, own_ends=load.own_ends)
     try:
         yield service
     finally:
@@ -255,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--quiet", type=float, default=QUIET, help=f"seconds to wait for what does not come ({QUIET:g})"
     )
+    parser.add_argument("--own-ends", type=int, default=OWN_ENDS, help=f"until it is left alone ({OWN_ENDS})")
     parser.add_argument("--seed", type=int, default=0, help="of order and moments (0)")
     parser.add_argument("--json", type=Path, help="write the faults here")
     options = parser.parse_args(arguments)
@@ -262,9 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for course in options.courses.split(","):
         start = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="hostile_") as folder:
-            load = make_load(
-                Path(folder) / course, options.studies, options.kills, options.seed, poisoned=not options.no_poison
-            )
+            load = make_load(Path(folder) / course, options)
             COURSES[course](load, quiet=options.quiet)
         counts[course] = {**load.counts, "seconds": round(time.monotonic() - start)}
         faults += [Fault(f"{course}: {fault.kind}", fault.detail) for fault in load.faults]

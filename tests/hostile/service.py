@@ -13,7 +13,6 @@ from helpers import ROOT
 from hostile.report import Fault
 
 NAMES = ("Phantom^", "PHANTOM-1")  # of the patient of every study, which no log may hold
-OWN_ENDS = 30  # of its own accord, after which it is not started again
 
 
 class Service:
@@ -24,12 +23,13 @@ class Service:
         log: where it writes.
         poison: what an administrator takes out of its spool when it has died of it, series UIDs.
         spool: of the listener.
+        own_ends: of its own accord, after which it is not started again.
     """
 
-    def __init__(self, command: list[str], log: Path, *, poison: set[str], spool: Path) -> None:
+    def __init__(self, command: list[str], log: Path, *, poison: set[str], spool: Path, own_ends: int) -> None:
         self.command, self.log, self.poison, self.spool = command, log, poison, spool
         self.faults: list[Fault] = []
-        self.own_ends = 0
+        self.own_ends, self.most_own_ends = 0, own_ends
         self._lock = threading.Lock()
         self._stopped = False
         self._start()
@@ -66,7 +66,7 @@ class Service:
         while not self._stopped:
             with self._lock:
                 code = self.process.poll()
-                if code is not None and not self._stopped and self.own_ends < OWN_ENDS:
+                if code is not None and not self._stopped and self.own_ends < self.most_own_ends:
                     self.own_ends += 1
                     last = (self.log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
                     self.faults.append(Fault("the service ended of its own accord", f"exit {code}: {last[:200]}"))
