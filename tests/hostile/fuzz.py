@@ -205,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--json", type=Path, help="write the findings here")
     parser.add_argument("--also", default="", help="more mutants, as in nifti:2,png:88")
+    parser.add_argument("--list", action="store_true", help="print the kinds of faults as known.py wants them")
     parser.add_argument("--only", choices=list(FORMATS), help="make one mutant again, with --seed")
     parser.add_argument("--seed", type=int, default=0, help="its number")
     parser.add_argument("--keep", type=Path, default=Path("mutant"), help="new folder for it")
@@ -220,6 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (folder / "found").mkdir()
         findings = run_all(warm, work, options.workers, folder / "found")
     show(findings)
+    if options.list:
+        for key, one in sorted({one.key: one for one in reversed(findings) if one.verdict == FAULT}.items()):
+            out.print(f'    "{key}": ("{one.format}", {one.number}),', markup=False, soft_wrap=True)
     faults = sum(one.verdict == FAULT for one in findings)
     out.print(f"{len(findings)} mutants, {faults} faults, {time.monotonic() - start:.0f} s")
     if options.json:

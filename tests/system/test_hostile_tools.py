@@ -61,7 +61,9 @@ def test_a_number_always_means_the_same_mutant(tmp_path, name):
     FORMATS[name].make(tmp_path / "sound")
     made = []
     for again in range(2):
-        mutants = [make_mutant(name, number, tmp_path / "sound", tmp_path / f"{again} {number}") for number in range(20)]
+        mutants = [
+            make_mutant(name, number, tmp_path / "sound", tmp_path / f"{again} {number}") for number in range(20)
+        ]
         made.append([(one.how, one.size, one.path.read_bytes()) for one in mutants])
     assert made[0] == made[1]
     assert len({content for _, _, content in made[0]}) > 15
