@@ -39,7 +39,18 @@ SYNTAXES = (
     *("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80"),
     *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.77", "x", ""),
 )
-UNWRITABLE = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, struct.error, OSError)
+# what pydicom raises when it writes, or reads again, what we changed
+UNWRITABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    struct.error,
+)
 LEVELS = 300  # of sequences within each other
 
 
@@ -50,8 +61,8 @@ def dicom_elements(data: bytes, rng: Random) -> Damage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(BytesIO(data))
-        said = [_change(dataset, rng) for _ in range(rng.choice((1, 1, 1, 2)))]
         try:
+            said = [_change(dataset, rng) for _ in range(rng.choice((1, 1, 1, 2)))]
             return _written(dataset), ", ".join(said)
         except UNWRITABLE:
             return flip_bits(data, rng)

@@ -26,7 +26,7 @@ def main(archive: str, path: str, aet: str, port: str) -> None:
         listener = Listener(
             receiver,
             Intake(memory, MR, 1000),
-            pipeline=threshold,
+            processor=threshold,
             store=connect(archive),
             spool=spool,
             schedule=schedule,

@@ -29,7 +29,7 @@ from unetpp_monai.pacs import Journal
 
 STUDIES, KILLS, PEERS, IDLE, OWN_ENDS = 50, 10, 4, 12, 40
 POISON_SHARE = 0.4  # poisoned series for each sound one
-UNWANTED = 6  # every so manieth study is a CT, which no rule accepts
+UNWANTED = 5  # every so manieth study is a CT, which no rule accepts
 AET = "SEGMENTER"
 SHAPE = (12, 10, 4)
 STABLE_SECONDS = 3  # long enough that several series are not yet stable when Orthanc is restarted
