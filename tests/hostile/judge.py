@@ -64,12 +64,10 @@ def read(warm: Warm, name: str, mutant: Mutant, scratch: Path, *, whole: bool) -
 
 
 def _read_bundle(warm: Warm, root: Path, *, whole: bool) -> Content:
-    bundle = read_bundle(root)
+    bundle, found = read_bundle(root), None
     if whole:
-        segmenter = Segmenter(bundle, device="cpu", runtime="eager")
-        network, found = segmenter.network, segmenter(warm.image, depth=1).labels
-    else:
-        network, found = load_network(bundle, bundle.parser(), torch.device("cpu")), None
+        found = Segmenter(bundle, device="cpu", runtime="eager")(warm.image, depth=1).labels
+    network = load_network(bundle, bundle.parser(), torch.device("cpu"))
     if any(value.layout != torch.strided for value in network.state_dict().values()):
         raise SilentError("sparse weights were taken")
     state = {key: value.numpy() for key, value in network.state_dict().items()}
