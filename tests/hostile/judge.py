@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.dicom_phantoms import axial_affine, label_phantom
 
 from hostile.formats import FORMATS, Mutant, target, variants
+from hostile.seeds import SERIES
 from hostile.text_fields import OUTSIDE
 from hostile.warm import ROOT
 from unetpp_monai import Segmenter, UnetppError, Volume, read_bundle, read_volume
@@ -215,9 +217,8 @@ def keep_references(warm: Warm, name: str, scratch: Path) -> None:
     for variant in variants(warm.sound / name):
         mutant = Mutant(target(variant), variant.name, "nothing", is_cut=False, size=0)
         beside = warm.sound / name / f"{variant.name}.npz"
-        if name == "rtstruct":
-            grid = seeds_grid()
-            np.savez(beside, grid=grid.shape, grid_affine=grid.affine)
+        grid = label_phantom((12, 10, SERIES), axial_affine())  # that contours were drawn on
+        np.savez(beside, grid=grid.shape, grid_affine=grid.affine)
         kinds = (False,) if FORMATS[name].kind == "labels" else (False, True)
         for whole in kinds:
             results = scratch / re.sub(r"\W", "_", f"{name} {variant.name} {whole}")
@@ -228,14 +229,5 @@ def keep_references(warm: Warm, name: str, scratch: Path) -> None:
                 if not whole:
                     raise
                 continue  # such as a colour picture, which the tiny network does not take
-            more = {"grid": grid.shape, "grid_affine": grid.affine} if name == "rtstruct" else {}
-            np.savez(warm.sound / name / f"{variant.name}{'_whole' * whole}.npz", **found, **more)
-
-
-def seeds_grid() -> Volume:
-    """The grid that contours were drawn on."""
-    from helpers.dicom_phantoms import axial_affine, label_phantom
-
-    from hostile.seeds import SERIES
-
-    return label_phantom((12, 10, SERIES), axial_affine(), 2)
+            path = beside.with_stem(f"{variant.name}{'_whole' * whole}")
+            np.savez(path, **found, grid=grid.shape, grid_affine=grid.affine)

@@ -1,6 +1,7 @@
 """A listener's process that is killed, started again, and watched."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,8 +77,6 @@ class Service:
 
     def _take_poison_out(self) -> None:
         """What an administrator would do, so that the rest can still be judged."""
-        import shutil
-
         for folder in (self.spool / "incoming").glob("*"):
             if folder.name in self.poison:
                 shutil.rmtree(folder, ignore_errors=True)
