@@ -12,7 +12,7 @@ FUZZ = {
     "configs: ModuleNotFoundError in segmenter.py:__init__": ("configs", 14),
     "configs: RuntimeError in segmenter.py:__call__": ("configs", 2),
     "configs: RuntimeError in segmenter.py:__init__": ("configs", 26),
-    "configs: TypeError in inference/sliding_window.py:sweep": ("configs", 84),
+    "configs: TypeError in inference/depth.py:windows_of": ("configs", 84),
     "configs: TypeError in segmenter.py:<listcomp>": ("configs", 42),
     "configs: a message that is not one line in bundle.py:read_bundle": ("configs", 3),
     "configs: files left behind in cwd/ran": ("configs", 32),
@@ -20,18 +20,10 @@ FUZZ = {
     "dicom: MemoryError in dicom/reading.py:read_whole": ("dicom", 37),
     "dicom: OSError in dicom/discovery.py:_unzip": ("dicom", 90),
     "dicom: PanicException in dicom/series.py:_decode": ("dicom", 9),
-    "metaimage: silent: a checksum fails": ("metaimage", 30),
-    "nifti: MemoryError in io/nifti.py:read_nifti": ("nifti", 81),
-    "nifti: OverflowError in io/nifti.py:read_nifti": ("nifti", 2),
-    "nifti: RuntimeError in segmenter.py:prepare": ("nifti", 28),
-    "nifti_gz: silent: a checksum fails": ("nifti_gz", 8),
-    "nrrd: silent: a checksum fails": ("nrrd", 29),
-    "png: MemoryError in io/picture.py:read_picture": ("png", 88),
     "rtstruct: MemoryError in dicom/reading.py:read_whole": ("rtstruct", 57),
     "rtstruct: OverflowError in dicom/rtstruct_reader.py:<dictcomp>": ("rtstruct", 37),
-    "seg.nrrd: TypeError in io/seg_nrrd.py:_segments": ("seg.nrrd", 47),
+    "seg.nrrd: TypeError in io/itk.py:<dictcomp>": ("seg.nrrd", 47),
     "seg: BytesLengthException in dicom/geometry.py:frame_value": ("seg", 41),
-    "tiff: TypeError in io/picture.py:read_picture": ("tiff", 51),
     "weights: IndexError in bundle.py:load_network": ("weights", 5),
     "weights: KeyError in bundle.py:load_network": ("weights", 50),
     "weights: RuntimeError in networks/blocks.py:forward": ("weights", 8),
@@ -40,14 +32,7 @@ FUZZ = {
     "weights: silent: sparse weights were taken": ("weights", 72),
     "weights: silent: weights that are not finite were taken": ("weights", 0),
 }
-# kinds that only the whole `make fuzz` shows, or that take their time to show
-FUZZ_LATE = {
-    "configs: TypeError in labels.py:read_labels": ("configs", 56),
-    "configs: AttributeError in labels.py:read_labels": ("configs", 87),
-    "configs: UnicodeDecodeError in bundle.py:parser": ("configs", 15),
-    "configs: JSONDecodeError in bundle.py:parser": ("configs", 14),
-    "nifti_gz: ValueError in io/nifti.py:_geometry_of": ("nifti_gz", 152),
-}
+FUZZ_LATE: dict[str, tuple[str, int]] = {}  # that only the whole `make fuzz` shows, or that take their time
 # kind -> whether every slice shows it
 CRASH = {
     "done cases are failures": True,
