@@ -20,6 +20,8 @@ FUZZ = {
     "dicom: MemoryError in dicom/reading.py:read_whole": ("dicom", 37),
     "dicom: OSError in dicom/discovery.py:_unzip": ("dicom", 90),
     "dicom: PanicException in dicom/series.py:_decode": ("dicom", 9),
+    "metaimage: TypeError in io/itk.py:<dictcomp>": ("metaimage", 305),
+    "metaimage: crash (SIGSEGV) in io/itk.py:read_itk_image": ("metaimage", 205),
     "rtstruct: MemoryError in dicom/reading.py:read_whole": ("rtstruct", 57),
     "rtstruct: OverflowError in dicom/rtstruct_reader.py:<dictcomp>": ("rtstruct", 37),
     "seg.nrrd: TypeError in io/itk.py:<dictcomp>": ("seg.nrrd", 47),
