@@ -46,7 +46,7 @@ def test_fuzz(tmp_path):
 
 
 def test_crash(tmp_path):
-    run, found = hostile("crash", tmp_path / "found.json", "--kills", 4, "--cases", 6)
+    run, found = hostile("crash", tmp_path / "found.json", "--kills", 3, "--cases", 5)
     faults = {kind for kind, _ in found}
     compare(faults, known.CRASH, {kind for kind, always in known.CRASH.items() if always}, run.stdout)
     assert run.returncode == int(bool(faults))
