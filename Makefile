@@ -72,3 +72,16 @@ $(LABEL)/installed: pyproject.toml constraints-label.txt
 	$(LABEL_PIP) --no-deps monailabel pydicom-seg
 	$(LABEL_PIP) --editable '.[dicom]'
 	touch $@
+
+HOSTILE = PYTHONPATH=tests $(BIN)/python -W ignore -m hostile
+
+.PHONY: fuzz crash load
+
+fuzz: $(VENV)/installed-dev  # damaged files of every format, about half an hour; FLAGS="--count 50 --formats nifti"
+	$(HOSTILE).fuzz $(FLAGS)
+
+crash: $(VENV)/installed-dev  # `unetpp segment` killed, out of space, its output removed; as root also a full disk
+	$(HOSTILE).crash $(FLAGS)
+
+load: $(VENV)/installed-dev  # the listener killed among poisoned studies; needs Orthanc
+	$(HOSTILE).load $(FLAGS)

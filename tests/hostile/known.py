@@ -1,0 +1,46 @@
+"""Faults that are known and open. Each list must shrink: a slice fails as soon as one of them is no longer there.
+
+Where a fault is mended, take its line out; where sound files or mutators change, numbers mean other mutants:
+`python -m hostile.fuzz --count 100 --list` prints the kinds that are left as they stand here.
+"""
+
+# kind -> format and number of a mutant that shows it
+FUZZ = {
+    "configs: AttributeError in segmenter.py:<listcomp>": ("configs", 62),
+    "configs: KeyError in segmenter.py:<listcomp>": ("configs", 0),
+    "configs: KeyError in segmenter.py:_drop_file_transforms": ("configs", 66),
+    "configs: ModuleNotFoundError in segmenter.py:__init__": ("configs", 14),
+    "configs: RuntimeError in segmenter.py:__call__": ("configs", 2),
+    "configs: RuntimeError in segmenter.py:__init__": ("configs", 26),
+    "configs: TypeError in inference/depth.py:windows_of": ("configs", 84),
+    "configs: TypeError in segmenter.py:<listcomp>": ("configs", 42),
+    "configs: a message that is not one line in bundle.py:read_bundle": ("configs", 3),
+    "configs: files left behind in cwd/ran": ("configs", 32),
+    "dicom: BytesLengthException in dicom/reading.py:read_values": ("dicom", 17),
+    "dicom: MemoryError in dicom/reading.py:read_whole": ("dicom", 37),
+    "dicom: OSError in dicom/discovery.py:_unzip": ("dicom", 90),
+    "dicom: PanicException in dicom/series.py:_decode": ("dicom", 9),
+    "metaimage: TypeError in io/itk.py:<dictcomp>": ("metaimage", 305),
+    "metaimage: crash (SIGSEGV) in io/itk.py:read_itk_image": ("metaimage", 205),
+    "rtstruct: MemoryError in dicom/reading.py:read_whole": ("rtstruct", 57),
+    "rtstruct: OverflowError in dicom/rtstruct_reader.py:<dictcomp>": ("rtstruct", 37),
+    "seg.nrrd: TypeError in io/itk.py:<dictcomp>": ("seg.nrrd", 47),
+    "seg: BytesLengthException in dicom/geometry.py:frame_value": ("seg", 41),
+    "weights: IndexError in bundle.py:load_network": ("weights", 5),
+    "weights: KeyError in bundle.py:load_network": ("weights", 50),
+    "weights: RuntimeError in networks/blocks.py:forward": ("weights", 8),
+    "weights: UnicodeDecodeError in bundle.py:load_network": ("weights", 23),
+    "weights: silent: a checksum fails": ("weights", 9),
+    "weights: silent: sparse weights were taken": ("weights", 72),
+    "weights: silent: weights that are not finite were taken": ("weights", 0),
+}
+FUZZ_LATE: dict[str, tuple[str, int]] = {}  # that only the whole `make fuzz` shows, or that take their time
+# kind -> whether every slice shows it
+CRASH: dict[str, bool] = {}
+LOAD = {
+    "orthanc: series have no result": True,
+    "orthanc: the service ended of its own accord": True,
+    "dimse: the service ended of its own accord": True,
+    "dimse: idle connections keep everybody out": True,
+    "dimse: a series has several results": False,  # what a restart interrupted counts as complete at once
+}
