@@ -81,8 +81,10 @@ def segment_case(
     """
     kind = image_format(case)
     formats = _formats(case, kind, request)
-    task = _Task(output, request, formats, settings_of(segmenter, request, formats), Origin(case, output, request.key))
-    if request.key is None and task.is_done(case_name(case), unless):
+    results = _Results(
+        output, request, formats, settings_of(segmenter, request, formats), Origin(case, output, request.key)
+    )
+    if request.key is None and results.is_done(case_name(case), unless):
         return None
     start = time.perf_counter()
     image = read_image(case, series=request.series, kind=kind)
@@ -93,7 +95,7 @@ def segment_case(
     if request.key is not None:
         image = replace(image, instances=pseudonymised(image.instances, request.key, retain_uids=request.retain_uids))
         name = _pseudonym(image)
-        if task.is_done(name, unless):
+        if results.is_done(name, unless):
             return None
     result = segmenter(
         image.volume,
@@ -112,15 +114,15 @@ def segment_case(
         encoding=request.encoding,
     )
     try:
-        task.write(name, image, result, findings=findings, seconds=seconds, unless=unless)
+        results.write(name, image, result, findings=findings, seconds=seconds, unless=unless)
     except _DoneMeanwhileError:
         return None
     return result
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A case that is being segmented, and what its results will be."""
+class _Results:
+    """What a case is to become, and where."""
 
     output: Path
     request: Request
