@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -138,13 +139,15 @@ def try_twice(warm: Warm, name: str, number: int) -> Finding:
 
 def run_all(warm: Warm, work: Sequence[tuple[str, int]], workers: int, folder: Path) -> list[Finding]:
     """Share the mutants among forked workers, each of which forks a child for each of its own."""
-    children = []
+    children, parent = [], os.getpid()
     for worker in range(workers):
         child = os.fork()
         if child == 0:
             try:
                 with (folder / f"{worker}.jsonl").open("w") as file:
                     for name, number in work[worker::workers]:
+                        if os.getppid() != parent:  # which was killed
+                            break
                         file.write(json.dumps(asdict(try_twice(warm, name, number))) + "\n")
                         file.flush()
             except BaseException as error:  # noqa: BLE001 - a copy of the parent must end here
@@ -212,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     names = [options.only] if options.only else options.formats.split(",")
     start = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files go
     with scratch_folder() as folder, contextlib.suppress(BrokenPipeError):
         warm = make_sound(folder / "sound", names)
         if options.only:
