@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,6 +25,19 @@ from .task import LOCAL, read_object
 
 CONFIG, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
+
+# what `torch.load` and the network raise for files that are no weights, or another network's
+UNREADABLE_WEIGHTS = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -234,12 +248,28 @@ def load_network(
     if depth is not None and not network.first_head <= depth <= network.depth:
         raise InputError(f"depth must be from {network.first_head} to {network.depth}, got {depth}")
     try:
+        _check_stored(path)
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=depth is not None)
         network.load_state_dict(weights, assign=True)
         network = network if depth is None else network.prune(depth)
-    except (RuntimeError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except UNREADABLE_WEIGHTS as error:
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         raise BundleError(
             f"{path} must hold the weights of network_def in {CONFIG}, got {' '.join(lines[:2])[:500]}"
         ) from error
+    for name, parameter in network.named_parameters():
+        if parameter.layout != torch.strided or not parameter.isfinite().all():
+            raise BundleError(f"weights must be finite numbers, got others for {name} in {path}; take sound ones")
     return network.float().eval().to(device)  # type: ignore[no-any-return]
+
+
+def _check_stored(path: Path) -> None:
+    """Verify the checksums of a file of weights, which torch does not.
+
+    Raises:
+        BundleError: a part of it is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise BundleError(f"{path} must be whole, got another checksum for {damaged} in it; copy it again")

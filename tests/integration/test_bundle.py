@@ -307,6 +307,35 @@ def test_wrong_weights_are_refused(copied, change):
         load_network(bundle, bundle.parser(), torch.device("cpu"))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(copied, value):
+    path = copied / "models" / "model.pt"
+    weights = torch.load(path, weights_only=True)
+    weights[list(weights)[-1]].view(-1)[0] = value
+    torch.save(weights, path)
+    bundle = read_bundle(copied)
+    with pytest.raises(BundleError, match=r"weights must be finite numbers, got others for outputs"):
+        load_network(bundle, bundle.parser(), torch.device("cpu"))
+
+
+def test_weights_with_a_flipped_bit_are_refused(copied):
+    path = copied / "models" / "model.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    bundle = read_bundle(copied)
+    with pytest.raises(BundleError, match="must be whole, got another checksum"):
+        load_network(bundle, bundle.parser(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("content", [b"rubbish", b"", b"PK\x03\x04", b"\x80\x02}q\x00."])
+def test_what_is_no_file_of_weights_is_refused(copied, content):
+    (copied / "models" / "model.pt").write_bytes(content)
+    bundle = read_bundle(copied)
+    with pytest.raises(BundleError, match="must hold the weights of network_def"):
+        load_network(bundle, bundle.parser(), torch.device("cpu"))
+
+
 def test_weights_that_are_code_are_refused(copied):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -261,3 +261,20 @@ def test_a_file_is_what_its_name_says(tmp_path):
     for name in ("a.nrrd", "a.mha"):
         with pytest.raises(CorruptFileError, match="not a readable image"):
             read_volume(tmp_path / name)
+
+
+def test_a_number_of_axes_that_itk_would_die_of(tmp_path):
+    path = tmp_path / "a.mha"
+    header = "ObjectType = Image\nNDims = 999999\nBinaryData = True\nDimSize = 2 2 2\nElementSpacing = 1 1 1\n"
+    path.write_bytes(f"{header}ElementType = MET_UCHAR\nElementDataFile = LOCAL\n".encode() + bytes(8))
+    with pytest.raises(InputError, match="must have 3 axes, got 999999 and 3 sizes"):
+        read_volume(path)
+    path.write_bytes(path.read_bytes().replace(b"999999", b"3"))
+    assert read_volume(path).shape == (2, 2, 2)
+
+
+def test_text_that_is_no_utf8_is_no_matter_to_an_image(tmp_path):
+    path = tmp_path / "a.mha"
+    header = b"ObjectType = Image\nNDims = 3\nBinaryData = True\nComment = \xff\xfe\nDimSize = 2 2 2\n"
+    path.write_bytes(header + b"ElementSpacing = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n" + bytes(8))
+    assert read_volume(path).shape == (2, 2, 2)

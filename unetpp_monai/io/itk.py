@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dicom.geometry import LPS_TO_RAS
-from ..errors import InputError
+from ..errors import CorruptFileError, InputError
 from ..memory import check_memory
 from ..volume import Volume
 from .compressed import EITHER, Unpacked
@@ -43,12 +43,12 @@ def read_itk(path: Path) -> Volume:
             in another folder; `CorruptFileError`: truncated or damaged.
         GeometryError: no spacing, or no space that says where left is.
     """
-    image = read_itk_image(path)
+    image = read_itk_image(path, text=False)
     return Volume(image.array, image.affine)
 
 
-def read_itk_image(path: Path) -> ItkImage:
-    """As `read_itk`, with the other fields of the header."""
+def read_itk_image(path: Path, *, text: bool = True) -> ItkImage:
+    """As `read_itk`, with the other fields of the header if they are wanted."""
     import SimpleITK
 
     nrrd = path.name.lower().endswith(".nrrd")
@@ -73,8 +73,14 @@ def read_itk_image(path: Path) -> ItkImage:
     affine[:3, :3] = np.array(reader.GetDirection()).reshape(3, 3) * reader.GetSpacing()
     affine[:3, 3] = reader.GetOrigin()
     scale = np.diag([*layout.mm, 1.0])
-    text = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-    return ItkImage(array, scale @ LPS_TO_RAS @ affine, text)
+    return ItkImage(array, scale @ LPS_TO_RAS @ affine, _text(reader, path) if text else {})
+
+
+def _text(reader: "SimpleITK.ImageFileReader", path: Path) -> dict[str, str]:
+    try:
+        return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    except (TypeError, UnicodeDecodeError) as error:  # SimpleITK gives what is no UTF-8 as no text
+        raise CorruptFileError(f"{path} must state its fields in UTF-8, got others; save it again") from error
 
 
 def _stored(reader: "SimpleITK.ImageFileReader") -> NDArray[np.generic]:

@@ -36,8 +36,8 @@ def meta_layout(path: Path) -> Layout:
     kind, name = required(fields, "ElementType", path), required(fields, "ElementDataFile", path)
     if kind not in DTYPES:
         raise InputError(f"voxels must be real numbers, got {kind!r} in {path}; convert the image")
-    if len(sizes) != 3:
-        raise InputError(f"an image must have 3 axes, got {len(sizes)} in {path}")
+    if len(sizes) != 3 or required(fields, "NDims", path).strip() != "3":  # ITK believes NDims, and dies of wrong ones
+        raise InputError(f"an image must have 3 axes, got {fields['NDims']} and {len(sizes)} sizes in {path}")
     check_spacing(numbers(fields.get("ElementSpacing", fields.get("ElementSize", "")), path), path)
     order = ">" if _is_true(fields, "BinaryDataByteOrderMSB") or _is_true(fields, "ElementByteOrderMSB") else "<"
     local = name.upper() == "LOCAL"
