@@ -16,23 +16,6 @@ FUZZ = {
     "configs: TypeError in segmenter.py:<listcomp>": ("configs", 42),
     "configs: a message that is not one line in bundle.py:read_bundle": ("configs", 3),
     "configs: files left behind in cwd/ran": ("configs", 32),
-    "dicom: BytesLengthException in dicom/reading.py:read_values": ("dicom", 17),
-    "dicom: MemoryError in dicom/reading.py:read_whole": ("dicom", 37),
-    "dicom: OSError in dicom/discovery.py:_unzip": ("dicom", 90),
-    "dicom: PanicException in dicom/series.py:_decode": ("dicom", 9),
-    "metaimage: TypeError in io/itk.py:<dictcomp>": ("metaimage", 305),
-    "metaimage: crash (SIGSEGV) in io/itk.py:read_itk_image": ("metaimage", 205),
-    "rtstruct: MemoryError in dicom/reading.py:read_whole": ("rtstruct", 57),
-    "rtstruct: OverflowError in dicom/rtstruct_reader.py:<dictcomp>": ("rtstruct", 37),
-    "seg.nrrd: TypeError in io/itk.py:<dictcomp>": ("seg.nrrd", 47),
-    "seg: BytesLengthException in dicom/geometry.py:frame_value": ("seg", 41),
-    "weights: IndexError in bundle.py:load_network": ("weights", 5),
-    "weights: KeyError in bundle.py:load_network": ("weights", 50),
-    "weights: RuntimeError in networks/blocks.py:forward": ("weights", 8),
-    "weights: UnicodeDecodeError in bundle.py:load_network": ("weights", 23),
-    "weights: silent: a checksum fails": ("weights", 9),
-    "weights: silent: sparse weights were taken": ("weights", 72),
-    "weights: silent: weights that are not finite were taken": ("weights", 0),
 }
 FUZZ_LATE: dict[str, tuple[str, int]] = {}  # that only the whole `make fuzz` shows, or that take their time
 # kind -> whether every slice shows it
