@@ -133,7 +133,7 @@ def test_uploads_and_sessions(server, studies, by_cli):
 @pytest.mark.parametrize(
     ("path", "params", "status", "message"),
     [
-        (f"{MODEL}?image=broken", "{}", 400, "is not a readable NIfTI file"),
+        (f"{MODEL}?image=broken", "{}", 400, "is not a readable image"),
         (f"nothing?image={CASES[0]}", "{}", 404, f"model must be one of {MODEL}, got nothing"),
         (f"{MODEL}?image=nothing", "{}", 404, "image must be one of the datastore's"),
         (f"{MODEL}?image=/etc/hostname", "{}", 404, "image must be an id of the datastore"),
