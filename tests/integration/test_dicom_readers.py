@@ -16,6 +16,9 @@ pytestmark = pytest.mark.slow
 
 LPS_RAS = np.diag([-1.0, -1, 1, 1])
 REAL = ("Study1_13_HCropVolume", "Study3_11_HCropVolume", "Study3_26401-T1prereg-52906")
+BARE = ("no preamble", "no preamble, no extension", "no preamble in the last file")
+NO_META = ("no meta information, implicit", "no meta information, explicit")
+NEITHER = ("neither preamble nor meta, implicit", "neither preamble nor meta, explicit")
 CANNOT = {  # cases that a program reads otherwise or not at all, and why
     "simpleitk": {
         "MONOCHROME1 is not inverted": "inverts it",
@@ -30,6 +33,7 @@ CANNOT = {  # cases that a program reads otherwise or not at all, and why
         "enhanced, rescale per frame": "leaves frames in the order of the file",
         "enhanced, RLE": "leaves frames in the order of the file",
         "enhanced, JPEG 2000": "leaves frames in the order of the file",
+        **dict.fromkeys((*BARE, *NEITHER), "takes it for no DICOM"),
     },
     "highdicom": {
         "FloatPixelData": "fails in its pixel transform",
@@ -42,6 +46,7 @@ CANNOT = {  # cases that a program reads otherwise or not at all, and why
         "no study and series UID": "needs them",
         "pixel data with a tail": "warns",
         "enhanced objects of one frame each": "takes one object",
+        **dict.fromkeys((*BARE, *NO_META, *NEITHER), "pydicom takes it for no DICOM unless it is forced to"),
     },
     "dcm2niix": {
         "modality LUT": "ignores it",
@@ -56,6 +61,7 @@ CANNOT = {  # cases that a program reads otherwise or not at all, and why
         "enhanced, in-stack numbers against positions": "sorts by the numbers",
         "with a SEG": "converts the SEG, too",
         "with a dose screenshot, chosen by number": "converts the picture, too",
+        **dict.fromkeys(BARE, "takes it for no DICOM"),
         **{f"deflated{kind}": "cannot inflate" for kind in ("", ", signed", ", 8 bits")},
         **{f"two series, chosen by {what}": "converts both" for what in ("UID", "number", "description")},
     },
