@@ -457,6 +457,7 @@ def test_https(tmp_path, certificates, archive, monkeypatch):
             push(connect(f"{url}/dicom-web", Access(ca=cert)), [tmp_path / "series"])
 
 
+@pytest.mark.server
 def test_dimse_with_tls(tmp_path, certificates, caplog):
     caplog.set_level(logging.CRITICAL + 1, logger="pynetdicom")  # records hold the sockets of the tracebacks in them
     cert, key = certificates / "cert.pem", certificates / "key.pem"
