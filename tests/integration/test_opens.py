@@ -18,6 +18,8 @@ from unetpp_monai.files import sha256
 from unetpp_monai.labels import Label
 from unetpp_monai.provenance import Algorithm
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (40, 56, 36)
 COUNTED = """
 import json, os, sys

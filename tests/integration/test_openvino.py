@@ -15,6 +15,7 @@ from unetpp_monai.runtimes import model_cache
 from unetpp_monai.runtimes.backend import choose_backend
 
 pytest.importorskip("openvino")
+pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 GUARD = """
 import os, sys
