@@ -1,5 +1,6 @@
 """Phantoms and fixtures: real data are used where `shared/` lies beside the checkout, generated images otherwise."""
 
+import logging
 import os
 import sys
 from collections import Counter
@@ -73,3 +74,13 @@ def shared_data():
     if not (SHARED / "data").is_dir():
         pytest.skip(f"needs the real data in {SHARED / 'data'}")
     return SHARED / "data"
+
+
+@pytest.fixture(autouse=True)
+def levels_of_logging_stay():
+    """Commands in this process set levels, by which later tests would hear what others log."""
+    loggers = [logging.getLogger(name) for name in (None, "unetpp_monai", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
