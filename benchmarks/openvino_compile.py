@@ -24,7 +24,7 @@ Contender = Callable[[torch.Tensor], torch.Tensor]
 
 
 def _compiled(network: UNetPlusPlus) -> Contender:
-    """OpenVINO's backend of `torch.compile`, which else goes over to another compiler without a word if it fails."""
+    """OpenVINO's backend of `torch.compile`, with its silent change to another compiler switched off."""
     from openvino.frontend.pytorch.torchdynamo import backend
 
     def refuse(*arguments: object) -> None:
@@ -73,7 +73,7 @@ def measure(shape: list[int], windows: int, rounds: int) -> list[dict[str, str]]
             "start s": f"{starts[name][0]:.2f}",
             "start CPU s": f"{starts[name][1]:.2f}",
             "steady s": f"{medians[name]:.3f}",
-            "of ours": f"{medians[name] / medians['ours, first start']:.2f}",
+            "ratio": f"{medians[name] / medians['ours, first start']:.2f}",
             "logits differ by": f"{float((ready[name](images) - expected).abs().max()):.1e}",
         }
         for name in CONTENDERS

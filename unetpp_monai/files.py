@@ -1,6 +1,5 @@
 """Files that appear complete or not at all, and their hashes."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +12,11 @@ from pathlib import Path
 
 from .errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows: it has no such locks, so what a killed process left stays
+    fcntl = None  # type: ignore[assignment]
+
 TEMPORARY = ".unetpp_"  # how names of unfinished files and folders begin, beside what they will become
 
 
@@ -23,8 +27,8 @@ def complete_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or file cannot be written.
     """
-    with _writable(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
-        temporary = Path(folder) / path.name
+    with _writable(path), temporary_folder(path.parent) as folder:
+        temporary = folder / path.name
         yield temporary
         temporary.replace(path)
 
@@ -41,19 +45,54 @@ def complete_folder(path: Path, *, last: str = "", check: Callable[[], object] |
     Raises:
         OutputError: the folder or files cannot be written.
     """
-    with _writable(path), ExitStack() as stack:
-        with _locked(path):  # so that no other process takes the folder for one that was left
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=path, prefix=TEMPORARY)))
-            stack.enter_context(_locked(folder))
+    with _writable(path), temporary_folder(path) as folder:
         yield folder
-        with _locked(path):
+        with _locked(path, alone=check is not None):
             if check is not None:
                 check()
             _move(folder, path, last)
 
 
+def _lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network file systems
+        return False
+    return True
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` in one step if the block ends well.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(path.parent) as outer:
+            inner = outer / path.name
+            inner.mkdir()
+            yield inner
+            if path.exists():
+                shutil.rmtree(path)
+            inner.replace(path)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Give a folder in `path` that goes with the block, and that no other process takes for one that was left."""
+    with ExitStack() as stack:
+        with _locked(path, alone=False):  # until it is locked itself
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=path, prefix=TEMPORARY)))
+            stack.enter_context(_locked(folder, alone=False))
+        yield folder
+
+
 def finish_interrupted(path: Path, *, ending: str) -> None:
-    """Move or remove what `complete_folder` left in `path` when its process was killed.
+    """Move or remove what was left in `path` when the process that wrote there was killed.
 
     Args:
         path: the folder.
@@ -62,9 +101,12 @@ def finish_interrupted(path: Path, *, ending: str) -> None:
     Raises:
         OutputError: files cannot be moved.
     """
-    with _writable(path), _locked(path):
-        for folder in sorted(entry for entry in path.glob(f"{TEMPORARY}*") if entry.is_dir()):
-            with suppress(BlockingIOError), _locked(folder, wait=False):  # one that is locked is of a living process
+    with _writable(path), _locked(path, alone=True) as held:
+        for folder in sorted(entry for entry in path.glob(f"{TEMPORARY}*") if held and entry.is_dir()):
+            with (
+                suppress(BlockingIOError),
+                _locked(folder, alone=True, wait=False),
+            ):  # one that is locked is of a living process
                 for report in [file for file in folder.iterdir() if file.name.endswith(ending) and _is_json(file)]:
                     _move(folder, path, report.name)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -84,32 +126,27 @@ def _is_json(path: Path) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock on a folder, which ends with this process however that ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+def _locked(folder: Path, *, alone: bool, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock on a folder, which ends with this process however that ends; False: its system has no locks.
 
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` in one step if the block ends well.
+    Args:
+        folder: to lock.
+        alone: no other lock may be on it; else none that is `alone`.
+        wait: until it is free.
 
     Raises:
-        OutputError: it cannot be written.
+        BlockingIOError: it is not free.
     """
-    with _writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as outer:
-            inner = Path(outer) / path.name
-            inner.mkdir()
-            yield inner
-            if path.exists():
-                shutil.rmtree(path)
-            inner.replace(path)
+    if fcntl is None:
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+        held = _lock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -145,13 +182,13 @@ def sha256(path: Path, *, without: Path | None = None, known: Mapping[Path, str]
     Returns:
         64 hexadecimal digits.
     """
-    if path.is_dir():
-        files = _files_below(path, without)
-        return hashlib.sha256("".join(sorted(sha256(entry, known=known) for entry in files)).encode()).hexdigest()
-    if known and (digest := known.get(path.resolve())):
-        return digest
-    with path.open("rb") as file:
-        return sha256_of(file)
+    return _content(path, _files_below(path, without) if path.is_dir() else [path], known)
+
+
+def facts_of(path: Path, *, without: Path | None = None, known: Mapping[Path, str] | None = None) -> tuple[str, str]:
+    """Give `state_of` and `sha256` of a path, whose files are listed once."""
+    files = _files_below(path, without) if path.is_dir() else [path]
+    return _state(path, files), _content(path, files, known)
 
 
 def state_of(path: Path, *, without: Path | None = None) -> str:
@@ -164,10 +201,22 @@ def state_of(path: Path, *, without: Path | None = None) -> str:
     Returns:
         64 hexadecimal digits; the same again as long as nothing was changed.
     """
-    files = _files_below(path, without) if path.is_dir() else [path]
+    return _state(path, _files_below(path, without) if path.is_dir() else [path])
+
+
+def _state(path: Path, files: Iterable[Path]) -> str:
     stats = ((file.relative_to(path.parent).as_posix(), file.stat()) for file in files)
     lines = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _content(path: Path, files: Iterable[Path], known: Mapping[Path, str] | None) -> str:
+    if path.is_dir():
+        return hashlib.sha256("".join(sorted(_content(file, [file], known) for file in files)).encode()).hexdigest()
+    if known and (digest := known.get(path.resolve())):
+        return digest
+    with path.open("rb") as file:
+        return sha256_of(file)
 
 
 def _files_below(path: Path, without: Path | None) -> list[Path]:

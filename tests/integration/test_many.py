@@ -1,5 +1,6 @@
 """Many cases: one row each, done ones are skipped, nothing half-written is left."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from helpers.dicom_phantoms import axial_affine, make_series
 
 from unetpp_monai import Segmenter
 from unetpp_monai.errors import OutputError
-from unetpp_monai.files import TEMPORARY, complete_folder, finish_interrupted
+from unetpp_monai.files import TEMPORARY, complete_file, complete_folder, finish_interrupted, whole_folder
 from unetpp_monai.io import case_name
 from unetpp_monai.workflows import many
 from unetpp_monai.workflows.many import LOG, collect_cases, segment_cases
@@ -81,6 +82,7 @@ def test_done_cases_are_not_read_again(segmenter, cases, tmp_path, monkeypatch):
     assert {status for _, status in rows_of(segmenter, cases, out)} == {"written"}
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     monkeypatch.setattr("unetpp_monai.workflows.segment.read_image", None)  # it would be an error to call it
+    monkeypatch.setattr("unetpp_monai.workflows.done.facts_of", None)
     monkeypatch.setattr("unetpp_monai.workflows.done.sha256", None)
     assert {status for _, status in rows_of(segmenter, cases, out)} == {"done"}
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
@@ -127,6 +129,50 @@ def test_what_is_missing_is_written_again_and_what_was_altered_is_kept(segmenter
     assert rows_of(segmenter, cases[:2], out) == [("case_0", "written"), ("case_1", "done")]
     (row,) = segment_cases(segmenter, cases[1:2], out, Request(), verify=True)
     assert "altered since: case_1_seg.nii.gz" in row.reason
+
+
+@pytest.mark.parametrize("name", ["case_0_seg.tsv", "case_0_uncertainty.nii.gz"])
+def test_a_case_is_done_only_with_all_of_its_files(segmenter, cases, tmp_path, name):
+    out, request = tmp_path / "out", Request(uncertainty=True)
+    list(segment_cases(segmenter, cases[:1], out, request))
+    (out / name).unlink()
+    (row,) = segment_cases(segmenter, cases[:1], out, request)
+    assert row.status == "written" and (out / name).is_file()
+
+
+def test_what_a_person_altered_is_kept_even_if_other_files_are_missing(segmenter, cases, tmp_path):
+    out = tmp_path / "out"
+    rows_of(segmenter, cases[:1], out)
+    (out / "case_0_seg.tsv").unlink()
+    shutil.copy(cases[0], out / "case_0_seg.nii.gz")
+    (row,) = segment_cases(segmenter, cases[:1], out, Request())
+    assert row.status == "failed" and "altered since: case_0_seg.nii.gz" in row.reason
+    assert (out / "case_0_seg.nii.gz").read_bytes() == cases[0].read_bytes()
+
+
+def test_what_another_living_writer_has_begun_is_left_alone(tmp_path):
+    """Whatever it writes: a file, a folder or a case."""
+    for begun in (complete_file(tmp_path / "a.json"), whole_folder(tmp_path / "b"), complete_folder(tmp_path)):
+        with begun as temporary:
+            (temporary if temporary.suffix else temporary / "a.json").write_text("{}")
+            finish_interrupted(tmp_path, ending=".json")
+            assert not (tmp_path / "a.json").exists() and temporary.exists()
+        shutil.rmtree(tmp_path / "b", ignore_errors=True)
+        (tmp_path / "a.json").unlink(missing_ok=True)
+
+
+def test_without_locks_files_are_written_and_nothing_is_cleared_up(tmp_path, monkeypatch):
+    """As on some network file systems: who is alive cannot be told."""
+    (tmp_path / f"{TEMPORARY}left").mkdir()
+
+    def unsupported(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("unetpp_monai.files.fcntl.flock", unsupported)
+    with complete_file(tmp_path / "a.json") as temporary:
+        temporary.write_text("{}")
+    finish_interrupted(tmp_path, ending=".json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{TEMPORARY}left", "a.json"]
 
 
 def test_results_of_others_are_not_replaced(segmenter, cases, tmp_path):

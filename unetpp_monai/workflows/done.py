@@ -2,13 +2,13 @@
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import sha256, state_of
+from ..files import facts_of, sha256, state_of
 
 
 @dataclass(frozen=True)
@@ -25,30 +25,32 @@ class Origin:
         Args:
             known: hashes of files that were read already, by resolved path.
         """
-        digest = sha256(self.path.resolve(), without=self.output.resolve(), known=known)
+        path = self.path.resolve()
+        state, digest = facts_of(path, without=self.output.resolve(), known=known)
         if self.key is not None:
             return {"input_hmac": hmac.new(self.key, digest.encode(), "sha256").hexdigest()}
-        return {**self._quickly_stated(), "input_sha256": digest}
+        return {"input": str(path), "input_state": state, "input_sha256": digest}
 
     def is_that_of(self, report: Mapping[str, Any], *, verify: bool) -> bool:
         """Whether a report speaks of it: of files with these names, sizes and times, or else of these bytes."""
-        if self.key is None and not verify and self._quickly_stated().items() <= report.items():
+        path = self.path.resolve()
+        noted = report.get("input_state") if report.get("input") == str(path) and not verify else None
+        if noted is not None and noted == state_of(path, without=self.output.resolve()):
             return True
         found = self.stated()
         return all(report.get(key) == found[key] for key in ("input_sha256", "input_hmac") if key in found)
 
-    def _quickly_stated(self) -> dict[str, str]:
-        path = self.path.resolve()
-        return {"input": str(path), "input_state": state_of(path, without=self.output.resolve())}
 
-
-def is_done(path: Path, settings: Mapping[str, Any], origin: Origin, *, verify: bool = False) -> bool:
-    """Whether the results are there that a report names, by these settings and of this input.
+def is_done(
+    path: Path, settings: Mapping[str, Any], origin: Origin, names: Iterable[str], *, verify: bool = False
+) -> bool:
+    """Whether all results are there, by these settings and of this input, as their report says.
 
     Args:
         path: of the report.
         settings: of `settings_of`.
         origin: the input.
+        names: of all files of the case, in the report's folder.
         verify: hash input and results, instead of looking at the input's sizes and times and for the results' names.
 
     Raises:
@@ -62,12 +64,13 @@ def is_done(path: Path, settings: Mapping[str, Any], origin: Origin, *, verify: 
         raise _other(path, f"by other settings: {said}")
     if not origin.is_that_of(report, verify=verify):
         raise _other(path, "of another input")
-    written = {entry["file"]: entry["sha256"] for entry in report["outputs"].values()}
-    if not all((path.parent / name).is_file() for name in written):
-        return False
-    if verify and (altered := [name for name, digest in written.items() if sha256(path.parent / name) != digest]):
+    whole = all((path.parent / name).is_file() for name in names)
+    if whole and not verify:
+        return True
+    written = {path.parent / entry["file"]: entry["sha256"] for entry in report["outputs"].values()}
+    if altered := [file.name for file, digest in written.items() if file.is_file() and sha256(file) != digest]:
         raise _other(path, f"that were altered since: {', '.join(altered)}")
-    return True
+    return whole
 
 
 def _read(path: Path) -> dict[str, Any]:

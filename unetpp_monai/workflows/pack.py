@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 
 from ..bundle import CONFIG, METADATA, WEIGHTS, folder_name, load_network, read_bundle
 from ..errors import BundleError, OutputError
-from ..files import TEMPORARY, sha256
+from ..files import sha256, temporary_folder
 from ..moved_names import rename_moved
 from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task, read_object
 
@@ -51,8 +50,8 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
     output = Path(output_dir)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output, prefix=TEMPORARY) as temporary:
-            root = Path(temporary) / "bundle"
+        with temporary_folder(output) as temporary:
+            root = temporary / "bundle"
             if source is not None:
                 _copy(source, root)
             elif checked is not None:
@@ -62,7 +61,7 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
             name = folder_name(packed.name)
             _copy_package(root)
             _write_sums(root)
-            archive = _zip(root, name, Path(temporary))
+            archive = _zip(root, name, temporary)
             targets = Packed(output / name, output / f"{name}.zip")
             for target in (targets.folder, targets.archive):
                 if target.exists():

@@ -22,7 +22,7 @@ from .request import Request, settings_of
 REPORT = ".json"  # ending of a report's name, after the case's
 
 
-Unless = Callable[[Path, Mapping[str, Any], Origin], bool]
+Unless = Callable[[Path, Mapping[str, Any], Origin, list[str]], bool]
 
 
 class _DoneMeanwhileError(Exception):
@@ -134,7 +134,7 @@ class _Results:
         """Whether nothing is left to do; an error if other results are in the way."""
         report = self.output / f"{name}{REPORT}"
         if not self.request.overwrite and unless is not None:
-            if unless(report, self.settings, self.origin):
+            if unless(report, self.settings, self.origin, self.names(name)):
                 return True
             if report.exists():  # of this case, but files of it are missing
                 return False
@@ -143,9 +143,13 @@ class _Results:
 
     def check_free(self, name: str) -> None:
         """Refuse to replace results, unless that is wanted."""
+        check_free([self.output / file for file in self.names(name)], overwrite=self.request.overwrite)
+
+    def names(self, name: str) -> list[str]:
+        """Names of all files of the case."""
         endings = [ending for kind in self.formats for ending in FORMATS[kind]]
         endings += [REPORT, *(["_uncertainty.nii.gz"] if self.request.uncertainty else [])]
-        check_free([self.output / f"{name}{ending}" for ending in endings], overwrite=self.request.overwrite)
+        return [f"{name}{ending}" for ending in endings]
 
     def write(
         self,
