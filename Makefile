@@ -6,7 +6,7 @@ PIP = $(BIN)/pip install --quiet --constraint constraints.txt
 
 # What each suite leaves out; pytest alone runs everything.
 QUICK = not (slow or server or browser or data or gpu)
-USUAL = not (server or browser or (slow and data))
+USUAL = not (server or browser or long or (slow and data))
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 COVERAGE = --cov --cov-report=term-missing:skip-covered

@@ -20,7 +20,6 @@ from typing import Any
 ROOT = Path(__file__).parents[2] / "unetpp_monai"
 LONGEST = 10.0  # seconds
 MEMORY = 2 << 30  # bytes above what the warm process has
-EARLY = 0.9  # share of the time after which a child says where it is
 Report = dict[str, Any]
 
 
@@ -61,14 +60,23 @@ def run_child(work: Callable[[Callable[[Report], None]], None], scratch: Path, *
         _be_child(work, scratch, sender, seconds)
     os.close(sender)
     said, late = _listen(receiver, seconds)
-    if late:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    status = _ended(child) if late else os.waitpid(child, 0)[1]
     output = [(scratch / name).read_text(errors="replace") for name in ("stdout", "stderr")]
     reports = [json.loads(line) for line in said.decode().splitlines() if line.endswith("}")]
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     return Ended(reports, number, late, time.monotonic() - start, *output)
+
+
+def _ended(child: int) -> int:
+    """End a child and all that it started; it says where it was, if it still can."""
+    until, status = time.monotonic() + LONGEST, (0, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGABRT)  # faulthandler answers
+        while status[0] == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+            status = os.waitpid(child, os.WNOHANG)
+        os.killpg(child, signal.SIGKILL)
+    return status[1] if status[0] else os.waitpid(child, 0)[1]
 
 
 def _listen(receiver: int, seconds: float) -> tuple[bytes, bool]:
@@ -95,11 +103,9 @@ def _be_child(work: Callable[[Callable[[Report], None]], None], scratch: Path, s
         os.dup2(file, number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     faulthandler.enable(sys.stderr)
-    faulthandler.dump_traceback_later(EARLY * seconds, file=sys.stderr)
     limit_memory(MEMORY)
 
     def say(report: Report) -> None:
-        faulthandler.dump_traceback_later(EARLY * seconds, file=sys.stderr)
         os.write(sender, json.dumps(report).encode() + b"\n")
 
     try:

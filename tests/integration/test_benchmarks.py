@@ -52,6 +52,7 @@ def test_the_matched_unet_has_as_many_parameters(task):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_row_end_to_end(msd_folder, tmp_path):
     values = {**TINY, "max_epochs": 1, "head_weights": "[0.4,0.3,0.3]"}
     overrides = [part for key, value in values.items() for part in (f"--{key}", str(value))]
@@ -145,6 +146,7 @@ def errors(*arguments, cases):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_speed_measures_every_contender(msd_folder, tmp_path):
     contenders = ["monai:BasicUNet", "ours:eager:1", "ours:eager:auto"]
     image = msd_folder / "imagesTr" / "case_0.nii.gz"
@@ -159,6 +161,7 @@ def test_speed_measures_every_contender(msd_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
     other = msd_folder / "imagesTr" / "case_5.nii.gz"
     twin = ROOT / "benchmarks" / "fold0" / "model.pt"
@@ -173,6 +176,7 @@ def test_uncertainty_is_measured_on_the_fold(msd_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_training_steps_are_timed():
     lines = benchmark("train_step", "--rounds", 1, "--features", 4, 4, 4, 4, 4).splitlines()
     assert lines[4].startswith("| monai BasicUNetPlusPlus |") and len(lines) == 8

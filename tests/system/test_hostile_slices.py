@@ -10,7 +10,7 @@ from helpers import ROOT
 from helpers.orthanc import orthanc
 from hostile import known
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def hostile(command, path, *arguments):

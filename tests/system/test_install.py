@@ -9,7 +9,7 @@ import pytest
 from helpers import ROOT
 from helpers.dicom_phantoms import axial_affine, make_series
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 HIPPOCAMPUS = "unetpp_hippocampus_mri_segmentation"
 
