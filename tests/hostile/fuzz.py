@@ -79,13 +79,13 @@ def make_sound(sound: Path, names: Sequence[str]) -> Warm:
     for name in dict.fromkeys((*names, "configs")):  # whose bundle is the tiny network's
         with scratch_folder() as scratch:
             ended = run_child(lambda say, name=name: FORMATS[name].make(sound / name), scratch, seconds=PATIENCE)
-        if ended.signal or "Traceback" in ended.stderr:
+        if ended.signal or ended.late or "Traceback" in ended.stderr:
             raise RuntimeError(f"sound files of {name} must be made, got {ended.stderr[-2000:]}")
     warm = get_warm(sound)
     for name in names:
         with scratch_folder() as scratch:
             ended = run_child(lambda say, name=name: keep_references(warm, name, scratch), scratch, seconds=PATIENCE)
-        if ended.signal or "Traceback" in ended.stderr:
+        if ended.signal or ended.late or "Traceback" in ended.stderr:
             raise RuntimeError(f"sound files of {name} must be readable, got {ended.stderr[-2000:]}")
     return warm
 

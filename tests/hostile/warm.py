@@ -29,7 +29,7 @@ class Ended:
 
     reports: list[Report]  # what it said, in order
     signal: int  # that ended it, 0 for none
-    late: bool  # killed, as its time was over
+    late: bool  # ended, as its time was over
     seconds: float  # it ran
     stdout: str
     stderr: str  # with Python's traceback where it hung or crashed
@@ -60,23 +60,22 @@ def run_child(work: Callable[[Callable[[Report], None]], None], scratch: Path, *
         _be_child(work, scratch, sender, seconds)
     os.close(sender)
     said, late = _listen(receiver, seconds)
-    status = _ended(child) if late else os.waitpid(child, 0)[1]
+    status = _ended(child)
     output = [(scratch / name).read_text(errors="replace") for name in ("stdout", "stderr")]
     reports = [json.loads(line) for line in said.decode().splitlines() if line.endswith("}")]
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    late = late or os.waitstatus_to_exitcode(status) == 1  # of its own watchdog
     return Ended(reports, number, late, time.monotonic() - start, *output)
 
 
 def _ended(child: int) -> int:
-    """End a child and all that it started; it says where it was, if it still can."""
-    until, status = time.monotonic() + LONGEST, (0, 0)
+    """Wait for a child's end, and end all that it started; its own watchdog comes first and says where it was."""
+    until = time.monotonic() + LONGEST
+    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < until:
+        time.sleep(0.005)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGABRT)  # faulthandler answers
-        while status[0] == 0 and time.monotonic() < until:
-            time.sleep(0.01)
-            status = os.waitpid(child, os.WNOHANG)
         os.killpg(child, signal.SIGKILL)
-    return status[1] if status[0] else os.waitpid(child, 0)[1]
+    return ended[1] if ended[0] else os.waitpid(child, 0)[1]
 
 
 def _listen(receiver: int, seconds: float) -> tuple[bytes, bool]:
@@ -103,9 +102,14 @@ def _be_child(work: Callable[[Callable[[Report], None]], None], scratch: Path, s
         os.dup2(file, number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     faulthandler.enable(sys.stderr)
+    faulthandler.dump_traceback_later(seconds, exit=True)
     limit_memory(MEMORY)
+    said: list[Report] = []
 
     def say(report: Report) -> None:
+        if not said:
+            faulthandler.dump_traceback_later(seconds, exit=True)
+        said.append(report)
         os.write(sender, json.dumps(report).encode() + b"\n")
 
     try:

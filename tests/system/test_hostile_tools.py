@@ -38,10 +38,10 @@ def print_and_say(say):
     say({"found": 1})
 
 
-def test_a_child_that_hangs_is_killed(tmp_path):
+def test_a_child_that_hangs_is_ended_and_says_where_it_was(tmp_path):
     ended = run_child(sleep, tmp_path, seconds=1)
-    assert ended.late and ended.signal and ended.seconds > 0.9
-    assert "in sleep" in ended.stderr  # where it was
+    assert ended.late and ended.seconds > 0.9
+    assert "in sleep" in ended.stderr
 
 
 @pytest.mark.parametrize(
