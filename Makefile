@@ -8,8 +8,9 @@ PIP = $(BIN)/pip install --quiet --constraint constraints.txt
 QUICK = not (slow or server or browser or data or gpu)
 USUAL = not (server or browser or long or (slow and data))
 WORKERS ?= 2
+# such as --cov, which counts subprocesses too, and slows all of it
+COVERAGE ?=
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-COVERAGE = --cov --cov-report=term-missing:skip-covered
 
 .PHONY: demo quick test check test-all lint usual rest label bundle
 .NOTPARALLEL:
@@ -40,7 +41,7 @@ usual:
 	$(PYTEST) $(COVERAGE) -m "$(USUAL)"
 
 rest:
-	$(PYTEST) $(COVERAGE) --cov-append -m "not ($(USUAL))"
+	$(PYTEST) $(COVERAGE) $(if $(COVERAGE),--cov-append) -m "not ($(USUAL))"
 
 # bundle/ is what `pack` makes of the hippocampus, less the package's copy: change unetpp_monai/base or configs/ instead
 bundle: $(VENV)/installed

@@ -21,6 +21,7 @@ from .inference import MAPS
 from .labels import Label, read_labels
 from .moved_names import missing_names, rename_moved
 from .networks import UNetPlusPlus
+from .plausibility import Plausible
 from .task import LOCAL, read_object
 
 CONFIG, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.pt"
@@ -71,6 +72,7 @@ class Bundle:
     input: ImageInput
     labels: tuple[Label, ...]  # structures, background left out
     review: ReviewRule
+    plausible: Plausible | None  # what it was trained on; None: not stated
     weights: Path  # models/model.pt, or the file that was given instead
     weights_sha256: str  # hexadecimal
 
@@ -189,6 +191,7 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
         _read_input(metadata, folder),
         read_labels(metadata),
         _read_review(metadata, folder),
+        _read_plausible(metadata, folder),
         path.resolve(),
         sha256(path),
     )
@@ -216,6 +219,15 @@ def _read_review(metadata: Mapping[str, Any], folder: Path) -> ReviewRule:
             "see unetpp calibrate"
         )
     return review
+
+
+def _read_plausible(metadata: Mapping[str, Any], folder: Path) -> Plausible | None:
+    if (stated := metadata.get("plausible")) is None:
+        return None
+    try:
+        return Plausible.from_json(stated)
+    except BundleError as error:
+        raise BundleError(f"{error} in {folder / METADATA}") from error
 
 
 def load_network(

@@ -34,7 +34,8 @@ class Segmentation:
     score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
     measure: str  # what the scores are means of, by the bundle: one of `MAPS`
     measures: dict[str, float]  # the score by each of `MAPS`
-    review: bool | None  # whether a person should look: nothing found, or score from threshold on; None: not known
+    plausibility: tuple[str, ...] | None  # what is unlike the bundle's training cases, in words; None: it states none
+    review: bool | None  # whether a person should look: implausible, nothing found, or scored so; None: not known
     device: str  # such as "cpu" or "cuda:0"
     runtime: str  # such as "eager" or "openvino"
     precision: str  # such as "float32"

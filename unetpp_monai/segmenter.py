@@ -148,6 +148,8 @@ class Segmenter:
         means = data.get("pred_measures", {}) if chosen.has_score else {}
         scores = scores_of(means, judged, self.bundle.labels, measure=self.bundle.measure)
         score = scores.by_measure.get(self.bundle.measure)
+        ranges, found = self.bundle.plausible, any(voxels.values())
+        plausibility = None if ranges is None else ranges.implausible(volume, voxels, self.bundle.labels)
         return Segmentation(
             labels=labels,
             voxels=voxels,
@@ -161,7 +163,8 @@ class Segmenter:
             score=score,
             measure=self.bundle.measure,
             measures=scores.by_measure,
-            review=self._review(score, chosen, found=any(voxels.values())) if uncertainty else None,
+            plausibility=plausibility,
+            review=True if plausibility else self._review(score, chosen, found=found) if uncertainty else None,
             seconds={"preprocessing": preprocessing, "network": sweep.seconds, "postprocessing": rest},
             **self._identity(network),
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import BundleError
 from .labels import read_labels
+from .plausibility import Plausible
 from .task_rules import is_structure, unknown_key, value_faults, value_types
 
 BASE = Path(__file__).resolve().parent / "base"
@@ -26,6 +27,7 @@ OPTIONAL = (  # keys of metadata.json that the base does not have
     "eval_metrics",
     "depths",
     "review",
+    "plausible",
     "label_codes",
 )
 LOCAL = ("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "initial_weights")  # paths of one machine
@@ -179,6 +181,11 @@ def _metadata_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> 
         yield f"the first entry of changelog must be the version, {version}, got {next(iter(changelog))}"
     review = dict.fromkeys(REVIEW)
     yield from (unknown_key(key, review, "review") for key in metadata.get("review", {}) if key not in review)
+    if metadata.get("plausible") is not None:
+        try:
+            Plausible.from_json(metadata["plausible"])
+        except BundleError as error:
+            yield str(error)
     if metadata.get("network_data_format") is not None:
         yield from _format_faults(metadata, values)
 

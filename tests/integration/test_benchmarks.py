@@ -90,6 +90,7 @@ def test_the_paired_test_pairs_cases():
     assert paired(rows(0.01), list(reversed(rows(0.0)))) < 0.001
 
 
+@pytest.mark.slow
 def test_the_cases_of_a_fold_are_those_that_training_leaves_out(msd_folder):
     printed = benchmark("fold", 0, "--dataset_dir", msd_folder).split()
     parser = parsed(Options(), "unetpp")

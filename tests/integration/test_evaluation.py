@@ -71,6 +71,7 @@ def test_metrics_do_not_depend_on_the_order_of_axes(shape):
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_grids_are_compared_within_a_tenth_of_a_voxel(tmp_path):
     labels = np.zeros((256, 256, 4), np.uint8)
     labels[50:90, 50:90] = 1

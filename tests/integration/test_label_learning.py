@@ -280,6 +280,8 @@ class TestTraining:
         with pytest.raises(InputError, match="max_epochs must be >= 1"):
             fine_tune(bundle, cases, options)
 
+    @pytest.mark.slow
+    @pytest.mark.long
     def test_killed_in_the_middle(self, bundle, cases):
         """The old weights are served, and the next training starts afresh."""
         served, images = sha256(bundle / "models" / "model.pt"), [sha256(case.label) for case in cases]

@@ -2,6 +2,7 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
 from helpers import BUNDLE, phantom
 from helpers.commands import run
 from helpers.files import geometry_fields, save_forms
@@ -11,6 +12,7 @@ from unetpp_monai import Segmenter, read_volume, write_nifti
 KINDS = ("bare", "metre", "micron", "turned")
 
 
+@pytest.mark.slow
 def test_runs_of_monai_write_what_the_command_line_writes(tmp_path):
     for name in ("images", "ours"):
         (tmp_path / name).mkdir()

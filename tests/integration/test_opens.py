@@ -18,7 +18,7 @@ from unetpp_monai.files import sha256
 from unetpp_monai.labels import Label
 from unetpp_monai.provenance import Algorithm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SHAPE = (40, 56, 36)
 COUNTED = """

@@ -117,6 +117,8 @@ def test_code_that_decides_what_is_compiled_is_part_of_the_key(converted, monkey
     assert len(converted) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_broken_file_is_made_anew(converted):
     first = logits()
     [path] = kept()

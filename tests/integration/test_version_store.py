@@ -172,6 +172,7 @@ def publish_for_ever(root, files, started):
         store.rollback()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(bundle, tmp_path):
     """What is served is whole, the records agree with the files, and the next publication works."""
     files = [given(tmp_path, number) for number in (1, 2)]

@@ -47,6 +47,8 @@ def in_slicer(task, image, folder):
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_from_a_volume_node_to_nodes(tmp_path):
     segment_oblique(tmp_path)
     found = in_slicer("logic", tmp_path / "case.nrrd", tmp_path)
@@ -118,6 +120,8 @@ def test_cancel_ends_the_process(tmp_path):
     assert (found["Segmentation"], found["ScalarVolume"], found["Table"]) == (0, 1, 0)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_errors_are_told_and_leave_the_scene_alone(tmp_path):
     found = in_slicer("errors", SAMPLE, tmp_path)
     for message, expected in zip(

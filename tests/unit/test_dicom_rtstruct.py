@@ -22,6 +22,7 @@ from helpers.dicom_phantoms import (
 )
 
 from unetpp_monai.dicom.rtstruct import read_dicom_rtstruct, write_dicom_rtstruct
+from unetpp_monai.dicom.seg import write_dicom_seg
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import AmbiguityError, CorruptFileError, GeometryError, InputError, OutputError
 from unetpp_monai.io import read_volume
@@ -235,7 +236,7 @@ def shifted(volume, offset):
     ids=["between", "turned", "tilted"],
 )
 def test_grids_in_other_planes_are_refused(tmp_path, series, change):
-    with pytest.raises(OutputError, match="another grid, not in these planes; choose dicomseg or segnrrd"):
+    with pytest.raises(OutputError, match=r"another grid, not in these planes|must lie in the source"):
         write(change(noise(AFFINES["oblique"])), tmp_path / "rtstruct.dcm", series["oblique"][1])
     assert list(tmp_path.iterdir()) == []
 
@@ -465,3 +466,57 @@ def test_a_structure_set_by_plastimatch(tmp_path, series):
 def test_the_reader_is_named(tmp_path, series):
     proof = write(noise(AFFINES["axial"]), tmp_path / "rtstruct.dcm", series["axial"][1])
     assert proof.reader == f"pydicom {importlib.metadata.version('pydicom')}"
+
+
+@pytest.mark.parametrize("writer", ["rtstruct", "seg"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("name", ["axial", "oblique", "backwards"])
+def test_labels_beside_the_images_are_refused_or_said(tmp_path, series, caplog, writer, name, axis):
+    sources = series[name][1]
+    labels = noise(AFFINES[name])
+    steps = np.array(SHAPE) * (np.arange(3) == axis)
+
+    def shifted(share):  # whole voxels, so that a lattice stays one
+        place = np.eye(4)
+        place[:3, 3] = np.round(steps * share)
+        return Volume(labels.array, labels.affine @ place)
+
+    def write_as(volume):
+        if writer == "rtstruct":
+            return write(volume, tmp_path / "a.dcm", sources)
+        return write_dicom_seg(volume, tmp_path / "a.dcm", structures=STRUCTURES, sources=sources, algorithm=ALGORITHM)
+
+    with pytest.raises(
+        OutputError, match=r"labels must lie in the source images, got all \d+ labelled voxels beside them"
+    ):
+        write_as(shifted(-2))
+    assert not list(tmp_path.iterdir())
+    if not (writer == "rtstruct" and axis == 2):  # whose contours need an image in their plane
+        write_as(shifted(0.5))
+        assert "labelled voxels lie beside the source images" in caplog.text
+    caplog.clear()
+    write_as(labels)
+    assert "beside" not in caplog.text
+
+
+def test_contours_that_reach_beyond_the_images_are_said(tmp_path, series, caplog):
+    folder, sources = series["axial"]
+    place = np.eye(4)
+    place[0, 3] = 7
+    labels = noise(AFFINES["axial"])
+    write(Volume(labels.array, labels.affine @ place), tmp_path / "a.dcm", sources)
+    volume, _ = read_dicom_rtstruct(tmp_path / "a.dcm", grid=read_dicom_series(folder).volume)
+    assert 0 < np.count_nonzero(volume.array) < np.count_nonzero(labels.array)
+    assert "Gefäß links: contours reach beyond the images" in caplog.text
+
+
+def test_a_colour_that_is_none_is_replaced_with_a_remark(tmp_path, series, caplog):
+    folder, sources = series["axial"]
+    write(noise(AFFINES["axial"]), tmp_path / "a.dcm", sources)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.ROIContourSequence[0].ROIDisplayColor = [300, 0, 0]
+    del dataset.ROIContourSequence[1].ROIDisplayColor
+    dataset.save_as(tmp_path / "a.dcm")
+    _, structures = read_dicom_rtstruct(tmp_path / "a.dcm", grid=read_dicom_series(folder).volume)
+    assert [structure.colour for structure in structures[:3]] == [None, None, (9, 8, 7)]
+    assert caplog.text.count("its colour is none of sRGB and is replaced") == 1

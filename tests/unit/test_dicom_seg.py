@@ -183,8 +183,9 @@ def grids():
     finer = AFFINES["axial"] @ np.diag([0.5, 0.7, 0.4, 1])
     small = AFFINES["axial"].copy()
     small[:3, 3] += (3.3, 4.4, 5.0)
-    return {"finer": finer, "another oblique": oblique_affine((1.3, 1.3, 1.3)), "shifted": small, "almost": (
-        AFFINES["axial"] @ np.diag([1.00005, 1.00005, 1, 1]))}  # fmt: skip
+    oblique = oblique_affine((1.3, 1.3, 1.3), (-20.0, -30.5, 40.0))
+    almost = AFFINES["axial"] @ np.diag([1.00005, 1.00005, 1, 1])
+    return {"finer": finer, "another oblique": oblique, "shifted": small, "almost": almost}
 
 
 @pytest.mark.parametrize("name", grids())

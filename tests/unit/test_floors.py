@@ -11,6 +11,7 @@ PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "_version"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"},
+    {"plausibility"},
     {"task"},
     {"networks", "dicom", "segmentation"},
     {"inference", "runtimes"},

@@ -149,6 +149,7 @@ def test_script_and_trace_agree_with_eager(dims, name):
             torch.testing.assert_close(loaded(batch, 1), network(batch, 1))
 
 
+@pytest.mark.slow
 def test_torch_export_with_dynamic_shapes():
     network, any_size = build(3), torch.export.Dim.DYNAMIC
     images = torch.rand(2, 2, 16, 24, 16)
@@ -200,6 +201,7 @@ def test_same_input_same_output():
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux's /proc")
 @pytest.mark.slow
+@pytest.mark.long
 def test_memory_of_depth_1_is_less_than_of_full_depth():
     """Peak resident memory that a forward pass adds, each in a process of its own."""
     script = (

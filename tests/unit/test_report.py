@@ -68,6 +68,7 @@ def test_reports_of_a_file_are_as_published(segmenter, image_file, tmp_path, opt
     assert (report["score"] is None) is (options.get("depth") != "full")
 
 
+@pytest.mark.slow
 def test_reports_of_dicom_are_as_published(segmenter, brain, tmp_path):
     options = {"formats": ALL, "uncertainty": True}
     _, report = reported(segmenter, brain, tmp_path / "a", **options)
@@ -79,6 +80,7 @@ def test_reports_of_dicom_are_as_published(segmenter, brain, tmp_path):
     assert set(report) - set(hidden) == {"input", "input_state", "input_sha256", "series"} and "input_hmac" in hidden
 
 
+@pytest.mark.slow
 def test_what_decides_a_voxel_is_in_every_object(segmenter, brain, tmp_path):
     """Two results that differ by an option of the command line can be told apart by any one file of them."""
     options = {"formats": ALL, "depth": "auto", "mirror_axes": (0, 2)}

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import UnetppError
 from .bundle import export, info, pack
-from .calibrate import calibrate
+from .calibrate import calibrate, ranges
 from .common import message_of, print_error
 from .convert import convert
 from .evaluate import evaluate
@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may name patients
 )
-for command in (segment, convert, evaluate, calibrate, info, export, train, pack, listen, demo):
+for command in (segment, convert, evaluate, calibrate, ranges, info, export, train, pack, listen, demo):
     app.command()(command)
 app.add_typer(pacs, name="pacs")
 app.add_typer(label, name="label")

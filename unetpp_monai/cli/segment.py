@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -28,6 +28,11 @@ from .common import (
     report_failures,
     with_flag,
 )
+
+if TYPE_CHECKING:
+    from ..workflows.many import Row
+
+SHOWN = 10  # cases to review that are named
 
 
 def segment(
@@ -112,7 +117,17 @@ def segment(
                 progress.advance(bar)
     if done := sum(row.status == "done" for row in rows):
         console.print(f"{done} of {len(rows)} cases were done before and are left as they are", highlight=False)
+    _warn_of_implausible(rows)
     report_failures([(str(row.case), with_flag(row.reason, row.error)) for row in rows if row.status == "failed"])
+
+
+def _warn_of_implausible(rows: "list[Row]") -> None:
+    """Say which results come from images that the bundle does not know, and why; their reports say all of it."""
+    doubtful = [(row.case, row.result.plausibility) for row in rows if row.result and row.result.plausibility]
+    for case, reasons in doubtful[:SHOWN]:
+        console.print(f"review {case}: {'; '.join(reasons)}", highlight=False, soft_wrap=True)
+    if len(doubtful) > SHOWN:
+        console.print(f"and {len(doubtful) - SHOWN} more: see plausibility in their reports", highlight=False)
 
 
 def demo(

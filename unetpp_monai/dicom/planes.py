@@ -1,5 +1,6 @@
 """Where source images lie in the patient, and label maps turned to lie like them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -15,6 +16,9 @@ from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, frame_value
 if TYPE_CHECKING:
     import pydicom
 
+logger = logging.getLogger(__name__)
+
+BESIDE = 1.0  # pixels beyond the middle of the outermost one, from where on a voxel lies beside an image
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 
@@ -60,12 +64,14 @@ def match_grid(labels: Volume, sources: Sequence["pydicom.Dataset"]) -> Volume:
     """Turn a label map so that its axes point along the sources' columns, rows and slices, as nearly as they can.
 
     Axes are permuted and flipped, nothing is interpolated: a label map on the sources' lattice comes out on their
-    very planes, one on a grid of its own on planes of its own.
+    very planes, one on a grid of its own on planes of its own. Labels that lie partly beside the images are warned of.
 
     Raises:
-        OutputError: no two axes of the grid are orthogonal, as those of an image plane must be.
+        OutputError: no two axes of the grid are orthogonal, as those of an image plane must be; or every label lies
+            beside the images.
     """
     planes = source_planes(sources)
+    _check_inside(labels, planes, sources[0])
     axes = np.stack([*planes.orientation, _forwards(planes)], axis=1)
     directions = (LPS_TO_RAS @ labels.affine)[:3, :3] / labels.spacing
     cosines = axes.T @ directions
@@ -98,6 +104,40 @@ def plane_sources(volume: Volume, planes: Planes) -> list[int | None]:
     distances = np.abs(offsets[:, None] - planes.positions @ planes.normal)
     nearest = distances.argmin(axis=1)
     return [int(image) if distances[index, image] <= JITTER_MM else None for index, image in enumerate(nearest)]
+
+
+def _check_inside(labels: Volume, planes: Planes, first: "pydicom.Dataset") -> None:
+    """Refuse labels none of which lies in the images, and warn of those that do not."""
+    indices = np.argwhere(labels.array[0])
+    if not len(indices):
+        return
+    axes = np.stack([*(planes.orientation * planes.spacing[::-1, None]), planes.normal], axis=1)  # mm per index, or mm
+    place = np.linalg.inv(axes) @ LPS_TO_RAS[:3] @ labels.affine
+    place[:, 3] -= np.linalg.inv(axes) @ planes.positions[0]
+    along = np.sort((planes.positions - planes.positions[0]) @ planes.normal)
+    steps = np.diff(along)
+    reach = max(float(np.median(steps)) if len(steps) else 0.0, *labels.spacing)  # of a plane, and of a label's voxel
+    low = np.array([-BESIDE, -BESIDE, along[0] - reach])
+    high = np.array([first.Columns - 1 + BESIDE, first.Rows - 1 + BESIDE, along[-1] + reach])
+    ends = np.array([indices.min(0), indices.max(0)])
+    corners = np.array([[ends[x, 0], ends[y, 1], ends[z, 2]] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    if _inside(corners, place, low, high).all():
+        return
+    beside = int((~_inside(indices, place, low, high)).sum())
+    if beside == len(indices):
+        raise OutputError(
+            f"labels must lie in the source images, got all {beside} labelled voxels beside them; name the series that "
+            "the labels belong to, or correct the geometry of their file"
+        )
+    if beside:
+        logger.warning("%d of %d labelled voxels lie beside the source images", beside, len(indices))
+
+
+def _inside(
+    indices: NDArray[np.int64], place: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    found = indices @ place[:, :3].T + place[:, 3]
+    return np.asarray(((found >= low) & (found <= high)).all(axis=1))
 
 
 def _check_series(sources: Sequence["pydicom.Dataset"]) -> None:

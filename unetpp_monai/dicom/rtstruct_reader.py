@@ -14,6 +14,7 @@ from ..volume import Volume
 from .common import chosen_names, read_code
 from .contours import Contour, fill_structure
 from .geometry import JITTER_SHARE, LPS_TO_RAS
+from .planes import BESIDE
 from .reading import guarded, read_whole
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Roi:
     polygons: tuple[Points, ...]  # closed contours: points `(N, 3)`, mm, LPS
     exclusive: tuple[bool, ...]  # of each polygon, whether it cuts out what others hold (CLOSEDPLANAR_XOR)
     unused: tuple[str, ...] = ()  # types of its contours that hold no voxels, such as POINT
+    wrong_colour: bool = False  # it has one that is none of sRGB
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def _roi(number: int, item: "Dataset", shown: "Dataset", observed: "Dataset") ->
             raise ValueError("a point of a contour is no number")
         polygons.append(points)
         exclusive.append(kind == EXCLUSIVE)
-    return Roi(label, tuple(polygons), tuple(exclusive), tuple(unused))
+    wrong_colour = label.colour is None and bool(shown.get("ROIDisplayColor"))
+    return Roi(label, tuple(polygons), tuple(exclusive), tuple(unused), wrong_colour)
 
 
 def _colour(shown: "Dataset") -> tuple[int, int, int] | None:
@@ -116,7 +119,7 @@ def _colour(shown: "Dataset") -> tuple[int, int, int] | None:
 
 
 def read_remarks(rois: Sequence[Roi], path: Path) -> list[str]:
-    """Say which structures have no closed contour.
+    """Say which structures have no closed contour, or a colour that is none.
 
     Raises:
         InputError: none has.
@@ -128,9 +131,12 @@ def read_remarks(rois: Sequence[Roi], path: Path) -> list[str]:
             f"structures must have closed contours to hold voxels, got none in {path} "
             f"(of {len(rois)} structures, contours of type {', '.join(kinds) or 'none'}); choose other structures"
         )
-    return [
+    remarks = [
         f"{roi.label.name}: no closed contour (contours of type {', '.join(sorted(set(roi.unused))) or 'none'})"
         for roi in empty
+    ]
+    return remarks + [
+        f"{roi.label.name}: its colour is none of sRGB and is replaced" for roi in rois if roi.wrong_colour
     ]
 
 
@@ -156,6 +162,9 @@ def rasterise(rois: Sequence[Roi], grid: Volume) -> Raster:
     for roi, parts in zip(rois, placed, strict=True):
         contours = [_contour(points[:, order], view.shape[2], roi.label) for points in parts]
         mask, odd = fill_structure(contours, roi.exclusive, view.shape)
+        ends = np.array([end for each in contours for end in (each.points.min(0), each.points.max(0))])
+        if len(ends) and ((ends < -BESIDE) | (ends > np.array(view.shape[:2]) - 1 + BESIDE)).any():
+            remarks.append(f"{roi.label.name}: contours reach beyond the images; what lies there is left out")
         if odd is not None:
             remarks.append(
                 f"{roi.label.name}: contours overlap; taken together they hold "

@@ -56,6 +56,7 @@ def case_report(
         "score": None if result.score is None else round(result.score, SCORE_DECIMALS),
         "measure": result.measure,
         "measures": _rounded(result.measures, SCORE_DECIMALS),
+        "plausibility": None if result.plausibility is None else list(result.plausibility),
         "review": result.review,
         "device": result.device,
         "runtime": result.runtime,

@@ -1,0 +1,217 @@
+"""Whether an image and what was found in it are like what a bundle was trained on: ranges of a few plain quantities.
+
+A network answers to anything: to a whole head where it learnt crops, to a file whose spacing is wrong by a thousand.
+The ranges say so; they never change or remove a result.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BundleError, InputError
+from .labels import Label
+from .volume import Volume, label_array
+
+Range = tuple[float, float]  # lower and upper bound, both inside
+
+AXES = ("right", "anterior", "superior")  # of spacing and extent, whatever the order of a file's axes
+PERCENTILES = (1, 50, 99)  # of an image's intensities
+SAMPLE = 1 << 18  # voxels that show how a channel's intensities are spread
+WIDER = {"spacing": 1.5, "extent": 1.25, "volume": 1.25, "share": 1.25}  # factor beyond the cases that were measured
+FARTHER = 0.25  # of the range of a percentile over the cases, the same for intensities
+SLACK = 0.05  # more, of what lies between an image's first and last percentile: cases of one scanner are too alike
+FEW = 4.0  # cases from which on more is left to be seen than was: both go 1 + FEW / cases times as far
+ABSOLUTE = "CT"  # modality whose intensities have a unit; of others only the shape of their distribution is looked at
+
+
+@dataclass(frozen=True)
+class Plausible:
+    """Ranges of a bundle, from its training cases, as `plausible` in its metadata states them.
+
+    Example:
+        >>> ranges = Plausible.from_json({"cases": 2, "spacing": [[0.7, 1.5]] * 3})
+        >>> ranges.implausible(Volume(np.zeros((1, 4, 4, 4)), np.diag([0.001, 1, 1, 1])), {}, [])
+        ('spacing to the right is 0.001 mm, expected 0.7 to 1.5',)
+    """
+
+    cases: int  # that were measured
+    spacing: tuple[Range, ...] = ()  # mm along `AXES`; empty: of pictures
+    extent: tuple[Range, ...] = ()  # mm along `AXES`
+    intensity: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)  # percentile -> one per channel
+    absolute: bool = False  # intensities as stored; False: in deviations from the mean of their channel
+    volume: Mapping[str, Range] = field(default_factory=dict)  # label index -> mL
+    share: Mapping[str, Range] = field(default_factory=dict)  # label index -> of a picture's pixels, 0 ... 1
+
+    @classmethod
+    def from_json(cls, stated: Mapping[str, Any]) -> "Plausible":
+        """Read what `to_json` writes.
+
+        Raises:
+            BundleError: other keys, or a range that is none.
+        """
+        try:
+            return cls(
+                cases=int(stated["cases"]),
+                spacing=tuple(map(_range, stated.get("spacing", ()))),
+                extent=tuple(map(_range, stated.get("extent", ()))),
+                intensity={str(key): tuple(map(_range, each)) for key, each in stated.get("intensity", {}).items()},
+                absolute=bool(stated.get("absolute", False)),
+                volume={str(key): _range(each) for key, each in stated.get("volume", {}).items()},
+                share={str(key): _range(each) for key, each in stated.get("share", {}).items()},
+                **{key: stated[key] for key in stated if key not in cls.__dataclass_fields__},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"plausible must hold the ranges of `unetpp ranges`, got {error!r}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """State the ranges in JSON's types, four significant digits; what is empty is left out."""
+        stated: dict[str, Any] = {"cases": self.cases}
+        for name in ("spacing", "extent"):
+            stated[name] = [_rounded(each) for each in getattr(self, name)]
+        stated["intensity"] = {key: [_rounded(each) for each in ranges] for key, ranges in self.intensity.items()}
+        stated["absolute"] = self.absolute
+        for name in ("volume", "share"):
+            stated[name] = {key: _rounded(each) for key, each in getattr(self, name).items()}
+        return {key: value for key, value in stated.items() if value}
+
+    def implausible(self, image: Volume, voxels: Mapping[str, int], labels: Sequence[Label]) -> tuple[str, ...]:
+        """Say what lies outside, one sentence each; costs a look at `SAMPLE` voxels a channel.
+
+        Args:
+            image: what was segmented.
+            voxels: label name -> how many were found.
+            labels: structures of the bundle.
+
+        Returns:
+            What, how much, and what was expected; empty: nothing.
+        """
+        counts = {label.index: voxels.get(label.name, 0) for label in labels}
+        names = {label.index: label.name for label in labels}
+        return tuple(self._sentences(_measure(image, counts, absolute=self.absolute), names))
+
+    def _sentences(self, found: "_Measures", names: Mapping[int, str]) -> Iterator[str]:
+        for name in ("spacing", "extent"):
+            for axis, value, bounds in zip(AXES, getattr(found, name), getattr(self, name), strict=False):
+                yield from _outside(f"{name} to the {axis}", value, bounds, "mm")
+        unit = "" if self.absolute else "deviations from the mean"
+        for percentile, ranges in self.intensity.items():
+            for channel, (value, bounds) in enumerate(zip(found.intensity[percentile], ranges, strict=False)):
+                where = f" of channel {channel}" if len(ranges) > 1 else ""
+                yield from _outside(f"intensity{where} at {percentile} %", value, bounds, unit)
+        for name, unit in (("volume", "mL"), ("share", "of the picture")):
+            for index, bounds in getattr(self, name).items():
+                value = getattr(found, name).get(int(index), 0.0)
+                yield from _outside(f"{name} of {names.get(int(index), index)}", value, bounds, unit)
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """What is compared with the ranges, of one case."""
+
+    spacing: tuple[float, ...]
+    extent: tuple[float, ...]
+    intensity: Mapping[str, tuple[float, ...]]
+    volume: Mapping[int, float]
+    share: Mapping[int, float]
+
+
+def measure_ranges(
+    cases: Iterable[tuple[Volume, Volume]], labels: Iterable[int], *, modality: str, spatial_dims: int = 3
+) -> Plausible:
+    """Measure cases that a network is trained on.
+
+    Args:
+        cases: image and label map on one grid.
+        labels: indices of the structures.
+        modality: as the metadata states it, such as "MR"; intensities of "CT" are compared as stored.
+        spatial_dims: 2: pictures, which have pixels and no mm.
+
+    Returns:
+        The smallest and largest value of each quantity, widened by `WIDER` and `FARTHER`: a few cases do not show all
+        that is sound.
+
+    Raises:
+        InputError: no case.
+    """
+    absolute, indices = modality == ABSOLUTE, tuple(labels)
+    measured: list[_Measures] = []
+    for image, reference in cases:
+        counts = np.bincount(label_array(reference).astype(np.int64).ravel(), minlength=max(indices) + 1)
+        measured.append(_measure(image, {index: int(counts[index]) for index in indices}, absolute=absolute))
+    if not measured:
+        raise InputError("ranges are those of cases, got none")
+    flat = spatial_dims == 2
+    return Plausible(
+        cases=len(measured),
+        spacing=() if flat else _sizes("spacing", [each.spacing for each in measured]),
+        extent=() if flat else _sizes("extent", [each.extent for each in measured]),
+        intensity=_intensities([each.intensity for each in measured]),
+        absolute=absolute,
+        volume={} if flat else _by_label("volume", [each.volume for each in measured], indices),
+        share=_by_label("share", [each.share for each in measured], indices) if flat else {},
+    )
+
+
+def _measure(image: Volume, voxels: Mapping[int, int], *, absolute: bool) -> _Measures:
+    order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
+    spacing = np.array(image.spacing)[order]
+    return _Measures(
+        tuple(spacing),
+        tuple(spacing * np.array(image.shape)[order]),
+        _percentiles(image.array, absolute=absolute),
+        {index: count * image.voxel_ml for index, count in voxels.items()},
+        {index: count / image.array[0].size for index, count in voxels.items()},
+    )
+
+
+def _percentiles(array: NDArray[np.generic], *, absolute: bool) -> dict[str, tuple[float, ...]]:
+    channels = []
+    for channel in array:
+        flat = channel.reshape(-1)
+        sample = flat[:: flat.size // SAMPLE | 1].astype(np.float64)  # odd: no column is met again and again
+        values = np.percentile(sample, PERCENTILES)
+        channels.append(values if absolute else (values - sample.mean()) / (sample.std() or 1.0))
+    return {str(p): tuple(float(each[at]) for each in channels) for at, p in enumerate(PERCENTILES)}
+
+
+def _sizes(name: str, values: list[tuple[float, ...]]) -> tuple[Range, ...]:
+    array, factor = np.array(values), WIDER[name] ** (1 + FEW / len(values))
+    return tuple(
+        (float(low / factor), float(high * factor)) for low, high in zip(array.min(0), array.max(0), strict=True)
+    )
+
+
+def _by_label(name: str, values: list[Mapping[int, float]], indices: Iterable[int]) -> dict[str, Range]:
+    found = ((index, _sizes(name, [(each[index],) for each in values])[0]) for index in indices)
+    return {str(index): bounds for index, bounds in found}
+
+
+def _intensities(cases: list[Mapping[str, tuple[float, ...]]]) -> dict[str, tuple[Range, ...]]:
+    values = {key: np.array([case[key] for case in cases]) for key in map(str, PERCENTILES)}  # (cases, channels)
+    slack = SLACK * (values[str(PERCENTILES[-1])] - values[str(PERCENTILES[0])]).mean(0)
+    found = {}
+    for key, array in values.items():
+        low, high = array.min(0), array.max(0)
+        more = FARTHER * (1 + FEW / len(cases)) * (high - low) + slack
+        found[key] = tuple((float(a), float(b)) for a, b in zip(low - more, high + more, strict=True))
+    return found
+
+
+def _range(stated: Any) -> Range:
+    lower, upper = (float(bound) for bound in stated)
+    if not lower <= upper:  # or NaN
+        raise ValueError(f"{stated}, which is no lower and upper bound")
+    return lower, upper
+
+
+def _rounded(bounds: Range) -> list[float]:
+    return [float(f"{bound:.4g}") for bound in bounds]
+
+
+def _outside(what: str, value: float, bounds: Range, unit: str) -> Iterator[str]:
+    if not bounds[0] <= value <= bounds[1]:
+        yield f"{what} is {value:.4g}{unit and ' '}{unit}, expected {bounds[0]:.4g} to {bounds[1]:.4g}"
