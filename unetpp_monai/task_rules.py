@@ -1,5 +1,6 @@
 """What the values of a task must be: types, lengths that follow dimensions and levels, ranges. Reads nothing."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -11,6 +12,8 @@ Values = Mapping[str, Any]
 TYPES: dict[str, tuple[type, ...]] = {
     "out_channels": (int,),
     "features": (list,),
+    "strides": (int, list),
+    "kernel_size": (int, list),
     "pixdim": (list,),
     "roi_size": (list,),
     "patch_size": (list,),
@@ -45,6 +48,7 @@ PROBABILITIES = ("affine_prob", "rotate90_prob", "intensity_prob")
 WHOLE = ("features", "patch_size", "roi_size", "resize")  # lists of whole numbers >= 1
 RANGES = ("rotate_range", "scale_range", "shear_range", "translate_range")  # of a number, or (lowest, highest)
 SIDES = "RLAPSI"  # of a patient
+BLOCKS = ("plain", "residual")  # of the network
 WORDS: dict[type, str] = {
     int: "a whole number",
     float: "a number",
@@ -57,7 +61,7 @@ WORDS: dict[type, str] = {
 def is_structure(value: object) -> bool:
     """Whether a part of a config is built or computed by MONAI, and so no plain value."""
     if isinstance(value, dict):
-        return True
+        return "_target_" in value or any(map(is_structure, value.values()))
     if isinstance(value, list | tuple):
         return any(map(is_structure, value))
     return isinstance(value, str) and value.startswith(("$", "@", "%"))
@@ -66,7 +70,11 @@ def is_structure(value: object) -> bool:
 def value_types(base: Values) -> dict[str, tuple[type, ...]]:
     """Keys of a base config that a task may state, and the types they take."""
     found = {key: TYPES.get(key, (type(default),)) for key, default in base.items()}
-    return {key: types for key, types in found.items() if key in TYPES or not is_structure(base[key])}
+    return {
+        key: types
+        for key, types in found.items()
+        if key in TYPES or not (isinstance(base[key], dict) or is_structure(base[key]))
+    }
 
 
 def unknown_key(key: str, known: Mapping[str, object], where: str) -> str:
@@ -89,7 +97,7 @@ def value_faults(values: Values, types: Mapping[str, tuple[type, ...]]) -> Itera
     for key in sorted(wrong):
         yield f"{key} must be {' or '.join(WORDS[kind] for kind in types[key])}, got {stated[key]!r}"
     sound = {key: value for key, value in stated.items() if key not in wrong}
-    for rule in (_numbers, _elements, _axes, _levels, _windows, _labels, _choices):
+    for rule in (_numbers, _elements, _axes, _levels, _steps, _windows, _labels, _choices, _intensities):
         yield from rule(sound)
 
 
@@ -173,13 +181,60 @@ def _levels(values: Values) -> Iterator[str]:
         yield f"depth must be from 1 to {depth}, auto or full, got {chosen!r}"
 
 
+def _steps(values: Values) -> Iterator[str]:
+    """Strides and kernels: one number, or one entry per step or level, a number or one per axis."""
+    levels, dims = len(values.get("features", ())), values.get("spatial_dims", 3)
+    tests: dict[str, tuple[int, str, Callable[[Any], bool]]] = {
+        "strides": (levels - 1, "whole numbers >= 1", lambda x: _whole(x) and x >= 1),
+        "kernel_size": (levels, "odd numbers >= 1", lambda x: _whole(x) and x >= 1 and x % 2 == 1),
+    }
+    for key, (count, words, test) in tests.items():
+        stated = values.get(key)
+        if stated is None or not levels:
+            continue
+        entries = list(stated) if _is_list(stated) else [stated] * count
+        sound = (len(entry) == dims and all(map(test, entry)) if _is_list(entry) else test(entry) for entry in entries)
+        if len(entries) != count:
+            yield f"{key} must be one number or {count} entries for {levels} levels, got {stated}"
+        elif not all(sound):
+            yield f"{key} must hold {words}, or lists of {dims} of them, got {stated}"
+
+
 def _windows(values: Values) -> Iterator[str]:
-    """Windows must halve at every level but the last; others would be padded and computed in vain."""
-    step = 2 ** (len(values.get("features", [0])) - 1)
+    """Windows must be whole at every level; others would be padded and computed in vain."""
+    if "features" not in values or list(_steps(values)):
+        return
+    levels, dims, strides = len(values["features"]), values.get("spatial_dims", 3), values.get("strides", 2)
+    entries = strides if _is_list(strides) else [strides] * (levels - 1)
+    per_axis = [entry if _is_list(entry) else [entry] * dims for entry in entries]
+    products = [math.prod(entry[axis] for entry in per_axis) for axis in range(dims)]
     for key in ("patch_size", "roi_size"):
-        if any(_whole(size) and size % step for size in values.get(key, ())):
-            levels = len(values["features"])
-            yield f"{key} must be multiples of {step}, as features has {levels} levels, got {values[key]}"
+        sizes = values.get(key, ())
+        if any(_whole(size) and size % step for size, step in zip(sizes, products, strict=False)):
+            said = products[0] if len(set(products)) == 1 else products
+            yield f"{key} must be multiples of {said}, as features has {levels} levels, got {sizes}"
+
+
+def _intensities(values: Values) -> Iterator[str]:
+    """One rule per channel, or none."""
+    stated, channels = values.get("intensity", []), values.get("in_channels")
+    if not stated:
+        return
+    if channels is not None and len(stated) != channels:
+        yield f"intensity must have none or {channels} rule(s) (in_channels), got {len(stated)}"
+    for rule in stated:
+        if not isinstance(rule, Mapping) or not _is_rule(rule):
+            yield (
+                'intensity must hold {"kind": "zscore", "mask": "all" or "nonzero"} or {"kind": "clip", "lower": a, '
+                f'"upper": b, "mean": m, "std": s}} with a < b and s > 0, got {rule!r}'
+            )
+
+
+def _is_rule(rule: Mapping[str, Any]) -> bool:
+    if rule.get("kind") == "clip" and set(rule) == {"kind", "lower", "upper", "mean", "std"}:
+        numbers = all(_number(rule[key]) and math.isfinite(rule[key]) for key in ("lower", "upper", "mean", "std"))
+        return numbers and rule["lower"] < rule["upper"] and rule["std"] > 0
+    return rule.get("kind") == "zscore" and set(rule) == {"kind", "mask"} and rule["mask"] in ("all", "nonzero")
 
 
 def _labels(values: Values) -> Iterator[str]:
@@ -188,23 +243,33 @@ def _labels(values: Values) -> Iterator[str]:
         return
     if stated and (len(stated) != channels or len(set(map(repr, stated))) < channels):
         yield f"label_values must be none or {channels} values (out_channels), each once, got {stated}"
+    for key in ("label_boundary", "largest_component"):
+        stated = values.get(key, [])
+        if not set(map(repr, stated)) <= set(map(str, range(1, channels))) or len(set(map(repr, stated))) < len(stated):
+            yield f"{key} must name labels from 1 to {channels - 1}, each once, got {stated}"
     border = values.get("label_boundary", [])
     if not border:
         return
     if values.get("spatial_dims", 3) != 3:
         yield f"label_boundary must be none for pictures, got {border}"
-    if len(border) != 2 or border[0] == border[1] or not set(map(repr, border)) <= set(map(str, range(1, channels))):
-        yield f"label_boundary must be none or two labels from 1 to {channels - 1}, got {border}"
+    if len(border) != 2:
+        yield f"label_boundary must be none or two labels, got {border}"
 
 
 def _choices(values: Values) -> Iterator[str]:
     side = values.get("label_boundary_towards", "A")
     if len(side) != 1 or side not in SIDES:
         yield f"label_boundary_towards must be one of {', '.join(SIDES)}, got {side!r}"
+    if (block := values.get("block", BLOCKS[0])) not in BLOCKS:
+        yield f"block must be one of {', '.join(BLOCKS)}, got {block!r}"
 
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _whole(value: object) -> bool:

@@ -38,7 +38,7 @@ ORDERS = {  # within a room, from the ground up
 }
 ROOMS = {
     "PIL": {"io"},
-    "SimpleITK": {"io"},
+    "SimpleITK": {"io", "inference"},
     "highdicom": {"dicom"},
     "pydicom": {"dicom", "pacs"},
     "slicerio": {"io"},

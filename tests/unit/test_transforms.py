@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 
 from unetpp_monai import memory
 from unetpp_monai.errors import InputError
-from unetpp_monai.inference.transforms import PlanarLabelBoundaryd, Spacingd
+from unetpp_monai.inference.transforms import LargestComponentd, NormalizeChannelsd, PlanarLabelBoundaryd, Spacingd
 
 
 def item(path="case.nii.gz"):
@@ -81,3 +81,64 @@ def test_labels_meet_in_a_plane_towards_any_side(towards):
 def test_border_needs_no_second_label(index):
     labels = MetaTensor(torch.full((1, 2, 3, 2), index, dtype=torch.uint8), meta={"affine": np.eye(4)})
     assert torch.equal(PlanarLabelBoundaryd("pred", [1, 2])({"pred": labels})["pred"], labels)
+
+
+def channels(count=2, seed=0):
+    return MetaTensor(
+        torch.from_numpy(np.random.default_rng(seed).gamma(2.0, 100.0, (count, 6, 7, 8)).astype(np.float32))
+    )
+
+
+def test_without_rules_images_are_normalised_as_by_monai():
+    image = channels()
+    expected = transforms.NormalizeIntensityd("image", channel_wise=True)({"image": image.clone()})["image"]
+    ours = NormalizeChannelsd("image")({"image": image.clone()})["image"]
+    assert torch.equal(ours, expected)
+    rules = [{"kind": "zscore", "mask": "all"}] * 2
+    assert torch.equal(NormalizeChannelsd("image", rules)({"image": image.clone()})["image"], expected)
+
+
+def test_intensities_with_a_unit_do_not_depend_on_the_rest_of_the_image():
+    """Neither metal nor more air changes a voxel of an organ."""
+    rule = {"kind": "clip", "lower": -20.0, "upper": 180.0, "mean": 80.0, "std": 40.0}
+    image = torch.full((1, 10, 10, 10), -1000.0)
+    image[0, 3:6, 3:6, 3:6] = torch.linspace(0, 160, 27).reshape(3, 3, 3)
+    organ = NormalizeChannelsd("image", [rule])({"image": image.clone()})["image"][0, 3:6, 3:6, 3:6]
+    torch.testing.assert_close(organ.flatten(), (torch.linspace(0, 160, 27) - 80) / 40)
+    wider = torch.full((1, 10, 10, 40), -1000.0)
+    wider[..., :10] = image
+    wider[0, 8, 8, 8] = 3000
+    found = NormalizeChannelsd("image", [rule])({"image": wider})["image"]
+    assert torch.equal(found[0, 3:6, 3:6, 3:6], organ)
+    assert (found.min(), found.max()) == (-2.5, 2.5)
+
+
+def test_each_channel_has_its_rule_and_zeros_may_stay():
+    image = channels(3)
+    image[1, :3] = 0
+    rules = [
+        {"kind": "zscore", "mask": "all"},
+        {"kind": "zscore", "mask": "nonzero"},
+        {"kind": "clip", "lower": 0, "upper": 100, "mean": 50, "std": 10},
+    ]
+    found = NormalizeChannelsd("image", rules)({"image": image.clone()})["image"]
+    assert abs(found[0].mean()) < 1e-5 and abs(found[0].std(correction=0) - 1) < 1e-5
+    assert not found[1, :3].any() and abs(found[1, 3:].mean()) < 1e-5
+    assert found[2].max() == 5
+    with pytest.raises(InputError, match=r"an image must have 3 channels \(intensity\), got 2"):
+        NormalizeChannelsd("image", rules)({"image": channels(2)})
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9, 9), (1, 12, 9)])
+def test_the_largest_piece_of_a_label_is_kept(shape):
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    labels[0, :3, :3], labels[0, 3, 3] = 1, 1  # touches at a corner
+    labels[0, 7:9, 7:9] = 1
+    labels[0, 0, 6:8] = 2
+    labels[0, 6, 0] = 2
+    kept = LargestComponentd("pred", [1])({"pred": labels.clone()})["pred"]
+    assert not kept[0, 7:9, 7:9].any() and torch.equal(kept[0, :4, :4], labels[0, :4, :4])
+    assert torch.equal(kept == 2, labels == 2) and kept.dtype == torch.uint8
+    both = LargestComponentd("pred", [1, 2])({"pred": MetaTensor(labels.clone())})["pred"]
+    assert not both[0, 6, 0].any() and both[0, 0, 6:8].all()
+    assert not LargestComponentd("pred", [1])({"pred": torch.zeros(shape)})["pred"].any()

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import nibabel as nib
+import numpy as np
 import torch
 from monai import transforms
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.utils import MetaKeys
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..memory import check_memory
@@ -58,6 +62,84 @@ class Spacingd(transforms.Spacingd):
         if math.prod(grid) == 1 < math.prod(shape):
             raise InputError(f"{what} must be more than one voxel, got {math.prod(shape)} before; {way_out}")
         check_memory(math.prod(grid) * (GRID_BYTES + CHANNEL_BYTES * len(image)), f"{what} would", way_out=way_out)
+
+
+class NormalizeChannelsd(transforms.MapTransform):
+    """Normalise each channel of an image by its own rule.
+
+    Args:
+        keys: images `(C, *spatial)`, float32; replaced.
+        channels: one rule per channel; empty: `{"kind": "zscore", "mask": "all"}` for every one. Such a rule takes mean
+            and deviation of the channel to 0 and 1, with "nonzero" over the voxels that are not 0, and leaves the
+            others at 0. `{"kind": "clip", "lower": a, "upper": b, "mean": m, "std": s}` cuts intensities that have a
+            unit, such as CT's, to a ... b, and then takes m to 0 and s to 1.
+    """
+
+    def __init__(self, keys: KeysCollection, channels: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(keys)
+        self.channels = tuple(channels)
+        self._over_all = transforms.NormalizeIntensity(channel_wise=True)
+        self._over_nonzero = transforms.NormalizeIntensity(nonzero=True)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Normalise every channel.
+
+        Raises:
+            InputError: another number of channels than rules.
+        """
+        found = dict(data)
+        for key in self.key_iterator(data):
+            found[key] = self._normalized(data[key])
+        return found
+
+    def _normalized(self, image: torch.Tensor) -> torch.Tensor:
+        if not self.channels:
+            normalized: torch.Tensor = self._over_all(image)
+            return normalized
+        if len(image) != len(self.channels):
+            raise InputError(f"an image must have {len(self.channels)} channels (intensity), got {len(image)}")
+        for index, rule in enumerate(self.channels):
+            channel = image[index : index + 1]
+            if rule["kind"] == "clip":
+                channel = (channel.clamp(rule["lower"], rule["upper"]) - rule["mean"]) / rule["std"]
+            else:
+                channel = (self._over_nonzero if rule["mask"] == "nonzero" else self._over_all)(channel)
+            image[index : index + 1] = channel
+        return image
+
+
+class LargestComponentd(transforms.MapTransform):
+    """Keep of some labels only their largest connected piece; voxels that touch at a corner belong together.
+
+    Args:
+        keys: labels `(1, *spatial)`, integers; replaced, same shape and dtype, other pieces become background.
+        labels: indices of the labels, each judged for itself.
+    """
+
+    def __init__(self, keys: KeysCollection, labels: Sequence[int]) -> None:
+        super().__init__(keys)
+        self.labels = tuple(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Remove the smaller pieces."""
+        found = dict(data)
+        for key in self.key_iterator(data):
+            found[key] = data[key].clone()
+            array = found[key].as_tensor() if isinstance(found[key], MetaTensor) else found[key]
+            for label in self.labels:
+                mask = array[0] == label
+                array[0][mask & ~largest_component(mask.cpu().numpy()).to(mask.device)] = 0
+        return found
+
+
+def largest_component(mask: NDArray[np.bool_]) -> torch.Tensor:
+    """The largest connected piece of a mask `(*spatial)`; the first of equal ones, nothing of nothing."""
+    import SimpleITK
+
+    pieces = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.astype(np.uint8)), True)
+    numbers = SimpleITK.GetArrayViewFromImage(pieces)
+    sizes = np.bincount(numbers.ravel())
+    return torch.from_numpy(numbers == sizes[1:].argmax() + 1 if len(sizes) > 1 else np.zeros_like(mask))
 
 
 class InvertLabelsd(transforms.MapTransform):
