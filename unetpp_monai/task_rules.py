@@ -37,6 +37,7 @@ AT_LEAST = {
     "warmup_epochs": 0,
     "val_interval": 1,
     "patience": 1,
+    "steps_per_epoch": 0,
     "batch_size": 1,
     "sw_batch_size": 1,
     "num_workers": 0,
@@ -44,7 +45,7 @@ AT_LEAST = {
     "weight_decay": 0,
     "noise_std": 0,
 }
-PROBABILITIES = ("affine_prob", "rotate90_prob", "intensity_prob")
+PROBABILITIES = ("affine_prob", "rotate90_prob", "intensity_prob", "foreground_share")
 WHOLE = ("features", "patch_size", "roi_size", "resize")  # lists of whole numbers >= 1
 RANGES = ("rotate_range", "scale_range", "shear_range", "translate_range")  # of a number, or (lowest, highest)
 SIDES = "RLAPSI"  # of a patient

@@ -8,14 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import BUNDLE, ROOT
 from helpers.commands import run, unetpp
 from helpers.tiny import TINY
+from monai.bundle import ConfigParser
 
+from unetpp_monai import Segmenter, Volume, read_volume
 from unetpp_monai.errors import InputError
 from unetpp_monai.io import labelled_cases
+from unetpp_monai.task import BASE
 
 pytestmark = pytest.mark.slow
 
@@ -182,3 +186,41 @@ def test_training_starts_from_given_weights(trained, tmp_path, msd_folder):
     run("--config_file", BUNDLE / "configs" / "train.json", *common(msd_folder, tmp_path, **values), folder=tmp_path)
     before, after = (torch.load(path, weights_only=True) for path in (given, tmp_path / "model.pt"))
     assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_what_a_task_states_holds_for_training_and_inference(tmp_path, msd_folder):
+    """Anisotropic strides and kernels, intensities with a unit, sampling, pieces: from task to label map."""
+    task = tmp_path / "ct"
+    shutil.copytree(ROOT / "configs" / "hippocampus", task, ignore=shutil.ignore_patterns("model.pt", "docs"))
+    values = json.loads((task / "task.json").read_text())
+    values |= {
+        **{"features": [4, 8, 8], "strides": [[2, 2, 1], [2, 2, 2]], "kernel_size": [[3, 3, 1], 3, 3]},
+        **{"patch_size": [24, 24, 18], "roi_size": [24, 24, 18], "head_weights": [0.5, 0.5], "exit_thresholds": []},
+        **{"intensity": [{"kind": "clip", "lower": 0, "upper": 140, "mean": 60, "std": 30}], "block": "residual"},
+        **{"foreground_share": 0.5, "steps_per_epoch": 3, "largest_component": [1, 2], "label_boundary": []},
+    }
+    (task / "task.json").write_text(json.dumps(values))
+    settings = [word for text in ("num_folds=3", "max_epochs=1", "warmup_epochs=0") for word in ("--set", text)]
+    done = unetpp("train", "ct", "--dataset", msd_folder, "-o", "weights", *settings, folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    config = ConfigParser()
+    config.read_config([str(BASE / "train.json"), str(task / "task.json")])
+    config["dataset_dir"] = str(msd_folder)
+    loader = config.get_parsed_content("train#dataloader")
+    assert len(loader) == 3 and next(iter(loader))["image"].shape == (2, 1, 24, 24, 18)
+    shutil.copyfile(tmp_path / "weights" / "model.pt", task / "model.pt")
+    packed = unetpp("pack", "--task", "ct", "-o", "dist", folder=tmp_path)
+    assert packed.returncode == 0, packed.stderr[-2000:]
+    bundle = next(path for path in (tmp_path / "dist").iterdir() if path.is_dir())
+    image = sorted((msd_folder / "imagesTr").glob("*.nii.gz"))[0]
+    segmented = unetpp("segment", image, "-o", "out", "--bundle", bundle, "--runtime", "eager", folder=tmp_path)
+    assert segmented.returncode == 0, segmented.stderr[-2000:]
+    segmenter = Segmenter.from_bundle(bundle, device="cpu", runtime="eager")
+    volume = read_volume(image)
+    prepared = segmenter.prepare(volume).data["image"]
+    assert prepared.max() <= (140 - 60) / 30 and prepared.min() >= -2
+    metal = Volume(np.where(volume.array == volume.array.max(), 3000, volume.array), volume.affine)
+    same = segmenter.prepare(metal).data["image"]
+    assert (same != prepared).float().mean() < 0.01
+    network = segmenter._network
+    assert network.strides[0] == (2, 2, 1) and network.kernels[0] == (3, 3, 1)

@@ -28,7 +28,8 @@ ORDERS = {  # within a room, from the ground up
     "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours series "
     "deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
-    "inference": "slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid transforms",
+    "inference": "patches slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid "
+    "transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader cases "
     "label_files monai_reader monai_writer",
     "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
