@@ -92,6 +92,11 @@ class Bundle:
         return self.review.measure
 
     @property
+    def channel_suffixes(self) -> tuple[str, ...]:
+        """Endings of the names of files that are channels of one case; empty: one file a case."""
+        return tuple(read_object(self.root / CONFIG).get("channel_suffixes", ()))
+
+    @property
     def config_sha256(self) -> str:
         """Hash of `inference.json` as it is; see `config_sha256` for one that was changed."""
         return config_sha256(self.parser())

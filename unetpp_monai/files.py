@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -182,37 +182,50 @@ def sha256(path: Path, *, without: Path | None = None, known: Mapping[Path, str]
     Returns:
         64 hexadecimal digits.
     """
-    return _content(path, _files_below(path, without) if path.is_dir() else [path], known)
+    return _digest([path], _files_of([path], without), known)
 
 
-def facts_of(path: Path, *, without: Path | None = None, known: Mapping[Path, str] | None = None) -> tuple[str, str]:
-    """Give `state_of` and `sha256` of a path, whose files are listed once."""
-    files = _files_below(path, without) if path.is_dir() else [path]
-    return _state(path, files), _content(path, files, known)
+def facts_of(
+    paths: Sequence[Path], *, without: Path | None = None, known: Mapping[Path, str] | None = None
+) -> tuple[str, str]:
+    """Give `state_of` and the hash of the content of a folder, file or files, which are listed once.
+
+    That of a file is its `sha256`, that of several, or of a folder, the hash of the sorted hashes of all.
+    """
+    files = _files_of(paths, without)
+    return _state(paths, files), _digest(paths, files, known)
 
 
-def state_of(path: Path, *, without: Path | None = None) -> str:
+def state_of(paths: Sequence[Path], *, without: Path | None = None) -> str:
     """Hash the names, sizes and times of modification of a file, or of all files in a folder; none is opened.
 
     Args:
-        path: file or folder.
+        paths: a folder, or files of one folder.
         without: a folder that is left out if it lies below.
 
     Returns:
         64 hexadecimal digits; the same again as long as nothing was changed.
     """
-    return _state(path, _files_below(path, without) if path.is_dir() else [path])
+    return _state(paths, _files_of(paths, without))
 
 
-def _state(path: Path, files: Iterable[Path]) -> str:
-    stats = ((file.relative_to(path.parent).as_posix(), file.stat()) for file in files)
+def _files_of(paths: Sequence[Path], without: Path | None) -> list[Path]:
+    return [file for path in paths for file in (_files_below(path, without) if path.is_dir() else [path])]
+
+
+def _state(paths: Sequence[Path], files: Iterable[Path]) -> str:
+    stats = ((file.relative_to(paths[0].parent).as_posix(), file.stat()) for file in files)
     lines = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _content(path: Path, files: Iterable[Path], known: Mapping[Path, str] | None) -> str:
-    if path.is_dir():
-        return hashlib.sha256("".join(sorted(_content(file, [file], known) for file in files)).encode()).hexdigest()
+def _digest(paths: Sequence[Path], files: Iterable[Path], known: Mapping[Path, str] | None) -> str:
+    digests = sorted(_content(file, known) for file in files)
+    alone = len(paths) == 1 and not paths[0].is_dir()
+    return digests[0] if alone else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _content(path: Path, known: Mapping[Path, str] | None) -> str:
     if known and (digest := known.get(path.resolve())):
         return digest
     with path.open("rb") as file:

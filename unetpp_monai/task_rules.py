@@ -98,7 +98,7 @@ def value_faults(values: Values, types: Mapping[str, tuple[type, ...]]) -> Itera
     for key in sorted(wrong):
         yield f"{key} must be {' or '.join(WORDS[kind] for kind in types[key])}, got {stated[key]!r}"
     sound = {key: value for key, value in stated.items() if key not in wrong}
-    for rule in (_numbers, _elements, _axes, _levels, _steps, _windows, _labels, _choices, _intensities):
+    for rule in (_numbers, _elements, _axes, _levels, _steps, _windows, _labels, _choices, _intensities, _suffixes):
         yield from rule(sound)
 
 
@@ -229,6 +229,14 @@ def _intensities(values: Values) -> Iterator[str]:
                 'intensity must hold {"kind": "zscore", "mask": "all" or "nonzero"} or {"kind": "clip", "lower": a, '
                 f'"upper": b, "mean": m, "std": s}} with a < b and s > 0, got {rule!r}'
             )
+
+
+def _suffixes(values: Values) -> Iterator[str]:
+    """Endings of the files of a case's channels."""
+    stated, channels = values.get("channel_suffixes", []), values.get("in_channels")
+    sound = all(isinstance(suffix, str) and suffix for suffix in stated) and len(set(stated)) == len(stated)
+    if stated and (not sound or (channels is not None and len(stated) != channels)):
+        yield f"channel_suffixes must be none or {channels} different endings of names (in_channels), got {stated}"
 
 
 def _is_rule(rule: Mapping[str, Any]) -> bool:

@@ -81,7 +81,7 @@ def test_done_cases_are_not_read_again(segmenter, cases, tmp_path, monkeypatch):
     out = tmp_path / "out"
     assert {status for _, status in rows_of(segmenter, cases, out)} == {"written"}
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    monkeypatch.setattr("unetpp_monai.workflows.segment.read_image", None)  # it would be an error to call it
+    monkeypatch.setattr("unetpp_monai.workflows.segment.read_case", None)  # it would be an error to call it
     monkeypatch.setattr("unetpp_monai.workflows.done.facts_of", None)
     monkeypatch.setattr("unetpp_monai.workflows.done.sha256", None)
     assert {status for _, status in rows_of(segmenter, cases, out)} == {"done"}

@@ -74,6 +74,8 @@ def test_an_empty_task_is_told_what_is_missing(folder):
         ({"intensity": [{"kind": "zscore", "mask": "body"}]}, "intensity must hold"),
         ({"intensity": [{"kind": "clip", "lower": 5, "upper": 1, "mean": 0, "std": 1}]}, "with a < b and s > 0"),
         ({"intensity": [{"kind": "clip", "lower": 0, "upper": 1, "mean": "$1", "std": 1}]}, "must be a plain value"),
+        ({"channel_suffixes": ["_0000", "_0001"]}, "channel_suffixes must be none or 1 different endings"),
+        ({"channel_suffixes": [1]}, "channel_suffixes must be none or 1 different endings of names (in_channels)"),
         ({"largest_component": [2]}, "largest_component must name labels from 1 to 1, each once, got [2]"),
         ({"network_def": {"_target_": "torch.nn.Identity"}}, "got 'network_def', which the base builds or computes"),
         ({"cases": []}, "got 'cases', which the base builds or computes"),

@@ -62,8 +62,9 @@ def segment_image(segmenter: Segmenter, image: Path, wanted: Wanted) -> tuple[Pa
     with tempfile.TemporaryDirectory(prefix="unetpp_") as name:
         folder = Path(name)
         result = segment_case(segmenter, image, folder, request)
-        report = json.loads((folder / f"{case_name(image)}.json").read_text())
-        file = folder / f"{case_name(image)}{FORMATS[kind][0]}"
+        name = case_name(image, segmenter.bundle.channel_suffixes)
+        report = json.loads((folder / f"{name}.json").read_text())
+        file = folder / f"{name}{FORMATS[kind][0]}"
         if ending == ".nrrd":
             file = folder / "result.nrrd"
             _write_nrrd(result, file, wanted, flat=is_picture(image))

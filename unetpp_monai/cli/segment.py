@@ -80,6 +80,7 @@ def segment(
     ] = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
+    from ..bundle import read_bundle
     from ..segmenter import Segmenter
     from ..workflows.many import collect_cases, segment_cases
     from ..workflows.request import Request
@@ -96,12 +97,12 @@ def segment(
         any_modality=any_modality,
         overwrite=overwrite,
     )
-    cases, rows = collect_cases(inputs, whole=series is not None)
+    found = read_bundle(bundle, weights=weights)
+    cases, rows = collect_cases(inputs, whole=series is not None, channels=found.channel_suffixes)
     if cases:
         make_folder(output)
-        segmenter = Segmenter.from_bundle(
-            bundle,
-            weights=weights,
+        segmenter = Segmenter(
+            found,
             device=device,
             depth=depth,
             runtime=runtime,

@@ -1,6 +1,7 @@
 """Files to volumes and back; the only room that knows formats."""
 
 from .cases import case_name, find_cases, labelled_cases, list_cases
+from .channels import channel_files, read_case
 from .nifti import write_nifti
 from .picture import write_label_picture
 from .reader import ImageFormat, SourceImage, image_format, is_picture, read_image, read_volume
@@ -9,11 +10,13 @@ __all__ = [
     "ImageFormat",
     "SourceImage",
     "case_name",
+    "channel_files",
     "find_cases",
     "image_format",
     "is_picture",
     "labelled_cases",
     "list_cases",
+    "read_case",
     "read_image",
     "read_volume",
     "write_label_picture",

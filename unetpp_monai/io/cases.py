@@ -1,17 +1,20 @@
 """Which cases a path means, and what their results are called."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..dicom.discovery import holds_dicom, is_dicom_source
 from ..errors import AmbiguityError, InputError
+from .channels import channel_files, is_other_channel, without_channel
 from .reader import SUFFIXES, is_image_file
 
 CASE_SUFFIXES = (".zip", ".dcm")  # DICOM, whose other file names have none
 RESULT_ENDINGS = ("_seg", "_uncertainty", ".seg")  # of `case_name` of what we write beside an image; `.seg.nrrd` is one
 
 
-def find_cases(inputs: Iterable[str | Path] | str | Path, *, whole: bool = False) -> list[Path]:
+def find_cases(
+    inputs: Iterable[str | Path] | str | Path, *, whole: bool = False, channels: Sequence[str] = ()
+) -> list[Path]:
     """List the cases that paths stand for, in the order of their names within each path.
 
     A file is a case; a folder with DICOM files is a case; any other folder stands for the image files, zips and folders
@@ -22,16 +25,18 @@ def find_cases(inputs: Iterable[str | Path] | str | Path, *, whole: bool = False
     Args:
         inputs: files and folders.
         whole: every folder with DICOM in it or below is one case, in which a series will be named.
+        channels: endings of names, see `channel_files`; the case is the file of its first channel.
 
     Raises:
         InputError: a path does not exist, or a folder holds nothing to segment.
         AmbiguityError: two cases would write the same results.
     """
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    return distinct_cases(case for path in paths for case in list_cases(Path(path), whole=whole))
+    cases = (case for path in paths for case in list_cases(Path(path), whole=whole, channels=channels))
+    return distinct_cases(cases, channels=channels)
 
 
-def distinct_cases(cases: Iterable[Path]) -> list[Path]:
+def distinct_cases(cases: Iterable[Path], *, channels: Sequence[str] = ()) -> list[Path]:
     """Drop cases that were named twice.
 
     Raises:
@@ -39,22 +44,25 @@ def distinct_cases(cases: Iterable[Path]) -> list[Path]:
     """
     names: dict[str, Path] = {}
     for case in cases:
-        other = names.setdefault(case_name(case), case)
+        other = names.setdefault(case_name(case, channels), case)
         if other.resolve() != case.resolve():
             raise AmbiguityError(f"results are named after cases, got {other} and {case}; rename or run them apart")
     return list(names.values())
 
 
-def labelled_cases(images: str | Path, labels: str | Path, suffix: str) -> list[dict[str, str]]:
+def labelled_cases(
+    images: str | Path, labels: str | Path, suffix: str, channels: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """Pair each image of a folder with the label of the same file name: `image` and `label`, by name, for training.
 
     Args:
         images: folder.
         labels: folder.
         suffix: what names of images end with; others, and hidden ones, are none.
+        channels: endings of names before the suffix, see `channel_files`; a label is named without.
 
     Raises:
-        InputError: the folder of images does not exist or has none, or a label lacks.
+        InputError: the folder of images does not exist or has none, or a label or channel lacks.
     """
     images, labels = Path(images), Path(labels)
     if not images.is_dir():
@@ -62,19 +70,28 @@ def labelled_cases(images: str | Path, labels: str | Path, suffix: str) -> list[
     found = [path for path in _entries(images) if path.name.endswith(suffix)]
     if not found:
         raise InputError(f"images must be named *{suffix}, found none in {images}; check image_folder and suffix")
-    pairs = [{"image": str(path), "label": str(labels / path.name)} for path in found]
+    firsts = [path for path in found if not is_other_channel(path, channels)]
+    for path in firsts:
+        channel_files(path, channels)
+    names = (without_channel(path.name.removesuffix(suffix), channels) + suffix for path in firsts)
+    pairs = [{"image": str(path), "label": str(labels / name)} for path, name in zip(firsts, names, strict=True)]
     lost = [pair["label"] for pair in pairs if not Path(pair["label"]).exists()]
     if lost:
         raise InputError(f"every image must have a label of its name, {len(lost)} lack, such as {lost[0]}")
     return pairs
 
 
-def case_name(path: str | Path) -> str:
-    """Name of a case: its file name without image suffix, or its folder's whole name (dots in UIDs kept)."""
+def case_name(path: str | Path, channels: Sequence[str] = ()) -> str:
+    """Name of a case: its file name without image suffix, or its folder's whole name (dots in UIDs kept).
+
+    Args:
+        path: of the case.
+        channels: endings of names, see `channel_files`; that of the first channel is no part of the name.
+    """
     path = Path(path)
     name = path.absolute().parent.name if path.name.upper() == "DICOMDIR" else path.name
     suffix = next((suffix for suffix in (*SUFFIXES, *CASE_SUFFIXES) if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
+    return without_channel(name[: len(name) - len(suffix)], channels if suffix else ())
 
 
 def case_and_result(path: Path) -> tuple[str, str]:
@@ -89,7 +106,7 @@ def image_files(folder: Path) -> list[Path]:
     return [entry for entry in _entries(folder) if entry.is_file() and is_image_file(entry)]
 
 
-def list_cases(path: Path, *, whole: bool = False) -> list[Path]:
+def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ()) -> list[Path]:
     """List the cases of one path, as `find_cases` does, whether or not they would write the same results.
 
     What cannot be looked into is a case, too: an entry that may not be read, or a link to nothing that is named like an
@@ -98,6 +115,7 @@ def list_cases(path: Path, *, whole: bool = False) -> list[Path]:
     Args:
         path: file or folder.
         whole: see `find_cases`.
+        channels: see `find_cases`.
 
     Raises:
         InputError: the path does not exist or may not be read, or a folder holds nothing to segment.
@@ -111,13 +129,15 @@ def list_cases(path: Path, *, whole: bool = False) -> list[Path]:
         if holds_dicom(path) or (whole and is_dicom_source(path)):
             return [path]
         if (path / "imagesTs").is_dir():
-            return list_cases(path / "imagesTs", whole=whole)
+            return list_cases(path / "imagesTs", whole=whole, channels=channels)
         entries = _entries(path)
     except OSError as error:
         raise InputError(f"a folder must be readable, got {error.strerror} for {path}") from error
     images = [entry for entry in entries if is_image_file(entry) and not entry.is_dir()]
+    entries = [entry for entry in entries if not is_other_channel(entry, channels)]
+    images = [entry for entry in images if entry in entries]
     series = [entry for entry in entries if entry not in images and _may_be_series(entry)]
-    names = {case_name(case) for case in (*images, *series)}
+    names = {case_name(case, channels) for case in (*images, *series)}
     kinds = {image: case_and_result(image) for image in images}
     cases = [image for image, (name, ending) in kinds.items() if not (ending and name in names)] + series
     if not cases:

@@ -12,7 +12,7 @@ from ..dicom.series import read_dicom_series
 from ..errors import InputError, UnetppError
 from ..intensities import check_intensities
 from ..volume import Volume
-from .reader import read_volume
+from .channels import read_case
 
 
 class VolumeReader(ImageReader):
@@ -21,14 +21,15 @@ class VolumeReader(ImageReader):
     Args:
         spatial_dims: 3, or 2 for images of one slice, which then lose their Z axis.
         series: which DICOM series, by UID, number or description; None or "": the only one.
+        channels: endings of names of files that are channels of one case, see `channel_files`.
 
     `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
     without a word. So `read` keeps the error and `get_data` raises it.
     """
 
-    def __init__(self, spatial_dims: int = 3, series: str | None = None) -> None:
+    def __init__(self, spatial_dims: int = 3, series: str | None = None, channels: Sequence[str] = ()) -> None:
         super().__init__()
-        self.spatial_dims, self.series = spatial_dims, series or None
+        self.spatial_dims, self.series, self.channels = spatial_dims, series or None, tuple(channels)
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
         """Accept everything: what cannot be read is to fail with our message, not to fall to another reader."""
@@ -39,7 +40,7 @@ class VolumeReader(ImageReader):
         paths = [Path(path) for path in ([data] if isinstance(data, str | Path) else data)]
         try:
             if len(paths) == 1:
-                return read_volume(paths[0], series=self.series)
+                return read_case(paths[0], series=self.series, channels=self.channels).volume
             return read_dicom_series(paths, series=self.series).volume
         except UnetppError as error:
             return error

@@ -15,7 +15,7 @@ from ..files import facts_of, sha256, state_of
 class Origin:
     """An input, as reports name it."""
 
-    path: Path  # of the case
+    paths: tuple[Path, ...]  # of the case: a folder, or files of one folder, its name's first
     output: Path  # our results in a folder below the case are no part of it
     key: bytes | None = None  # of a pseudonymised case, of which nothing may be known
 
@@ -25,17 +25,17 @@ class Origin:
         Args:
             known: hashes of files that were read already, by resolved path.
         """
-        path = self.path.resolve()
-        state, digest = facts_of(path, without=self.output.resolve(), known=known)
+        paths = tuple(path.resolve() for path in self.paths)
+        state, digest = facts_of(paths, without=self.output.resolve(), known=known)
         if self.key is not None:
             return {"input_hmac": hmac.new(self.key, digest.encode(), "sha256").hexdigest()}
-        return {"input": str(path), "input_state": state, "input_sha256": digest}
+        return {"input": str(paths[0]), "input_state": state, "input_sha256": digest}
 
     def is_that_of(self, report: Mapping[str, Any], *, verify: bool) -> bool:
         """Whether a report speaks of it: of files with these names, sizes and times, or else of these bytes."""
-        path = self.path.resolve()
-        noted = report.get("input_state") if report.get("input") == str(path) and not verify else None
-        if noted is not None and noted == state_of(path, without=self.output.resolve()):
+        paths = tuple(path.resolve() for path in self.paths)
+        noted = report.get("input_state") if report.get("input") == str(paths[0]) and not verify else None
+        if noted is not None and noted == state_of(paths, without=self.output.resolve()):
             return True
         found = self.stated()
         return all(report.get(key) == found[key] for key in ("input_sha256", "input_hmac") if key in found)

@@ -33,12 +33,15 @@ class Row:
     result: Segmentation | None = None  # of what was written
 
 
-def collect_cases(inputs: Iterable[Path], *, whole: bool = False) -> tuple[list[Path], list[Row]]:
+def collect_cases(
+    inputs: Iterable[Path], *, whole: bool = False, channels: Sequence[str] = ()
+) -> tuple[list[Path], list[Row]]:
     """List the cases of all inputs, as `find_cases` does, and a row for each that cannot be one.
 
     Args:
         inputs: files and folders.
         whole: see `find_cases`.
+        channels: see `find_cases`.
 
     Returns:
         Cases, in order; failed rows of inputs without case, and of cases that would replace results of an earlier one.
@@ -47,14 +50,14 @@ def collect_cases(inputs: Iterable[Path], *, whole: bool = False) -> tuple[list[
     rows: list[Row] = []
     for path in inputs:
         try:
-            found = list_cases(path, whole=whole)
+            found = list_cases(path, whole=whole, channels=channels)
         except STOP:
             raise
         except BaseException as error:  # noqa: BLE001 - an input that cannot be listed takes no other with it
             rows.append(failed(path, error))
             continue
         for case in found:
-            other = named.setdefault(case_name(case), case)
+            other = named.setdefault(case_name(case, channels), case)
             if other.resolve() != case.resolve():
                 message = f"results are named after cases, got {other} and {case}; rename or run them apart"
                 rows.append(failed(case, AmbiguityError(message)))

@@ -12,7 +12,7 @@ from ..dicom.deidentify import pseudonymised
 from ..dicom.identity import check_modality
 from ..errors import InputError
 from ..files import check_free, complete_folder
-from ..io import ImageFormat, SourceImage, case_name, image_format, read_image, write_nifti
+from ..io import ImageFormat, SourceImage, case_name, channel_files, image_format, read_case, write_nifti
 from ..segmenter import Progress, Segmentation, Segmenter
 from .done import Origin
 from .outputs import FORMATS, Findings, check_formats, format_for, write_outputs
@@ -79,19 +79,18 @@ def segment_case(
         InputError: the case cannot be segmented, or not as wanted.
         OutputError: results exist, or cannot be written or do not hold what they should when read again.
     """
-    kind = image_format(case)
+    kind, channels = image_format(case), segmenter.bundle.channel_suffixes
     formats = _formats(case, kind, request)
-    results = _Results(
-        output, request, formats, settings_of(segmenter, request, formats), Origin(case, output, request.key)
-    )
-    if request.key is None and results.is_done(case_name(case), unless):
+    origin = Origin(channel_files(case, channels), output, request.key)
+    results = _Results(output, request, formats, settings_of(segmenter, request, formats), origin)
+    name = case_name(case, channels)
+    if request.key is None and results.is_done(name, unless):
         return None
     start = time.perf_counter()
-    image = read_image(case, series=request.series, kind=kind)
+    image = read_case(case, channels=channels, series=request.series, kind=kind)
     if image.instances and not request.any_modality:
         check_modality(image.instances[0], segmenter.bundle.input.modality)
     seconds = {"reading": time.perf_counter() - start}
-    name = case_name(case)
     if request.key is not None:
         image = replace(image, instances=pseudonymised(image.instances, request.key, retain_uids=request.retain_uids))
         name = _pseudonym(image)

@@ -1,0 +1,98 @@
+"""Cases whose channels are files of their own: which files belong together, and one image of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import GeometryError, InputError
+from ..volume import Volume
+from .reader import SUFFIXES, ImageFormat, SourceImage, read_image
+
+GRID_TOLERANCE = 0.1  # voxels by which the corners of two channels may be apart, as rounded headers put them
+
+
+def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
+    """List the files of a case, one per channel, by the names of the others beside its first.
+
+    Args:
+        path: file of the first channel, such as `case_0000.nii.gz`; any other stands for itself alone.
+        suffixes: what names of files end with, channel by channel, such as ("_0000", "_0001"); empty: one file a case.
+
+    Raises:
+        InputError: a channel's file is missing, or the file is that of another channel than the first.
+    """
+    stem, ending = _split(path.name)
+    channel = _channel_of(stem, suffixes)
+    if channel is None:
+        return (path,)
+    base = stem.removesuffix(suffixes[channel])
+    files = tuple(path.with_name(f"{base}{suffix}{ending}") for suffix in suffixes)
+    if missing := [file.name for file in files if not file.exists()]:
+        raise InputError(f"a case must have a file for each of {len(files)} channels, {', '.join(missing)} lack(s)")
+    if channel:
+        raise InputError(f"a case is named by the file of its first channel, got {path}; name {files[0].name}")
+    return files
+
+
+def is_other_channel(path: Path, suffixes: Sequence[str]) -> bool:
+    """Whether a file is a further channel of a case, whose first channel lies beside it."""
+    stem, ending = _split(path.name)
+    channel = _channel_of(stem, suffixes)
+    if not channel:
+        return False
+    return path.with_name(f"{stem.removesuffix(suffixes[channel])}{suffixes[0]}{ending}").exists()
+
+
+def without_channel(name: str, suffixes: Sequence[str]) -> str:
+    """Name of a case, without the ending of its first channel."""
+    return name.removesuffix(suffixes[0]) if suffixes and len(name) > len(suffixes[0]) else name
+
+
+def read_case(
+    path: str | Path,
+    *,
+    channels: Sequence[str] = (),
+    series: str | None = None,
+    kind: ImageFormat | None = None,
+) -> SourceImage:
+    """Read an image, or those of its channels as one.
+
+    Args:
+        path: as `read_image` takes it.
+        channels: see `channel_files`.
+        series: which DICOM series, by UID, number or description; None: the only one.
+        kind: what `image_format` said of the path, where it was asked before; None: ask it.
+
+    Raises:
+        InputError: as `read_image`, or a channel is missing or has channels itself.
+        GeometryError: channels on different grids.
+    """
+    files = channel_files(Path(path), channels)
+    images = [read_image(file, series=series, kind=kind) for file in files]
+    if len(images) == 1:
+        return images[0]
+    first = images[0].volume
+    for image in images:
+        if len(image.volume.array) != 1:
+            raise InputError(f"a file of one channel must have 1, got {len(image.volume.array)} in {image.path}")
+        if first.grid_distance(image.volume) > GRID_TOLERANCE:
+            raise GeometryError(
+                f"channels of a case must lie on one grid, got {image.volume.shape} in {image.path.name} and "
+                f"{first.shape} in {images[0].path.name}, or another place; resample them to the first"
+            )
+    array = np.concatenate([image.volume.array for image in images])
+    return replace(
+        images[0], volume=Volume(array, first.affine), sha256={k: v for i in images for k, v in i.sha256.items()}
+    )
+
+
+def _split(name: str) -> tuple[str, str]:
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)], name[len(name) - len(suffix) :]
+
+
+def _channel_of(stem: str, suffixes: Sequence[str]) -> int | None:
+    found = (index for index, suffix in enumerate(suffixes) if stem.endswith(suffix) and len(stem) > len(suffix))
+    return next(found, None)
