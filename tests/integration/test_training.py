@@ -197,7 +197,13 @@ def test_what_a_task_states_holds_for_training_and_inference(tmp_path, msd_folde
         **{"features": [4, 8, 8], "strides": [[2, 2, 1], [2, 2, 2]], "kernel_size": [[3, 3, 1], 3, 3]},
         **{"patch_size": [24, 24, 18], "roi_size": [24, 24, 18], "head_weights": [0.5, 0.5], "exit_thresholds": []},
         **{"intensity": [{"kind": "clip", "lower": 0, "upper": 140, "mean": 60, "std": 30}], "block": "residual"},
-        **{"foreground_share": 0.5, "steps_per_epoch": 3, "largest_component": [1, 2], "label_boundary": []},
+        **{
+            "foreground_share": 0.5,
+            "crop_foreground": True,
+            "steps_per_epoch": 3,
+            "largest_component": [1, 2],
+            "label_boundary": [],
+        },
     }
     (task / "task.json").write_text(json.dumps(values))
     settings = [word for text in ("num_folds=3", "max_epochs=1", "warmup_epochs=0") for word in ("--set", text)]

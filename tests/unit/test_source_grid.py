@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Flipd, Invertd, Orientationd, Resized
+from monai.transforms import Compose, CropForegroundd, Flipd, Invertd, Orientationd, Resized
 
 from unetpp_monai import Volume
 from unetpp_monai.inference import Slab
@@ -18,10 +18,16 @@ from unetpp_monai.io.monai_reader import metadata
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.3, 0.1) @ np.diag([0.7, 1.9, 1.0]), (5, -3, 8))
 
 
-def preprocessed(shape, affine, *extra, pixdim=(1.0, 1.0, 1.0)):
-    """A volume and what preprocessing makes of it."""
+def preprocessed(shape, affine, *extra, pixdim=(1.0, 1.0, 1.0), box=None):
+    """A volume and what preprocessing makes of it; it is 0 outside a box of slices, which is cropped."""
     array = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
-    chain = Compose([Orientationd("image", "RAS", labels=None), Spacingd("image", pixdim), *extra])
+    crop = []
+    if box is not None:
+        outside = np.ones(shape, bool)
+        outside[box] = False
+        array[0][outside] = 0
+        crop = [CropForegroundd("image", "image", select_fn=lambda image: image != 0, allow_smaller=True)]
+    chain = Compose([Orientationd("image", "RAS", labels=None), *crop, Spacingd("image", pixdim), *extra])
     return chain, chain({"image": MetaTensor(torch.from_numpy(array), meta=metadata(Volume(array, affine), 3))})
 
 
@@ -42,8 +48,9 @@ def logits_for(image, channels=6):
     ],
 )
 @pytest.mark.parametrize("slabs", [1, 3, 100])
-def test_labels_are_those_of_invertd(affine, slabs):
-    chain, data = preprocessed((23, 31, 17), affine)
+@pytest.mark.parametrize("box", [None, (slice(3, 20), slice(0, 22), slice(5, 16))], ids=["whole", "cropped"])
+def test_labels_are_those_of_invertd(affine, slabs, box):
+    chain, data = preprocessed((23, 31, 17), affine, box=box)
     logits = logits_for(data["image"])
     logits[4:] = logits[4:].sigmoid()
     grid = SourceGrid.of(data["image"])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .slab import MAPS, Slab
 
 OFF_AXIS = 1e-3  # voxels by which a grid may deviate from the other's axes over its whole length
-LINEAR = {"Orientation", "SpatialResample"}  # preprocessing that maps one grid onto the other along their axes
+CROP = "CropForeground"
+LINEAR = {"Orientation", "SpatialResample", CROP}  # preprocessing that maps one grid onto the other along their axes
 
 
 class SourceGrid:
@@ -26,6 +27,8 @@ class SourceGrid:
         shape: of the source, voxels per axis.
         network_shape: of the network's grid.
         mapping: homogeneous, source voxel index -> network voxel index; every axis onto one axis.
+        cropped: voxels that were cut off each network axis before it was resampled, at its start and at its end; they
+            get no label. Empty: none.
 
     Attributes:
         labels: `shape`, uint8.
@@ -38,6 +41,7 @@ class SourceGrid:
         shape: tuple[int, ...],
         network_shape: tuple[int, ...],
         mapping: NDArray[np.float64],
+        cropped: tuple[tuple[int, int], ...] = (),
     ) -> None:
         self.labels = torch.zeros(shape, dtype=torch.uint8)
         self.uncertainty: torch.Tensor | None = None
@@ -47,6 +51,12 @@ class SourceGrid:
             _Line(mapping[n, a] * np.arange(shape[a]) + mapping[n, -1], size)
             for n, (a, size) in enumerate(zip(axes, network_shape, strict=True))
         ]
+        inside = [torch.ones(size, dtype=torch.bool) for size in shape]  # per source axis, what was not cropped
+        for n, (a, ends) in enumerate(zip(axes, cropped, strict=False)):
+            first, last = ends if mapping[n, a] > 0 else ends[::-1]
+            inside[a][:first] = False
+            inside[a][shape[a] - last :] = False
+        self._inside = [inside[a] for a in axes] if any(map(any, cropped)) else []
         self._order = np.argsort(self._lines[0].high, kind="stable")  # source planes as rows become available
         self._next = 0
         self._last: list[torch.Tensor] = []  # of each layer, the row before the next slab
@@ -71,7 +81,8 @@ class SourceGrid:
         off[np.arange(len(size)), best] = 0
         if sorted(best) != list(range(len(size))) or (off * shape).max() > OFF_AXIS:
             return None
-        return cls(shape, size, mapping)
+        ends: list[int] = next((step["extra_info"]["cropped"] for step in steps if step["class"] == CROP), [])
+        return cls(shape, size, mapping, tuple(zip(ends[::2], ends[1::2], strict=True)))
 
     def fill(self, slabs: Iterable[Slab]) -> "SourceGrid":
         """Take slabs from the first row to the last, with maps or all without; returns itself."""
@@ -92,16 +103,27 @@ class SourceGrid:
 
     def _set(self, plane: int, logits: torch.Tensor, maps: torch.Tensor | None = None) -> None:
         """Resample a plane `(channels, *other network axes)` and decide its labels."""
+        if self._inside and not self._inside[0][plane]:
+            return
         found = self._resampled(logits).max(0).indices  # as argmax(0), which torch does not vectorise on this axis
+        if self._inside:
+            found *= self._mask()
         self.labels.permute(self._axes)[plane] = found
         if maps is None:
             return
         if self.uncertainty is None:
             self.uncertainty = torch.zeros(self.labels.shape)
         maps = self._resampled(maps)
+        if self._inside:
+            maps = maps * self._mask()
         self.uncertainty.permute(self._axes)[plane] = maps[0]
         for sums, values in zip(self.sums.values(), maps, strict=True):
             sums.update(dict(enumerate(torch.bincount(found.flatten(), values.flatten().double()).tolist())))
+
+    def _mask(self) -> torch.Tensor:
+        """Which voxels of a plane were not cropped."""
+        mask = self._inside[1]
+        return mask if len(self._inside) == 2 else mask[:, None] & self._inside[2]
 
     def _resampled(self, layer: torch.Tensor) -> torch.Tensor:
         for axis, line in enumerate(self._lines[1:], 1):
