@@ -30,7 +30,14 @@ OPTIONAL = (  # keys of metadata.json that the base does not have
     "plausible",
     "label_codes",
 )
-LOCAL = ("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "initial_weights")  # paths of one machine
+LOCAL = (
+    "bundle_root",
+    "dataset_dir",
+    "cases_file",
+    "ckpt_dir",
+    "output_dir",
+    "initial_weights",
+)  # paths of one machine
 REVIEW = ("measure", "threshold", "share", "recall", "auroc", "cases")
 
 

@@ -31,7 +31,7 @@ ORDERS = {  # within a room, from the ground up
     "inference": "patches slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid "
     "transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader "
-    "channels cases label_files monai_reader monai_writer",
+    "channels cases case_list label_files monai_reader monai_writer",
     "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
     "service",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "

@@ -1,5 +1,6 @@
 """Files to volumes and back; the only room that knows formats."""
 
+from .case_list import listed_folds
 from .cases import case_name, find_cases, labelled_cases, list_cases
 from .channels import channel_files, read_case
 from .nifti import write_nifti
@@ -16,6 +17,7 @@ __all__ = [
     "is_picture",
     "labelled_cases",
     "list_cases",
+    "listed_folds",
     "read_case",
     "read_image",
     "read_volume",

@@ -69,7 +69,15 @@ def read_case(
         InputError: as `read_image`, or a channel is missing or has channels itself.
         GeometryError: channels on different grids.
     """
-    files = channel_files(Path(path), channels)
+    return read_channels(channel_files(Path(path), channels), series=series, kind=kind)
+
+
+def read_channels(files: Sequence[Path], *, series: str | None = None, kind: ImageFormat | None = None) -> SourceImage:
+    """Read files as the channels of one image, in their order; a single one may hold several.
+
+    Raises:
+        InputError, GeometryError: as `read_case`.
+    """
     images = [read_image(file, series=series, kind=kind) for file in files]
     if len(images) == 1:
         return images[0]

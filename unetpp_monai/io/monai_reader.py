@@ -12,7 +12,8 @@ from ..dicom.series import read_dicom_series
 from ..errors import InputError, UnetppError
 from ..intensities import check_intensities
 from ..volume import Volume
-from .channels import read_case
+from .channels import read_case, read_channels
+from .reader import is_image_file
 
 
 class VolumeReader(ImageReader):
@@ -36,11 +37,13 @@ class VolumeReader(ImageReader):
         return True
 
     def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Volume | UnetppError:
-        """Read one path, or the files of one DICOM series; return the error instead of raising it."""
+        """Read a path, the files of channels, or those of a DICOM series; return the error instead of raising it."""
         paths = [Path(path) for path in ([data] if isinstance(data, str | Path) else data)]
         try:
             if len(paths) == 1:
                 return read_case(paths[0], series=self.series, channels=self.channels).volume
+            if all(is_image_file(path) for path in paths):
+                return read_channels(paths).volume
             return read_dicom_series(paths, series=self.series).volume
         except UnetppError as error:
             return error

@@ -42,6 +42,8 @@ def train(
     except OSError as error:
         raise OutputError(f"{output} must be a folder we can write to, got {error.strerror}; choose another") from error
     places = {key: str(output) for key in ("bundle_root", "ckpt_dir", "output_dir")}
+    if listed := checked.values.get("cases_file"):
+        places["cases_file"] = str(checked.folder / listed)
     try:
         _run(checked.folder, {**places, **values})
     except RuntimeError as error:

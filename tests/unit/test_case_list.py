@@ -1,0 +1,63 @@
+"""Lists of cases with their folds."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import save_nifti
+
+from unetpp_monai.errors import InputError
+from unetpp_monai.io import listed_folds
+from unetpp_monai.io.monai_reader import VolumeReader
+
+
+@pytest.fixture
+def listed(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    cases = []
+    for number in range(4):
+        for name in ("t1", "flair"):
+            save_nifti(data / f"{number}_{name}.nii.gz", np.full((4, 5, 6), number, np.float32) + (name == "flair"))
+        save_nifti(data / f"{number}.nii.gz", np.zeros((4, 5, 6), np.uint8))
+        images = [f"{number}_t1.nii.gz", f"{number}_flair.nii.gz"]
+        cases.append({"name": str(number), "image": images, "label": f"{number}.nii.gz", "fold": number % 2})
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps(cases))
+    return path, data, cases
+
+
+def test_folds_hold_their_cases_and_channels_are_joined(listed):
+    path, data, _ = listed
+    folds = listed_folds(path, data)
+    assert [[entry["label"] for entry in fold] for fold in folds] == [
+        [str(data / f"{number}.nii.gz") for number in fold] for fold in ((0, 2), (1, 3))
+    ]
+    reader = VolumeReader(spatial_dims=3)
+    array, _ = reader.get_data(reader.read(folds[1][0]["image"]))
+    assert array.shape == (2, 4, 5, 6) and (array[0] == 1).all() and (array[1] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda cases: cases[0].update(fold=5), r"folds must be 0, 1, ... with cases in each, got \[0, 1, 5\]"),
+        (lambda cases: cases[0].update(fold="0"), "fold '0' of 0"),
+        (lambda cases: cases[0].pop("label"), "KeyError.'label'"),
+        (lambda cases: cases[0].update(label="lost.nii.gz"), "1 lack, such as .*lost.nii.gz; correct dataset_dir"),
+        (list.clear, r"folds must be 0, 1, ... with cases in each, got \[\]"),
+    ],
+)
+def test_what_is_no_such_list_is_refused(listed, change, said):
+    path, data, cases = listed
+    change(cases)
+    path.write_text(json.dumps(cases))
+    with pytest.raises(InputError, match=said):
+        listed_folds(path, data)
+
+
+def test_a_file_that_is_no_list_is_refused(tmp_path):
+    for content in ("{", "5", '{"a": 1}'):
+        (tmp_path / "cases.json").write_text(content)
+        with pytest.raises(InputError, match=r"a list of cases must be JSON .* in .*cases\.json"):
+            listed_folds(tmp_path / "cases.json", tmp_path)
