@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import BUNDLE, ROOT
+from helpers import BUNDLE, ROOT, phantom, save_nifti
 from helpers.commands import run, unetpp
 from helpers.tiny import TINY
 from monai.bundle import ConfigParser
@@ -230,3 +230,43 @@ def test_what_a_task_states_holds_for_training_and_inference(tmp_path, msd_folde
     assert (same != prepared).float().mean() < 0.01
     network = segmenter._network
     assert network.strides[0] == (2, 2, 1) and network.kernels[0] == (3, 3, 1)
+
+
+def test_progress_of_another_fold_is_never_taken_up(trained, msd_folder, tmp_path):
+    folder, _ = trained
+    config = BUNDLE / "configs" / "train.json"
+    values = {"max_epochs": 2, "resume": True, "ckpt_dir": tmp_path}
+    result = run("--config_file", config, *common(msd_folder, folder, fold=1, **values), folder=tmp_path, check=False)
+    assert result.returncode != 0 and "progress must be that of the same run, got fold 0 instead of 1" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_single_case_and_wrong_labels_are_told(tmp_path):
+    for name in ("imagesTr", "labelsTr"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for number in range(3):
+        image, label = phantom(seed=number)
+        save_nifti(tmp_path / "data" / "imagesTr" / f"{number}.nii.gz", image)
+        save_nifti(
+            tmp_path / "data" / "labelsTr" / f"{number}.nii.gz",
+            np.where(label, 7 if number == 1 else label, 0).astype(np.uint8),
+        )
+    settings = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    arguments = (
+        "train",
+        "hippocampus",
+        "--dataset",
+        tmp_path / "data",
+        "-o",
+        "out",
+        "--set",
+        "max_epochs=1",
+        *settings,
+    )
+    done = unetpp(*arguments, folder=tmp_path)
+    assert done.returncode == 1 and "labels must be of 0, 1, 2, got 7 in 1.nii.gz" in done.stderr.replace("\n", " ")
+    for number in (1, 2):
+        (tmp_path / "data" / "imagesTr" / f"{number}.nii.gz").unlink()
+    done = unetpp(*arguments, folder=tmp_path)
+    assert done.returncode == 1 and "training needs at least 2 cases" in done.stderr.replace("\n", " ")
+    assert not list((tmp_path / "out").glob("*.pt"))

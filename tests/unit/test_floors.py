@@ -14,7 +14,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"plausibility"},
     {"task"},
     {"networks", "dicom", "segmentation"},
-    {"inference", "runtimes"},
+    {"inference", "runtimes", "training"},
     {"io"},
     {"bundle"},
     {"segmenter"},

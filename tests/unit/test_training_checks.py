@@ -1,0 +1,88 @@
+"""Labels that do not belong to their images, too few cases, and progress of other runs are refused by name."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from unetpp_monai.errors import GeometryError, InputError
+from unetpp_monai.training import CheckLabelsd, RunIdentity, require_cases
+
+
+def pair(labels=None, shape=(6, 7, 8), affine=None, channels=1):
+    label = torch.zeros(1, *shape)
+    label[0, :2] = 1
+    affine = np.eye(4) if affine is None else affine
+    meta = {"filename_or_obj": "/data/sub-03.nii.gz"}
+    image = MetaTensor(torch.rand(channels, 6, 7, 8), affine=np.eye(4), meta=dict(meta))
+    return {"image": image, "label": MetaTensor(label if labels is None else labels, affine=affine, meta=dict(meta))}
+
+
+def check(data, **options):
+    return CheckLabelsd("label", "image", **{"in_channels": 1, "out_channels": 2, **options})(data)
+
+
+def moved(*offset):
+    affine = np.eye(4)
+    affine[:3, 3] = offset
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"affine": moved(30, 0, 0)}, GeometryError, "a corner 30 voxels away in sub-03.nii.gz"),
+        ({"affine": np.diag([-1.0, 1, 1, 1])}, GeometryError, "a corner 12 voxels away"),
+        ({"affine": np.diag([1.0, 1.1, 1, 1])}, GeometryError, "a corner 0.7 voxels away"),
+        ({"shape": (6, 7, 2)}, GeometryError, r"the grid of its image, \(6, 7, 8\) voxels, got \(6, 7, 2\) in sub-03"),
+        (
+            {"labels": torch.full((1, 6, 7, 8), 0.9961)},
+            InputError,
+            "labels must be of 0, 1, got 0.9961 in sub-03.nii.gz",
+        ),
+        ({"labels": torch.full((1, 6, 7, 8), 7.0)}, InputError, "got 7 in sub-03.nii.gz"),
+        ({"labels": torch.full((1, 6, 7, 8), 255.0)}, InputError, "or state label_values"),
+        ({"labels": torch.full((1, 6, 7, 8), -1.0)}, InputError, "got -1 in"),
+        ({"labels": torch.zeros(2, 6, 7, 8)}, InputError, "must have 1 channel, got 2 in sub-03.nii.gz"),
+        ({"channels": 2}, InputError, r"images must have 1 channel\(s\) \(in_channels\), got 2 in sub-03.nii.gz"),
+    ],
+)
+def test_what_does_not_belong_to_its_image_is_refused_by_name(changes, error, said):
+    with pytest.raises(error, match=said):
+        check(pair(**changes))
+
+
+def test_what_belongs_passes_unchanged():
+    data = pair(affine=moved(0.05, 0, 0))  # as headers are rounded
+    assert check(data) is data
+    values = torch.tensor([0.0, 255.0]).repeat(168).reshape(1, 6, 7, 8)
+    assert check(pair(labels=values), label_values=[0, 255])
+    flat = {key: MetaTensor(torch.ones(1, 5, 5), affine=np.eye(4)) for key in ("image", "label")}
+    assert check(flat)
+
+
+def test_progress_of_another_run_is_refused():
+    run = RunIdentity(fold=0, features=[4, 8], cases=("a", "b"))
+    kept = run.state_dict()
+    RunIdentity(fold=0, features=(4, 8), cases=["a", "b"]).load_state_dict(kept)
+    with pytest.raises(InputError, match="got fold 0 instead of 1; choose another output_dir"):
+        RunIdentity(fold=1, features=[4, 8], cases=["a", "b"]).load_state_dict(kept)
+    with pytest.raises(InputError, match=r"features \[4, 8\] instead of \[4, 16\], cases .*"):
+        RunIdentity(fold=0, features=[4, 16], cases=["a"]).load_state_dict(kept)
+
+
+class Cached(list):
+    def __init__(self, cases):
+        super().__init__(cases)
+        self._cache = cases
+
+
+def test_too_few_cases_and_no_structure_are_refused():
+    empty, full = ({"label": torch.full((1, 3, 3), float(value))} for value in (0, 1))
+    require_cases(Cached([empty, full]), 1)
+    require_cases(Cached([full]), None)
+    for cases, validation in (([], 1), ([full], 0)):
+        with pytest.raises(InputError, match="training needs at least 2 cases, one of them to validate"):
+            require_cases(Cached(cases), validation)
+    with pytest.raises(InputError, match="got only background in all 2"):
+        require_cases(Cached([empty, empty]), 1)
