@@ -148,6 +148,8 @@ def fault_of_name(kind: Kind, value: str) -> str:
     )
     if all(is_name(part) for part in parts) and not odd:
         return ""
+    if kind == Kind.NEW_IMAGE:
+        return f"image must be a name of at most {LONGEST_NEW} bytes, not a path or hidden, got {value[:80]!r}"
     what = "an id of the datastore" if kind in (Kind.IMAGE, Kind.LABEL) else "a name, not a path"
     return f"{kind} must be {what}, got {value[:80]!r}"
 
