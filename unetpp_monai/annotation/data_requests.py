@@ -123,7 +123,7 @@ def faults(kind: Kind, value: str, given: dict[str, str]) -> str:
     }
     if kind in choices:
         known = list(choices[kind]())
-        return "" if value in known else f"{kind} must be one of {', '.join(known)}, got {value[:80]!r}"
+        return "" if value in known else f"{kind} must be one of {', '.join(known)}, got {value[:80]}"
     if kind == Kind.SESSION:
         return "" if app.sessions().get_session(value, update_ts=False) else "session must be an open one, got another"
     if kind == Kind.DICOMWEB and not isinstance(app.datastore(), DicomwebStudies):
