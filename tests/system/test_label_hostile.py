@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers import BUNDLE, phantom, save_nifti
+from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.label_server import environment, label_python, serving
 from helpers.learning import idle
 from helpers.tiny import make_tiny
@@ -231,6 +233,31 @@ def test_an_image_that_is_there_stays(server, place, image):
     assert sha256(place / "studies" / "case_1.nii.gz") == before
 
 
+def test_links_are_replaced_and_what_they_lead_to_stays(server, place):
+    link, before = place / "studies" / "labels" / "final" / "case_2.nii.gz", sha256(place / "secret.nii.gz")
+    link.symlink_to(place / "secret.nii.gz")
+    label = save_nifti(place / "label.nii.gz", phantom(seed=2)[1]).read_bytes()
+    sent = {"label": ("a.nii.gz", label)}
+    assert server.request("/datastore/label?image=case_2", method="PUT", files=sent)[0] == 200
+    assert not link.is_symlink() and sha256(place / "secret.nii.gz") == before
+    link.unlink()
+
+
+def series_of(folder, modality):
+    """A zip of a DICOM series."""
+    make_series(folder / "series", axial_affine((1.0, 1.0, 1.0)), (40, 44, 24), modality=modality)
+    with zipfile.ZipFile(folder / "series.zip", "w") as archive:
+        for path in (folder / "series").iterdir():
+            archive.write(path, path.name)
+    return {"file": ("series.zip", (folder / "series.zip").read_bytes())}
+
+
+def test_another_modality_is_refused(server, tmp_path):
+    """The other server of this file was started with --any-modality."""
+    sent = {"method": "POST", "form": {"params": "{}"}, "files": series_of(tmp_path, "CT")}
+    assert "modality" in refusal(server.request(f"/infer/{MODEL}?output=json", **sent), 400).lower()
+
+
 def test_weights_are_nobodys_to_replace(server, place, image):
     (weights,) = (place / "server" / "state" / "bundles").glob("*/models/model.pt")
     before = sha256(weights)
@@ -323,7 +350,15 @@ VIEWER = "http://viewer.example:3000"
 
 def test_a_server_with_a_token_and_an_open_endpoint_ends_whole(tmp_path):
     """Who knows the token, from an allowed page: labels, one training of a double click, deletes; SIGTERM ends all."""
-    options = ["--token", TOKEN, "--allow-origin", VIEWER, "--open-endpoint", "DELETE /datastore/image"]
+    options = [
+        "--any-modality",
+        "--token",
+        TOKEN,
+        "--allow-origin",
+        VIEWER,
+        "--open-endpoint",
+        "DELETE /datastore/image",
+    ]
     bundle, studies = place_of(tmp_path), tmp_path / "studies"
     (studies / "linked.nii.gz").symlink_to(tmp_path / "secret.nii.gz")
     with serving(studies, tmp_path / "server", "--bundle", bundle, *options, token=TOKEN) as server:
@@ -333,6 +368,8 @@ def test_a_server_with_a_token_and_an_open_endpoint_ends_whole(tmp_path):
         assert not (studies / "linked.nii.gz").is_symlink() and (tmp_path / "secret.nii.gz").is_file()
         refusal(server.request("/datastore/image?id=linked", method="DELETE", headers=headers), 404)
         refusal(server.request("/datastore/label?id=case_0&tag=final", method="DELETE", headers=headers), 403)
+        sent = {"form": {"params": "{}"}, "files": series_of(tmp_path, "CT")}
+        assert server.request(f"/infer/{MODEL}?output=json", method="POST", headers=headers, **sent)[0] == 200
         check_double_click(server, headers, tmp_path)
         check_end(server, headers)
 

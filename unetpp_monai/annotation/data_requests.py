@@ -9,6 +9,7 @@ from fastapi.background import BackgroundTasks
 from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from monailabel.config import settings
+from monailabel.endpoints.session import get_session
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
@@ -111,6 +112,13 @@ def create_session(
     return {"session_id": session, "session_info": info.to_json()}
 
 
+def session_info(user: Reader, session_id: str, update_ts: bool = False, image: bool = False) -> Any:
+    """Tell what is known of a session, or give its image."""
+    if image and Path(app_instance().sessions().get_session(session_id).image).is_dir():
+        raise HTTPException(400, "the image of a session must be one file to be given, got several")
+    return get_session(session_id, update_ts, image)
+
+
 def faults(kind: Kind, value: str, given: dict[str, str]) -> str:
     """Say what is wrong with a name that a request has, as `Gate` asks; empty: there is one of that name."""
     app = app_instance()
@@ -146,5 +154,6 @@ _ENDPOINTS = (
     ("PUT", "/datastore/updatelabelinfo", note_label_as_before),
     ("GET", "/datastore/dataset", dataset),
     ("PUT", "/session/", create_session),
+    ("GET", "/session/{session_id}", session_info),
 )
 ROUTES = [APIRoute(path, answer, methods=[method], include_in_schema=False) for method, path, answer in _ENDPOINTS]
