@@ -209,13 +209,19 @@ def hostile_images(image):
 
 def test_uploads_that_are_no_images_leave_nothing(server, place, image):
     before = files_below(place)
+    said = []
     for name, content in hostile_images(image).items():
-        refusal(server.request("/datastore/image?image=new", method="PUT", files={"file": (name, content)}), 400)
-        refusal(server.request("/session/", method="PUT", files={"files": (name, content)}), 400)
-        refusal(server.request(f"/infer/{MODEL}", method="POST", form={}, files={"file": (name, content)}), 400)
-        for tag in ("final", "original"):
-            path = f"/datastore/label?image=case_0&tag={tag}"
-            refusal(server.request(path, method="PUT", files={"label": (name, content)}), 400)
+        sent = {
+            "/datastore/image?image=new": ("PUT", "file"),
+            "/datastore/label?image=case_0&tag=final": ("PUT", "label"),
+            "/datastore/label?image=case_0&tag=original": ("PUT", "label"),
+            "/session/": ("PUT", "files"),
+            f"/infer/{MODEL}": ("POST", "file"),
+        }
+        for path, (method, field) in sent.items():
+            files = {field: (name, content)}
+            said.append(refusal(server.request(path, method=method, form={"params": "{}"}, files=files), 400))
+    assert not [text for text in said if str(place) in text]
     refusal(server.request("/session/?uncompress=true", method="PUT", files={"files": ("a.nii.gz", image)}), 400)
     assert files_below(place) == before
     state = place / "server" / "state"

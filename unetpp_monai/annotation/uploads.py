@@ -40,7 +40,8 @@ def received(file: UploadFile, suffixes: Collection[str], *, name: str = "upload
         path = Path(folder) / f"{name}{ending}"
         with path.open("wb") as target:
             shutil.copyfileobj(file.file, target)
-        yield path
+        with _unnamed(path):
+            yield path
 
 
 @contextmanager
@@ -59,7 +60,18 @@ def received_all(files: Sequence[UploadFile]) -> Iterator[Path]:
         for file, name in zip(files, names, strict=True):
             with (folder / name).open("wb") as target:
                 shutil.copyfileobj(file.file, target)
-        yield folder / names[0] if len(names) == 1 else folder
+        path = folder / names[0] if len(names) == 1 else folder
+        with _unnamed(path):
+            yield path
+
+
+@contextmanager
+def _unnamed(path: Path) -> Iterator[None]:
+    """Keep paths of this machine out of what a client reads of its file."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(str(error).replace(str(path), "the file"), option=error.option) from error
 
 
 def stem(file: UploadFile) -> str:
@@ -82,10 +94,7 @@ def check_image(path: Path, channels: Collection[int], *, dicom: bool) -> None:
     """
     if not dicom and image_format(path) == ImageFormat.DICOM:
         raise InputError("an image of a folder must be a file of its ending, got DICOM; send it to an archive")
-    try:
-        found = read_image(path).volume.array.shape[0]
-    except InputError as error:
-        raise type(error)(str(error).replace(str(path), "the file")) from error
+    found = read_image(path).volume.array.shape[0]
     if found not in channels:
         raise InputError(f"an image must have {' or '.join(map(str, sorted(channels)))} channel(s), got {found}")
 
