@@ -77,20 +77,32 @@ class LabelServer:
                 start_new_session=True,
             )
 
-    def wait(self):
+    def wait(self, token=None):
         """Until it answers; its log says why if it ends instead."""
-        wait_for(lambda: self.process.poll() is not None or self.request("/openapi.json")[0] == 200, "an answer")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+        def answers():
+            return self.process.poll() is not None or self.request("/openapi.json", headers=headers)[0] == 200
+
+        wait_for(answers, "an answer")
         if self.process.poll() is not None:
             raise RuntimeError(f"the server did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
 
-    def request(self, path, *, method="GET", form=None):
-        """Status and content of a bare HTTP request; `form` fields are sent as multipart."""
-        data, headers = None, {}
-        if form is not None:
-            parts = (
-                f'--x\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in form.items()
-            )
-            data, headers = ("".join(parts) + "--x--\r\n").encode(), {"Content-Type": "multipart/form-data; boundary=x"}
+    def request(self, path, *, method="GET", form=None, files=None, headers=None, body=None):
+        """Status and content of a bare HTTP request.
+
+        `form` fields and `files`, (name, content) by field, are sent as multipart, `body` as JSON.
+        """
+        headers, data = dict(headers or {}), None
+        if form is not None or files is not None:
+            parts = [(f'name="{key}"', value.encode()) for key, value in (form or {}).items()]
+            parts += [(f'name="{key}"; filename="{name}"', value) for key, (name, value) in (files or {}).items()]
+            heads = (f"--x\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() for head, _ in parts)
+            values = (value + b"\r\n" for _, value in parts)
+            data = b"".join(head + value for head, value in zip(heads, values, strict=True)) + b"--x--\r\n"
+            headers["Content-Type"] = "multipart/form-data; boundary=x"
+        elif body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
@@ -126,7 +138,7 @@ class LabelServer:
 
 
 @contextmanager
-def serving(studies, folder, *options):
+def serving(studies, folder, *options, token=None):
     """Serve `studies` (a folder or address); `folder` gets the server's own files, its log and the client's."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -134,7 +146,7 @@ def serving(studies, folder, *options):
     command = [label_python(), "-W", "ignore", "-m", "unetpp_monai", *start, "--device", "cpu", *options]
     server = LabelServer(folder, command, port)
     try:
-        server.wait()
+        server.wait(token)
         yield server
     finally:
         server.kill()

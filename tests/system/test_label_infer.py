@@ -159,7 +159,10 @@ def test_refusals_say_why(server, path, params, status, message):
 
 def test_unknown_strategies_are_refused(server):
     (answer,) = server.calls([["next_sample", "nothing", {}]])
-    assert "Status: 404" in answer["refused"] and "no such strategy 'nothing'" in answer["refused"]
+    assert (
+        "Status: 404" in answer["refused"]
+        and "strategy must be one of least_certain, random, first, got nothing" in answer["refused"]
+    )
 
 
 def test_concurrent_requests(server, by_cli):

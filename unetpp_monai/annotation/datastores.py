@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
-from monailabel.datastore.local import LocalDatastore
-from monailabel.datastore.utils.convert import binary_to_image
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
@@ -30,6 +29,7 @@ from ..pacs.transfer import pull_series
 from ..provenance import Algorithm
 from ..volume import Volume
 from .final_segs import FinalSegs, find_series
+from .store import Store
 from .submitted_labels import as_kept, read_submitted
 
 ORIGIN = "seg"  # key of a label's info: UID of the SEG series that holds it
@@ -37,18 +37,18 @@ UNREADABLE_SECONDS = 600  # how long a series that could not be read is not fetc
 Bundles = Callable[[], Sequence[Sequence[Label]]]  # labels of each bundle that is served now
 
 
-class LocalStudies(LocalDatastore):
+class LocalStudies(Store):
     """A folder of image files.
 
     Args:
         folder: image files, and `labels/` below.
         bundles: to tell what submitted values mean.
-        options: of MONAI Label's `LocalDatastore`.
+        extensions: as `Store` takes them.
     """
 
-    def __init__(self, folder: Path, bundles: Bundles, **options: Any) -> None:
+    def __init__(self, folder: Path, bundles: Bundles, *, extensions: Sequence[str] = ("*.nii.gz", "*.nii")) -> None:
         self.bundles = bundles
-        super().__init__(str(folder), **options)
+        super().__init__(folder, extensions)
 
     def source(self, image: Path) -> Path:
         """What to read for a path of `get_image_uri`."""
@@ -70,24 +70,26 @@ class LocalStudies(LocalDatastore):
         uri = self.get_image_uri(image_id)
         if not uri:
             raise ImageNotFoundException(f"image must be one of the datastore's, got {image_id!r}")
-        if label_tag != DefaultLabelTag.FINAL or is_picture(Path(uri)):
-            return str(super().save_label(image_id, label_filename, label_tag, label_info))
+        if is_picture(Path(uri)):
+            _check_picture(Path(label_filename), Path(uri))
+            return super().save_label(image_id, label_filename, label_tag, label_info)
         with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
             path, label_info = Path(folder) / "label.nii.gz", dict(label_info or {})
             volume, structures = self._submitted(uri, Path(label_filename), label_info)
             write_nifti(volume, path, like=Path(uri) if is_nifti(Path(uri)) else None)
             label_info["label_info"] = [{"name": label.name, "idx": label.index} for label in structures]
-            label_info |= self._deliver(image_id, volume, structures, Path(folder))
-            return str(super().save_label(image_id, str(path), label_tag, label_info))
+            if label_tag == DefaultLabelTag.FINAL:
+                label_info |= self._deliver(image_id, volume, structures, Path(folder))
+            return super().save_label(image_id, str(path), label_tag, label_info)
 
     def _submitted(self, uri: str, label: Path, info: Mapping[str, Any]) -> tuple[Volume, tuple[Label, ...]]:
+        image = read_volume(uri)
         if label.name.endswith(".bin"):  # OHIF: bare voxels in the order of the image
-            label = Path(binary_to_image(uri, str(label)))
-            try:
-                return self._submitted(uri, label, info)
-            finally:
-                label.unlink()
-        return read_submitted(label, read_volume(uri), info.get("label_info") or [], self.bundles())
+            with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
+                path = Path(folder) / "label.nii.gz"
+                write_nifti(_bare(label, image), path)
+                return read_submitted(path, image, info.get("label_info") or [], self.bundles())
+        return read_submitted(label, image, info.get("label_info") or [], self.bundles())
 
     def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> dict[str, str]:
         """Send a final label to where the image came from; return what to note of it."""
@@ -104,14 +106,16 @@ class DicomwebStudies(LocalStudies):
         archive: the server.
         folder: for what was fetched.
         bundles: to tell what submitted values mean.
-        modalities: of the series to show, such as "MR".
+        modalities: of the series to show, such as "MR" or "CT, MR"; none: any.
     """
 
     def __init__(self, archive: Dicomweb, folder: Path, bundles: Bundles, modalities: Sequence[str]) -> None:
-        self.archive, self.modalities = archive, sorted(set(modalities))
+        named = sorted({one.strip() for several in modalities for one in several.split(",")})
+        self.archive = archive
+        self.modalities: list[str | None] = [*named] or [None]
         self.segs = FinalSegs(archive)
         self._unreadable: dict[str, tuple[float, str]] = {}  # UID of a series -> (until when, why)
-        super().__init__(folder, bundles, extensions=("*.nii.gz",), auto_reload=False)
+        super().__init__(folder, bundles, extensions=("*.nii.gz",))
 
     def name(self) -> str:
         """Address of the server."""
@@ -125,6 +129,14 @@ class DicomwebStudies(LocalStudies):
     def list_images(self) -> list[str]:
         """Series that can be annotated."""
         return sorted({ref.series for modality in self.modalities for ref in find_series(self.archive, modality)})
+
+    def has_image(self, image_id: str) -> bool:
+        """Whether it may be a series: the archive is asked for it when it is needed."""
+        return UID.fullmatch(image_id) is not None
+
+    def has_label(self, image_id: str, tag: str) -> bool:
+        """Whether it may be a label of a series, as `has_image`."""
+        return self.has_image(image_id)
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Series with a final label."""
@@ -201,7 +213,7 @@ class DicomwebStudies(LocalStudies):
                 "StudyInstanceUID": ref.study,
             }
             self._init_from_datastore_file()  # what other processes noted meanwhile stays
-            self.add_image(ref.series, str(path), info)
+            self.add_image(ref.series, str(path), info, replace=True)
 
     def _take_label(self, image: str, seg: str | None) -> None:
         """Fetch the label that a SEG series holds, if there is one, unless it is here."""
@@ -220,7 +232,7 @@ class DicomwebStudies(LocalStudies):
             path = Path(folder) / "label.nii.gz"
             write_nifti(labels, path, like=Path(self.get_image_uri(image)))
             info = {"label_info": [{"name": label.name, "idx": label.index} for label in structures], ORIGIN: seg}
-            LocalDatastore.save_label(self, image, str(path), DefaultLabelTag.FINAL, info)
+            Store.save_label(self, image, str(path), DefaultLabelTag.FINAL, info)
 
     def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> dict[str, str]:
         series = read_dicom_series(Path(self._datastore_path) / image_id)
@@ -232,6 +244,29 @@ class DicomwebStudies(LocalStudies):
             raise OutputError(f"{self.archive.url} must take the label, got {next(iter(pushed.failed.values()))}")
         self._init_from_datastore_file()  # what other processes noted meanwhile stays
         return {ORIGIN: str(seg.dataset.SeriesInstanceUID)}
+
+
+def _bare(path: Path, image: Volume) -> Volume:
+    """Label map of bare bytes, the first axis fastest, in the image's order.
+
+    Raises:
+        InputError: more or fewer than the image has voxels.
+    """
+    voxels = np.fromfile(path, dtype=np.uint8)
+    if voxels.size != int(np.prod(image.shape)):
+        raise InputError(f"a bare label map must have a byte per voxel, got {voxels.size} for {image.shape}")
+    return Volume(voxels.reshape((1, *image.shape), order="F"), image.affine)
+
+
+def _check_picture(label: Path, image: Path) -> None:
+    """Check that a label map of a picture can be read, and has its pixels.
+
+    Raises:
+        InputError: not so.
+    """
+    found, wanted = read_volume(label, labels=True), read_volume(image)
+    if found.shape != wanted.shape:
+        raise InputError(f"a label map must have the pixels of its image, {wanted.shape[:2]}, got {found.shape[:2]}")
 
 
 def image_path(datastore: Datastore, image: str) -> Path:

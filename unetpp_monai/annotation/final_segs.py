@@ -9,6 +9,7 @@ from ..pacs.dicomweb import Dicomweb, http_errors
 
 SERIES, STUDY, REFERENCES = "0020000E", "0020000D", "00081115"  # tags: UIDs, ReferencedSeriesSequence
 SEGMENTS, KIND, MAKER = "00620002", "00620008", "00620009"  # SegmentSequence, SegmentAlgorithmType and ...Name
+MODALITY, NO_IMAGES = "00080060", ("SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "DOC", "")
 DATE, TIME = "00080023", "00080033"  # of content
 
 
@@ -36,10 +37,18 @@ class FinalSegs:
         return {image: series for image, (_, series) in newest.items() if image}
 
 
-def find_series(archive: Dicomweb, modality: str) -> list[SeriesRef]:
-    """List all series of a modality that a server holds."""
+def find_series(archive: Dicomweb, modality: str | None) -> list[SeriesRef]:
+    """List all series of a modality that a server holds.
+
+    Args:
+        archive: the server.
+        modality: such as "MR"; None: any but results, states of viewers and documents.
+    """
+    filters = {} if modality is None else {"Modality": modality}
     with http_errors(archive.url):
-        rows = archive.client.search_for_series(search_filters={"Modality": modality}, get_remaining=True)
+        rows = archive.client.search_for_series(search_filters=filters, fields=["Modality"], get_remaining=True)
+        if modality is None:
+            rows = [row for row in rows if (row.get(MODALITY, {}).get("Value") or [""])[0] not in NO_IMAGES]
         return [SeriesRef(checked_uid(row[STUDY]["Value"][0]), checked_uid(row[SERIES]["Value"][0])) for row in rows]
 
 

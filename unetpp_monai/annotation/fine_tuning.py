@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from ..bundle import read_bundle, read_config
 from ..errors import BundleError, InputError, OutputError
 from ..files import complete_file
-from .training_cases import Labelled, Split, name_hash, prepare, split_cases
+from .training_cases import Labelled, Split, check_share, name_hash, prepare, split_cases
 from .version_store import Origin, Version, VersionStore
 
 TRAIN = "configs/train.json"
@@ -59,10 +59,7 @@ def fine_tune(root: Path, cases: Sequence[Labelled], options: Options) -> Versio
         BundleError: the bundle cannot be trained.
         OutputError: nothing can be written beside it.
     """
-    if options.max_epochs < 1 or not options.learning_rate > 0:
-        raise InputError(
-            f"max_epochs must be >= 1 and learning_rate > 0, got {options.max_epochs}, {options.learning_rate}"
-        )
+    check_options(options)
     store = VersionStore(root)
     served = store.served()
     trained = frozenset(name for version in store.versions() for name in version.origin.training_cases)
@@ -76,6 +73,19 @@ def fine_tune(root: Path, cases: Sequence[Labelled], options: Options) -> Versio
     shutil.rmtree(work / "labels")
     (work / BEST).unlink(missing_ok=True)
     return version
+
+
+def check_options(options: Options) -> None:
+    """Check what can be checked before there are cases.
+
+    Raises:
+        InputError: impossible options.
+    """
+    if options.max_epochs < 1 or not 0 < options.learning_rate < float("inf"):
+        raise InputError(
+            f"max_epochs must be >= 1 and learning_rate > 0, got {options.max_epochs}, {options.learning_rate}"
+        )
+    check_share(options.val_split)
 
 
 def read_progress(root: Path) -> dict[str, Any]:

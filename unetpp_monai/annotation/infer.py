@@ -21,10 +21,11 @@ class SegmentTask(InferTask):
     Args:
         served: the bundle.
         source: path in the datastore -> what to read instead, such as the DICOM series that a NIfTI file was made of.
+        any_modality: also segment DICOM of another modality than the bundle's.
     """
 
-    def __init__(self, served: Served, source: Callable[[Path], Path]) -> None:
-        self.served, self.source = served, source
+    def __init__(self, served: Served, source: Callable[[Path], Path], *, any_modality: bool = False) -> None:
+        self.served, self.source, self.any_modality = served, source, any_modality
         bundle = read_bundle(served.root)  # no weights: processes that train build this task too
         super().__init__(
             type=InferType.SEGMENTATION,
@@ -82,9 +83,10 @@ class SegmentTask(InferTask):
         wanted = Wanted(
             ending=request.get("result_extension"),
             depth=first_of(request.get("depth")),
-            uncertainty=_flag(request, "uncertainty"),
+            uncertainty=flag(request, "uncertainty"),
             dtype=str(request.get("result_dtype") or "uint8"),
-            compress=_flag(request, "result_compress"),
+            compress=flag(request, "result_compress"),
+            any_modality=self.any_modality,
         )
         with self.served.lock:
             segmenter = self.served.segmenter(first_of(request.get("device")))
@@ -92,7 +94,12 @@ class SegmentTask(InferTask):
         return str(file), report
 
 
-def _flag(request: Mapping[str, Any], name: str) -> bool:
+def flag(request: Mapping[str, Any], name: str) -> bool:
+    """Value of an option that is true or false.
+
+    Raises:
+        InputError: it is neither.
+    """
     value = request.get(name, False)
     if not isinstance(value, bool):
         raise InputError(f"{name} must be true or false, got {value!r}")

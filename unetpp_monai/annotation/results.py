@@ -33,6 +33,7 @@ class Wanted:
     uncertainty: bool = False  # also give scores
     dtype: str = "uint8"  # of `DTYPES`, for plain NRRD
     compress: bool = False  # plain NRRD
+    any_modality: bool = False  # also DICOM of another modality than the bundle's
 
     def __post_init__(self) -> None:
         if self.ending is not None and self.ending not in ENDINGS:
@@ -58,7 +59,9 @@ def segment_image(segmenter: Segmenter, image: Path, wanted: Wanted) -> tuple[Pa
     """
     ending = wanted.ending or (".png" if is_picture(image) else ".nii.gz")
     kind = format_for(ENDINGS[ending], image)
-    request = Request(formats=(kind,), depth=wanted.depth, uncertainty=wanted.uncertainty)
+    request = Request(
+        formats=(kind,), depth=wanted.depth, uncertainty=wanted.uncertainty, any_modality=wanted.any_modality
+    )
     with tempfile.TemporaryDirectory(prefix="unetpp_") as name:
         folder = Path(name)
         result = segment_case(segmenter, image, folder, request)

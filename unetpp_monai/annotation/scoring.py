@@ -12,6 +12,7 @@ from ..bundle import read_bundle
 from ..depth import Depth
 from ..errors import InputError
 from ..io.reader import read_volume
+from ..runtimes.backend import choose_device
 from ..segmenter import Segmenter
 from .datastores import image_path
 from .model_registry import first_of
@@ -75,6 +76,16 @@ class UncertaintyScoring(ScoringMethod):
         known = {image for image, score in scores.items() if (score.weights_sha256, score.measure) == present}
         return bool(set(_unlabelled(datastore)) - known)
 
+    def checked(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the options of a request; others are left out.
+
+        Raises:
+            InputError: an impossible one, or no such device.
+        """
+        _options(request)
+        choose_device(first_of(request.get("device")) or self.device)
+        return {key: request[key] for key in ("depth", "device", "max_samples") if key in request}
+
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Score what is new or changed; progress goes to the log, whose last lines clients see.
 
@@ -90,14 +101,11 @@ class UncertaintyScoring(ScoringMethod):
             UnetppError: the bundle cannot be loaded, no such device, the archive cannot be reached, or scores cannot
                 be written.
         """
-        depth = Depth.parse(request.get("depth") or DEFAULT_DEPTH)
-        if not depth.has_score:
-            raise InputError(f"scoring needs several heads for every window, got depth {depth}; take full")
+        depth, most = _options(request)
         total = len(_unlabelled(datastore))
         pending = self.pending(datastore, depth=depth)
         skipped = total - len(pending)
-        if most := int(request.get("max_samples") or 0):
-            pending = pending[:most]
+        pending = pending[: most or None]
         logger.info("scoring %d of %d unlabelled images, %d are known", len(pending), total, skipped)
         scores = read_scores(self.root)
         if pending:
@@ -108,6 +116,16 @@ class UncertaintyScoring(ScoringMethod):
                 logger.info("scored %d of %d: %s", done, len(pending), scores[image].value)
         failed = sum(bool(scores[image].error) for image in pending)
         return {"total": total, "executed": len(pending), "skipped": skipped, "failed": failed}
+
+
+def _options(request: Mapping[str, Any]) -> tuple[Depth, int]:
+    """Depth, and how many images at most; 0: all."""
+    depth, most = Depth.parse(first_of(request.get("depth")) or DEFAULT_DEPTH), request.get("max_samples") or 0
+    if not depth.has_score:
+        raise InputError(f"scoring needs several heads for every window, got depth {depth}; take full")
+    if not isinstance(most, int) or most < 0:
+        raise InputError(f"max_samples must be a whole number >= 0, got {most!r}")
+    return depth, most
 
 
 def _unlabelled(datastore: Datastore) -> list[str]:

@@ -3,15 +3,24 @@
 import json
 import os
 import socket
+import tempfile
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..files import finish_interrupted, temporary_folder
 from ..io.reader import SUFFIXES
+from .endpoints import opened
+from .gate import Rules, allowed
 from .model_registry import copies
 
 MAIN = f"from {__package__}.app import LabelApp\n\n__all__ = ['LabelApp']\n"  # MONAI Label imports APP/main.py by path
+TOKEN = "UNETPP_LABEL_TOKEN"  # environment variable of the token, for processes that the server starts too
+SHORTEST_TOKEN = 16  # characters
+UPLOADS = "uploads"  # folder of what clients send, in the server's own folder, as long as it is looked at
 SHIM = Path(__file__).parent / "shim"
 NEEDS = (
     "MONAI Label must be installed to serve it, got no module {}; run `make label`, then .venv-label/bin/unetpp label"
@@ -32,11 +41,31 @@ class Site:
     user: str | None = None  # of the DICOMweb server, for basic authentication
     password: str | None = None
     ca: Path | None = None  # PEM file of authorities to trust
+    any_modality: bool = False  # also series of another modality than the bundles'
+    origins: tuple[str, ...] = ()  # whose pages may ask, besides this server's own; such as https://viewer.example
+    token: str | None = None  # that every request must have; None: none
+    opened: tuple[str, ...] = ()  # endpoints to open that are closed, such as "DELETE /datastore/image"
 
     @property
     def remote(self) -> bool:
         """Whether the studies are on a DICOMweb server."""
         return self.studies.startswith(("http://", "https://"))
+
+    @property
+    def url(self) -> str:
+        """Address at which processes of this machine reach the server."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def rules(self) -> Rules:
+        """Who may ask, and for what.
+
+        Raises:
+            InputError: an origin is none, there is no such endpoint to open, or the token is too short.
+        """
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise InputError(f"a token must have at least {SHORTEST_TOKEN} characters, got {len(self.token)}")
+        return Rules(self.host, allowed(self.origins), self.token, opened(self.opened))
 
     @property
     def folder(self) -> Path:
@@ -46,13 +75,14 @@ class Site:
 
 
 def serve(site: Site) -> None:
-    """Serve until stopped.
+    """Serve until stopped; does not return once the server has started.
 
     Raises:
-        InputError: no studies, the port is taken, or MONAI Label is not installed.
+        InputError: no studies, the port is taken, an option is impossible, or MONAI Label is not installed.
         BundleError: a bundle is wrong.
         OutputError: the server's folder cannot be written.
     """
+    rules = site.rules()
     if not site.remote and not Path(site.studies).is_dir():
         raise InputError(f"studies must be a folder or a DICOMweb address, got {site.studies}; check the path")
     _check_port(site.host, site.port)
@@ -60,7 +90,6 @@ def serve(site: Site) -> None:
     _environment(site)
     try:
         import monailabel.main
-        import uvicorn
         from monailabel.interfaces.utils.app import app_instance
         from monailabel.utils.others.generic import init_log_config
     except ModuleNotFoundError as error:
@@ -69,10 +98,24 @@ def serve(site: Site) -> None:
     options = Namespace(app=str(site.folder), studies=studies, conf=list(conf.items()), port=site.port, dryrun=False)
     monailabel.main.Main().start_server_init_settings(options)
     app_instance().load()
-    from .web import web_app
+    from .web import run, web_app
 
-    log = init_log_config(None, str(site.folder), "app.log", "INFO")
-    uvicorn.run(web_app(), host=site.host, port=site.port, log_config=log)
+    with _uploads(site.folder / UPLOADS) as folder:
+        log = init_log_config(None, str(site.folder), "app.log", "INFO")
+        run(web_app(rules), site.host, site.port, log, folder)
+
+
+@contextmanager
+def _uploads(folder: Path) -> Iterator[Path]:
+    """Give a folder for all temporary files of this process; what killed servers left is removed."""
+    folder.mkdir(exist_ok=True)
+    finish_interrupted(folder, ending="/")  # no name ends so: nothing is kept
+    with temporary_folder(folder) as temporary:
+        tempfile.tempdir = str(temporary)
+        try:
+            yield temporary
+        finally:
+            tempfile.tempdir = None
 
 
 def prepare(site: Site) -> dict[str, str]:
@@ -94,12 +137,19 @@ def prepare(site: Site) -> dict[str, str]:
         ) from error
     bundles = [str(folder) for folder in copies(site.bundles, site.folder)]
     ca = "" if site.ca is None else str(site.ca.resolve())
-    return {"bundles": json.dumps(bundles), "device": site.device, "runtime": site.runtime, "ca": ca}
+    return {
+        "bundles": json.dumps(bundles),
+        "device": site.device,
+        "runtime": site.runtime,
+        "ca": ca,
+        "any_modality": "yes" if site.any_modality else "",
+        "server": site.url,
+    }
 
 
 def _environment(site: Site) -> None:
     """Settings of MONAI Label, which it reads when it is imported, here and in the processes that it starts."""
-    from .shim import sitecustomize  # noqa: F401  # in this process too
+    from .shim import sitecustomize  # in this process too
 
     endings = [f"*{suffix}" for suffix in sorted(SUFFIXES, key=len, reverse=True)]
     path = [str(SHIM), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -109,6 +159,8 @@ def _environment(site: Site) -> None:
         "MONAI_LABEL_TRACKING_ENABLED": "false",
         "MONAI_LABEL_SESSION_PATH": str(site.folder / "sessions"),
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(endings),
+        sitecustomize.SERVER: str(os.getpid()),
+        **({TOKEN: site.token} if site.token else {}),
         **({"MONAI_LABEL_DICOMWEB_USERNAME": site.user} if site.user else {}),
         **({"MONAI_LABEL_DICOMWEB_PASSWORD": site.password} if site.password else {}),
     }

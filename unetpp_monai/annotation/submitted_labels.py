@@ -107,6 +107,18 @@ def on_grid(labels: Volume, grid: Volume) -> Volume:
     return Volume(array, grid.affine)
 
 
+def check_label_info(info: Any) -> None:
+    """Check what a client says of a label map's values.
+
+    Raises:
+        InputError: it is no list of names and values.
+    """
+    if not isinstance(info or [], list) or not all(isinstance(entry, dict) for entry in info or []):
+        raise InputError(f"label_info must be a list of objects with name and idx, got {str(info)[:50]!r}")
+    for entry in info or []:
+        _label(entry)
+
+
 def _label(entry: Mapping[str, Any]) -> Label:
     try:
         index, name = int(entry["idx"]), str(entry["name"])

@@ -9,15 +9,16 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.train import TrainTask
 
 from ..bundle import read_bundle
+from ..errors import InputError
 from ..runtimes.backend import choose_device
 from .datastores import image_path
-from .fine_tuning import Options, fine_tune, read_progress
+from .fine_tuning import Options, check_options, fine_tune, read_progress
 from .model_registry import device_choices, first_of
 from .training_cases import Labelled, cases_for
 
 logger = logging.getLogger(__name__)
 
-DEFAULTS = {"max_epochs": 20, "learning_rate": 0.0003, "val_split": 0.2}
+DEFAULTS: dict[str, Any] = {"max_epochs": 20, "learning_rate": 0.0003, "val_split": 0.2}
 
 
 def trainers(bundles: Mapping[str, Path], device: str) -> dict[str, TrainTask]:
@@ -57,6 +58,26 @@ class FineTuneTask(TrainTask):
         """Progress of the present or last training."""
         return read_progress(self.root)
 
+    def checked(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the options of a request; others are left out.
+
+        Raises:
+            InputError: an impossible one, or no such device.
+        """
+        self._options(request)
+        return {key: request[key] for key in (*DEFAULTS, "device") if key in request}
+
+    def _options(self, request: Mapping[str, Any]) -> Options:
+        given = {key: request.get(key, default) for key, default in DEFAULTS.items()}
+        try:
+            epochs, rate, share = (type(default)(given[key]) for key, default in DEFAULTS.items())
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"options must be numbers, got {given}") from error
+        device = str(choose_device(first_of(request.get("device")) or self.device))
+        options = Options(max_epochs=epochs, learning_rate=rate, val_split=share, device=device)
+        check_options(options)
+        return options
+
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train.
 
@@ -70,12 +91,7 @@ class FineTuneTask(TrainTask):
         Raises:
             UnetppError: no such device, or see `fine_tune`; its message is the last line that clients see.
         """
-        options = Options(
-            max_epochs=int(request.get("max_epochs", DEFAULTS["max_epochs"])),
-            learning_rate=float(request.get("learning_rate", DEFAULTS["learning_rate"])),
-            val_split=float(request.get("val_split", DEFAULTS["val_split"])),
-            device=str(choose_device(first_of(request.get("device")) or self.device)),
-        )
+        options = self._options(request)
         submitted = labelled(datastore)
         others = [label for other in self.others for label in read_bundle(other).labels]
         cases = cases_for(submitted, read_bundle(self.root).labels, others)

@@ -55,8 +55,7 @@ def split_cases(cases: Sequence[Labelled], *, share: float, trained: frozenset[s
     Raises:
         InputError: too few cases, or none that was never trained on.
     """
-    if not 0 < share < 1:
-        raise InputError(f"val_split must be between 0 and 1 (0.2: every fifth image validates), got {share}")
+    check_share(share)
     if len(cases) < MIN_CASES:
         raise InputError(
             f"training needs at least {MIN_CASES} labelled images (one of them validates), got {len(cases)}; "
@@ -73,6 +72,16 @@ def split_cases(cases: Sequence[Labelled], *, share: float, trained: frozenset[s
     validation = [case for case in new if int(name_hash(case.name), 16) < bound] or new[:1]
     validation = validation[: len(cases) - 1]
     return Split(tuple(case for case in ordered if case not in validation), tuple(validation))
+
+
+def check_share(share: float) -> None:
+    """Check the part of the cases that validate.
+
+    Raises:
+        InputError: it is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"val_split must be between 0 and 1 (0.2: every fifth image validates), got {share}")
 
 
 def cases_for(cases: Sequence[Labelled], labels: Sequence[Label], others: Sequence[Label]) -> list[Labelled]:

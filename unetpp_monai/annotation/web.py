@@ -1,74 +1,97 @@
-"""MONAI Label's web application with our own answers to `/infer/` and to errors."""
+"""MONAI Label's web application behind our gate, with our own answers to what changes anything, and to errors."""
 
-import json
 import logging
-from typing import Annotated, Any
+import os
+import shutil
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import monailabel.app
-from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
-from fastapi.background import BackgroundTasks
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.middleware import Middleware
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from monailabel.config import settings
-from monailabel.endpoints.infer import ResultType, run_inference
-from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
-from monailabel.interfaces.utils.app import app_instance
 
 from ..errors import InputError, UnetppError
+from . import data_requests, task_requests
+from .background import end_all
+from .gate import Gate, Rules
+from .store import TakenError
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR, MONAILabelError.APP_ERROR)  # of names
-Reader = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
+ANSWER_SECONDS = 3  # that answers may still take once the server was told to stop
+END_SECONDS = 10.0  # after which it ends whatever hangs
 
 
-def web_app() -> FastAPI:
-    """Give MONAI Label's application, changed: our `/infer/` comes first, errors say in one line what is wrong."""
+def web_app(rules: Rules) -> FastAPI:
+    """Give MONAI Label's application, changed: our endpoints come first, errors say in one line what is wrong."""
     app: FastAPI = monailabel.app.app
     app.add_exception_handler(UnetppError, _refuse)
     app.add_exception_handler(MONAILabelException, _refuse)
-    app.router.routes.insert(0, APIRoute("/infer/{model}", infer, methods=["POST"]))
+    app.router.routes[:0] = [*data_requests.ROUTES, *task_requests.ROUTES]
+    app.user_middleware[:] = [  # instead of MONAI Label's own, by which every page may ask
+        Middleware(Gate, rules=rules, knows=data_requests.faults),
+        Middleware(CORSMiddleware, allow_origins=sorted(rules.origins), allow_methods=["*"], allow_headers=["*"]),
+    ]
     return app
 
 
-def infer(  # noqa: PLR0913  # the protocol's fields
-    background_tasks: BackgroundTasks,
-    model: str,
-    user: Reader,
-    image: str = "",
-    session_id: str = "",
-    params: Annotated[str, Form()] = "{}",
-    file: Annotated[UploadFile | None, File()] = None,
-    label: Annotated[UploadFile | None, File()] = None,
-    output: ResultType | None = None,
-) -> Any:
-    """Answer as MONAI Label does, in a thread, so that other requests are answered meanwhile; SEGs by our writer."""
-    app = app_instance()
-    if model not in app.served:
-        raise HTTPException(404, f"model must be one of {', '.join(app.served)}, got {model}")
-    if "/" in image or "\\" in image or image.startswith("."):
-        raise HTTPException(404, f"image must be an id of the datastore, got {image!r}")
-    if session_id and app.sessions().get_session(session_id) is None:
-        raise HTTPException(404, "session must be an open one, got another; create one")
-    try:
-        wanted = json.loads(params or "{}")
-        if not isinstance(wanted, dict):
-            raise ValueError
-    except ValueError as error:
-        raise HTTPException(400, f"params must be a JSON object, got {params[:50]!r}") from error
-    if output is ResultType.dicom_seg:
-        wanted, output = {**wanted, "result_extension": ".dcm"}, ResultType.image
-    for name in ("model", "image", "description"):  # the request's own, not to be replaced
-        wanted.pop(name, None)
-    return run_inference(background_tasks, model, image, session_id, json.dumps(wanted), file, label, output)
+def run(app: FastAPI, host: str, port: int, log_config: str, temporary: Path) -> None:
+    """Serve until a signal to stop; then this process ends, and all that it started.
+
+    Args:
+        app: what to serve.
+        host: address to listen at.
+        port: to listen at.
+        log_config: of uvicorn.
+        temporary: folder that goes with the process.
+    """
+    config = uvicorn.Config(
+        app, host=host, port=port, log_config=log_config, timeout_graceful_shutdown=ANSWER_SECONDS, ws="none"
+    )
+    _Server(config, temporary).run()
+
+
+class _Server(uvicorn.Server):
+    """Ends whole: trainings at once, answers within seconds; a segmentation that runs is not waited for."""
+
+    def __init__(self, config: uvicorn.Config, temporary: Path) -> None:
+        super().__init__(config)
+        self.temporary = temporary
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        timer = threading.Timer(END_SECONDS, self._end)
+        timer.daemon = True
+        timer.start()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Stop."""
+        end_all()
+        await super().shutdown(sockets)
+        self._end()
+
+    def _end(self) -> None:
+        end_all()  # one that waited may have begun
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        logging.shutdown()
+        os._exit(0)  # threads that wait for a process or segment would keep this one alive
 
 
 def _refuse(request: Request, error: Exception) -> JSONResponse:
     """Name the error; the log has it too."""
     if isinstance(error, MONAILabelException):
         status, message = 404 if error.error in UNKNOWN else 500, error.msg
+    elif isinstance(error, TakenError):
+        status, message = 409, str(error)
     else:
-        status, message = 400 if isinstance(error, InputError) else 500, str(error).splitlines()[0]
+        status, message = 400 if isinstance(error, InputError) else 500, str(error)
     logger.warning("%s %s: %d", request.method, request.url.path, status)
-    return JSONResponse({"detail": message}, status)
+    return JSONResponse({"detail": " ".join(message.split())}, status)

@@ -27,7 +27,7 @@ def start(
     state: Annotated[
         Path | None, typer.Option(help="Folder for trained versions, fetched series, logs. Default: unetpp_label.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all, no passwords.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all (then set --token).")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="OHIF expects 8000.", min=1, max=65535)] = 8000,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",
@@ -35,12 +35,46 @@ def start(
     password_file: PasswordFileOption = None,
     password_env: PasswordEnvOption = None,
     ca: CaOption = None,
+    any_modality: Annotated[
+        bool, typer.Option("--any-modality", help="Also take DICOM of another modality than the bundles'.")
+    ] = False,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin", metavar="URL", help="Server whose pages may ask; repeatable. Default: this one."
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="UNETPP_LABEL_TOKEN", help="Every request must have it, as Authorization: Bearer."),
+    ] = None,
+    open_endpoint: Annotated[
+        list[str] | None,
+        typer.Option("--open-endpoint", metavar="'METHOD PATH'", help="Open one that is closed; repeatable. See docs."),
+    ] = None,
 ) -> None:
     """Serve until stopped (Ctrl-C, SIGTERM). Nothing but --studies is ever asked over a network."""
     from ..annotation.server import Site, serve
 
     name, password, _ = secrets(user, password_file, password_env, None)
-    serve(Site(studies, tuple(bundle or ()), state, host, port, device, runtime, name, password, ca))
+    serve(
+        Site(
+            studies,
+            tuple(bundle or ()),
+            state,
+            host,
+            port,
+            device,
+            runtime,
+            name,
+            password,
+            ca,
+            any_modality=any_modality,
+            origins=tuple(allow_origin or ()),
+            token=token,
+            opened=tuple(open_endpoint or ()),
+        )
+    )
 
 
 FolderArgument = Annotated[Path, typer.Argument(help="A served bundle: STATE/bundles/NAME.")]

@@ -3,9 +3,13 @@
 `pydicom._storage_sopclass_uids` is `pydicom.uid` since pydicom 3; of torchvision only two functions are named, which
 draw pictures of trainings. Modules that do exist are found first. The writer of MONAI Label's own apps states every
 NIfTI result in mm and with two forms of code 1; here a result takes unit, codes and affines of its image instead.
+A process that our server started ends with it, however the server ends.
 """
 
+import ctypes
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,6 +21,9 @@ from typing import Any, NoReturn
 
 MOVED = {"pydicom._storage_sopclass_uids": "pydicom.uid"}  # old name -> where its content is now
 STUBS: dict[str, tuple[str, ...]] = {"torchvision": (), "torchvision.utils": ("make_grid", "save_image")}
+
+SERVER = "UNETPP_LABEL_SERVER"  # environment variable with the process id of our server
+PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 
 WRITER = "monailabel.transform.writer"
 NIFTI = (".nii", ".nii.gz")
@@ -85,6 +92,19 @@ def not_here(*args: Any, **kwargs: Any) -> NoReturn:
     raise NotImplementedError("torchvision must be installed to draw pictures of trainings; this environment has none")
 
 
+def end_with_parent() -> None:
+    """Have this process killed when the one that started it ends, on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        try:
+            os.kill(int(os.environ[SERVER]), 0)
+        except ProcessLookupError:  # it ended before this was said
+            os._exit(1)
+
+
+if os.environ.get(SERVER, str(os.getpid())) != str(os.getpid()):
+    end_with_parent()
+    os.register_at_fork(after_in_child=end_with_parent)
 if not any(type(finder).__name__ == "Missing" for finder in sys.meta_path):
     sys.meta_path.append(Missing())
     sys.meta_path.insert(0, Mended())

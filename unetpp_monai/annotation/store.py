@@ -1,0 +1,240 @@
+"""MONAI Label's folder of images and labels, for several threads and processes, and with nothing done outside of it."""
+
+import filecmp
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
+
+from ..errors import InputError
+from ..files import complete_file, temporary_folder
+
+WATCH_SECONDS = 2.0  # between two looks into the folders
+READERS = (
+    *("datalist", "get_image_info", "get_image_uri", "get_label_info", "get_label_uri"),
+    *("get_labeled_images", "get_unlabeled_images", "json", "list_images", "status"),
+)
+
+logger = logging.getLogger(__name__)
+
+
+class TakenError(InputError):
+    """An image of that name is there already, with other content."""
+
+
+class Store(LocalDatastore):
+    """A folder of image files with `labels/<tag>/` below and one JSON file that says what is known of them.
+
+    MONAI Label changes what it knows while other threads read it, writes it over what other processes wrote, and
+    follows links. Here whoever reads or writes is alone, and links are replaced or removed, not what they lead to.
+
+    Args:
+        folder: of the images; made if it is missing.
+        extensions: patterns of names, such as "*.nii.gz".
+    """
+
+    def __init__(self, folder: Path, extensions: Sequence[str] = ("*.nii.gz", "*.nii")) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._thread = threading.RLock()
+        self._process = FileLock(folder / ".lock")
+        self._known: tuple[int, ...] = ()  # state of the JSON file that was read last
+        super().__init__(str(folder), extensions=tuple(extensions), auto_reload=False)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other threads and processes from writing, and know what they wrote before."""
+        with self._thread, self._process:
+            self._init_from_datastore_file()
+            yield
+
+    def has_image(self, image_id: str) -> bool:
+        """Whether there is such an image, be it that it was copied there a moment ago."""
+        if image_id not in self.list_images():
+            self.refresh()
+        return image_id in self.list_images()
+
+    def has_label(self, image_id: str, tag: str) -> bool:
+        """Whether an image has a label of a tag, be it that it was copied there a moment ago."""
+        if not self.get_label_uri(image_id, tag):
+            self.refresh()
+        return bool(self.get_label_uri(image_id, tag))
+
+    def tags(self) -> set[str]:
+        """Tags that labels have."""
+        with self._thread:
+            return set(self._datastore.tags())
+
+    def add_image(
+        self, image_id: str, image_filename: str, image_info: dict[str, Any], *, replace: bool = False
+    ) -> str:
+        """Copy an image into the folder.
+
+        Args:
+            image_id: its name, without ending.
+            image_filename: file to copy; its ending is kept.
+            image_info: what to note of it.
+            replace: whether it may take the place of another.
+
+        Raises:
+            TakenError: there is another one of that name.
+        """
+        source, folder = Path(image_filename), Path(self._datastore.image_path())
+        ending = self._to_id(source.name)[1]
+        path = folder / f"{image_id}{ending}"
+        with temporary_folder(folder) as temporary:
+            copy = Path(shutil.copy(source, temporary / path.name))
+            with self.alone():
+                self._reconcile_datastore()
+                if not replace and (image_id in self._datastore.objects or path.exists() or path.is_symlink()):
+                    if path.is_file() and filecmp.cmp(copy, path, shallow=False):
+                        return image_id
+                    raise TakenError(f"an image must have a name of its own, got {image_id!r}, which is taken")
+                copy.replace(path)
+                info = {**(image_info or {}), "ts": int(time.time()), "name": path.name}
+                self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending))
+                self._update_datastore_file()
+        return image_id
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Copy a label map into the folder of its tag; an older one of that image and tag is replaced.
+
+        Raises:
+            ImageNotFoundException: no such image.
+        """
+        source, folder = Path(label_filename), Path(self._datastore.label_path(label_tag))
+        ending = self._to_id(source.name)[1]
+        folder.mkdir(exist_ok=True)
+        with temporary_folder(folder) as temporary:
+            copy = Path(shutil.copy(source, temporary / f"{image_id}{ending}"))
+            with self.alone():
+                image = self._datastore.objects.get(image_id)
+                if image is None:
+                    raise ImageNotFoundException(f"image must be one of the datastore's, got {image_id!r}")
+                copy.replace(folder / copy.name)
+                info = {**(label_info or {}), "ts": int(time.time()), "name": copy.name}
+                image.labels[label_tag] = DataModel(info=info, ext=ending)
+                self._update_datastore_file()
+        return image_id
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image and its labels; of a link, the link.
+
+        Raises:
+            ImageNotFoundException: no such image.
+        """
+        with self.alone():
+            image = self._datastore.objects.get(image_id)
+            if image is None:
+                raise ImageNotFoundException(f"image must be one of the datastore's, got {image_id!r}")
+            for tag in list(image.labels):
+                self.remove_label(image_id, tag)
+            Path(self._datastore.image_path(), f"{image_id}{image.image.ext}").unlink(missing_ok=True)
+            self._reconcile_datastore()
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label; of a link, the link.
+
+        Raises:
+            LabelNotFoundException: no such label.
+        """
+        with self.alone():
+            label = self._datastore.label(label_id, label_tag)
+            if label is None:
+                raise LabelNotFoundException(f"label must be one of the datastore's, got {label_id!r}, {label_tag!r}")
+            Path(self._datastore.label_path(label_tag), f"{label_id}{label.ext}").unlink(missing_ok=True)
+            self._reconcile_datastore()
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Note what is known of an image."""
+        with self.alone():
+            super().update_image_info(image_id, info)
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        """Note what is known of a label."""
+        with self.alone():
+            super().update_label_info(label_id, label_tag, info)
+
+    def watch(self) -> None:
+        """From now on notice files that come or go by themselves, in a thread that lasts as long as the process."""
+        threading.Thread(target=self._watch, name="studies", daemon=True).start()
+
+    def _watch(self) -> None:
+        seen: object = None
+        while True:
+            time.sleep(WATCH_SECONDS)
+            try:
+                if (found := self._names()) != seen:
+                    self.refresh()
+                    seen = found
+            except Exception:  # the boundary of a loop that must last: a folder may be away for a while
+                logger.warning("the studies could not be looked through; trying again", exc_info=True)
+
+    def _names(self) -> set[Path]:
+        """All that lies in the folders of images and labels."""
+        labels = Path(self._datastore.label_path(None))
+        folders = [Path(self._datastore.image_path()), *(entry for entry in labels.iterdir() if entry.is_dir())]
+        return {entry for folder in folders for entry in folder.iterdir()}
+
+    def _reconcile_datastore(self) -> None:
+        """Take note of files that came or went."""
+        with self.alone():
+            super()._reconcile_datastore()
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        """Part a file's name from its ending."""
+        endings = sorted((pattern.removeprefix("*") for pattern in self._extensions), key=len, reverse=True)
+        ending = next((ending for ending in endings if file.lower().endswith(ending)), Path(file).suffix)
+        return file.removesuffix(file[len(file) - len(ending) :]), file[len(file) - len(ending) :]
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        """Read the JSON file, if it is another than the one that was read or written last."""
+        path = Path(self._datastore_config_path)
+        with self._thread:
+            try:
+                if (state := _state(path)) == self._known:
+                    return
+                model = LocalDatastoreModel.model_validate_json(path.read_bytes())
+            except FileNotFoundError:
+                return
+            except ValueError as error:
+                raise InputError(f"{path} must hold MONAI Label's list of images, got another file; move it") from error
+            model.base_path = self._datastore_path
+            self._datastore, self._known = model, state
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        """Write the JSON file, whole or not at all."""
+        path = Path(self._datastore_config_path)
+        with complete_file(path) as temporary:
+            temporary.write_text(json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str))
+        self._known = _state(path)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method read what no other thread changes meanwhile, as it is on disk now."""
+
+    @wraps(method)
+    def reads(self: Store, *arguments: Any, **options: Any) -> Any:
+        with self._thread:
+            self._init_from_datastore_file()
+            return method(self, *arguments, **options)
+
+    return reads
+
+
+for _name in READERS:
+    setattr(Store, _name, _alone(getattr(LocalDatastore, _name)))
