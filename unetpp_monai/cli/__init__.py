@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -39,8 +40,15 @@ def main() -> None:
         app()
     except UnetppError as error:
         print_error(message_of(error))
-        sys.exit(1)
+        _end(1)
     except SystemExit as end:
-        if end.code == TERMINATED:  # a runtime's threads may still call Python, and abort a process that shuts it down
-            os._exit(TERMINATED)
+        if end.code == TERMINATED:
+            _end(TERMINATED)
         raise
+
+
+def _end(code: int) -> NoReturn:
+    """End at once, all is unwound: a library's threads may still call Python, and abort a process that shuts down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
