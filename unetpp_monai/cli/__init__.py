@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from typing import NoReturn
 
 import typer
 
@@ -40,15 +39,8 @@ def main() -> None:
         app()
     except UnetppError as error:
         print_error(message_of(error))
-        _end(1)
+        sys.exit(1)
     except SystemExit as end:
-        if end.code == TERMINATED:
-            _end(TERMINATED)
+        if end.code == TERMINATED:  # a runtime's threads may still call Python, and abort a process that shuts it down
+            os._exit(TERMINATED)
         raise
-
-
-def _end(code: int) -> NoReturn:
-    """End at once, all is unwound: a library's threads may still call Python, and abort a process that shuts down."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
