@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from monai import transforms
 from monai.config import KeysCollection
-from monai.data import MetaTensor
+from monai.data import CacheDataset, MetaTensor
 
-from .errors import GeometryError, InputError
+from .errors import GeometryError, InputError, UnetppError
 from .volume import Volume
 
+SHOWN = 10  # cases that an error names
 GRID_TOLERANCE = 0.1  # voxels by which corners of an image and its label may be apart, as rounded headers put them
 
 
@@ -76,6 +77,74 @@ class CheckLabelsd(transforms.MapTransform):
                 f"labels must be of {', '.join(f'{value:g}' for value in self.values[:20])}, got "
                 f"{', '.join(f'{value:g}' for value in unknown[:5])} in {name}; correct it, or state label_values"
             )
+
+
+class CheckedDataset(CacheDataset):
+    """MONAI's `CacheDataset`, which names every case that cannot be had, not the first one alone.
+
+    A first error would also leave threads at work, which abort a process that then ends.
+
+    Args:
+        arguments: of `CacheDataset`.
+
+    Raises:
+        InputError: cases that cannot be read or do not fit, each with its reason.
+    """
+
+    def _fill_cache(self, indices: Any = None) -> list[Any]:
+        self._faults: list[tuple[int, BaseException]] = []
+        cache: list[Any] = super()._fill_cache(indices)
+        if self._faults:
+            faults = [self._sentence(index, error) for index, error in sorted(self._faults, key=lambda fault: fault[0])]
+            more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+            raise InputError(
+                f"every case must be readable and fit its task, {len(faults)} of {len(cache)} do not: "
+                + "; ".join(faults[:SHOWN] + more)
+            )
+        return cache
+
+    def _load_cache_item(self, idx: int) -> Any:
+        try:
+            return super()._load_cache_item(idx)
+        except Exception as error:  # noqa: BLE001 - told with those of the other cases
+            self._faults.append((idx, error))
+            return None
+
+    def _sentence(self, index: int, error: BaseException) -> str:
+        """Of ours what it says, of others their kind too; MONAI wraps both."""
+        inner: BaseException | None = error
+        while inner is not None and not isinstance(inner, UnetppError):
+            inner = inner.__cause__
+        if inner is not None:
+            return str(inner)
+        image = self.data[index]["image"]
+        name = Path(str(image[0] if isinstance(image, list) else image)).name
+        return f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+class SeedEpochs:
+    """Draw what is random in an epoch from (seed, fold, epoch): a run that was interrupted goes on as it would have.
+
+    Args:
+        transform: random transforms of the training.
+        seed: of the run.
+        fold: of the run.
+    """
+
+    def __init__(self, transform: transforms.Compose, *, seed: int, fold: int) -> None:
+        self.transform, self.seed, self.fold = transform, seed, fold
+
+    def attach(self, engine: Any) -> None:
+        """Let a trainer call this before each epoch."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Seed the epoch that begins."""
+        state = int(np.random.SeedSequence((self.seed, self.fold, engine.state.epoch)).generate_state(1)[0])
+        torch.manual_seed(state)
+        self.transform.set_random_state(state)
 
 
 class RunIdentity:

@@ -264,9 +264,9 @@ def test_a_single_case_and_wrong_labels_are_told(tmp_path):
         *settings,
     )
     done = unetpp(*arguments, folder=tmp_path)
-    assert done.returncode == 1 and "labels must be of 0, 1, 2, got 7 in 1.nii.gz" in done.stderr.replace("\n", " ")
+    assert done.returncode == 1 and "labels must be of 0, 1, 2, got 7 in 1.nii.gz" in " ".join(done.stderr.split())
     for number in (1, 2):
         (tmp_path / "data" / "imagesTr" / f"{number}.nii.gz").unlink()
     done = unetpp(*arguments, folder=tmp_path)
-    assert done.returncode == 1 and "training needs at least 2 cases" in done.stderr.replace("\n", " ")
+    assert done.returncode == 1 and "training needs at least 2 cases" in " ".join(done.stderr.split())
     assert not list((tmp_path / "out").glob("*.pt"))

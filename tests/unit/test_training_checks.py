@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, Lambda
 
 from unetpp_monai.errors import GeometryError, InputError
-from unetpp_monai.training import CheckLabelsd, RunIdentity, require_cases
+from unetpp_monai.training import CheckedDataset, CheckLabelsd, RunIdentity, require_cases
 
 
 def pair(labels=None, shape=(6, 7, 8), affine=None, channels=1):
@@ -69,6 +70,29 @@ def test_progress_of_another_run_is_refused():
         RunIdentity(fold=1, features=[4, 8], cases=["a", "b"]).load_state_dict(kept)
     with pytest.raises(InputError, match=r"features \[4, 8\] instead of \[4, 16\], cases .*"):
         RunIdentity(fold=0, features=[4, 16], cases=["a"]).load_state_dict(kept)
+
+
+def test_every_case_that_cannot_be_had_is_named(tmp_path):
+    good = pair()
+
+    def load(item):
+        if item["image"] == "b.nii.gz":
+            raise InputError("b.nii.gz is damaged")
+        if item["image"] == "d.nii.gz":
+            raise ValueError("no such\nthing")
+        return good
+
+    cases = [{"image": f"{name}.nii.gz"} for name in "abcd"]
+    steps = Compose([Lambda(load)])
+    with pytest.raises(
+        InputError, match=r"2 of 4 do not: b\.nii\.gz is damaged; d\.nii\.gz: RuntimeError: applying"
+    ) as told:
+        CheckedDataset(cases, steps, progress=False)
+    assert "\n" not in str(told.value)
+    assert len(CheckedDataset(cases[:1], steps, progress=False)) == 1
+    many = [{"image": "b.nii.gz"}] * 30
+    with pytest.raises(InputError, match="and 20 more"):
+        CheckedDataset(many, steps, progress=False)
 
 
 class Cached(list):
