@@ -210,7 +210,7 @@ def test_killed_before_the_first_instance_it_starts_again(archive, journal):
 
 
 def test_killed_while_a_known_series_is_deleted_the_rest_is_no_series(tmp_path, archive, journal, monkeypatch):
-    class Killed(BaseException):
+    class Killed(SystemExit):
         pass
 
     def die(folder, **options):
