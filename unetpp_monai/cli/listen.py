@@ -27,6 +27,7 @@ from .pacs import (
     secrets,
 )
 
+ROOM = "unetpp_monai.pacs"  # whose loggers are heard
 ARCHIVE, SEGMENTATION = "Archive", "Segmentation"  # panels of the help; the others are options of the service itself
 
 
@@ -167,11 +168,11 @@ def show_status(path: Path, *, retry_dead: bool) -> None:
 
 
 def start_logging(*, verbose: bool) -> None:
-    """Log our messages to stderr, which name no patient; never those of libraries, which quote headers."""
+    """Log to stderr what the listener says, which names no patient; not what quotes headers: libraries, remarks."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    ours = logging.getLogger("unetpp_monai")
+    ours = logging.getLogger(ROOM)
     ours.addHandler(handler)
     ours.setLevel(logging.DEBUG if verbose else logging.INFO)
     warnings.simplefilter("ignore")
@@ -181,4 +182,4 @@ def start_logging(*, verbose: bool) -> None:
 def _log_thread(end: threading.ExceptHookArgs) -> None:
     """Log that a thread of a library ended, without its message."""
     if end.exc_value is not None and not isinstance(end.exc_value, SystemExit):
-        logging.getLogger("unetpp_monai").warning("a thread ended: %s", trace_of(end.exc_value))
+        logging.getLogger(ROOM).warning("a thread ended: %s", trace_of(end.exc_value))

@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 HEADER_BYTES = 6  # of a PDU: kind, nothing, length
 REQUEST = 1  # kind of a PDU that asks for an association
 SEEN_BYTES = 1 << 15  # of a request, waited for before an association has its two threads; fits into a socket's buffer
+AGAIN_SECONDS = 0.05
 NO_PLACE = (0x02, 0x03, 0x02)  # rejected for now, by presentation, local limit exceeded
 MOST_MESSAGES = 2  # that wait for us; a peer must wait for its answer before it sends the next one
 
@@ -124,12 +126,22 @@ class _Server(ThreadedAssociationServer):
         if isinstance(request, ssl.SSLSocket):
             request.do_handshake()
             return True
-        peek = socket.MSG_PEEK | getattr(socket, "MSG_WAITALL", 0)
-        header = request.recv(HEADER_BYTES, peek)
+        header = self._peek(request, HEADER_BYTES)
         length = int.from_bytes(header[2:], "big")
         if header[:1] != bytes([REQUEST]) or length > self.connections.limits.pdu_bytes:
             return False
-        return bool(request.recv(min(HEADER_BYTES + length, SEEN_BYTES), peek))
+        return bool(self._peek(request, min(HEADER_BYTES + length, SEEN_BYTES)))
+
+    def _peek(self, request: socket.socket, count: int) -> bytes:
+        """Wait for bytes, and leave them where they are; nothing if the connection is closed before."""
+        connection = self.connections.at(request)
+        seen = b""
+        while not connection.closed:
+            seen = request.recv(count, socket.MSG_PEEK | getattr(socket, "MSG_WAITALL", 0))
+            if len(seen) == count or not seen:
+                return seen
+            time.sleep(AGAIN_SECONDS)  # the peer has ended, or a system does not wait for all
+        return b""
 
     def service_actions(self) -> None:
         """Called twice a second."""

@@ -122,4 +122,3 @@ class Found:
         reject(reason)
         with self.journal.transaction():
             self.put([name], self.noted)
-        logger.warning("a series is rejected, %s", reason)

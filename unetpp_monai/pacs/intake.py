@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEADER_TAGS = (*SERIES_TAGS, "BodyPartExamined")
-LONGEST_TEXT = 10_240  # characters of a value, longer than any that we look at may be (LT)
 
 
 class Source(Protocol):
@@ -109,9 +108,8 @@ def _text(header: "pydicom.Dataset", keyword: str) -> str:
         value = header[keyword].value
         if isinstance(value, bytes | Items):
             return ""
-        text = "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
+        return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
     except STOP:
         raise
     except BaseException:  # noqa: BLE001 - bytes of strangers decide what is raised
         return ""
-    return text if len(text) <= LONGEST_TEXT else ""

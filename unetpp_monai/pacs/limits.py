@@ -19,7 +19,7 @@ class Limits:
     waiting: int = 100  # connections that have not asked for an association yet; then the oldest gives way
     request_seconds: float = 10.0  # from a connection to its request for an association, TLS included (ARTIM)
     idle_seconds: float = 60.0  # of an association without a whole PDU
-    spare_seconds: float = 2.0  # the same, if another one needs the place
+    spare_seconds: float = 1.0  # the same, if another one needs the place
     pdu_bytes: int = 1 << 20  # of one PDU; we ask for 16 KiB, a request for many contexts may be longer
     object_bytes: int = 1 << 30  # of one instance, which is held in memory until it is complete
     arriving_bytes: int = 4 << 30  # of all instances that are arriving; then the largest gives way
@@ -154,8 +154,9 @@ class Connections:
         with self._lock:
             for one in self._all:
                 one.close()
-            threads = [one.association for one in self._all if one.started]
+            left = list(self._all)
         until = time.monotonic() + 5
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        self.sweep()
+        for one in left:
+            if one.started:
+                one.association.join(max(0.0, until - time.monotonic()))
+            one.socket.close()

@@ -14,6 +14,7 @@ import numpy as np
 from ..depth import Depth, DepthLike
 from ..errors import InputError
 
+LONGEST_TEXT = 1024  # characters of a value; a description has 64, six numbers have 101
 OWN_MODALITIES = ("SEG", "SR", "RTSTRUCT")  # what we store is never taken for input
 
 
@@ -37,12 +38,15 @@ class SeriesFacts:
 
     @classmethod
     def from_headers(cls, headers: Sequence[Mapping[str, str]]) -> "SeriesFacts":
-        """Gather facts of the instances of one series.
+        """Gather facts of the instances of one series; values too long to be any that we look at are left out.
 
         Args:
             headers: keyword -> text as in the file (values joined by backslashes), the first one complete, of the
                 others at least `SOPInstanceUID`, `ImagePositionPatient`.
         """
+        headers = [
+            {keyword: text for keyword, text in header.items() if len(text) <= LONGEST_TEXT} for header in headers
+        ]
         first = headers[0]
         frames = _frames(first.get("NumberOfFrames", ""))
         return cls(
