@@ -147,6 +147,25 @@ def test_associations_that_stop_within_a_pdu_give_way(tmp_path, data):
         assert send(tmp_path, port) < SECONDS
 
 
+def test_associations_that_only_chat_give_way(tmp_path):
+    with receiving(tmp_path, per_peer=3) as port, associated(port, 3, Verification) as peers:
+        ended = threading.Event()
+
+        def chat():
+            while not ended.wait(0.2):
+                for one in peers:
+                    if one.is_established:
+                        one.send_c_echo()
+
+        thread = threading.Thread(target=chat)
+        thread.start()
+        try:
+            assert send(tmp_path, port) < SECONDS
+        finally:
+            ended.set()
+            thread.join()
+
+
 def test_an_association_that_is_idle_ends(tmp_path):
     with receiving(tmp_path, idle_seconds=1.0) as port, associated(port, 2, Verification) as idle:
         idle[1].dul.socket.socket.sendall(pdu(DATA, 100)[:4])

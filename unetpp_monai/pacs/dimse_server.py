@@ -29,6 +29,7 @@ HEADER_BYTES = 6  # of a PDU: kind, nothing, length
 REQUEST = 1  # kind of a PDU that asks for an association
 SEEN_BYTES = 1 << 15  # of a request, waited for before an association has its two threads; fits into a socket's buffer
 AGAIN_SECONDS = 0.05
+COMMAND = 1  # bit of the first byte of a value that is no part of an instance
 NO_PLACE = (0x02, 0x03, 0x02)  # rejected for now, by presentation, local limit exceeded
 MOST_MESSAGES = 2  # that wait for us; a peer must wait for its answer before it sends the next one
 
@@ -171,8 +172,9 @@ def _watching(connections: Connections) -> list[tuple[Any, Any]]:
             event.assoc.kill()
 
     def received(event: evt.Event) -> None:
-        values = event.pdu.presentation_data_value_items if isinstance(event.pdu, P_DATA_TF) else ()
-        connections.hear(event.assoc, sum(len(value.presentation_data_value) for value in values))
+        items = event.pdu.presentation_data_value_items if isinstance(event.pdu, P_DATA_TF) else ()
+        values = [item.presentation_data_value for item in items]
+        connections.hear(event.assoc, sum(len(value) for value in values if value and not value[0] & COMMAND))
 
     def arrived(event: evt.Event) -> None:
         connections.arrived(event.assoc)

@@ -19,7 +19,7 @@ class Limits:
     waiting: int = 100  # connections that have not asked for an association yet; then the oldest gives way
     request_seconds: float = 10.0  # from a connection to its request for an association, TLS included (ARTIM)
     idle_seconds: float = 60.0  # of an association without a whole PDU
-    spare_seconds: float = 1.0  # the same, if another one needs the place
+    spare_seconds: float = 1.0  # of an association without a part of an instance, if another one needs the place
     pdu_bytes: int = 1 << 20  # of one PDU; we ask for 16 KiB, a request for many contexts may be longer
     object_bytes: int = 1 << 30  # of one instance, which is held in memory until it is complete
     arriving_bytes: int = 4 << 30  # of all instances that are arriving; then the largest gives way
@@ -32,6 +32,7 @@ class Connection:
     socket: socket.socket
     peer: str  # its address
     heard: float  # when it was opened, or its last PDU was complete
+    useful: float  # the same, of a PDU with a part of an instance
     association: Any = None  # pynetdicom's; None: it has not asked for one
     accepted: bool = False
     started: bool = False  # the association has threads
@@ -65,7 +66,7 @@ class Connections:
             if len(waiting) >= self.limits.waiting:
                 most = Counter(one.peer for one in waiting).most_common(1)[0][0]
                 next(one for one in waiting if one.peer == most).close()
-            connection = Connection(opened, peer, time.monotonic())
+            connection = Connection(opened, peer, time.monotonic(), time.monotonic())
             self._all.append(connection)
             return connection
 
@@ -93,13 +94,13 @@ class Connections:
                 live = [one for one in group if not one.closed]
                 if len(live) >= most and not self._spare(live):
                     return False
-            connection.accepted, connection.heard = True, time.monotonic()
+            connection.accepted, connection.heard, connection.useful = True, time.monotonic(), time.monotonic()
             return True
 
     def _spare(self, group: list[Connection]) -> bool:
-        """Close the one that was idle for longest."""
-        longest = min((one for one in group if not one.working), key=lambda one: one.heard, default=None)
-        if longest is None or time.monotonic() - longest.heard < self.limits.spare_seconds:
+        """Close the one that has brought nothing for longest."""
+        longest = min((one for one in group if not one.working), key=lambda one: one.useful, default=None)
+        if longest is None or time.monotonic() - longest.useful < self.limits.spare_seconds:
             return False
         longest.close()
         return True
@@ -109,6 +110,7 @@ class Connections:
         with self._lock:
             connection = self.of(association)
             connection.heard = time.monotonic()
+            connection.useful = connection.heard if count else connection.useful
             connection.arriving += count
             if connection.arriving > self.limits.object_bytes:
                 connection.close()
@@ -134,7 +136,7 @@ class Connections:
         try:
             yield
         finally:
-            connection.working, connection.heard = False, time.monotonic()
+            connection.working, connection.heard, connection.useful = False, time.monotonic(), time.monotonic()
 
     def sweep(self) -> None:
         """Close what has been idle for too long, forget what is over."""
