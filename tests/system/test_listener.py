@@ -622,6 +622,27 @@ def test_a_journal_serves_one_listener_and_is_readable_for_its_owner_only(tmp_pa
         Journal.existing(tmp_path / "missing.sqlite")
 
 
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_a_log_never_says(verbose):
+    """What libraries and remarks say, and how a thread ended, for they quote headers."""
+    script = (
+        "import logging, threading, warnings\n"
+        "from unetpp_monai.cli.listen import start_logging\n"
+        f"start_logging(verbose={verbose})\n"
+        "for name in ('pydicom', 'pynetdicom', 'unetpp_monai.dicom.seg'):\n"
+        "    logging.getLogger(name).error('Doe^Jane')\n"
+        "warnings.warn('Doe^Jane')\n"
+        "def trip():\n"
+        "    raise ValueError('Doe^Jane')\n"
+        "threading.Thread(target=trip).start()\n"
+        "logging.getLogger('unetpp_monai.pacs.listener').debug('where')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=DEADLINE)
+    assert run.returncode == 0 and run.stdout == ""
+    assert "Doe" not in run.stderr and "a thread ended: ValueError" in run.stderr
+    assert ("DEBUG where" in run.stderr) == verbose
+
+
 def status(path, *options):
     result = run_listen(["--status", str(path), *options])
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Objects that a sender can make, by C-STORE and in an Orthanc: each ends itself, none the listener, no log names one."""
+"""Objects that a sender can make, by C-STORE and in Orthanc: each ends itself, not the listener; no log names it."""
 
 import logging
 import warnings
