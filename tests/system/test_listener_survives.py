@@ -91,6 +91,7 @@ def ends(journal):
     return {job.series: job.state for job in journal.jobs("stored", "rejected", "ignored", "dead")}
 
 
+@pytest.mark.slow
 def test_poison_by_c_store(tmp_path, archive, journal, caplog):
     caplog.set_level(logging.DEBUG, "unetpp_monai")
     poison = make_poison(tmp_path / "poison", POISONED, seed=7)
@@ -107,6 +108,7 @@ def test_poison_by_c_store(tmp_path, archive, journal, caplog):
     assert not any(name in caplog.text for name in (*NAMES, sound, *poison))
 
 
+@pytest.mark.slow
 def test_poison_in_orthanc(tmp_path, archive, journal, caplog):
     caplog.set_level(logging.DEBUG, "unetpp_monai")
     poison = make_poison(tmp_path / "poison", POISONED, seed=8)

@@ -71,26 +71,32 @@ def is_closed(connection):
         return True
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x01",
-        pdu(REQUEST, 200)[:5],
-        pdu(REQUEST, 200),
-        pdu(REQUEST, 200, b"\0\1\0\0" + AET.encode()),
-        pdu(REQUEST, 0xFFFFFFFF, b"\0" * 1000),
-        pdu(REQUEST, 60_000, b"\0" * 40_000),  # more than we wait for
-        pdu(DATA, 0xFFFFFFFF),
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"\xff" * 5000,
-    ],
-    ids=["none", "byte", "header", "no body", "half", "4 GiB", "long", "data", "http", "noise"],
-)
-@pytest.mark.parametrize("count", [10, 100])
-def test_connections_that_ask_for_nothing(tmp_path, data, count):
-    with receiving(tmp_path) as port, held(port, count, data):
+UNASKED = {
+    "none": b"",
+    "byte": b"\x01",
+    "header": pdu(REQUEST, 200)[:5],
+    "no body": pdu(REQUEST, 200),
+    "half": pdu(REQUEST, 200, b"\0\1\0\0" + AET.encode()),
+    "4 GiB": pdu(REQUEST, 0xFFFFFFFF, b"\0" * 1000),
+    "long": pdu(REQUEST, 60_000, b"\0" * 40_000),  # more than we wait for
+    "data": pdu(DATA, 0xFFFFFFFF),
+    "http": b"GET / HTTP/1.1\r\n\r\n",
+    "noise": b"\xff" * 5000,
+}
+
+
+@pytest.mark.parametrize("kind", UNASKED)
+def test_connections_that_ask_for_nothing(tmp_path, kind):
+    with receiving(tmp_path) as port, held(port, 10, UNASKED[kind]):
         assert send(tmp_path, port) < SECONDS
+
+
+def test_a_hundred_of_each(tmp_path):
+    """More than may wait; those that ask for nothing come last."""
+    with receiving(tmp_path) as port, ExitStack() as stack:
+        for kind in ("noise", "4 GiB", "half", "byte", "none"):
+            stack.enter_context(held(port, 100, UNASKED[kind]))
+            assert send(tmp_path, port) < SECONDS
 
 
 def test_they_are_closed_and_their_threads_end(tmp_path):

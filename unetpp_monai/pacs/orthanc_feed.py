@@ -180,12 +180,14 @@ class OrthancFeed:
         return with_uids(SeriesFacts.from_headers([{**headers[0], **complete}, *headers[1:]]))
 
     def _bulk(self, level: str, names: list[str]) -> list[dict[str, Any]]:
-        """What Orthanc (1.9.4 or later) says of resources, in one request; those deleted since are left out."""
+        """What Orthanc says of resources, in one request; those deleted since are left out."""
         if not names:
             return []
         with http_errors(self.url):
             asked = {"Resources": names, "Level": level, "Short": True}
             response = self.session.post(f"{self.url}/tools/bulk-content", json=asked, timeout=TIMEOUT)
+            if response.status_code == 404:
+                raise PacsError(f"{self.url} must be Orthanc 1.9.4 or later, got one without bulk content; update it")
             response.raise_for_status()
             return [one for one in response.json() if one["Type"] == level]
 
