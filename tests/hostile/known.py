@@ -20,10 +20,4 @@ FUZZ = {
 FUZZ_LATE: dict[str, tuple[str, int]] = {}  # that only the whole `make fuzz` shows, or that take their time
 # kind -> whether every slice shows it
 CRASH: dict[str, bool] = {}
-LOAD = {
-    "orthanc: series have no result": True,
-    "orthanc: the service ended of its own accord": True,
-    "dimse: the service ended of its own accord": True,
-    "dimse: idle connections keep everybody out": True,
-    "dimse: a series has several results": False,  # what a restart interrupted counts as complete at once
-}
+LOAD: dict[str, bool] = {}

@@ -27,12 +27,13 @@ from hostile.report import Fault, show
 from hostile.service import Service
 from unetpp_monai.pacs import Journal
 
-STUDIES, KILLS, PEERS, IDLE, OWN_ENDS = 50, 10, 4, 12, 40
+STUDIES, KILLS, PEERS, IDLE, OWN_ENDS = 50, 10, 4, 100, 40
 POISON_SHARE = 0.4  # poisoned series for each sound one
 UNWANTED = 5  # every so manieth study is a CT, which no rule accepts
 AET = "SEGMENTER"
 SHAPE = (12, 10, 4)
 STABLE_SECONDS = 3  # long enough that several series are not yet stable when Orthanc is restarted
+UNFINISHED = (b"", b"\x01", b"\x01\0\0\0\0\xc8\0\x01", b"\x01\0\xff\xff\xff\xff" + bytes(100))  # of a request
 QUIET = 60.0  # seconds without anything new, after which nothing more is expected
 
 
@@ -217,14 +218,14 @@ def _send(files: list[Path], port: int, *, once: bool) -> list[Path]:
 
 
 def hold_connections(load: Load, port: int, *, quiet: float) -> None:
-    """Others hold connections of one byte; a modality must still get through."""
+    """Others hold connections on which a request for an association never comes; a modality must still get through."""
     held = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(IDLE)]
-    for connection in held:
-        connection.sendall(b"\x01")
+    for number, connection in enumerate(held):
+        connection.sendall(UNFINISHED[number % len(UNFINISHED)])
     time.sleep(0.5)
     make_series(load.folder / "late", axial_affine(), SHAPE)
     if not store(sorted((load.folder / "late").iterdir()), port, patience=quiet):
-        load.faults.append(Fault("idle connections keep everybody out", f"{IDLE} of one byte, for {quiet:g} s"))
+        load.faults.append(Fault("idle connections keep everybody out", f"{IDLE} for {quiet:g} s"))
     for connection in held:
         connection.close()
     load.counts["idle connections"] = IDLE

@@ -446,6 +446,7 @@ def archive(tmp_path_factory):
         ('[{"modality": "MR", "spacing_mm": 3}]', "must have spacing_mm such as"),
         ('[{"modality": "MR", "spacing_mm": {"mean": 1}}]', "must have spacing_mm such as"),
         ('[{"modality": "MR", "spacing_mm": {"min": -1}}]', "bounds > 0 mm"),
+        ('[{"modality": "MR", "any_modality": "yes"}]', "must have true or false as any_modality, got 'yes'"),
         ('[{"modality": "MR", "depth": 0}]', "depth must be a number >= 1, auto or full, got 0"),
     ],
 )
@@ -487,6 +488,22 @@ def test_a_depth_that_a_network_does_not_have_is_known_at_the_start(segmenter, d
         return
     with pytest.raises(InputError, match=wrong):
         segmenting(rules, lambda _: segmenter, depth=default, formats=["dicomseg"])
+
+
+@pytest.mark.parametrize("any_modality", [False, True])
+def test_a_rule_can_say_that_any_modality_will_do(tmp_path, segmenter, any_modality):
+    """The bundle was trained on MR; else a CT is refused, as `unetpp segment` does without `--any-modality`."""
+    new_series(tmp_path / "series", modality="CT")
+    (tmp_path / "rules.json").write_text(json.dumps([{"modality": "CT", "any_modality": any_modality}]))
+    rules = read_rules(tmp_path / "rules.json")
+    process = segmenting(rules, lambda _: segmenter, depth=1, formats=["dicomseg"])
+    (tmp_path / "results").mkdir()
+    if any_modality:
+        assert [path.suffix for path in process(tmp_path / "series", tmp_path / "results", rule=rules[0])] == [".dcm"]
+    else:
+        with pytest.raises(InputError, match="must be of modality MR"):
+            process(tmp_path / "series", tmp_path / "results", rule=rules[0])
+    assert Rule.from_json(rules[0].to_json()) == rules[0]  # as the journal keeps it
 
 
 def test_a_service_in_python(tmp_path, server):
@@ -603,6 +620,27 @@ def test_a_journal_serves_one_listener_and_is_readable_for_its_owner_only(tmp_pa
         Journal(path.with_name("text.sqlite"))
     with pytest.raises(InputError, match="a journal must exist"):
         Journal.existing(tmp_path / "missing.sqlite")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_a_log_never_says(verbose):
+    """What libraries and remarks say, and how a thread ended, for they quote headers."""
+    script = (
+        "import logging, threading, warnings\n"
+        "from unetpp_monai.cli.listen import start_logging\n"
+        f"start_logging(verbose={verbose})\n"
+        "for name in ('pydicom', 'pynetdicom', 'unetpp_monai.dicom.seg'):\n"
+        "    logging.getLogger(name).error('Doe^Jane')\n"
+        "warnings.warn('Doe^Jane')\n"
+        "def trip():\n"
+        "    raise ValueError('Doe^Jane')\n"
+        "threading.Thread(target=trip).start()\n"
+        "logging.getLogger('unetpp_monai.pacs.listener').debug('where')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=DEADLINE)
+    assert run.returncode == 0 and run.stdout == ""
+    assert "Doe" not in run.stderr and "a thread ended: ValueError" in run.stderr
+    assert ("DEBUG where" in run.stderr) == verbose
 
 
 def status(path, *options):

@@ -1,5 +1,6 @@
 """Series that are sent to the listener by C-STORE; results go to a real Orthanc."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -191,6 +192,35 @@ def test_killed_between_journal_and_folder_it_still_has_the_series(tmp_path, arc
     assert len(segs(archive, header)) == 1
 
 
+@pytest.mark.parametrize("aged", [False, True])
+def test_a_restart_in_the_middle_of_a_series_does_not_end_it(tmp_path, archive, journal, aged):
+    """What lies there may be half of a series, whose sender waits for us, however long we were away."""
+    header = make_series(tmp_path / "series", axial_affine())[0]
+    files = sorted((tmp_path / "series").iterdir())
+    with receiving(archive, journal, quiet_seconds=3.0) as (listener, address):
+        push(connect(address), files[:4])
+    if aged:
+        for path in (listener.spool / "incoming" / header.SeriesInstanceUID, *incoming(listener)):
+            os.utime(path, (0, 0))
+    with receiving(archive, journal, quiet_seconds=3.0) as (listener, address):
+        listener.recover()
+        listener.source.look(listener.intake)
+        assert listener.intake.waiting() == 0
+        push(connect(address), files[4:])
+        look_until(listener, lambda: listener.intake.waiting() == 1)
+        assert [job.instances for job in journal.jobs("queued")] == [9]
+        assert listener.work() and not listener.work()
+    assert len(segs(archive, header)) == 1
+
+
+def test_what_nobody_completes_after_a_restart_is_taken_as_it_is(tmp_path, archive, journal):
+    make_series(tmp_path / "series", axial_affine())
+    with receiving(archive, journal, quiet_seconds=1.0) as (listener, address):
+        push(connect(address), sorted((tmp_path / "series").iterdir())[:4])
+    with receiving(archive, journal, quiet_seconds=1.0) as (listener, _):
+        look_until(listener, lambda: [job.instances for job in journal.jobs("queued")] == [4])
+
+
 def test_the_spool_is_for_its_owner_only(tmp_path, archive, journal):
     with receiving(archive, journal) as (listener, _):
         assert listener.spool.stat().st_mode & 0o077 == 0
@@ -210,7 +240,7 @@ def test_killed_before_the_first_instance_it_starts_again(archive, journal):
 
 
 def test_killed_while_a_known_series_is_deleted_the_rest_is_no_series(tmp_path, archive, journal, monkeypatch):
-    class Killed(BaseException):
+    class Killed(SystemExit):
         pass
 
     def die(folder, **options):

@@ -9,7 +9,7 @@ from helpers import ROOT
 
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
-    {"errors", "_version"},
+    {"errors", "faults", "_version"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"},
     {"plausibility"},
     {"task"},
@@ -32,8 +32,8 @@ ORDERS = {  # within a room, from the ground up
     "transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader "
     "channels cases case_list label_files monai_reader monai_writer",
-    "pacs": "archive dimse_association dicomweb dimse transfer rules journal intake orthanc_feed receiver listener "
-    "service",
+    "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
+    "orthanc_feed receiver listener service",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
     "train",
 }

@@ -65,24 +65,24 @@ def test_a_journal_of_an_older_package_goes_on(old):
         with journal.transaction():
             job = journal.add(NEW, rule=RULE)
             assert (job.id, job.rule) == (4, RULE) and journal.claim().id == 2
-    assert schema_of(old) == 1
+    assert schema_of(old) == 2
     with closing(Journal(old)) as journal:
         assert sum(journal.counts().values()) == 4
 
 
 def test_a_journal_of_a_newer_package_is_refused_by_name_and_left_as_it_is(old):
     with closing(sqlite3.connect(old)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
         connection.execute("PRAGMA journal_mode = DELETE")
     before = old.read_bytes()
-    with pytest.raises(InputError, match=f"a schema up to 1, got 2 in {old}; update unetpp_monai, or name another"):
+    with pytest.raises(InputError, match=f"a schema up to 2, got 3 in {old}; update unetpp_monai, or name another"):
         Journal(old)
     assert old.read_bytes() == before and not list(old.parent.glob("*-wal"))
 
 
 def test_a_new_journal_has_the_schema(tmp_path):
     Journal(tmp_path / "journal.sqlite").close()
-    assert schema_of(tmp_path / "journal.sqlite") == 1
+    assert schema_of(tmp_path / "journal.sqlite") == 2
 
 
 def fill(journal):

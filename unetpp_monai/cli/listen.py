@@ -1,6 +1,7 @@
 """`unetpp listen`: segment what arrives at a PACS."""
 
 import logging
+import threading
 import time
 import warnings
 from contextlib import closing
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError
+from ..faults import trace_of
 from .common import BundleOption, DepthOption, DeviceOption, PrecisionOption, RuntimeOption, comma_separated
 from .pacs import (
     CaOption,
@@ -25,6 +27,7 @@ from .pacs import (
     secrets,
 )
 
+ROOM = "unetpp_monai.pacs"  # whose loggers are heard
 ARCHIVE, SEGMENTATION = "Archive", "Segmentation"  # panels of the help; the others are options of the service itself
 
 
@@ -105,13 +108,14 @@ def listen(
         Path | None, typer.Option(metavar="JOURNAL", help="Show what became of series, and exit.")
     ] = None,
     retry_dead: Annotated[bool, typer.Option("--retry-dead", help="With --status: queue dead letters anew.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log errors in full; may name patients.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log also which of our lines an error passed.")] = False,
 ) -> None:
     """Segment series that arrive at a PACS, and store the results there, until stopped.
 
     A rule is an object with modality and, as wanted, description (regular expression), body_part, min_slices,
-    max_slices, spacing_mm {min, max}, bundle, depth. SIGTERM gives the running job back and exits with 143, Ctrl-C
-    with 130; 1 is an error. Started again with the same journal, it goes on where it stopped.
+    max_slices, spacing_mm {min, max}, bundle, depth, any_modality (true: as --any-modality of unetpp segment).
+    SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an error. Started again with the same
+    journal, it goes on where it stopped.
     """
     from ..pacs import Access, DimseInput, OrthancInput, Schedule, Service, read_rules, segmenting
     from ..segmenter import Segmenter
@@ -164,15 +168,18 @@ def show_status(path: Path, *, retry_dead: bool) -> None:
 
 
 def start_logging(*, verbose: bool) -> None:
-    """Log to stderr; libraries, which quote headers in their messages and warnings, only if that is wanted."""
-    style = "%(asctime)s %(levelname)s %(message)s"
-    if verbose:
-        logging.basicConfig(level=logging.DEBUG, format=style)
-        return
+    """Log to stderr what the listener says, which names no patient; not what quotes headers: libraries, remarks."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(style))
-    ours = logging.getLogger("unetpp_monai")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    ours = logging.getLogger(ROOM)
     ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)
     warnings.simplefilter("ignore")
+    threading.excepthook = _log_thread
+
+
+def _log_thread(end: threading.ExceptHookArgs) -> None:
+    """Log that a thread of a library ended, without its message."""
+    if end.exc_value is not None and not isinstance(end.exc_value, SystemExit):
+        logging.getLogger(ROOM).warning("a thread ended: %s", trace_of(end.exc_value))

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import CorruptFileError, InputError, UnetppError
 from ..files import sha256_of
@@ -123,7 +123,7 @@ def guarded(path: Path, fault: str = "is not a readable DICOM file") -> Iterator
         raise CorruptFileError(f"{path} {fault} ({one_line(error)}); export it again") from error
 
 
-def parse(file: BufferedReader, tags: Sequence[str | int] = ()) -> "pydicom.Dataset":
+def parse(file: BinaryIO, tags: Sequence[str | int] = ()) -> "pydicom.Dataset":
     """Read an open file from its beginning, with or without preamble and meta information.
 
     Args:
@@ -155,7 +155,7 @@ def parse(file: BufferedReader, tags: Sequence[str | int] = ()) -> "pydicom.Data
     return dataset
 
 
-def _check_inflated(file: BufferedReader, first: bytes) -> None:
+def _check_inflated(file: BinaryIO, first: bytes) -> None:
     """Unpack a deflated data set in small pieces, before pydicom does at once, to see that it is not too much."""
     start = 144 + int.from_bytes(
         first[140:144], "little"

@@ -3,6 +3,7 @@
 from .archive import Access, Pushed, Query, Remote, SeriesRef
 from .intake import Intake, Source
 from .journal import Journal
+from .limits import Limits
 from .listener import Listener, Processor, Schedule
 from .orthanc_feed import OrthancFeed
 from .receiver import Receiver
@@ -15,6 +16,7 @@ __all__ = [
     "DimseInput",
     "Intake",
     "Journal",
+    "Limits",
     "Listener",
     "OrthancFeed",
     "OrthancInput",

@@ -5,13 +5,14 @@ import socket
 import ssl
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
 from .archive import checked_aet, checked_uid
+from .limits import Limits
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -96,14 +97,24 @@ def associated(
 
 
 @contextmanager
-def receiving(aet: str, where: tuple[str, int], handlers: Sequence[Any], **options: Any) -> Iterator[Any]:
+def receiving(
+    aet: str,
+    where: tuple[str, int],
+    handlers: Sequence[Any],
+    *,
+    calling: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
+) -> Iterator[None]:
     """Run a DICOM application that others may store to, in threads of its own.
 
     Args:
         aet: its AE title; who calls another one is rejected.
         where: address and port to listen at.
         handlers: of pynetdicom's events.
-        options: `ssl_context`, and `calling`: AE titles that may call, all if there are none.
+        calling: AE titles that may call; none: all.
+        tls: a server's context.
+        limits: of what peers may take; None: the default ones.
 
     Raises:
         InputError: an AE title is none.
@@ -111,20 +122,20 @@ def receiving(aet: str, where: tuple[str, int], handlers: Sequence[Any], **optio
     """
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, sop_class
 
+    from .dimse_server import serving
+
     entity = AE(ae_title=checked_aet(aet))
     entity.require_called_aet = True
-    entity.require_calling_aet = [checked_aet(title) for title in options.pop("calling", ())]
+    entity.require_calling_aet = [checked_aet(title) for title in calling]
     for context in AllStoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
     entity.add_supported_context(sop_class.Verification)
-    try:
-        server = entity.start_server(where, block=False, evt_handlers=[*handlers, *_prompt()], **options)
-    except OSError as error:
-        raise UnavailableError(f"port {where[1]} of {where[0]} must be free, got {error.strerror}") from error
-    try:
-        yield server
-    finally:
-        entity.shutdown()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(serving(entity, where, [*handlers, *_prompt()], tls=tls, limits=limits or Limits()))
+        except OSError as error:
+            raise UnavailableError(f"port {where[1]} of {where[0]} must be free, got {error.strerror}") from error
+        yield
 
 
 def receive(event: "Event", folder: Path) -> int:

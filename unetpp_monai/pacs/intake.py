@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..dicom.discovery import SERIES_TAGS
+from ..dicom.reading import parse
+from ..errors import InputError
+from ..faults import STOP
+from .archive import UID
 from .journal import OPEN, QUEUED, Job, Journal
 from .rules import OWN_MODALITIES, Rule, SeriesFacts, choose_rule
 
@@ -45,6 +49,12 @@ class Intake:
         """Whether the queue has no place left."""
         return self.waiting() >= self.max_queue
 
+    def reject(self, facts: SeriesFacts, reason: str) -> None:
+        """Note that a series cannot even be looked at, and why."""
+        with self.journal.transaction():
+            job = self.journal.reject(facts, reason)
+        logger.warning("job %d: %s, %s", job.id, job.state, reason)
+
     def note(self, facts: SeriesFacts) -> Job:
         """Note a series, inside a transaction of the journal; return its job, new or known."""
         if facts.modality in OWN_MODALITIES or self.journal.is_own(facts):
@@ -59,22 +69,47 @@ class Intake:
 
 
 def folder_facts(folder: Path) -> SeriesFacts:
-    """Read the facts of a series from the headers of its files in a folder."""
-    import pydicom
+    """Read the facts of a series from the headers of its files in a folder.
 
+    Raises:
+        InputError: a UID is none.
+        BaseException: whatever damaged data make pydicom raise.
+    """
     headers = []
     for path in sorted(folder.glob("*.dcm")):
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
+        with path.open("rb") as file:
+            header = parse(file, HEADER_TAGS)
         headers.append({keyword: _text(header, keyword) for keyword in HEADER_TAGS if keyword in header})
-    return SeriesFacts.from_headers(headers)
+    return with_uids(SeriesFacts.from_headers(headers))
+
+
+def with_uids(facts: SeriesFacts) -> SeriesFacts:
+    """Give back facts whose UIDs are some.
+
+    Raises:
+        InputError: one is none.
+    """
+    if not all(UID.fullmatch(uid) for uid in (facts.study, facts.series, *facts.instances)):
+        raise InputError("UIDs must be up to 64 digits and dots, a digit first, got another one")
+    return facts
+
+
+def unread_facts(folder: Path) -> SeriesFacts:
+    """What is known of a received series without a look into its files: their names are its UIDs."""
+    return SeriesFacts("", folder.name, tuple(sorted(path.stem for path in folder.glob("*.dcm"))), "", "", "", 0, None)
 
 
 def _text(header: "pydicom.Dataset", keyword: str) -> str:
-    """A value as text; nothing if it is not what its kind should be, which is no reason to stop."""
+    """A value as text; nothing if it is none, or not what its kind should be, which is no reason to stop."""
     from pydicom.multival import MultiValue
+    from pydicom.sequence import Sequence as Items
 
     try:
         value = header[keyword].value
-    except (ValueError, TypeError, OverflowError, NotImplementedError):
+        if isinstance(value, bytes | Items):
+            return ""
+        return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
+    except STOP:
+        raise
+    except BaseException:  # noqa: BLE001 - bytes of strangers decide what is raised
         return ""
-    return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)

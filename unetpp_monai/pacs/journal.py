@@ -30,6 +30,13 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
 CREATE TABLE IF NOT EXISTS outputs (uid TEXT PRIMARY KEY, job INTEGER NOT NULL);
 """,
+    """
+ALTER TABLE places ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE found (
+    source TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, tries INTEGER NOT NULL, next_try REAL NOT NULL,
+    PRIMARY KEY (source, name)) WITHOUT ROWID;
+CREATE INDEX found_state ON found (source, state, next_try);
+""",
 )
 
 
@@ -97,12 +104,24 @@ class Journal:
 
     def place(self, source: str) -> int | None:
         """How far a source was read; None: never."""
-        row = self._execute("SELECT place FROM places WHERE source = ?", (source,)).fetchone()
+        row = self.execute("SELECT place FROM places WHERE source = ?", (source,)).fetchone()
         return None if row is None else int(row[0])
 
     def set_place(self, source: str, place: int) -> None:
         """Remember how far a source was read; inside `transaction`, together with what was found there."""
-        self._execute("INSERT OR REPLACE INTO places VALUES (?, ?)", (source, place))
+        self.execute(
+            "INSERT INTO places (source, place) VALUES (?, ?)"
+            " ON CONFLICT (source) DO UPDATE SET place = excluded.place",
+            (source, place),
+        )
+
+    def is_listed(self, source: str) -> bool:
+        """Whether `Found` knows what a source held when its place was first noted; older packages did not note it."""
+        return bool(self.execute("SELECT 1 FROM places WHERE source = ? AND listed", (source,)).fetchone())
+
+    def set_listed(self, source: str) -> None:
+        """Remember that it does."""
+        self.execute("UPDATE places SET listed = 1 WHERE source = ?", (source,))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -122,14 +141,21 @@ class Journal:
         known = self.find(facts)
         if known and (known.state not in (IGNORED, SUPERSEDED) or rule is None):
             return known
-        now, state = time.time(), IGNORED if rule is None else QUEUED
+        self.execute(
+            "UPDATE jobs SET state = ?, changed = ? WHERE series = ? AND state IN (?, ?)",
+            (SUPERSEDED, time.time(), facts.series, QUEUED, FAILED),
+        )
+        return self._insert(facts, IGNORED if rule is None else QUEUED, rule=rule, reason=reason)
+
+    def reject(self, facts: SeriesFacts, reason: str) -> Job:
+        """Note a series that cannot even be looked at; what waits of the same series stays queued."""
+        return self.find(facts) or self._insert(facts, REJECTED, rule=None, reason=reason)
+
+    def _insert(self, facts: SeriesFacts, state: str, *, rule: Rule | None, reason: str) -> Job:
+        now = time.time()
         stored_rule = None if rule is None else rule.to_json()  # the file may change before the job's turn
         values = (*(facts.study, facts.series, facts.fingerprint), len(facts.instances), stored_rule)
-        self._execute(
-            "UPDATE jobs SET state = ?, changed = ? WHERE series = ? AND state IN (?, ?)",
-            (SUPERSEDED, now, facts.series, QUEUED, FAILED),
-        )
-        self._execute(
+        self.execute(
             "INSERT INTO jobs (study, series, fingerprint, instances, rule, state, reason, attempts, next_try, changed)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (series, fingerprint) DO UPDATE SET"
             " rule = excluded.rule, state = excluded.state, reason = excluded.reason, attempts = 0,"
@@ -148,7 +174,7 @@ class Journal:
         due = self._select("state IN (?, ?) AND next_try <= ? ORDER BY id LIMIT 1", (QUEUED, FAILED, time.time()))
         if not due:
             return None
-        self._execute(
+        self.execute(
             "UPDATE jobs SET state = ?, attempts = attempts + 1, changed = ? WHERE id = ?",
             (RUNNING, time.time(), due[0].id),
         )
@@ -156,20 +182,20 @@ class Journal:
 
     def give_back(self, job: Job) -> None:
         """Undo `claim`."""
-        self._execute(
+        self.execute(
             "UPDATE jobs SET state = ?, attempts = attempts - 1 WHERE id = ? AND state = ?", (QUEUED, job.id, RUNNING)
         )
 
     def finish(self, job: Job, state: str, *, reason: str = "", next_try: float = 0.0) -> None:
         """Note what became of a job."""
-        self._execute(
+        self.execute(
             "UPDATE jobs SET state = ?, reason = ?, next_try = ?, changed = ? WHERE id = ?",
             (state, reason, next_try, time.time(), job.id),
         )
 
     def retry_dead(self) -> int:
         """Queue the dead letters anew; return how many."""
-        return self._execute(
+        return self.execute(
             "UPDATE jobs SET state = ?, attempts = 0, next_try = 0, changed = ? WHERE state = ?",
             (QUEUED, time.time(), DEAD),
         ).rowcount
@@ -177,17 +203,17 @@ class Journal:
     def own(self, uids: Iterable[str], job: Job) -> None:
         """Remember UIDs of instances and series that we are about to store."""
         for uid in uids:
-            self._execute("INSERT OR IGNORE INTO outputs VALUES (?, ?)", (uid, job.id))
+            self.execute("INSERT OR IGNORE INTO outputs VALUES (?, ?)", (uid, job.id))
 
     def is_own(self, facts: SeriesFacts) -> bool:
         """Whether we stored a series, or one of its instances."""
         query = "SELECT 1 FROM outputs WHERE uid = ?"
         uids = (facts.series, *facts.instances)
-        return any(self._execute(query, (uid,)).fetchone() for uid in uids)
+        return any(self.execute(query, (uid,)).fetchone() for uid in uids)
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
-        rows = dict(self._execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
+        rows = dict(self.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
         return {state: int(rows.get(state, 0)) for state in STATES}
 
     def jobs(self, *states: str) -> list[Job]:
@@ -195,10 +221,11 @@ class Journal:
         return self._select(f"state IN ({', '.join('?' * len(states))}) ORDER BY id", states)
 
     def _select(self, condition: str, values: tuple[object, ...]) -> list[Job]:
-        rows = self._execute(f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE {condition}", values)
+        rows = self.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE {condition}", values)
         return [_job(row) for row in rows]
 
-    def _execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run a statement."""
         with self._errors():
             return self._connection.execute(statement, values)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputError, JournalError, OutputError, PacsError, UnavailableError, UnetppError
+from ..errors import InputError, JournalError, OutputError, PacsError, UnavailableError
+from ..faults import STOP, trace_of
 from ..files import TEMPORARY, private_folder, whole_folder
 from .archive import Remote
 from .intake import Intake, Source, folder_facts
@@ -17,18 +18,6 @@ from .rules import Rule
 
 logger = logging.getLogger(__name__)
 
-# what a job may fail with: a series that trips over a mistake of ours or of a library must not stop the others
-FAULTS = (
-    UnetppError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 SERIES, RESULTS = "series", "results"  # folders of a job in the spool
 LONGEST_SILENCE = 60.0  # seconds between two calls at an archive that is down
 
@@ -93,22 +82,33 @@ class Listener:
 
         Raises:
             PacsError: the source refuses us; an unreachable one is waited for.
+            JournalError: nothing can be remembered.
         """
         self.recover()
         silent = 0
         while True:
             try:
                 self.source.look(self.intake)
+                self._sweep()
             except UnavailableError as error:
                 silent += 1
-                wait = max(poll_seconds, min(self.schedule.delay(silent), LONGEST_SILENCE))
-                logger.warning("the archive cannot be reached (%s), again in %g s", type(error).__name__, wait)
-                time.sleep(wait)
+                self._pause(silent, poll_seconds, "the archive cannot be reached", error)
+                continue
+            except (*STOP, JournalError, PacsError):
+                raise
+            except BaseException as error:  # noqa: BLE001 - what is found there is made by strangers
+                silent += 1
+                self._pause(silent, poll_seconds, "the archive cannot be looked at", error)
                 continue
             silent = 0
-            self._sweep()
             if not self.work() or self._outages:
                 time.sleep(poll_seconds)
+
+    def _pause(self, silent: int, poll_seconds: float, said: str, error: BaseException) -> None:
+        wait = max(poll_seconds, min(self.schedule.delay(silent), LONGEST_SILENCE))
+        logger.debug("%s", trace_of(error))
+        logger.warning("%s (%s), again in %g s", said, type(error).__name__, wait)
+        time.sleep(wait)
 
     def recover(self) -> None:
         """Take up what a process before this one left: jobs that ran, folders that nobody needs."""
@@ -138,19 +138,19 @@ class Listener:
             return False
         try:
             self._run(job)
-        except InputError as error:
-            logger.debug("job %d", job.id, exc_info=error)
-            self._finish(job, REJECTED, type(error).__name__)
         except JournalError:  # nothing can be remembered: the job counts as interrupted at the next start
             raise
-        except FAULTS as error:
-            logger.debug("job %d", job.id, exc_info=error)
-            self._fail(job, type(error).__name__)
-        except (KeyboardInterrupt, SystemExit):  # told to stop
+        except STOP:
             with self.journal.transaction():
                 self.journal.give_back(job)
             logger.info("job %d: given back", job.id)
             raise
+        except InputError as error:
+            logger.debug("job %d: %s", job.id, trace_of(error))
+            self._finish(job, REJECTED, type(error).__name__)
+        except BaseException as error:  # noqa: BLE001 - one job of many; decoders written in Rust raise BaseException
+            logger.debug("job %d: %s", job.id, trace_of(error))
+            self._fail(job, type(error).__name__)
         return True
 
     def _run(self, job: Job) -> None:
@@ -198,7 +198,7 @@ class Listener:
 
     def _postpone(self, job: Job, error: UnavailableError) -> None:
         """Note that nothing could be stored as the archive was down, which costs no try."""
-        logger.debug("job %d", job.id, exc_info=error)
+        logger.debug("job %d: %s", job.id, trace_of(error))
         reason = type(error).__name__
         self._outages += 1
         wait = min(self.schedule.delay(self._outages), LONGEST_SILENCE)

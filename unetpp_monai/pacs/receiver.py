@@ -1,24 +1,32 @@
 """Series from whoever sends them by C-STORE; a series is complete when no instance came for a while."""
 
+import logging
 import shutil
 import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..dicom.reading import parse
 from ..errors import PacsError
+from ..faults import STOP, trace_of
 from ..files import private_folder
 from .archive import checked_uid
 from .dimse_association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
-from .intake import Intake, folder_facts
+from .found import ARRIVING, Found
+from .intake import Intake, folder_facts, unread_facts
 from .journal import FAILED, OPEN, QUEUED, SUPERSEDED, Job
+from .limits import Limits
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
+
+logger = logging.getLogger(__name__)
 
 INCOMING = "incoming"  # folder of the spool, <series UID>/<SOP Instance UID>.dcm
 
@@ -46,6 +54,8 @@ class Receiver:
             shutil.rmtree(gone)
         self._lock = threading.Lock()  # between those who receive and the one who looks
         self._waiting = 0  # open jobs when we last looked
+        self._began = time.monotonic()  # what lies here then may still be arriving: its sender waits for us
+        self._last: dict[str, float] = {}  # series -> when its last instance came
 
     @contextmanager
     def listening(
@@ -55,6 +65,7 @@ class Receiver:
         *,
         calling: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
     ) -> Iterator[None]:
         """Accept instances while the block runs.
 
@@ -63,28 +74,45 @@ class Receiver:
             where: address and port.
             calling: AE titles that may send; none: all.
             tls: a server's context.
+            limits: of what peers may take; None: the default ones.
         """
         from pynetdicom import evt
 
-        with receiving(aet, where, [(evt.EVT_C_STORE, self._receive)], calling=calling, ssl_context=tls):
+        self._began = time.monotonic()
+        handlers = [(evt.EVT_C_STORE, self._receive)]
+        with receiving(aet, where, handlers, calling=calling, tls=tls, limits=limits):
             yield
 
     def look(self, intake: Intake) -> None:
         """Note the series that are complete, and move them to their jobs."""
         self._waiting = intake.waiting()
-        for folder in sorted(self.incoming.iterdir()):
-            if not _is_series(folder) or time.time() - folder.stat().st_mtime < self.quiet_seconds:
-                continue
+        found = Found(intake.journal, INCOMING, noted=ARRIVING)  # whose name comes again is another
+        found.reconcile(self._arriving())
+        for name in found.due(ARRIVING, -1):
+            folder = self.incoming / name
             with self._lock:
-                if any(folder.glob("*.dcm")):
-                    self._take(folder, intake)
-                else:  # killed before its first instance, or after its last
-                    _remove(folder)
+                if time.monotonic() - self._last.get(name, self._began) < self.quiet_seconds:
+                    continue
+                found.attempt(name, partial(self._note, folder, intake), partial(self._reject, folder, intake))
+                if not folder.exists():
+                    self._last.pop(name, None)
                 self._waiting = intake.waiting()
 
     def fetch(self, job: Job, folder: Path) -> None:
         """Nothing to bring: the files were moved here when the job was noted."""
         raise PacsError(f"the files of job {job.id} must be in {folder}, got none; send the series again")
+
+    def _note(self, folder: Path, intake: Intake) -> None:
+        if any(folder.glob("*.dcm")):
+            self._take(folder, intake)
+        else:  # killed before its first instance, or after its last
+            _remove(folder)
+
+    def _reject(self, folder: Path, intake: Intake, reason: str) -> None:
+        """Give up what cannot be looked at: its journal names it, its files are deleted as those of other rejects."""
+        if folder.is_dir():
+            intake.reject(unread_facts(folder), reason)
+            _remove(folder)
 
     def _take(self, folder: Path, intake: Intake) -> None:
         """Note one series; what came late joins what still waits, what is known or not wanted is deleted."""
@@ -116,15 +144,14 @@ class Receiver:
 
     def _receive(self, event: "Event") -> int:
         """Answer a C-STORE; success means that the instance is on our disk under its name."""
-        import pydicom
-
-        content = event.encoded_dataset()
         try:
-            header = pydicom.dcmread(
-                BytesIO(content), stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPInstanceUID"]
-            )
+            content = event.encoded_dataset()
+            header = parse(BytesIO(content), ["SeriesInstanceUID", "SOPInstanceUID"])
             series, uid = checked_uid(header.SeriesInstanceUID), checked_uid(header.SOPInstanceUID)
-        except (PacsError, AttributeError, ValueError, OSError, EOFError, NotImplementedError):
+        except STOP:
+            raise
+        except BaseException as error:  # noqa: BLE001 - bytes of strangers decide what is raised
+            logger.debug("an instance is refused: %s", trace_of(error))
             return CANNOT_UNDERSTAND
         part = self.incoming / f".{uid}.{threading.get_ident()}.part"
         try:
@@ -134,14 +161,19 @@ class Receiver:
             with self._lock:
                 (self.incoming / series).mkdir(exist_ok=True)
                 part.replace(self.incoming / series / f"{uid}.dcm")
-        except OSError:
+                self._last[series] = time.monotonic()
+        except (OSError, MemoryError):
             part.unlink(missing_ok=True)
             return OUT_OF_RESOURCES
         return SUCCESS
 
+    def _arriving(self) -> list[str]:
+        """UIDs of the series that are not moved to a job yet."""
+        return [folder.name for folder in self.incoming.iterdir() if _is_series(folder)]
+
     def _full(self, series: str) -> bool:
         """Whether a series that is not here yet has no place."""
-        arriving = [folder.name for folder in self.incoming.iterdir() if _is_series(folder)]
+        arriving = self._arriving()
         return series not in arriving and len(arriving) + self._waiting >= self.max_queue
 
 
@@ -152,4 +184,4 @@ def _is_series(folder: Path) -> bool:
 def _remove(folder: Path) -> None:
     """Delete a series; killed meanwhile, we must not take the rest for one."""
     gone = folder.replace(folder.with_name(f".{folder.name}.gone"))
-    shutil.rmtree(gone)
+    shutil.rmtree(gone, ignore_errors=True)  # what is left goes at the next start

@@ -14,6 +14,7 @@ import numpy as np
 from ..depth import Depth, DepthLike
 from ..errors import InputError
 
+LONGEST_TEXT = 1024  # characters of a value; a description has 64, six numbers have 101
 OWN_MODALITIES = ("SEG", "SR", "RTSTRUCT")  # what we store is never taken for input
 
 
@@ -37,14 +38,17 @@ class SeriesFacts:
 
     @classmethod
     def from_headers(cls, headers: Sequence[Mapping[str, str]]) -> "SeriesFacts":
-        """Gather facts of the instances of one series.
+        """Gather facts of the instances of one series; values too long to be any that we look at are left out.
 
         Args:
             headers: keyword -> text as in the file (values joined by backslashes), the first one complete, of the
                 others at least `SOPInstanceUID`, `ImagePositionPatient`.
         """
+        headers = [
+            {keyword: text for keyword, text in header.items() if len(text) <= LONGEST_TEXT} for header in headers
+        ]
         first = headers[0]
-        frames = first.get("NumberOfFrames", "")
+        frames = _frames(first.get("NumberOfFrames", ""))
         return cls(
             study=first.get("StudyInstanceUID", ""),
             series=first.get("SeriesInstanceUID", ""),
@@ -52,7 +56,7 @@ class SeriesFacts:
             modality=first.get("Modality", ""),
             description=first.get("SeriesDescription", ""),
             body_part=first.get("BodyPartExamined", ""),
-            slices=int(frames) if len(headers) == 1 and frames.isdecimal() else len(headers),
+            slices=frames if len(headers) == 1 and frames is not None else len(headers),
             spacing=_spacing(headers),
         )
 
@@ -69,6 +73,7 @@ class Rule:
     spacing_mm: Mapping[str, float] | None = None  # "min", "max", mm: bounds for each of the three axes
     bundle: str | None = None  # folder, seen from the rule file's; None: the listener's default
     depth: DepthLike = None  # parsed; None: what the bundle says
+    any_modality: bool = False  # also segment a series of a modality that the bundle was not trained for
 
     def __post_init__(self) -> None:
         if self.depth is not None:
@@ -89,7 +94,7 @@ class Rule:
     def to_json(self) -> str:
         """Write the rule as an object of a rule file."""
         values = {name: getattr(self, name) for name in CONDITIONS}
-        return json.dumps({name: value for name, value in values.items() if value is not None}, default=str)
+        return json.dumps({name: value for name, value in values.items() if value not in (None, False)}, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> "Rule":
@@ -140,6 +145,8 @@ def _rule(entry: Any, name: str, folder: Path) -> Rule:
     for key in ("modality", "description", "body_part", "bundle"):
         if not isinstance(entry.get(key, ""), str):
             raise InputError(f"{name} must have a text as {key}, got {entry[key]!r}")
+    if not isinstance(entry.get("any_modality", False), bool):
+        raise InputError(f"{name} must have true or false as any_modality, got {entry['any_modality']!r}")
     if not entry.get("modality") or entry["modality"] in OWN_MODALITIES:
         raise InputError(
             f"{name} must name the modality of images, such as 'MR', got {entry.get('modality')!r}; "
@@ -185,14 +192,24 @@ def _spacing(headers: Sequence[Mapping[str, str]]) -> tuple[float, float, float]
     first = headers[0]
     try:
         down, along = _numbers(first["PixelSpacing"])
-        if len(headers) == 1:
-            return along, down, float(first["SliceThickness"])
-        cosines = np.array(_numbers(first["ImageOrientationPatient"])).reshape(2, 3)
-        normal = np.cross(*cosines)
-        places = sorted(float(np.dot(_numbers(header["ImagePositionPatient"]), normal)) for header in headers)
+        across = float(first["SliceThickness"]) if len(headers) == 1 else _between(headers)
     except (KeyError, ValueError):
         return None
-    return along, down, float(np.median([after - before for before, after in pairwise(places)]))
+    return (along, down, across) if np.isfinite([along, down, across]).all() else None
+
+
+def _between(headers: Sequence[Mapping[str, str]]) -> float:
+    """Mm between slices: the median."""
+    cosines = np.array(_numbers(headers[0]["ImageOrientationPatient"])).reshape(2, 3)
+    with np.errstate(all="ignore"):  # of infinities, which end as no number
+        normal = np.cross(*cosines)
+        places = sorted(float(np.dot(_numbers(header["ImagePositionPatient"]), normal)) for header in headers)
+        return float(np.median([after - before for before, after in pairwise(places)]))
+
+
+def _frames(text: str) -> int | None:
+    """A number of frames, which has at most 12 digits; None: it is none."""
+    return int(text) if len(text) <= 12 and text.isascii() and text.isdecimal() else None
 
 
 def _numbers(text: str) -> list[float]:

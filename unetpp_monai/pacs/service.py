@@ -11,6 +11,7 @@ from ..errors import InputError
 from .archive import Access, Remote, checked_aet
 from .intake import Intake, Source
 from .journal import Journal
+from .limits import Limits
 from .listener import Listener, Processor, Schedule
 from .orthanc_feed import OrthancFeed
 from .receiver import Receiver
@@ -27,6 +28,7 @@ class OrthancInput:
 
     url: str  # of its REST interface, such as "http://host:8042"
     everything: bool = False  # with a new journal: begin with what it already holds
+    settle_seconds: float = 10.0  # until a series counts as complete of which Orthanc, restarted, does not say so
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class DimseInput:
     quiet_seconds: float = 10.0  # without an instance until a series counts as complete
     min_free_bytes: int = 1 << 30  # of the disk, below which everything is refused
     tls: bool = False  # receive over TLS only, with the certificate of `access`
+    limits: Limits = field(default_factory=Limits)  # of what peers may take
 
     def __post_init__(self) -> None:
         checked_aet(self.aet)
@@ -105,7 +108,11 @@ class Service:
     def _ends(self, spool: Path, stack: ExitStack) -> tuple[Source, Remote]:
         """Open source and store; a password or token goes to the one archive that it is for, not to `store_to`."""
         if isinstance(self.input, OrthancInput):
-            feed = OrthancFeed(self.input.url, self.access, everything=self.input.everything)
+            feed = OrthancFeed(
+                *(self.input.url, self.access),
+                everything=self.input.everything,
+                settle_seconds=self.input.settle_seconds,
+            )
             bare = replace(self.access, user=None, password=None, token=None)
             return feed, feed.archive if self.store_to is None else connect(self.store_to, bare)
         given = self.input
@@ -116,7 +123,9 @@ class Service:
             min_free_bytes=given.min_free_bytes,
         )
         tls = self.access.tls(server=True) if given.tls else None
-        stack.enter_context(receiver.listening(given.aet, (given.bind, given.port), calling=given.allow, tls=tls))
+        address = (given.bind, given.port)
+        listening = receiver.listening(given.aet, address, calling=given.allow, tls=tls, limits=given.limits)
+        stack.enter_context(listening)
         return receiver, connect(str(self.store_to), replace(self.access, aet=given.aet))
 
 
@@ -158,7 +167,8 @@ def segmenting(
     def process(series_folder: Path, output: Path, *, rule: Rule) -> list[Path]:
         if rule.bundle not in segmenters:  # of a job that was queued by other rules
             segmenters[rule.bundle] = open_bundle(rule.bundle)
-        segment_case(segmenters[rule.bundle], series_folder, output, Request(names, depth=rule.depth or depth))
+        request = Request(names, depth=rule.depth or depth, any_modality=rule.any_modality)
+        segment_case(segmenters[rule.bundle], series_folder, output, request)
         return sorted(output.glob("*.dcm"))
 
     return process

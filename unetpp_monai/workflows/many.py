@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import AmbiguityError, UnetppError
+from ..faults import STOP
 from ..files import finish_interrupted
 from ..io import case_name, list_cases
 from ..segmenter import Progress, Segmentation, Segmenter
@@ -15,7 +16,6 @@ from .done import is_done
 from .request import Request
 from .segment import REPORT, segment_case
 
-STOP = (KeyboardInterrupt, SystemExit, GeneratorExit)  # requests to stop, which are no fault of a case
 LOG = "unetpp_errors.log"  # in the folder of the results: what a row has no place for
 REASON_LENGTH = 400  # characters of a row
 
