@@ -1,5 +1,6 @@
 """What keeps a training honest: labels that fit their images, enough cases, and progress of no other run."""
 
+import zipfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,16 @@ class RunIdentity:
             raise InputError(
                 f"progress must be that of the same run, got {said}; choose another output_dir, or do not resume"
             )
+
+
+def newest_progress(folder: str | Path) -> str:
+    """Path of the newest checkpoint of a training that is whole; one that was being written may be cut.
+
+    Args:
+        folder: with `progress_checkpoint_*.pt`. If it has none, the path does not exist, which its reader says.
+    """
+    found = sorted(Path(folder).glob("progress_checkpoint_*.pt"), key=lambda path: -path.stat().st_mtime_ns)
+    return str(next(filter(zipfile.is_zipfile, found), Path(folder) / "progress_checkpoint"))
 
 
 def require_cases(training: Sequence[Mapping[str, Any]], validation: int | None) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from helpers import BUNDLE, ROOT, phantom, save_nifti
 from helpers.commands import run, unetpp
 from helpers.tiny import TINY
+from helpers.waiting import wait_for
 from monai.bundle import ConfigParser
 
 from unetpp_monai import Segmenter, Volume, read_volume
@@ -270,3 +272,30 @@ def test_a_single_case_and_wrong_labels_are_told(tmp_path):
     done = unetpp(*arguments, folder=tmp_path)
     assert done.returncode == 1 and "training needs at least 2 cases" in " ".join(done.stderr.split())
     assert not list((tmp_path / "out").glob("*.pt"))
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, msd_folder):
+    """The same weights to the last bit, wherever it was killed."""
+    config = BUNDLE / "configs" / "train.json"
+
+    def arguments(name, **values):
+        places = {"ckpt_dir": tmp_path / name, "output_dir": tmp_path / name}
+        return [
+            "--config_file",
+            config,
+            *common(msd_folder, tmp_path, max_epochs=3, val_interval=3, **places, **values),
+        ]
+
+    run(*arguments("whole"), folder=tmp_path)
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *map(str, arguments("killed"))]
+    first = tmp_path / "killed" / "progress_checkpoint_epoch=1.pt"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as training:
+        wait_for(lambda: zipfile.is_zipfile(first) or training.poll() is not None, "a checkpoint")
+        training.kill()
+    if not (tmp_path / "killed" / "progress_checkpoint_epoch=3.pt").exists():  # it was not faster than we
+        run(*arguments("killed", resume=True), folder=tmp_path)
+    whole, killed = (
+        torch.load(tmp_path / name / "progress_final.pt", weights_only=True) for name in ("whole", "killed")
+    )
+    for name, value in whole["model"].items():
+        assert torch.equal(value, killed["model"][name]), name

@@ -1,5 +1,8 @@
 """Labels that do not belong to their images, too few cases, and progress of other runs are refused by name."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Lambda
 
 from unetpp_monai.errors import GeometryError, InputError
-from unetpp_monai.training import CheckedDataset, CheckLabelsd, RunIdentity, require_cases
+from unetpp_monai.training import CheckedDataset, CheckLabelsd, RunIdentity, newest_progress, require_cases
 
 
 def pair(labels=None, shape=(6, 7, 8), affine=None, channels=1):
@@ -93,6 +96,18 @@ def test_every_case_that_cannot_be_had_is_named(tmp_path):
     many = [{"image": "b.nii.gz"}] * 30
     with pytest.raises(InputError, match="and 20 more"):
         CheckedDataset(many, steps, progress=False)
+
+
+def test_the_newest_whole_checkpoint_counts(tmp_path):
+    for number in (1, 2):
+        torch.save({"epoch": number}, tmp_path / f"progress_checkpoint_epoch={number}.pt")
+        os.utime(tmp_path / f"progress_checkpoint_epoch={number}.pt", (number, number))
+    assert newest_progress(tmp_path).endswith("epoch=2.pt")
+    whole = (tmp_path / "progress_checkpoint_epoch=2.pt").read_bytes()
+    for cut in (0, len(whole) // 2, len(whole) - 30):
+        (tmp_path / "progress_checkpoint_epoch=2.pt").write_bytes(whole[:cut])
+        assert newest_progress(tmp_path).endswith("epoch=1.pt")
+    assert not Path(newest_progress(tmp_path / "empty")).exists()
 
 
 class Cached(list):
