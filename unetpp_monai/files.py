@@ -47,7 +47,7 @@ def complete_folder(path: Path, *, last: str = "", check: Callable[[], object] |
     """
     with _writable(path), temporary_folder(path) as folder:
         yield folder
-        with _locked(path, alone=check is not None):
+        with locked(path, alone=check is not None):
             if check is not None:
                 check()
             _move(folder, path, last)
@@ -85,9 +85,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Give a folder in `path` that goes with the block, and that no other process takes for one that was left."""
     with ExitStack() as stack:
-        with _locked(path, alone=False):  # until it is locked itself
+        with locked(path, alone=False):  # until it is locked itself
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=path, prefix=TEMPORARY)))
-            stack.enter_context(_locked(folder, alone=False))
+            stack.enter_context(locked(folder, alone=False))
         yield folder
 
 
@@ -101,11 +101,11 @@ def finish_interrupted(path: Path, *, ending: str) -> None:
     Raises:
         OutputError: files cannot be moved.
     """
-    with _writable(path), _locked(path, alone=True) as held:
+    with _writable(path), locked(path, alone=True) as held:
         for folder in sorted(entry for entry in path.glob(f"{TEMPORARY}*") if held and entry.is_dir()):
             with (
                 suppress(BlockingIOError),
-                _locked(folder, alone=True, wait=False),
+                locked(folder, alone=True, wait=False),
             ):  # one that is locked is of a living process
                 for report in [file for file in folder.iterdir() if file.name.endswith(ending) and _is_json(file)]:
                     _move(folder, path, report.name)
@@ -126,11 +126,11 @@ def _is_json(path: Path) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path, *, alone: bool, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock on a folder, which ends with this process however that ends; False: its system has no locks.
+def locked(path: Path, *, alone: bool, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock on a folder or file, which ends with this process however that ends; False: its system has no locks.
 
     Args:
-        folder: to lock.
+        path: to lock.
         alone: no other lock may be on it; else none that is `alone`.
         wait: until it is free.
 
@@ -140,7 +140,7 @@ def _locked(folder: Path, *, alone: bool, wait: bool = True) -> Iterator[bool]:
     if fcntl is None:
         yield False
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         held = _lock(descriptor, kind if wait else kind | fcntl.LOCK_NB)

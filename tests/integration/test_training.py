@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 
 from unetpp_monai import Segmenter, Volume, read_volume
 from unetpp_monai.errors import InputError
+from unetpp_monai.files import locked
 from unetpp_monai.io import labelled_cases
 from unetpp_monai.task import BASE
 
@@ -299,3 +300,30 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, msd_folder):
     )
     for name, value in whole["model"].items():
         assert torch.equal(value, killed["model"][name]), name
+
+
+def test_the_command_goes_on_and_ends(tmp_path, msd_folder):
+    """Every fold in a folder of its own; a finished one is left alone, another run's progress is never taken up."""
+    task = tmp_path / "own"
+    shutil.copytree(ROOT / "configs" / "hippocampus", task, ignore=shutil.ignore_patterns("model.pt", "docs"))
+    values = [part for key, value in {**TINY, "max_epochs": 1}.items() for part in ("--set", f"{key}={value}")]
+    arguments = ("train", "own", "--dataset", msd_folder, *values)
+    first = unetpp(*arguments, "--fold", "0,all", folder=tmp_path)
+    assert first.returncode == 0, first.stderr[-2000:]
+    assert first.stdout.splitlines()[-1] == "own/runs/all/model.pt"
+    assert {path.name for path in (task / "runs").iterdir()} == {"all", "fold0"}
+    record = json.loads((task / "runs" / "fold0" / "run.json").read_text())
+    assert (record["fold"], record["max_epochs"], record["task"]) == (0, 1, "own")
+    before = (task / "runs" / "fold0" / "model.pt").stat().st_mtime_ns
+    again = unetpp(*arguments, "--fold", "0", folder=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "own/runs/fold0/model.pt\n")
+    assert (task / "runs" / "fold0" / "model.pt").stat().st_mtime_ns == before
+    other = unetpp(*arguments, "--fold", "1", "-o", task / "runs" / "fold0", folder=tmp_path)
+    assert other.returncode == 1 and "got fold 0 instead of 1" in " ".join(other.stderr.split())
+    longer = unetpp(*arguments, "--fold", "0", "--set", "max_epochs=2", folder=tmp_path)
+    assert longer.returncode == 0 and re.findall(r"Epoch\[(\d+)\] Metrics -- train_mean", longer.stdout) == ["2"]
+    with locked(task / "runs" / "fold0" / ".training", alone=True):
+        held = unetpp(*arguments, "--fold", "0", folder=tmp_path)
+    assert held.returncode == 1 and "one training at a time" in " ".join(held.stderr.split())
+    wrong = unetpp(*arguments, "--fold", "first", folder=tmp_path)
+    assert wrong.returncode == 1 and "folds must be numbers as in 0,1,2, or all, got 'first'" in wrong.stderr
