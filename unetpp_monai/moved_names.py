@@ -53,7 +53,10 @@ def _import_of(text: str) -> tuple[str, str] | None:
     """Dotted name that an expression `$from module import name [as alias]` imports, and what it is called there."""
     if not text.startswith("$from "):
         return None
-    statement = ast.parse(text[1:]).body[0]
+    try:
+        statement = ast.parse(text[1:]).body[0]
+    except SyntaxError:
+        return None
     if not isinstance(statement, ast.ImportFrom):
         return None
     alias = statement.names[0]  # MONAI takes the first alone
@@ -63,6 +66,6 @@ def _import_of(text: str) -> tuple[str, str] | None:
 def _exists(name: str) -> bool:
     try:
         resolve_name(name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):  # ValueError: no name at all
         return False
     return True

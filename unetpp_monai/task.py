@@ -1,7 +1,6 @@
 """Tasks: an overlay of values over the neutral base configs. Find one, read it, and judge it before anything runs."""
 
 import inspect
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
+from .json_files import read_object
 from .labels import read_labels
 from .plausibility import Plausible
 from .task_rules import is_structure, unknown_key, value_faults, value_types
@@ -83,22 +83,6 @@ def read_task(task: str | Path) -> Task:
     """
     folder = find_task(task)
     return Task(folder, read_object(folder / VALUES), read_object(folder / DESCRIPTION))
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        BundleError: the file is missing, or something else.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BundleError(f"{path} must be a JSON object, got {reason}") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{path} must be a JSON object, got a {type(content).__name__}")
-    return content
 
 
 def base_config(name: str) -> dict[str, Any]:

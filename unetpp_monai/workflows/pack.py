@@ -13,13 +13,14 @@ import torch
 from ..bundle import CONFIG, METADATA, WEIGHTS, folder_name, load_network, read_bundle
 from ..errors import BundleError, OutputError
 from ..files import sha256, temporary_folder
+from ..json_files import read_object
 from ..moved_names import rename_moved
-from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task, read_object
+from ..sums import SUMS
+from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle
 DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
-SUMS = "SHA256SUMS"  # in the format of `sha256sum --check`
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""Configs of a bundle: read them, say what they would run that is not listed, give them to be evaluated."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import BundleError
+from .json_files import at, clipped, read_object
+from .moved_names import missing_names, rename_moved
+from .task import BASE
+from .trust import Foreign, foreign
+
+CONFIG = "configs/inference.json"
+CONFIGS, LOGGING, OTHERS = "configs", "logging.conf", (".yaml", ".yml")
+
+
+def read_config(path: Path, *, trust: bool = False) -> dict[str, Any]:
+    """Read a config of a bundle; names that have moved since it was packed are replaced, with a warning.
+
+    Args:
+        path: `configs/*.json` of a bundle, whose other configs are read too: they are what this one is merged with.
+        trust: it may name anything.
+
+    Raises:
+        BundleError: no JSON object, or it must be trusted first, or it names something that does not exist.
+    """
+    root = path.parent.parent
+    configs, name = read_configs(root), path.relative_to(root).as_posix()
+    if not trust and (found := foreign_in(root, configs)):
+        raise BundleError(untrusted(root, found), option="trust")
+    return usable(path, configs[name])
+
+
+def usable(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a config that may be evaluated, with the names of now.
+
+    Raises:
+        BundleError: it names something that does not exist.
+    """
+    config: dict[str, Any] = rename_moved(content)
+    if missing := sorted(set(missing_names(config))):
+        raise BundleError(
+            f"{at(path)} must name what exists, got {clipped(', '.join(missing), 100)}; use the package's version that "
+            "packed it, or correct the name"
+        )
+    if config != content:
+        warnings.warn(
+            f"{path} is of an older version: names that have moved were replaced; pack the bundle again",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return config
+
+
+def untrusted(root: Path, found: Sequence[Foreign]) -> str:
+    """Say why a bundle must be trusted first."""
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (
+        f"configs of a bundle must hold only what is listed unless you trust it, got {found[0]}{more} in {at(root)}; "
+        "read them, then allow it"
+    )
+
+
+def foreign_in(root: Path, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Foreign, ...]:
+    """What the configs of a bundle hold that is not listed; nothing is evaluated.
+
+    Args:
+        root: of the bundle.
+        configs: of `read_configs`.
+    """
+    found = list(foreign({name: rename_moved(config) for name, config in configs.items()}, main=CONFIG))
+    for path in sorted((root / CONFIGS).rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_file() and path.name == LOGGING and path.read_bytes() != (BASE / LOGGING).read_bytes():
+            found.append(Foreign(name, "handlers", "other than the base's, which Python evaluates"))
+        elif path.suffix.lower() in OTHERS:
+            found.append(Foreign(name, "", "a config that is no JSON"))
+    return tuple(found)
+
+
+def read_configs(root: Path) -> dict[str, dict[str, Any]]:
+    """Read every JSON file below `configs/`, by name.
+
+    Raises:
+        BundleError: one is no JSON object.
+    """
+    paths = sorted((root / CONFIGS).rglob("*.json"))
+    return {path.relative_to(root).as_posix(): read_object(path) for path in paths}
