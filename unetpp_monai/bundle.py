@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from .bundle_configs import CONFIG, foreign_in, read_config, read_configs, untrusted, usable
+from .bundle_configs import CONFIG, foreign_in, read_config, read_configs, usable
 from .bundle_metadata import ImageInput, ReviewRule, described
 from .components import build_network, parser_of, part_faults
 from .errors import BundleError, InputError
@@ -27,6 +27,7 @@ from .files import sha256
 from .json_files import at, clipped
 from .labels import Label
 from .networks import UNetPlusPlus
+from .networks.unetplusplus import depth_of
 from .plausibility import Plausible
 from .sums import check_sums
 from .task import LOCAL
@@ -49,6 +50,7 @@ __all__ = [
 
 METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
+PARAMETER = re.compile(r"(nodes|outputs)\.(x_\d+_\d+)\.(?!.*(running_|num_batches))")  # its name in weights
 
 # what `torch.load` and the network raise for files that are no weights, or another network's
 UNREADABLE_WEIGHTS = (
@@ -116,11 +118,7 @@ class Bundle:
         Raises:
             BundleError: the bundle must be trusted first, there is no such config, or it names what does not exist.
         """
-        if self.foreign and not self.trusted:
-            raise BundleError(untrusted(self.root, self.foreign), option="trust")
-        if name not in self.configs:
-            raise BundleError(f"a bundle must hold {name}, found none in {at(self.root)}; pack it again")
-        return usable(self.root / name, self.configs[name])
+        return usable(self.root, self.configs, name, () if self.trusted else self.foreign)
 
     def parser(self) -> ConfigParser:
         """Parse `inference.json`; each call gives objects of its own.
@@ -248,6 +246,26 @@ def load_network(
         if parameter.layout != torch.strided or not parameter.isfinite().all():
             raise BundleError(f"weights must be finite numbers, got others for {name} in {at(path)}; take sound ones")
     return network.float().eval().to(device)
+
+
+def parameters_by_depth(bundle: Bundle) -> dict[int, int]:
+    """Count the parameters that each depth needs, from the names in the weights; no network is built.
+
+    Returns:
+        Depth with a head -> how many; empty for weights of another network.
+
+    Raises:
+        BundleError: the weights cannot be read.
+    """
+    try:
+        _check_stored(bundle.weights)
+        weights = torch.load(bundle.weights, map_location="cpu", weights_only=True, mmap=True)
+        found = [(PARAMETER.match(name), value.numel()) for name, value in weights.items()]
+    except UNREADABLE_WEIGHTS as error:
+        raise BundleError(f"{at(bundle.weights)} must hold weights, got {clipped(error, 200)}") from error
+    sizes = [(parts[1], depth_of(parts[2]), size) for parts, size in found if parts]
+    heads = sorted({depth for kind, depth, _ in sizes if kind == "outputs"})
+    return {head: sum(size for _, depth, size in sizes if depth <= head) for head in heads}
 
 
 def _check_stored(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Configs of a bundle: read them, say what they would run that is not listed, give them to be evaluated."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,30 @@ def read_config(path: Path, *, trust: bool = False) -> dict[str, Any]:
     """
     root = path.parent.parent
     configs, name = read_configs(root), path.relative_to(root).as_posix()
-    if not trust and (found := foreign_in(root, configs)):
-        raise BundleError(untrusted(root, found), option="trust")
-    return usable(path, configs[name])
+    return usable(root, configs, name, () if trust else foreign_in(root, configs))
 
 
-def usable(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+def usable(root: Path, configs: Mapping[str, Mapping[str, Any]], name: str, found: Sequence[Foreign]) -> dict[str, Any]:
     """Copy a config that may be evaluated, with the names of now.
 
+    Args:
+        root: of the bundle.
+        configs: of `read_configs`.
+        name: of the config.
+        found: what of the bundle is not listed, if nobody trusts it.
+
     Raises:
-        BundleError: it names something that does not exist.
+        BundleError: anything was found, there is no such config, or it names something that does not exist.
     """
-    config: dict[str, Any] = rename_moved(content)
-    if missing := sorted(set(missing_names(config))):
-        raise BundleError(
-            f"{at(path)} must name what exists, got {clipped(', '.join(missing), 100)}; use the package's version that "
-            "packed it, or correct the name"
-        )
-    if config != content:
+    if name not in configs:
+        raise BundleError(f"a bundle must hold {name}, found none in {at(root)}; pack it again")
+    config: dict[str, Any] = rename_moved(configs[name])
+    path = root / name
+    _check_names(path, missing_names(config, own=True))
+    if found:
+        raise BundleError(_untrusted(root, found), option="trust")
+    _check_names(path, missing_names(config))
+    if config != configs[name]:
         warnings.warn(
             f"{path} is of an older version: names that have moved were replaced; pack the bundle again",
             FutureWarning,
@@ -53,7 +59,15 @@ def usable(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def untrusted(root: Path, found: Sequence[Foreign]) -> str:
+def _check_names(path: Path, missing: Iterable[str]) -> None:
+    if names := sorted(set(missing)):
+        raise BundleError(
+            f"{at(path)} must name what exists, got {clipped(', '.join(names), 100)}; use the package's version that "
+            "packed it, or correct the name"
+        )
+
+
+def _untrusted(root: Path, found: Sequence[Foreign]) -> str:
     """Say why a bundle must be trusted first."""
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return (

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ MAX_BYTES = 1 << 20
 MAX_VALUES = 20_000  # of an object, all levels together
 MAX_LEVELS = 32
 LARGEST = 2**63 - 1  # whole number that libraries take
+NO_TEXT = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]"
+)  # half letters, and codes that control terminals
 PATH, REASON = 200, 260  # characters of a message
 
 
@@ -100,4 +104,4 @@ def _fault(content: dict[str, Any]) -> str:
 
 
 def _is_text(value: str) -> bool:
-    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return not NO_TEXT.search(value)

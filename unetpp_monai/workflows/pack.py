@@ -31,7 +31,9 @@ class Packed:
     archive: Path  # dist/<name>.zip, which unpacks to <name>/
 
 
-def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str | Path | None = None) -> Packed:
+def pack(
+    output_dir: str | Path, *, task: str | Path | None = None, bundle: str | Path | None = None, trust: bool = False
+) -> Packed:
     """Write a self-contained bundle.
 
     Args:
@@ -39,6 +41,7 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
         task: folder with `task.json`, `metadata.json`, `model.pt` and, if there are any, `docs/`; or the name of a task
             that came with the package. None = the hippocampus, unless a bundle is named.
         bundle: a bundle to pack again with this version of the package, instead of a task.
+        trust: the bundle's configs may run anything; see `read_bundle`.
 
     Raises:
         BundleError: the task does not fit the base, see `check_task`, or the weights do not fit; or both are named.
@@ -47,7 +50,11 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
     if task is not None and bundle is not None:
         raise BundleError(f"a task or a bundle must be packed, got both, {task} and {bundle}; name one")
     checked = None if bundle is not None else check_task(DEFAULT_TASK if task is None else task)
-    source = read_bundle(bundle).root if bundle is not None else None
+    source = None
+    if bundle is not None:
+        found = read_bundle(bundle, trust=trust)
+        found.config()  # refused before anything is written
+        source = found.root
     output = Path(output_dir)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -57,7 +64,7 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
                 _copy(source, root)
             elif checked is not None:
                 write_bundle(checked, root)
-            packed = read_bundle(root)
+            packed = read_bundle(root, trust=trust)
             load_network(packed, packed.parser(), torch.device("cpu"))
             name = folder_name(packed.name)
             _copy_package(root)
