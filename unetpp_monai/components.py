@@ -117,9 +117,9 @@ def attempt(action: Callable[[], T], constraint: str) -> T:
 
 
 def reason_of(error: BaseException) -> str:
-    """What is behind an error of MONAI: the first of ours in its chain, else the innermost."""
+    """What is behind an error of MONAI: the first of ours in its chain, else what its RuntimeErrors are about."""
     chain = [error]
-    while (cause := chain[-1].__cause__) is not None:
+    while isinstance(chain[-1], RuntimeError) and (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     found = next((one for one in chain if isinstance(one, UnetppError)), chain[-1])
     return str(found) or type(found).__name__

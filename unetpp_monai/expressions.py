@@ -7,7 +7,7 @@ from typing import Any
 from monai.bundle import ReferenceResolver
 
 from .json_files import clipped
-from .trusted_names import BUILTINS, CALLABLE, ENVIRONMENT, FULL, KEYWORDS, MEMBERS, READERS, VALUES
+from .trusted_names import BUILTINS, CALLABLE, ENVIRONMENT, KEYWORDS, MEMBERS, READERS, VALUES, components
 
 LONGEST = 1000  # characters of an expression
 LARGEST = 1_000_000  # whole number in one, so that it neither takes all memory nor forever
@@ -17,7 +17,7 @@ OBJECTS = frozenset((*CALLABLE, *VALUES, *READERS))
 CALLS = frozenset((*CALLABLE, *READERS))
 MODULES = frozenset(
     ".".join(parts[:count])
-    for parts in (name.split(".") for name in (*OBJECTS, *FULL))
+    for parts in (name.split(".") for name in (*OBJECTS, *components()))
     for count in range(1, len(parts))
 )  # that lead to something listed
 OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
@@ -132,7 +132,7 @@ def _check_import(code: str) -> None:
         raise NotListed(f"a relative import, {clipped(code, 60)}")
     alias = statement.names[0]
     full = alias.name if isinstance(statement, ast.Import) else f"{statement.module}.{alias.name}"
-    if full not in OBJECTS and full not in MODULES and full not in FULL:
+    if full not in OBJECTS and full not in MODULES:
         raise NotListed(f"import of {full}")
     if (alias.asname or alias.name).startswith("_"):
         raise NotListed(f"the name {alias.asname or alias.name}")
@@ -182,9 +182,9 @@ class _Check:
             if full not in OBJECTS:
                 raise NotListed(full)
         elif isinstance(node, ast.Attribute):
+            self.visit(node.value, bound)
             if node.attr not in MEMBERS:
                 raise NotListed(f"attribute {node.attr}")
-            self.visit(node.value, bound)
         elif node.id not in bound and node.id not in BUILTINS:
             raise NotListed(node.id)
 

@@ -22,7 +22,8 @@ from .segmentation import Prepared
 from .task_rules import MAX_VOXELS
 from .volume import Volume
 
-SHAPE = (7, 6, 5)  # voxels of what is tried
+SHAPE = (7, 6, 5)  # voxels of what is tried,
+OTHER = 1.2  # and their spacing over that of the network's grid, so that they are resampled
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def build_steps(parser: ConfigParser, name: str) -> Steps:
     inferer = build(parser, INFERER, name)
     postprocessing = build(parser, CHAINS[1], name)
     for key, chain in zip(CHAINS, (preprocessing, postprocessing), strict=True):
-        if not isinstance(chain, Compose):
+        if type(chain) is not Compose:  # what is derived from it runs some steps, or in another order
             raise BundleError(f"{name}: {key} must be a Compose, got {clipped(type(chain).__name__, 60)}")
     first = postprocessing.transforms[0] if postprocessing.transforms else None
     if not isinstance(inferer, DepthInferer) or not isinstance(first, InvertLabelsd):
@@ -95,8 +96,8 @@ def try_steps(runner: Tried, steps: Steps, name: str, *, heads: range, out_chann
         raise BundleError(f"{name}: {INFERER}#{error}") from error
     shape = (*SHAPE[:dims], *[1] * (3 - dims))
     array = np.random.default_rng(0).random((runner.in_channels, *shape), dtype=np.float32)
-    spacing = _spacing(steps.preprocessing, dims)
-    volume = Volume(array, np.diag([*spacing, *[1.0] * (4 - dims)]))
+    lengths = [OTHER * length for length in _spacing(steps.preprocessing, dims)]
+    volume = Volume(array, np.diag([*lengths, *[1.0] * (4 - dims)]) * [[-1], [-1], [1], [1]])
 
     def nothing(windows: torch.Tensor) -> Windows:
         return Windows(windows.new_zeros(len(windows), out_channels, *windows.shape[2:]))
