@@ -203,7 +203,11 @@ FAULTS = {  # of inference.json: key, value, words of the message
     "a threshold": ("exit_thresholds", [2.0, 0], "exit_thresholds must hold numbers from 0 to 1"),
     "a depth": ("displayable_configs#depth", 9, "inferer#depth must be from 1 to 3, auto or full, got 9"),
     "a depth of nonsense": ("displayable_configs#depth", "deep", "inferer must be sound, got depth must be a number"),
-    "nowhere": ("network_def#features", "@nowhere", "network_def#features must be sound, got the referring item `@nowhere`"),
+    "nowhere": (
+        "network_def#features",
+        "@nowhere",
+        "network_def#features must be sound, got the referring item `@nowhere`",
+    ),
     "a circle": ("network_def#features", "@network_def", "circular references"),
     "two that refer to each other": ("pixdim", "@pixdim", "circular references"),
     "a macro of nothing": ("network_def#features", "%nothing", "macros and references must lead to values"),
