@@ -182,7 +182,7 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
             )
     path = folder / WEIGHTS if weights is None else Path(weights)
     if not path.is_file():
-        raise BundleError(f"weights must be a file, got {path}; check the path")
+        raise BundleError(f"weights must be a file, got {at(path)}; check the path")
     digest = sha256(path)
     own = weights is None
     check_sums(folder, known={WEIGHTS: digest} if own else {}, replaced=None if own else WEIGHTS)

@@ -80,7 +80,8 @@ def build(parser: ConfigParser, key: str, name: str) -> Any:
     below = f"{key}::"
     inner = sorted((item for item in parser.ref_resolver.items if item.startswith(below)), key=_depth, reverse=True)
     for item in (*inner, key):
-        attempt(partial(parser.get_parsed_content, item), f"{name}: {item.replace('::', '#')} must be sound")
+        said = clipped(item.replace("::", "#"), 80)
+        attempt(partial(parser.get_parsed_content, item), f"{name}: {said} must be sound")
     return parser.get_parsed_content(key)
 
 

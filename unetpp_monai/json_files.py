@@ -15,7 +15,7 @@ LARGEST = 2**63 - 1  # whole number that libraries take
 NO_TEXT = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]"
 )  # half letters, and codes that control terminals
-PATH, REASON = 200, 260  # characters of a message
+PATH, REASON = 160, 220  # characters of a message
 
 
 def clipped(text: object, length: int) -> str:

@@ -21,6 +21,8 @@ MODES = ("default", "callable")  # not "debug", which stops for a person
 PARTS = ("network_def", "preprocessing", "inferer", "postprocessing")  # of inference.json: what segments
 CHAINS = ("preprocessing", "postprocessing")  # of them, those whose own steps may be
 FILES = ("LoadImaged", "SaveImaged")  # which our segmenter leaves out
+FOLDERS, OUTPUTS = ("save_dir", "log_dir"), ("@output_dir", "@ckpt_dir")  # whoever runs a config says where these are
+FILE_NAMES = ("key_metric_filename", "final_filename", "file_prefix")
 UNPICKLE = ("allow_pickle", "pickle_module", "weights_only")  # arguments, of whatever
 FILE = re.compile(r"\.(json|ya?ml)(::|$)", re.IGNORECASE)  # in a macro: of another file
 RELATIVE = re.compile("[@%]::")
@@ -38,7 +40,7 @@ class Foreign:
     what: str  # such as "os.mkdir"
 
     def __str__(self) -> str:
-        return f"{self.file}: {clipped(self.key, 80)} ({clipped(self.what, 80)})"
+        return f"{clipped(self.file, 60)}: {clipped(self.key, 70)} ({clipped(self.what, 60)})"
 
 
 def foreign(configs: Configs, *, main: str) -> Iterator[Foreign]:
@@ -58,6 +60,8 @@ def foreign(configs: Configs, *, main: str) -> Iterator[Foreign]:
     if main in configs:
         for key, name in _apart(configs[main]):
             yield Foreign(main, key, f"{name} within what segments")
+        for key in _path_keys(configs[main], ""):
+            yield Foreign(main, key, "a key that is a path, which may mean another place")
 
 
 def texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -114,11 +118,15 @@ def _of_keys(value: Any, key: str, imports: Imports) -> Iterator[tuple[str, str]
 
 def _of_argument(name: str, value: Any, imports: Imports, *, component: bool) -> str:
     if name == "_target_":
-        return "" if isinstance(value, str) and value in COMPONENTS else str(value)
+        return "" if isinstance(value, str) and value in COMPONENTS else f"{value or 'nothing'}"
     if name == "_mode_":
         return "" if value in MODES else f"mode {value}"
     if name in CLASSES:
         return _of_class(value, CLASSES[name], imports)
+    if name in FOLDERS and value not in OUTPUTS:
+        return f"a folder to write into, {value}, that is not {' or '.join(OUTPUTS)}"
+    if name in FILE_NAMES and not (isinstance(value, str) and re.fullmatch(r"[\w.=-]+", value)):
+        return f"a file's name, {value}"
     if name in UNPICKLE or (component and name.startswith("_") and name not in SPECIAL):
         return f"argument {name}"
     return ""
@@ -129,7 +137,7 @@ def _of_class(value: Any, names: tuple[str, ...], imports: Imports) -> str:
     if isinstance(value, list):
         return next(filter(None, (_of_class(item, names, imports) for item in value)), "")
     made = isinstance(value, str) and called(value, imports) in READERS
-    return "" if value is None or value in names or made else str(value)
+    return "" if value is None or value in names or made else f"{value or 'nothing'}"
 
 
 def _apart(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -148,6 +156,13 @@ def _apart(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 if not (start in CHAINS and place in steps and COMPONENTS[text] in FILES):
                     yield key, text
             todo += _references(key, text)
+
+
+def _path_keys(value: Any, key: str) -> Iterator[str]:
+    for name, item in _items(value):
+        if "#" in name or "::" in name:
+            yield _below(key, name)
+        yield from _path_keys(item, _below(key, name))
 
 
 def _steps(config: Mapping[str, Any], chain: str) -> list[Any]:

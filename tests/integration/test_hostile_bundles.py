@@ -12,8 +12,12 @@ from helpers.commands import unetpp
 from helpers.tiny import make_tiny
 
 from unetpp_monai import Segmenter, evaluate, pack, read_bundle
+from unetpp_monai.annotation.model_registry import Served, copies
 from unetpp_monai.bundle import load_network, parameters_by_depth
-from unetpp_monai.errors import BundleError
+from unetpp_monai.errors import BundleError, InputError
+from unetpp_monai.files import sha256
+from unetpp_monai.pacs import read_rules, segmenting
+from unetpp_monai.pacs.rules import Rule
 from unetpp_monai.workflows.export import export
 
 CONFIG, METADATA = "configs/inference.json", "configs/metadata.json"
@@ -138,6 +142,44 @@ def test_reading_a_bundle_imports_and_builds_nothing(copied, monkeypatch):
     with pytest.raises(BundleError, match="unless you trust it"):
         bundle.parser()
     assert "wave" not in sys.modules
+
+
+def test_a_rule_of_the_listener_says_itself_whether_its_bundle_is_trusted(copied, tmp_path):
+    change(copied, "network_def#dropout", "$0.0 if __import__('os').mkdir('ran') is None else 1")
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps([{"modality": "MR", "bundle": "bundle"}]))
+    with pytest.raises(BundleError, match="unless you trust it"):
+        segmenting(read_rules(path), depth=1)
+    assert not (tmp_path / "ran").exists()
+    path.write_text(json.dumps([{"modality": "MR", "bundle": "bundle", "trust": True}]))
+    (rule,) = read_rules(path)
+    segmenting([rule], depth=1)
+    assert (tmp_path / "ran").exists() and Rule.from_json(rule.to_json()) == rule
+    path.write_text(json.dumps([{"modality": "MR", "trust": True}]))
+    with pytest.raises(InputError, match="rule 1 of .* must have true or false as trust, beside a bundle, got True"):
+        read_rules(path)
+
+
+def test_the_label_server_copies_no_bundle_that_nobody_trusts(copied, tmp_path):
+    change(copied, "network_def#dropout", "$0.0 if __import__('os').mkdir('ran') is None else 1")
+    with pytest.raises(BundleError, match="unless you trust it"):
+        copies([copied], tmp_path / "state")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+    (copy,) = copies([copied], tmp_path / "state", trust=True)
+    with pytest.raises(BundleError, match="unless you trust it"):
+        Served(copy, device="cpu").segmenter()
+    assert Served(copy, device="cpu", trust=True).segmenter().full_depth == 3
+
+
+def test_a_copy_whose_weights_may_change_has_no_sums(copied, tmp_path):
+    write = {name: sha256(copied / name) for name in ("models/model.pt", *read_bundle(copied).configs)}
+    write["configs/logging.conf"] = sha256(copied / "configs/logging.conf")
+    (copied / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in write.items()))
+    (copy,) = copies([copied], tmp_path / "state")
+    assert not (copy / "SHA256SUMS").exists() and read_bundle(copy).labels
+    (copied / "models/model.pt").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"models/model\.pt altered"):
+        copies([copied], tmp_path / "state")
 
 
 def test_parameters_are_counted_without_a_network(tiny):
@@ -314,6 +356,19 @@ def test_a_folder_in_place_of_a_file_is_named(copied, name):
     (copied / name).unlink()
     (copied / name).mkdir()
     refused(copied, "", name)
+
+
+def test_long_paths_keys_and_values_are_cut_short(tiny, tmp_path):
+    root = tmp_path / ("x" * 200) / ("y" * 200)
+    shutil.copytree(tiny, root)
+    config = json.loads((root / CONFIG).read_text())
+    config["network_def"]["z" * 3000] = 1
+    (root / CONFIG).write_text(json.dumps(config))
+    refused(root, "network_def must be sound", "inference.json")
+    config["network_def"] = {"_target_": "os." + "w" * 3000, "v" * 3000: f"$os.{'u' * 900}", "features": [{}] * 3000}
+    for name in ("inference", "t" * 200):
+        (root / "configs" / f"{name}.json").write_text(json.dumps(config))
+    refused(root, "unless you trust it, got ", "")
 
 
 def test_the_fault_comes_before_any_data_are_read(copied, monkeypatch):

@@ -116,6 +116,13 @@ PARTS = {  # of a config that names a component -> a word of what is named
         ({"_target_": "LoadImaged", "keys": "image", "allow_pickle": True}, "allow_pickle"),
         ({"_target_": "SaveImaged", "keys": "pred", "writer": "os.mkdir"}, "os.mkdir"),
         ({"reader": "os.mkdir"}, "os.mkdir"),
+        ({"_target_": ""}, "nothing"),
+        ({"_target_": "CheckpointSaver", "save_dir": "/home"}, "a folder to write into, /home"),
+        (
+            {"_target_": "CheckpointSaver", "save_dir": "@ckpt_dir", "final_filename": "../x.pt"},
+            "a file's name, ../x.pt",
+        ),
+        ({"_target_": "TensorBoardStatsHandler", "log_dir": "$'/home'"}, "a folder to write into"),
     )
 }
 
@@ -174,6 +181,11 @@ def test_a_name_that_means_two_things_is_named():
     found = list(foreign({MAIN: {**BASE, "imports": [*BASE["imports"], "$import glob as os"]}}, main=MAIN))
     assert [(one.key, one.what) for one in found] == [("dataset#data", "os, which is both glob and os")]
     assert list(foreign({MAIN: BASE, "configs/train.json": {"imports": ["$import glob as os"]}}, main=MAIN)) == []
+
+
+def test_what_segments_has_no_keys_that_are_paths():
+    config = {"network_def::dropout": {"_target_": "TensorBoardStatsHandler", "log_dir": "@output_dir"}, **BASE}
+    assert [one.key for one in foreign({MAIN: config}, main=MAIN)] == ["network_def::dropout"]
 
 
 def test_a_relative_reference_that_a_macro_moves_is_named():
