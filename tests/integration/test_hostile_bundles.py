@@ -156,7 +156,7 @@ def test_a_rule_of_the_listener_says_itself_whether_its_bundle_is_trusted(copied
     segmenting([rule], depth=1)
     assert (tmp_path / "ran").exists() and Rule.from_json(rule.to_json()) == rule
     path.write_text(json.dumps([{"modality": "MR", "trust": True}]))
-    with pytest.raises(InputError, match="rule 1 of .* must have true or false as trust, beside a bundle, got True"):
+    with pytest.raises(InputError, match=r"rule 1 of .* must have true or false as trust, beside a bundle, got True"):
         read_rules(path)
 
 
