@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from .errors import BundleError
 from .inference import MAPS
 from .json_files import clipped
 from .labels import Label, read_labels
 from .plausibility import Plausible
+from .volume import Volume
 
 KEY = 60  # characters of a value in a message
 
@@ -63,8 +66,11 @@ def described(metadata: Mapping[str, Any], path: str) -> Described:
     try:
         labels = read_labels(metadata)
         plausible = None if stated is None else Plausible.from_json(stated)
-    except BundleError as error:
-        raise BundleError(f"{path}: {clipped(error, 250)}") from error
+        if plausible is not None:  # its keys are percentiles and labels
+            plausible.implausible(Volume(np.zeros((image["num_channels"], 2, 2, 2)), np.eye(4)), {}, labels)
+    except (BundleError, KeyError, ValueError, TypeError, IndexError) as error:
+        what = error if isinstance(error, BundleError) else f"plausible must name percentiles and labels, got {error!r}"
+        raise BundleError(f"{path}: {clipped(what, 250)}") from error
     return Described(
         ImageInput(image["num_channels"], names, image["modality"], len(image["spatial_shape"])),
         labels,

@@ -18,7 +18,10 @@ MOVED = {  # in configs of bundles that were packed by 0.5.2 or before -> now
 # modules of this package that configs name; importing one does no work
 MODULES = tuple(
     f"{PACKAGE}.{name}"
-    for name in ("inference", "inference.transforms", "io", "io.monai_reader", "io.monai_writer", "networks", "task")
+    for name in (
+        *("inference", "inference.patches", "inference.transforms", "io", "io.monai_reader", "io.monai_writer"),
+        *("networks", "task"),
+    )
 )
 
 

@@ -60,7 +60,9 @@ FULL = _words("""
     torch.optim.lr_scheduler.PolynomialLR torch.optim.lr_scheduler.ReduceLROnPlateau
     torch.optim.lr_scheduler.SequentialLR torch.optim.lr_scheduler.StepLR
     unetpp_monai.inference.AutocastInferer unetpp_monai.inference.DepthInferer
-    unetpp_monai.inference.transforms.InvertLabelsd unetpp_monai.inference.transforms.PlanarLabelBoundaryd
+    unetpp_monai.inference.patches.RandForegroundCropd unetpp_monai.inference.transforms.InvertLabelsd
+    unetpp_monai.inference.transforms.LargestComponentd unetpp_monai.inference.transforms.NormalizeChannelsd
+    unetpp_monai.inference.transforms.PlanarLabelBoundaryd
     unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus
 """)
 # what writes or reads files, or calls others: no part of what segments
@@ -84,7 +86,8 @@ CALLABLE = _words("""
     torch.argmax torch.backends.cudnn.set_flags torch.cat torch.clamp torch.cuda.device_count torch.cuda.is_available
     torch.cuda.set_device torch.device torch.distributed.destroy_process_group torch.distributed.get_rank
     torch.distributed.get_world_size torch.distributed.init_process_group torch.distributed.is_initialized
-    torch.manual_seed torch.sigmoid torch.softmax torch.stack torch.tensor torch.where
+    torch.manual_seed torch.sigmoid torch.softmax torch.stack torch.tensor
+    torch.utils.data.RandomSampler torch.where
     unetpp_monai.io.case_name unetpp_monai.io.find_cases unetpp_monai.io.labelled_cases
     unetpp_monai.task.check_run
 """)

@@ -255,7 +255,7 @@ FAULTS = {  # of inference.json: key, value, words of the message
     "a macro of nothing": ("network_def#features", "%nothing", "macros and references must lead to values"),
     "an argument that is none": ("network_def#colour", 1, "network_def must be sound, got"),
     "an argument that is missing": ("preprocessing#transforms#1#keys", KeyError, "preprocessing#transforms#0 must be"),
-    "a wrong argument": ("preprocessing#transforms#3#mode", "cubist", "preprocessing"),
+    "a wrong argument": ("preprocessing#transforms#4#mode", "cubist", "preprocessing"),
     "other keys": ("preprocessing#transforms#1#keys", ["pet"], "preprocessing must run on an image, got"),
     "other keys after": ("postprocessing#transforms#0#keys", "seg", "inferer and postprocessing must run on an image"),
     "another network": ("network_def", {"_target_": "torch.nn.Identity"}, "network_def must be a UNetPlusPlus, got"),
