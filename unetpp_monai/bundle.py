@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from .bundle_configs import CONFIG, foreign_in, read_config, read_configs, usable
+from .bundle_configs import CONFIG, foreign_in, read_config, read_configs, refuse, usable
 from .bundle_metadata import ImageInput, ReviewRule, described
 from .components import build_network, parser_of, part_faults
 from .errors import BundleError, InputError
@@ -78,7 +78,9 @@ class Bundle:
     plausible: Plausible | None  # what it was trained on; None: not stated
     weights: Path  # models/model.pt, or the file that was given instead
     weights_sha256: str  # hexadecimal
-    configs: Mapping[str, Mapping[str, Any]]  # every JSON file below configs/ as it was read, by name
+    configs: Mapping[str, Mapping[str, Any]] = field(
+        repr=False
+    )  # every JSON file below configs/ as it was read, by name
     trusted: bool = False  # by the user: its configs may name anything
 
     @property
@@ -111,6 +113,14 @@ class Bundle:
     def foreign(self) -> tuple[Foreign, ...]:
         """What its configs hold that is not listed, and that runs only if the bundle is trusted."""
         return foreign_in(self.root, self.configs)
+
+    def check_trust(self) -> None:
+        """Refuse a bundle that holds what is not listed, unless it is trusted.
+
+        Raises:
+            BundleError: it must be trusted first.
+        """
+        refuse(self.root, () if self.trusted else self.foreign)
 
     def config(self, name: str = CONFIG) -> dict[str, Any]:
         """Give a copy of one of its configs to be evaluated; names that have moved are replaced, with a warning.

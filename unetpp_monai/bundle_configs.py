@@ -47,8 +47,7 @@ def usable(root: Path, configs: Mapping[str, Mapping[str, Any]], name: str, foun
     config: dict[str, Any] = rename_moved(configs[name])
     path = root / name
     _check_names(path, missing_names(config, own=True))
-    if found:
-        raise BundleError(_untrusted(root, found), option="trust")
+    refuse(root, found)
     _check_names(path, missing_names(config))
     if config != configs[name]:
         warnings.warn(
@@ -67,12 +66,19 @@ def _check_names(path: Path, missing: Iterable[str]) -> None:
         )
 
 
-def _untrusted(root: Path, found: Sequence[Foreign]) -> str:
-    """Say why a bundle must be trusted first."""
+def refuse(root: Path, found: Sequence[Foreign]) -> None:
+    """Refuse a bundle of which something is not listed.
+
+    Raises:
+        BundleError: anything was found.
+    """
+    if not found:
+        return
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return (
+    raise BundleError(
         f"configs of a bundle must hold only what is listed unless you trust it, got {found[0]}{more} in {at(root)}; "
-        "read them, then allow it"
+        "read them, then allow it",
+        option="trust",
     )
 
 

@@ -103,7 +103,7 @@ def copies(bundles: Sequence[Path], folder: Path, *, trust: bool = False) -> lis
     found: dict[str, Path] = {}
     for source in bundles or [default_bundle()]:
         bundle = read_bundle(source, trust=trust)
-        bundle.config()  # refused before anything is copied
+        bundle.check_trust()  # before anything is copied
         name = folder_name(bundle.name)
         if name in found:
             raise InputError(f"bundles must differ in name, got {found[name]} and {source}, both {bundle.name}")

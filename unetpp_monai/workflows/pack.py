@@ -53,7 +53,7 @@ def pack(
     source = None
     if bundle is not None:
         found = read_bundle(bundle, trust=trust)
-        found.config()  # refused before anything is written
+        found.check_trust()  # before anything is written
         source = found.root
     output = Path(output_dir)
     try:
