@@ -20,7 +20,7 @@ MODULES = tuple(
     f"{PACKAGE}.{name}"
     for name in (
         *("inference", "inference.patches", "inference.transforms", "io", "io.monai_reader", "io.monai_writer"),
-        *("networks", "task"),
+        *("networks", "task", "training"),
     )
 )
 

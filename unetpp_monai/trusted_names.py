@@ -63,7 +63,8 @@ FULL = _words("""
     unetpp_monai.inference.patches.RandForegroundCropd unetpp_monai.inference.transforms.InvertLabelsd
     unetpp_monai.inference.transforms.LargestComponentd unetpp_monai.inference.transforms.NormalizeChannelsd
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd
-    unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus
+    unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CheckLabelsd
+    unetpp_monai.training.RunIdentity
 """)
 # what writes or reads files, or calls others: no part of what segments
 APART = _words("""
@@ -89,7 +90,7 @@ CALLABLE = _words("""
     torch.manual_seed torch.sigmoid torch.softmax torch.stack torch.tensor
     torch.utils.data.RandomSampler torch.where
     unetpp_monai.io.case_name unetpp_monai.io.find_cases unetpp_monai.io.labelled_cases
-    unetpp_monai.task.check_run
+    unetpp_monai.io.listed_folds unetpp_monai.task.check_run unetpp_monai.training.require_cases
 """)
 VALUES = _words("""
     ignite.engine.Events.COMPLETED ignite.engine.Events.EPOCH_COMPLETED ignite.engine.Events.EPOCH_STARTED
@@ -104,7 +105,7 @@ BUILTINS = _words("""
 """)
 # attributes and methods of what references, arguments and calls give: tensors, networks, engines, texts, dictionaries
 MEMBERS = _words("""
-    argmax attach batch best_metric cpu detach device dtype endswith epoch float get iteration item items keys long
+    argmax attach batch best_metric cpu data detach device dtype endswith epoch float get iteration item items keys long
     lower mean meta metrics output parameters run set_trainer shape split squeeze startswith state state_dict strip sum
     to type unsqueeze upper values _key_metric_checkpoint
 """)
