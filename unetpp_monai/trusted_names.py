@@ -64,7 +64,7 @@ FULL = _words("""
     unetpp_monai.inference.transforms.LargestComponentd unetpp_monai.inference.transforms.NormalizeChannelsd
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd
     unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CheckLabelsd
-    unetpp_monai.training.RunIdentity
+    unetpp_monai.training.CheckedDataset unetpp_monai.training.RunIdentity unetpp_monai.training.SeedEpochs
 """)
 # what writes or reads files, or calls others: no part of what segments
 APART = _words("""

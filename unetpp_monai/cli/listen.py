@@ -122,9 +122,9 @@ def listen(
     """Segment series that arrive at a PACS, and store the results there, until stopped.
 
     A rule is an object with modality and, as wanted, description (regular expression), body_part, min_slices,
-    max_slices, spacing_mm {min, max}, bundle, trust, depth, any_modality (true: as --any-modality of unetpp
-    segment). SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an error. Started again with the same
-    journal, it goes on where it stopped.
+    max_slices, spacing_mm {min, max}, bundle, trust (true: as --trust, of that bundle), depth, any_modality (true: as
+    --any-modality of unetpp segment). SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an
+    error. Started again with the same journal, it goes on where it stopped.
     """
     from ..pacs import Access, DimseInput, OrthancInput, Schedule, Service, read_rules, segmenting
     from ..segmenter import Segmenter
