@@ -99,7 +99,9 @@ def judge(options: argparse.Namespace, network: str, fold: int, seed: int, folde
     """Compare every case of the fold at every depth that the network has, on the grid that the network sees."""
     parser = parsed(options, network, fold)
     net = parser.get_parsed_content("network").eval()
-    net.load_state_dict(torch.load(folder / WEIGHTS, map_location=parser.get_parsed_content("device"))["model"])
+    net.load_state_dict(
+        torch.load(folder / WEIGHTS, map_location=parser.get_parsed_content("device"), weights_only=True)["model"]
+    )
     inferer = parser.get_parsed_content("validate#inferer")
     rows: list[dict[str, Any]] = []
     for item in parser.get_parsed_content("validate#dataset"):

@@ -1,31 +1,56 @@
-"""Bundles on disk: find one, read its configs, load its weights strictly. Runs nothing."""
+"""Bundles on disk: find one, read its configs, decide what it may run, load its weights strictly.
+
+Reading runs nothing of a bundle, and imports nothing for it; its configs are evaluated only by what `Bundle.parser`
+gives, which it refuses as long as they hold anything that is not listed (see `trust`) and nobody trusts them.
+"""
 
 import hashlib
 import json
 import pickle
 import re
-import warnings
 import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 
+from .bundle_configs import CONFIG, foreign_in, read_config, read_configs, refuse, usable
+from .bundle_metadata import ImageInput, ReviewRule, described
+from .components import build_network, parser_of, part_faults
 from .errors import BundleError, InputError
 from .files import sha256
-from .inference import MAPS
-from .labels import Label, read_labels
-from .moved_names import missing_names, rename_moved
+from .json_files import at, clipped
+from .labels import Label
 from .networks import UNetPlusPlus
+from .networks.unetplusplus import depth_of
 from .plausibility import Plausible
-from .task import LOCAL, read_object
+from .sums import check_sums
+from .task import LOCAL
+from .trust import Foreign
 
-CONFIG, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.pt"
+__all__ = [
+    "CONFIG",
+    "METADATA",
+    "WEIGHTS",
+    "Bundle",
+    "ImageInput",
+    "ReviewRule",
+    "config_sha256",
+    "default_bundle",
+    "folder_name",
+    "load_network",
+    "read_bundle",
+    "read_config",
+]
+
+METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
+PARAMETER = re.compile(r"(nodes|outputs)\.(x_\d+_\d+)\.(?!.*(running_|num_batches))")  # its name in weights
 
 # what `torch.load` and the network raise for files that are no weights, or another network's
 UNREADABLE_WEIGHTS = (
@@ -42,28 +67,6 @@ UNREADABLE_WEIGHTS = (
 
 
 @dataclass(frozen=True)
-class ImageInput:
-    """What images a bundle takes, as its metadata states it."""
-
-    channels: int  # >= 1
-    channel_names: tuple[str, ...]  # one per channel
-    modality: str  # DICOM's word, such as "MR" or "CT"
-    spatial_dims: int  # 2 or 3
-
-
-@dataclass(frozen=True)
-class ReviewRule:
-    """Which results a person should look at, and what that rule was worth where it was measured."""
-
-    measure: str = "disagreement"  # what a score is the mean of: one of `MAPS`
-    threshold: float | None = None  # results with a score from here on; None: never calibrated
-    share: float | None = None  # of the validation cases that it flags, 0 ... 1
-    recall: float | None = None  # share of their worst quarter that is flagged, 0 ... 1
-    auroc: float | None = None  # of the score for being in that quarter, 0 ... 1
-    cases: int | None = None  # that it was measured on
-
-
-@dataclass(frozen=True)
 class Bundle:
     """A bundle folder and what its configs say."""
 
@@ -75,6 +78,10 @@ class Bundle:
     plausible: Plausible | None  # what it was trained on; None: not stated
     weights: Path  # models/model.pt, or the file that was given instead
     weights_sha256: str  # hexadecimal
+    configs: Mapping[str, Mapping[str, Any]] = field(
+        repr=False
+    )  # every JSON file below configs/ as it was read, by name
+    trusted: bool = False  # by the user: its configs may name anything
 
     @property
     def name(self) -> str:
@@ -94,21 +101,45 @@ class Bundle:
     @property
     def channel_suffixes(self) -> tuple[str, ...]:
         """Endings of the names of files that are channels of one case; empty: one file a case."""
-        return tuple(read_object(self.root / CONFIG).get("channel_suffixes", ()))
+        stated = self.configs[CONFIG].get("channel_suffixes", ())
+        return tuple(stated) if isinstance(stated, list) and all(isinstance(end, str) for end in stated) else ()
 
     @property
     def config_sha256(self) -> str:
         """Hash of `inference.json` as it is; see `config_sha256` for one that was changed."""
         return config_sha256(self.parser())
 
+    @cached_property
+    def foreign(self) -> tuple[Foreign, ...]:
+        """What its configs hold that is not listed, and that runs only if the bundle is trusted."""
+        return foreign_in(self.root, self.configs)
+
+    def check_trust(self) -> None:
+        """Refuse a bundle that holds what is not listed, unless it is trusted.
+
+        Raises:
+            BundleError: it must be trusted first.
+        """
+        refuse(self.root, () if self.trusted else self.foreign)
+
+    def config(self, name: str = CONFIG) -> dict[str, Any]:
+        """Give a copy of one of its configs to be evaluated; names that have moved are replaced, with a warning.
+
+        Raises:
+            BundleError: the bundle must be trusted first, there is no such config, or it names what does not exist.
+        """
+        return usable(self.root, self.configs, name, () if self.trusted else self.foreign)
+
     def parser(self) -> ConfigParser:
         """Parse `inference.json`; each call gives objects of its own.
 
         Raises:
-            BundleError: it names something that does not exist.
+            BundleError: as `config`, or its parts are missing or wrong.
         """
-        parser = ConfigParser()
-        parser.read_config(read_config(self.root / CONFIG))
+        config, name = self.config(), at(self.root / CONFIG)
+        if fault := next(part_faults(config), ""):
+            raise BundleError(f"{name}: {clipped(fault, 250)}")
+        parser = parser_of(config, name)
         parser["bundle_root"] = str(self.root)
         return parser
 
@@ -128,28 +159,6 @@ def config_sha256(parser: ConfigParser) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a config of a bundle; names that have moved since it was packed are replaced, with a warning.
-
-    Raises:
-        BundleError: no JSON object, or it names something that does not exist.
-    """
-    content = read_object(path)
-    config: dict[str, Any] = rename_moved(content)
-    if missing := sorted(set(missing_names(config))):
-        raise BundleError(
-            f"{path} must name what exists, got {', '.join(missing)}; use the package's version that packed it, or "
-            "correct the name"
-        )
-    if config != content:
-        warnings.warn(
-            f"{path} is of an older version: names that have moved were replaced; pack the bundle again",
-            FutureWarning,
-            stacklevel=3,
-        )
-    return config
-
-
 def default_bundle() -> Path:
     """Folder of the bundle that came with this package: installed, in a checkout, or packed around the package."""
     package = Path(__file__).resolve().parent
@@ -164,75 +173,44 @@ def folder_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_") or "bundle"
 
 
-def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = None) -> Bundle:
-    """Read a bundle's metadata and check that its parts are there.
+def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = None, trust: bool = False) -> Bundle:
+    """Read a bundle and check that its parts are there, and as they were packed; nothing of it is run.
 
     Args:
         root: bundle folder; None = the one that came with this package.
         weights: a file to take instead of the bundle's own, such as a training's `model.pt`; None = its own.
+        trust: its configs may run anything, as with `monai.bundle run`; else only what is listed, see `Bundle.foreign`.
 
     Raises:
-        BundleError: a file is missing or no JSON, or the metadata lacks what we need.
+        BundleError: a file is missing, altered or no JSON, or the metadata lacks what we need.
     """
     folder = default_bundle() if root is None else Path(root)
     for part in (METADATA, CONFIG, *([] if weights is not None else [WEIGHTS])):
         if not (folder / part).is_file():
             raise BundleError(
-                f"a bundle must hold {part}, found none in {folder}; name another folder or pack it again"
+                f"a bundle must hold {part}, found none in {at(folder)}; name another folder or pack it again"
             )
     path = folder / WEIGHTS if weights is None else Path(weights)
     if not path.is_file():
-        raise BundleError(f"weights must be a file, got {path}; check the path")
-    try:
-        metadata = json.loads((folder / METADATA).read_text())
-        version = metadata["version"]
-    except (ValueError, KeyError) as error:
-        raise BundleError(f"{folder / METADATA} must be JSON with a version, got {error!r}") from error
-    if not isinstance(version, str):
-        raise BundleError(f"version must be a string such as '0.1.0', got {version!r} in {folder / METADATA}")
+        raise BundleError(f"weights must be a file, got {at(path)}; check the path")
+    digest = sha256(path)
+    own = weights is None
+    check_sums(folder, known={WEIGHTS: digest} if own else {}, replaced=None if own else WEIGHTS)
+    configs = read_configs(folder)
+    metadata = configs[METADATA]
+    found = described(metadata, at(folder / METADATA))
     return Bundle(
-        folder.resolve(),
-        metadata,
-        _read_input(metadata, folder),
-        read_labels(metadata),
-        _read_review(metadata, folder),
-        _read_plausible(metadata, folder),
-        path.resolve(),
-        sha256(path),
+        root=folder.resolve(),
+        metadata=metadata,
+        input=found.input,
+        labels=found.labels,
+        review=found.review,
+        plausible=found.plausible,
+        weights=path.resolve(),
+        weights_sha256=digest,
+        configs=configs,
+        trusted=trust,
     )
-
-
-def _read_input(metadata: Mapping[str, Any], folder: Path) -> ImageInput:
-    try:
-        image = metadata["network_data_format"]["inputs"]["image"]
-        names = tuple(str(name) for name in image["channel_def"].values())
-        return ImageInput(int(image["num_channels"]), names, str(image["modality"]), len(image["spatial_shape"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(
-            f"{folder / METADATA} must describe inputs.image in network_data_format, got {error!r}"
-        ) from error
-
-
-def _read_review(metadata: Mapping[str, Any], folder: Path) -> ReviewRule:
-    try:
-        review = ReviewRule(**metadata.get("review", {}))
-    except TypeError as error:
-        raise BundleError(f"review must have the keys of ReviewRule, got {error} in {folder / METADATA}") from error
-    if review.measure not in MAPS:
-        raise BundleError(
-            f"measure of review must be {' or '.join(MAPS)}, got {review.measure!r} in {folder / METADATA}; "
-            "see unetpp calibrate"
-        )
-    return review
-
-
-def _read_plausible(metadata: Mapping[str, Any], folder: Path) -> Plausible | None:
-    if (stated := metadata.get("plausible")) is None:
-        return None
-    try:
-        return Plausible.from_json(stated)
-    except BundleError as error:
-        raise BundleError(f"{error} in {folder / METADATA}") from error
 
 
 def load_network(
@@ -254,12 +232,12 @@ def load_network(
         InputError: no such depth.
     """
     with torch.device("meta"):  # shapes only: what is not needed is never made
-        network = parser.get_parsed_content("network_def")
+        network = build_network(parser, at(bundle.root / CONFIG))
     indices, names = sorted(label.index for label in bundle.labels), {label.name for label in bundle.labels}
     if indices != list(range(1, network.out_channels)) or len(names) < len(indices):
         raise BundleError(
             f"channel_def must name the labels 1 to {network.out_channels - 1} of network_def, each differently, got "
-            f"{[f'{label.index} {label.name}' for label in bundle.labels]}"
+            f"{clipped([f'{label.index} {label.name}' for label in bundle.labels], 150)} in {at(bundle.root)}"
         )
     path = bundle.weights
     if depth is not None and not network.first_head <= depth <= network.depth:
@@ -272,12 +250,32 @@ def load_network(
     except UNREADABLE_WEIGHTS as error:
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         raise BundleError(
-            f"{path} must hold the weights of network_def in {CONFIG}, got {' '.join(lines[:2])[:500]}"
+            f"{at(path)} must hold the weights of network_def in {CONFIG}, got {clipped(' '.join(lines[:2]), 200)}"
         ) from error
     for name, parameter in network.named_parameters():
-        if parameter.layout != torch.strided or not parameter.isfinite().all():
-            raise BundleError(f"weights must be finite numbers, got others for {name} in {path}; take sound ones")
-    return network.float().eval().to(device)  # type: ignore[no-any-return]
+        if parameter.is_meta or parameter.layout != torch.strided or not parameter.isfinite().all():
+            raise BundleError(f"weights must be finite numbers, got others for {name} in {at(path)}; take sound ones")
+    return network.float().eval().to(device)
+
+
+def parameters_by_depth(bundle: Bundle) -> dict[int, int]:
+    """Count the parameters that each depth needs, from the names in the weights; no network is built.
+
+    Returns:
+        Depth with a head -> how many; empty for weights of another network.
+
+    Raises:
+        BundleError: the weights cannot be read.
+    """
+    try:
+        _check_stored(bundle.weights)
+        weights = torch.load(bundle.weights, map_location="cpu", weights_only=True, mmap=True)
+        found = [(PARAMETER.match(name), value.numel()) for name, value in weights.items()]
+    except UNREADABLE_WEIGHTS as error:
+        raise BundleError(f"{at(bundle.weights)} must hold weights, got {clipped(error, 200)}") from error
+    sizes = [(parts[1], depth_of(parts[2]), size) for parts, size in found if parts]
+    heads = sorted({depth for kind, depth, _ in sizes if kind == "outputs"})
+    return {head: sum(size for _, depth, size in sizes if depth <= head) for head in heads}
 
 
 def _check_stored(path: Path) -> None:
@@ -289,4 +287,4 @@ def _check_stored(path: Path) -> None:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
-                raise BundleError(f"{path} must be whole, got another checksum for {damaged} in it; copy it again")
+                raise BundleError(f"{at(path)} must be whole, got another checksum for {damaged} in it; copy it again")

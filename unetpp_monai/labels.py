@@ -62,6 +62,8 @@ def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
     colour = None
     if "colour" in entry:
         red, green, blue = map(int, entry["colour"])
+        if not all(0 <= part <= 255 for part in (red, green, blue)):
+            raise ValueError(f"a colour of {red}, {green}, {blue}, which are not all from 0 to 255")
         colour = (red, green, blue)
     return Label(index, name, category, kind, modifier, colour)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pkgutil import resolve_name
 from typing import Any
 
+LONGEST = 1000  # characters of an import
 PACKAGE = __name__.split(".")[0]
 MOVED = {  # in configs of bundles that were packed by 0.5.2 or before -> now
     "unetpp_monai.inferers.AutocastInferer": "unetpp_monai.inference.AutocastInferer",
@@ -14,6 +15,14 @@ MOVED = {  # in configs of bundles that were packed by 0.5.2 or before -> now
     "unetpp_monai.transforms.InvertLabelsd": "unetpp_monai.inference.transforms.InvertLabelsd",
     "unetpp_monai.transforms.Spacingd": "unetpp_monai.inference.transforms.Spacingd",
 }
+# modules of this package that configs name; importing one does no work
+MODULES = tuple(
+    f"{PACKAGE}.{name}"
+    for name in (
+        *("inference", "inference.patches", "inference.transforms", "io", "io.monai_reader", "io.monai_writer"),
+        *("networks", "task", "training"),
+    )
+)
 
 
 def rename_moved(config: Any) -> Any:
@@ -28,16 +37,26 @@ def rename_moved(config: Any) -> Any:
     return _rename_import(config) if isinstance(config, str) else config
 
 
-def missing_names(config: Any) -> Iterator[str]:
-    """Yield the dotted names of components, and of imports from this package, that do not exist."""
+def missing_names(config: Any, *, own: bool = False) -> Iterator[str]:
+    """Yield the dotted names of components, and of imports from this package, that do not exist.
+
+    Args:
+        config: of a bundle; modules that it names are imported.
+        own: look at names in `MODULES` only, so that nothing else is imported.
+    """
     if isinstance(config, dict):
         target = config.get("_target_")
-        if isinstance(target, str) and "." in target and not target.startswith("$") and not _exists(target):
+        if isinstance(target, str) and _is_name(target, own=own) and not _exists(target):
             yield target
     for item in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
-        yield from missing_names(item)
+        yield from missing_names(item, own=own)
     found = _import_of(config) if isinstance(config, str) else None
-    if found is not None and found[0].startswith(f"{PACKAGE}.") and not _exists(found[0]):
+    if (
+        found is not None
+        and found[0].startswith(f"{PACKAGE}.")
+        and _is_name(found[0], own=own)
+        and not _exists(found[0])
+    ):
         yield found[0]
 
 
@@ -51,18 +70,25 @@ def _rename_import(text: str) -> str:
 
 def _import_of(text: str) -> tuple[str, str] | None:
     """Dotted name that an expression `$from module import name [as alias]` imports, and what it is called there."""
-    if not text.startswith("$from "):
+    if not text.startswith("$from ") or len(text) > LONGEST:
         return None
-    statement = ast.parse(text[1:]).body[0]
+    try:
+        statement = ast.parse(text[1:]).body[0]
+    except (SyntaxError, ValueError):
+        return None
     if not isinstance(statement, ast.ImportFrom):
         return None
     alias = statement.names[0]  # MONAI takes the first alone
     return f"{statement.module}.{alias.name}", alias.asname or alias.name
 
 
+def _is_name(target: str, *, own: bool) -> bool:
+    return target.rpartition(".")[0] in MODULES if own else "." in target and not target.startswith("$")
+
+
 def _exists(name: str) -> bool:
     try:
         resolve_name(name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):  # ValueError: no name at all
         return False
     return True

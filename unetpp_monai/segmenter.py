@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.transforms import Compose
 
-from .bundle import Bundle, config_sha256, load_network, read_bundle
+from .bundle import CONFIG, Bundle, config_sha256, load_network, read_bundle
+from .components import drop_file_steps
 from .depth import Depth, DepthLike
 from .errors import BundleError, InputError
-from .inference import AnytimeNetwork, DepthInferer, Progress, TimedSweep, Windows
-from .inference.transforms import InvertLabelsd
+from .inference import AnytimeNetwork, Progress, TimedSweep, Windows
 from .intensities import check_image
 from .io.monai_reader import float_array, metadata
+from .json_files import at
 from .runtimes.backend import ByWork, choose_device
 from .segmentation import Prepared, Segmentation, scores_of
+from .trial import build_steps, try_steps
 from .volume import Volume
 
 __all__ = ["Prepared", "Progress", "Segmentation", "Segmenter"]
@@ -65,11 +65,10 @@ class Segmenter:
     ) -> None:
         built = Depth.parse(depth)
         self.bundle, self.device = bundle, choose_device(device)
-        parser = bundle.parser()
+        parser, name = bundle.parser(), at(bundle.root / CONFIG)
         self._config_sha256 = config_sha256(parser)
         parser["device"] = self.device
-        for chain in ("preprocessing", "postprocessing"):
-            _drop_file_transforms(parser, chain)
+        drop_file_steps(parser)
         network = load_network(bundle, parser, self.device, depth=built.number)
         self.spatial_dims: int = network.spatial_dims
         self.in_channels: int = network.in_channels
@@ -77,29 +76,26 @@ class Segmenter:
         self.depths = range(network.first_head, network.depth + 1)
         self._runtimes = ByWork(network, runtime, device=self.device, precision=precision, volumes=volumes)
         self._network: AnytimeNetwork = self._runtimes.network
-        self._preprocessing = parser.get_parsed_content("preprocessing")
-        self._inferer: DepthInferer = parser.get_parsed_content("inferer")
-        self._invert, *others = parser.get_parsed_content("postprocessing").transforms
-        self._postprocessing = Compose(others)
-        if not isinstance(self._inferer, DepthInferer) or not isinstance(self._invert, InvertLabelsd):
-            raise BundleError(
-                "inference.json must have a DepthInferer, and an InvertLabelsd first in its postprocessing, got "
-                f"{type(self._inferer).__name__} and {type(self._invert).__name__}; pack the bundle again"
-            )
+        steps, heads = build_steps(parser, name), range(network.first_head, self.full_depth + 1)
+        self._preprocessing, self._inferer = steps.preprocessing, steps.inferer
+        self._invert: Any = steps.invert
+        self._postprocessing = steps.postprocessing
         self.default_depth = self._inferer.depth if depth is None else built
+        try_steps(self, steps, name, heads=heads, out_channels=network.out_channels)
 
     @classmethod
     def from_bundle(
-        cls, root: str | Path | None = None, *, weights: str | Path | None = None, **options: Any
+        cls, root: str | Path | None = None, *, weights: str | Path | None = None, trust: bool = False, **options: Any
     ) -> "Segmenter":
         """Load a bundle folder, None = the bundle that came with this package.
 
         Args:
             root: bundle folder.
             weights: instead of the bundle's own.
+            trust: the bundle's configs may run anything; see `read_bundle`.
             options: `device`, `depth`, `runtime`, `precision`, `volumes` of `Segmenter`.
         """
-        return cls(read_bundle(root, weights=weights), **options)
+        return cls(read_bundle(root, weights=weights, trust=trust), **options)
 
     def __call__(
         self,
@@ -292,9 +288,3 @@ class Segmenter:
 def _plain(image: torch.Tensor) -> torch.Tensor:
     """The tensor without MONAI's metadata, which every operation would carry along."""
     return image.as_tensor() if isinstance(image, MetaTensor) else image
-
-
-def _drop_file_transforms(parser: ConfigParser, chain: str) -> None:
-    transforms = parser[f"{chain}#transforms"]
-    files = ("LoadImaged", "SaveImaged")
-    parser[f"{chain}#transforms"] = [step for step in transforms if step["_target_"].split(".")[-1] not in files]

@@ -1,15 +1,16 @@
 """Tasks: an overlay of values over the neutral base configs. Find one, read it, and judge it before anything runs."""
 
 import inspect
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
+from .json_files import clipped, read_object
 from .labels import read_labels
+from .last_line import say_ours_last
 from .plausibility import Plausible
 from .task_rules import is_structure, unknown_key, value_faults, value_types
 
@@ -85,22 +86,6 @@ def read_task(task: str | Path) -> Task:
     return Task(folder, read_object(folder / VALUES), read_object(folder / DESCRIPTION))
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        BundleError: the file is missing, or something else.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BundleError(f"{path} must be a JSON object, got {reason}") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{path} must be a JSON object, got a {type(content).__name__}")
-    return content
-
-
 def base_config(name: str) -> dict[str, Any]:
     """Read one of `CONFIGS`, or "metadata", of the base."""
     return read_object(BASE / f"{name}.json")
@@ -152,8 +137,11 @@ def check_run() -> None:
         frame = frame.f_back
     if frame is None:
         raise BundleError("check_run must be called by a config that MONAI runs, got another caller; use check_task")
+    say_ours_last()
     resolver: ReferenceResolver = frame.f_locals["self"]
-    if faults := list(_run_faults(resolver.items[""].get_config())):
+    config = dict(resolver.items[""].get_config())
+    faults = list(_choices_of_run(config, resolver.get_resolved_content))
+    if faults := [*faults, *_run_faults(config)]:
         raise BundleError(_message("base, task and options must fit each other", faults))
 
 
@@ -222,6 +210,34 @@ def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> It
         read_labels(metadata)
     except BundleError as error:
         yield str(error)
+
+
+def _choices_of_run(config: dict[str, Any], resolve: Callable[[str], Any]) -> Iterator[str]:
+    """Put in the depth that a run refers to, and find a depth or device that cannot be."""
+    for key in ("depth", "device"):
+        try:
+            value = resolve(key) if key in config else None
+        except (RuntimeError, ValueError, KeyError) as error:  # MONAI's
+            yield f"{key} must be a value, got {config[key]!r} ({clipped(error.__cause__ or error, 120)})"
+            continue
+        if key == "depth" and key in config:
+            config[key] = "full" if value is None else value  # None: as 0.5.2 said it
+        elif fault := _device_fault(value):
+            yield fault
+
+
+def _device_fault(device: Any) -> str:
+    """Why a run cannot use a device; empty if it can."""
+    import torch
+
+    try:
+        found = None if device is None else torch.device(device)
+    except (RuntimeError, TypeError):
+        return f"device must be cpu or cuda:N, got {device!r}"
+    gpus = torch.cuda.device_count()
+    if found is not None and found.type == "cuda" and (found.index or 0) >= gpus:
+        return f"device must exist, got {str(device)!r} on a machine with {gpus} GPU(s); use cpu"
+    return ""
 
 
 def _run_faults(config: Mapping[str, Any]) -> Iterator[str]:

@@ -48,6 +48,8 @@ AT_LEAST = {
 PROBABILITIES = ("affine_prob", "rotate90_prob", "intensity_prob", "foreground_share")
 WHOLE = ("features", "patch_size", "roi_size", "resize")  # lists of whole numbers >= 1
 RANGES = ("rotate_range", "scale_range", "shear_range", "translate_range")  # of a number, or (lowest, highest)
+MAX_VOXELS = 1 << 27  # of a window, 512 in each direction
+MAX_LEVELS = 16
 SIDES = "RLAPSI"  # of a patient
 BLOCKS = ("plain", "residual")  # of the network
 WORDS: dict[type, str] = {
@@ -84,12 +86,13 @@ def unknown_key(key: str, known: Mapping[str, object], where: str) -> str:
     return f"keys must exist in {where}, got {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
-def value_faults(values: Values, types: Mapping[str, tuple[type, ...]]) -> Iterator[str]:
+def value_faults(values: Values, types: Mapping[str, tuple[type, ...]], *, windows: bool = True) -> Iterator[str]:
     """Yield what is wrong with the values of a task, those of the base among them; expressions are not judged.
 
     Args:
         values: of the base with those of a task merged over them.
         types: of `value_types`.
+        windows: must halve at every level; one that does not costs time and works.
     """
     if missing := [key for key in types if key in values and values[key] is None]:
         yield f"a task must state {', '.join(missing)}, got none"
@@ -98,7 +101,8 @@ def value_faults(values: Values, types: Mapping[str, tuple[type, ...]]) -> Itera
     for key in sorted(wrong):
         yield f"{key} must be {' or '.join(WORDS[kind] for kind in types[key])}, got {stated[key]!r}"
     sound = {key: value for key, value in stated.items() if key not in wrong}
-    for rule in (_numbers, _elements, _axes, _levels, _steps, _windows, _labels, _choices, _intensities, _suffixes):
+    rules = (_numbers, _elements, _axes, _levels, _steps, _windows, _labels, _choices, _intensities, _suffixes)
+    for rule in (rule for rule in rules if windows or rule is not _windows):
         yield from rule(sound)
 
 
@@ -136,6 +140,10 @@ def _elements(values: Values) -> Iterator[str]:
     for key, (words, test) in tests.items():
         if not all(map(test, values.get(key, ()))):
             yield f"{key} must hold {words}, got {values[key]}"
+    for key in ("roi_size", "patch_size", "resize"):
+        sizes = [size for size in values.get(key, ()) if _whole(size)]
+        if math.prod(sizes) > MAX_VOXELS:
+            yield f"{key} must be at most {MAX_VOXELS} voxels in all, got {values[key]}"
     if "zoom_range" in values and not (_is_pair(zoom := values["zoom_range"]) and 0 < zoom[0] <= zoom[1]):
         yield f"zoom_range must be two numbers, 0 < lowest <= highest, got {zoom}"
 
@@ -171,6 +179,9 @@ def _levels(values: Values) -> Iterator[str]:
     depth = len(values["features"]) - 1
     if depth < 1:
         yield f"features must hold the channels of at least 2 levels, got {values['features']}"
+        return
+    if depth >= MAX_LEVELS:
+        yield f"features must hold the channels of at most {MAX_LEVELS} levels, got {depth + 1}"
         return
     heads, thresholds = values.get("head_weights"), values.get("exit_thresholds")
     if heads is not None and len(heads) != depth:

@@ -22,7 +22,7 @@ def old(request, tmp_path):
     """The old configs with the weights that they were packed with."""
     root = shutil.copytree(OLD / request.param, tmp_path / "old")
     weights = ROOT / "configs" / "hippocampus" / "model.pt"
-    assert (root / "SHA256SUMS").read_text() == f"{sha256(weights)}  models/model.pt\n"
+    assert f"{sha256(weights)}  models/model.pt\n" in (root / "SHA256SUMS").read_text()
     (root / "models").mkdir()
     shutil.copyfile(weights, root / "models" / "model.pt")
     return root
@@ -78,7 +78,7 @@ def test_a_name_that_is_nowhere_is_refused(old, new, named, tmp_path):
     path = tmp_path / "bundle" / "configs" / "inference.json"
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(BundleError, match=rf"inference\.json must name what exists, got {named}"):
-        Segmenter.from_bundle(tmp_path / "bundle", device="cpu")
+        Segmenter.from_bundle(tmp_path / "bundle", device="cpu", trust=True)  # else no other module is looked for
 
 
 def test_the_hash_of_a_config_says_what_it_does_not_where(tmp_path):

@@ -10,13 +10,15 @@ from helpers import ROOT
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "faults", "_version"},
-    {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"},
+    {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
+    | {"json_files", "trusted_names", "last_line"},
     {"plausibility"},
-    {"task"},
+    {"task", "sums", "expressions"},
+    {"trust"},
     {"networks", "dicom", "segmentation"},
     {"inference", "runtimes", "training"},
-    {"io"},
-    {"bundle"},
+    {"io", "components", "bundle_metadata", "bundle_configs"},
+    {"bundle", "trial"},
     {"segmenter"},
     {"workflows"},
     {"pacs"},

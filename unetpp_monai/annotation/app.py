@@ -46,14 +46,14 @@ class LabelApp(MONAILabelApp):
     Args:
         app_dir: the server's own folder.
         studies: folder, or address of a DICOMweb server.
-        conf: `bundles` (JSON list of folders), `device`, `runtime`, `ca` (PEM file, or empty), `any_modality` ("yes" or
-            empty), `server` (its address, for processes that it starts).
+        conf: `bundles` (JSON list of folders), `device`, `runtime`, `ca` (PEM file, or empty), `any_modality` and
+            `trust` ("yes" or empty), `server` (its address, for processes that it starts).
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         folders = [Path(folder) for folder in json.loads(conf["bundles"])]
-        served = [Served(folder, device=conf["device"], runtime=conf["runtime"]) for folder in folders]
-        self.device = conf["device"]
+        self.device, self.trust = conf["device"], bool(conf.get("trust"))
+        served = [Served(folder, device=self.device, runtime=conf["runtime"], trust=self.trust) for folder in folders]
         self.any_modality = bool(conf.get("any_modality"))
         self.served = {one.name: one for one in served}
         self.folders = {one.name: one.root for one in served}
@@ -110,7 +110,7 @@ class LabelApp(MONAILabelApp):
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Ways to tell which images are hard."""
-        return scoring_methods(self.folders, self.device)
+        return scoring_methods(self.folders, self.device, trust=self.trust)
 
     def init_batch_infer(self) -> BatchInfer:
         """What segments many images."""
@@ -201,4 +201,4 @@ class LabelApp(MONAILabelApp):
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """One trainer per bundle."""
-        return trainers(self.folders, self.device)
+        return trainers(self.folders, self.device, trust=self.trust)

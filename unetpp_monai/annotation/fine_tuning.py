@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
-from ..bundle import read_bundle, read_config
+from ..bundle import read_bundle
 from ..errors import BundleError, InputError, OutputError
 from ..files import complete_file
 from .training_cases import Labelled, Split, check_share, name_hash, prepare, split_cases
@@ -38,6 +38,7 @@ class Options:
     val_split: float  # part of the cases that validate, 0 < val_split < 1
     device: str  # such as "cpu" or "cuda:0"
     seed: int = 0  # of crops and augmentation
+    trust: bool = False  # the bundle's configs may run anything, see `read_bundle`
 
 
 def fine_tune(root: Path, cases: Sequence[Labelled], options: Options) -> Version | None:
@@ -167,11 +168,12 @@ def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigPar
     """train.json with our cases as its first fold (validation) and second fold (training)."""
     if not (root / TRAIN).is_file():
         raise BundleError(f"a bundle must hold {TRAIN} to be trained, found none in {root}; pack it with its training")
-    labels = read_bundle(root).labels
+    bundle = read_bundle(root, trust=options.trust)
+    config, labels = bundle.config(TRAIN), bundle.labels
     training = prepare(split.training, labels, work / "labels" / "training")
     validation = prepare(split.validation, labels, work / "labels" / "validation")
     parser = ConfigParser()
-    parser.read_config(read_config(root / TRAIN))
+    parser.read_config(config)
     parser.update({
         "bundle_root": str(root),
         "output_dir": str(work),

@@ -23,10 +23,11 @@ class Served:
         root: folder of the copy that is served; training replaces its weights.
         device: as `Segmenter` takes it, where a request names none.
         runtime: as `Segmenter` takes it.
+        trust: its configs may run anything, see `read_bundle`.
     """
 
-    def __init__(self, root: Path, *, device: str = "auto", runtime: str = "auto") -> None:
-        self.root, self.device, self.runtime = root, device, runtime
+    def __init__(self, root: Path, *, device: str = "auto", runtime: str = "auto", trust: bool = False) -> None:
+        self.root, self.device, self.runtime, self.trust = root, device, runtime, trust
         self.lock = threading.Lock()  # hold it while segmenting
         self._loading = threading.Lock()  # another one: what is served can be told while an image is segmented
         self._state: tuple[tuple[int, ...], ...] = ()
@@ -59,7 +60,7 @@ class Served:
                 self._segmenters.clear()  # also if the new files turn out to be wrong: the old ones are not served
                 self._state = state
             if device not in self._segmenters:
-                bundle = read_bundle(self.root)
+                bundle = read_bundle(self.root, trust=self.trust)
                 self._segmenters[device] = Segmenter(bundle, device=device, runtime=self.runtime)
             return self._segmenters[device]
 
@@ -84,12 +85,13 @@ def _state(root: Path) -> tuple[tuple[int, ...], ...]:
     return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
 
 
-def copies(bundles: Sequence[Path], folder: Path) -> list[Path]:
+def copies(bundles: Sequence[Path], folder: Path, *, trust: bool = False) -> list[Path]:
     """Copy bundles to where their weights may change; what was trained there before is kept.
 
     Args:
         bundles: bundle folders; none: the one that came with this package.
         folder: the server's own.
+        trust: their configs may run anything, see `read_bundle`.
 
     Returns:
         The copies, named after their bundles.
@@ -100,7 +102,8 @@ def copies(bundles: Sequence[Path], folder: Path) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for source in bundles or [default_bundle()]:
-        bundle = read_bundle(source)
+        bundle = read_bundle(source, trust=trust)
+        bundle.check_trust()  # before anything is copied
         name = folder_name(bundle.name)
         if name in found:
             raise InputError(f"bundles must differ in name, got {found[name]} and {source}, both {bundle.name}")

@@ -23,14 +23,15 @@ DEFAULT_DEPTH = Depth()
 logger = logging.getLogger(__name__)
 
 
-def scoring_methods(bundles: Mapping[str, Path], device: str) -> dict[str, ScoringMethod]:
+def scoring_methods(bundles: Mapping[str, Path], device: str, *, trust: bool = False) -> dict[str, ScoringMethod]:
     """Scoring methods by name: one per model, called like it.
 
     Args:
         bundles: folder of each served bundle by its model's name.
         device: as `Segmenter` takes it, where a request names none.
+        trust: their configs may run anything, see `read_bundle`.
     """
-    return {model: UncertaintyScoring(root, device=device) for model, root in bundles.items()}
+    return {model: UncertaintyScoring(root, device=device, trust=trust) for model, root in bundles.items()}
 
 
 class UncertaintyScoring(ScoringMethod):
@@ -42,11 +43,12 @@ class UncertaintyScoring(ScoringMethod):
     Args:
         root: folder of the bundle.
         device: as `Segmenter` takes it, where a request names none.
+        trust: its configs may run anything, see `read_bundle`.
     """
 
-    def __init__(self, root: Path, *, device: str = "auto") -> None:
+    def __init__(self, root: Path, *, device: str = "auto", trust: bool = False) -> None:
         super().__init__("Uncertainty of every unlabelled image, from all heads of the network in one pass")
-        self.root, self.device = root, device
+        self.root, self.device, self.trust = root, device, trust
 
     def pending(self, datastore: Datastore, *, depth: Depth = DEFAULT_DEPTH) -> list[str]:
         """Unlabelled images without a score by the present weights.
@@ -109,7 +111,8 @@ class UncertaintyScoring(ScoringMethod):
         logger.info("scoring %d of %d unlabelled images, %d are known", len(pending), total, skipped)
         scores = read_scores(self.root)
         if pending:
-            segmenter = Segmenter.from_bundle(self.root, device=first_of(request.get("device")) or self.device)
+            device = first_of(request.get("device")) or self.device
+            segmenter = Segmenter.from_bundle(self.root, device=device, trust=self.trust)
             for done, image in enumerate(pending, start=1):
                 scores[image] = _score(segmenter, datastore, image, depth)
                 write_scores(self.root, scores)

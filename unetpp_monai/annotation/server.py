@@ -45,6 +45,7 @@ class Site:
     origins: tuple[str, ...] = ()  # whose pages may ask, besides this server's own; such as https://viewer.example
     token: str | None = None  # that every request must have; None: none
     opened: tuple[str, ...] = ()  # endpoints to open that are closed, such as "DELETE /datastore/image"
+    trust: bool = False  # the bundles' configs may run anything, see `read_bundle`
 
     @property
     def remote(self) -> bool:
@@ -135,7 +136,7 @@ def prepare(site: Site) -> dict[str, str]:
         raise OutputError(
             f"{site.folder} must be writable, got {error.strerror}; choose another", option="state"
         ) from error
-    bundles = [str(folder) for folder in copies(site.bundles, site.folder)]
+    bundles = [str(folder) for folder in copies(site.bundles, site.folder, trust=site.trust)]
     ca = "" if site.ca is None else str(site.ca.resolve())
     return {
         "bundles": json.dumps(bundles),
@@ -144,6 +145,7 @@ def prepare(site: Site) -> dict[str, str]:
         "ca": ca,
         "any_modality": "yes" if site.any_modality else "",
         "server": site.url,
+        "trust": "yes" * site.trust,
     }
 
 

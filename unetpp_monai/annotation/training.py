@@ -21,15 +21,16 @@ logger = logging.getLogger(__name__)
 DEFAULTS: dict[str, Any] = {"max_epochs": 20, "learning_rate": 0.0003, "val_split": 0.2}
 
 
-def trainers(bundles: Mapping[str, Path], device: str) -> dict[str, TrainTask]:
+def trainers(bundles: Mapping[str, Path], device: str, *, trust: bool = False) -> dict[str, TrainTask]:
     """Training tasks by the name of their model.
 
     Args:
         bundles: folder of each served bundle by its model's name; copies, whose weights may change.
         device: as `choose_device` takes it, where a request names none.
+        trust: their configs may run anything, see `read_bundle`.
     """
     return {
-        model: FineTuneTask(root, [other for other in bundles.values() if other != root], device=device)
+        model: FineTuneTask(root, [other for other in bundles.values() if other != root], device=device, trust=trust)
         for model, root in bundles.items()
     }
 
@@ -44,11 +45,12 @@ class FineTuneTask(TrainTask):
         root: folder of the bundle.
         others: folders of the other bundles that are served; what shows only their structures is left out.
         device: as `choose_device` takes it, where a request names none.
+        trust: its configs may run anything, see `read_bundle`.
     """
 
-    def __init__(self, root: Path, others: Sequence[Path] = (), *, device: str = "auto") -> None:
+    def __init__(self, root: Path, others: Sequence[Path] = (), *, device: str = "auto", trust: bool = False) -> None:
         super().__init__("Train on from the served weights with the submitted labels; serve the result if no worse")
-        self.root, self.others, self.device = root, list(others), device
+        self.root, self.others, self.device, self.trust = root, list(others), device, trust
 
     def config(self) -> dict[str, Any]:
         """Options with their defaults, as clients show them."""
@@ -74,7 +76,7 @@ class FineTuneTask(TrainTask):
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"options must be numbers, got {given}") from error
         device = str(choose_device(first_of(request.get("device")) or self.device))
-        options = Options(max_epochs=epochs, learning_rate=rate, val_split=share, device=device)
+        options = Options(max_epochs=epochs, learning_rate=rate, val_split=share, device=device, trust=self.trust)
         check_options(options)
         return options
 

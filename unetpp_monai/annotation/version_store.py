@@ -18,6 +18,7 @@ from pathlib import Path
 from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle
 from ..errors import BundleError, OutputError
 from ..files import TEMPORARY, complete_file, sha256
+from ..sums import SUMS
 
 VERSIONS = "versions"
 MODEL, RECORD = "model.pt", "version.json"
@@ -73,7 +74,7 @@ def copy_bundle(source: Path, target: Path) -> Path:
         _remove_stale(target.parent)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=TEMPORARY) as folder:
             copy = Path(folder) / target.name
-            shutil.copytree(source, copy, ignore=shutil.ignore_patterns(VERSIONS, "eval", "training", ".*"))
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns(VERSIONS, SUMS, "eval", "training", ".*"))
             copy.replace(target)
     except OSError as error:
         raise OutputError(f"{target} must be writable, got {error.strerror or error}; choose another folder") from error

@@ -1,50 +1,68 @@
 """`unetpp info`, `unetpp export` and `unetpp pack`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from .common import BundleOption, WeightsOption
+from .common import BundleOption, TrustOption, WeightsOption
+
+SHOWN = 10  # reasons not to trust a bundle
+PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}  # what a bundle says is no markup
 
 
 def info(bundle: BundleOption = None) -> None:
-    """Show a bundle: labels, expected input, and what each depth gives and costs."""
-    from ..bundle import load_network, read_bundle
-    from ..runtimes.backend import choose_device
+    """Show a bundle: labels, expected input, what each depth gives and costs, and whether it must be trusted.
+
+    Nothing of it is run.
+    """
+    from ..bundle import parameters_by_depth, read_bundle
 
     found = read_bundle(bundle)
-    network = load_network(found, found.parser(), choose_device("cpu"))
     out = Console()
-    out.print(f"[bold]{found.name}[/bold] {found.version}\n{found.metadata.get('description', '')}")
-    out.print(f"folder   {found.root}\nweights  sha256 {found.weights_sha256}", highlight=False, soft_wrap=True)
+    out.print(Text(f"{found.name} {found.version}\n{found.metadata.get('description', '')}", "bold"), soft_wrap=True)
+    out.print(f"folder   {found.root}\nweights  sha256 {found.weights_sha256}", **PLAIN)
     image = found.input
-    out.print(f"input    {image.channels} channel(s), {image.modality}: {', '.join(image.channel_names)}")
+    out.print(f"input    {image.channels} channel(s), {image.modality}: {', '.join(image.channel_names)}", **PLAIN)
     for label in found.labels:
         codes = ", ".join(
             f"{code.meaning} ({code.scheme} {code.value})" for code in (label.type, label.modifier) if code
         )
-        out.print(f"label {label.index}  {label.name}: {codes}", highlight=False)
-    measured = found.metadata.get("depths", {})
-    columns = list(dict.fromkeys(column for row in measured.values() for column in row))
-    table = Table("depth", "parameters", "MB", *columns)
-    for d in range(network.first_head, network.depth + 1):
-        row = measured.get(str(d), {})
-        parameters = sum(parameter.numel() for parameter in network.prune(d).parameters())
-        cells = (str(row.get(column, "not measured")) for column in columns)
-        table.add_row(str(d), f"{parameters:,}", f"{parameters * 4 / 1e6:.1f}", *cells)
-    if "auto" in measured:
-        cells = (str(measured["auto"].get(column, "not measured")) for column in columns)
-        table.add_row("auto", "as needed", "", *cells)
-    out.print(table)
+        out.print(f"label {label.index}  {label.name}: {codes}", **PLAIN)
+    out.print(_depths(found.metadata.get("depths", {}), parameters_by_depth(found)))
     review = found.review
     if review.threshold is not None:
         line = f"review   from score {review.threshold} ({review.measure})"
         if review.share is not None and review.recall is not None:
             line += f": {review.share:.0%} of validation cases, which hold {review.recall:.0%} of their worst quarter"
         out.print(line)
+    for one in found.foreign[:SHOWN]:
+        out.print(f"trust    runs only with --trust: {one}", style="red", **PLAIN)
+    if len(found.foreign) > SHOWN:
+        out.print(f"         and {len(found.foreign) - SHOWN} more", style="red")
+    if not found.foreign:
+        out.print("trust    not needed: its configs name only what is listed")
+
+
+def _depths(measured: Mapping[str, Mapping[str, Any]], parameters: Mapping[int, int]) -> Table:
+    """What each depth gives and costs."""
+    columns = list(dict.fromkeys(column for row in measured.values() for column in row))
+    table = Table("depth", "parameters", "MB")
+    for column in columns:
+        table.add_column(Text(column))
+    counts: dict[str, tuple[str, str]] = {
+        str(depth): (f"{count:,}", f"{count * 4 / 1e6:.1f}") for depth, count in parameters.items()
+    }
+    if "auto" in measured:
+        counts["auto"] = ("as needed", "")
+    for depth, sizes in counts.items():
+        row = measured.get(depth, {})
+        table.add_row(depth, *sizes, *(Text(str(row.get(column, "not measured"))) for column in columns))
+    return table
 
 
 def export(
@@ -53,12 +71,13 @@ def export(
     depth: Annotated[int | None, typer.Option(help="Write no deeper nodes than this; default: all.")] = None,
     bundle: BundleOption = None,
     weights: WeightsOption = None,
+    trust: TrustOption = False,
 ) -> None:
     """Write the network for another runtime, with a sidecar; checked against PyTorch before it is delivered."""
     from ..bundle import read_bundle
     from ..workflows.export import export as export_network
 
-    written = export_network(read_bundle(bundle, weights=weights), output, to=to, depth=depth)
+    written = export_network(read_bundle(bundle, weights=weights, trust=trust), output, to=to, depth=depth)
     Console().print(
         f"{written.file}\n{written.sidecar}\nlargest difference of logits from PyTorch {written.difference:.1e}",
         soft_wrap=True,
@@ -72,6 +91,7 @@ def pack(
         str | None, typer.Option(help="Folder of a task, or the name of one that came along; default: hippocampus.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle to pack again, instead of a task.")] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed."""
     from ..task import check_task
@@ -80,5 +100,5 @@ def pack(
         check_task(task)  # first, before anything heavy is loaded
     from ..workflows.pack import pack as pack_bundle
 
-    packed = pack_bundle(output, task=task, bundle=bundle)
+    packed = pack_bundle(output, task=task, bundle=bundle, trust=trust)
     Console().print(f"{packed.folder}\n{packed.archive}", soft_wrap=True)

@@ -17,6 +17,7 @@ from .common import (
     OverwriteOption,
     ReferenceValuesOption,
     RuntimeOption,
+    TrustOption,
     WeightsOption,
     label_values,
     progress_bars,
@@ -29,6 +30,7 @@ def calibrate(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
     bundle: BundleOption = None,
     weights: WeightsOption = None,
+    trust: TrustOption = False,
     reference_values: ReferenceValuesOption = "",
     max_loss: Annotated[float, typer.Option(help="Of mean Dice that early exit may cost.")] = 0.001,
     share: Annotated[float, typer.Option(help="Of cases like these that a person has time to look at.")] = 0.25,
@@ -45,7 +47,7 @@ def calibrate(
         check_free([output], overwrite=overwrite)
     cases = find_cases(images)
     labels = _references_of(cases, references)
-    segmenter = Segmenter.from_bundle(bundle, weights=weights, device=device, runtime=runtime)
+    segmenter = Segmenter.from_bundle(bundle, weights=weights, trust=trust, device=device, runtime=runtime)
     values, names = label_values(reference_values), {label.index: label.name for label in segmenter.bundle.labels}
     pairs = ((read_volume(case), read_label_map(labels[case_name(case)], names, values)) for case in cases)
     with progress_bars() as progress:

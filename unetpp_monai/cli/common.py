@@ -28,6 +28,10 @@ RuntimeOption = Annotated[
 PrecisionOption = Annotated[str, typer.Option(help="Of convolutions: float32, bfloat16 or float16.")]
 WeightsOption = Annotated[Path | None, typer.Option(help="Instead of the bundle's, such as a training's model.pt.")]
 ReferenceValuesOption = Annotated[str, typer.Option(help="The references' values of labels 0, 1, ..., as in 0,255.")]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="Let the bundle's configs run anything; read them first. `unetpp info` says what."),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 
 
@@ -51,6 +55,7 @@ FLAGS = {
     "series": "--series",
     "state": "--state",
     "thickness": "--thickness",
+    "trust": "--trust",
 }
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .common import DeviceOption, RuntimeOption
+from .common import DeviceOption, RuntimeOption, TrustOption
 from .pacs import CaOption, PasswordEnvOption, PasswordFileOption, UserOption, secrets
 
 app = typer.Typer(help="Annotate with 3D Slicer or OHIF: a MONAI Label server with our bundles.", no_args_is_help=True)
@@ -52,6 +52,7 @@ def start(
         list[str] | None,
         typer.Option("--open-endpoint", metavar="'METHOD PATH'", help="Open one that is closed; repeatable. See docs."),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Serve until stopped (Ctrl-C, SIGTERM). Nothing but --studies is ever asked over a network."""
     from ..annotation.server import Site, serve
@@ -70,6 +71,7 @@ def start(
             password,
             ca,
             any_modality=any_modality,
+            trust=trust,
             origins=tuple(allow_origin or ()),
             token=token,
             opened=tuple(open_endpoint or ()),

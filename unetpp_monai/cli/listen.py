@@ -15,7 +15,15 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..faults import trace_of
-from .common import BundleOption, DepthOption, DeviceOption, PrecisionOption, RuntimeOption, comma_separated
+from .common import (
+    BundleOption,
+    DepthOption,
+    DeviceOption,
+    PrecisionOption,
+    RuntimeOption,
+    TrustOption,
+    comma_separated,
+)
 from .pacs import (
     CaOption,
     CertificateOption,
@@ -65,6 +73,7 @@ def listen(
         str, typer.Option("--format", help="Of results: dicomseg, sr, rtstruct.", rich_help_panel=SEGMENTATION)
     ] = "dicomseg,sr",
     bundle: Annotated[Path | None, _in(SEGMENTATION, BundleOption)] = None,
+    trusted: Annotated[bool, _in(SEGMENTATION, TrustOption)] = False,
     depth: Annotated[str | None, _in(SEGMENTATION, DepthOption)] = None,
     device: Annotated[str, _in(SEGMENTATION, DeviceOption)] = "auto",
     runtime: Annotated[str, _in(SEGMENTATION, RuntimeOption)] = "auto",
@@ -113,9 +122,9 @@ def listen(
     """Segment series that arrive at a PACS, and store the results there, until stopped.
 
     A rule is an object with modality and, as wanted, description (regular expression), body_part, min_slices,
-    max_slices, spacing_mm {min, max}, bundle, depth, any_modality (true: as --any-modality of unetpp segment).
-    SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an error. Started again with the same
-    journal, it goes on where it stopped.
+    max_slices, spacing_mm {min, max}, bundle, trust (true: as --trust, of that bundle), depth, any_modality (true: as
+    --any-modality of unetpp segment). SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an
+    error. Started again with the same journal, it goes on where it stopped.
     """
     from ..pacs import Access, DimseInput, OrthancInput, Schedule, Service, read_rules, segmenting
     from ..segmenter import Segmenter
@@ -132,9 +141,14 @@ def listen(
         if orthanc is not None
         else DimseInput(*_title_and_port(str(dimse)), bind, tuple(allow or ()), quiet, min_free * 1_000_000, tls)
     )
+
+    def load(folder: str | None, *, trust: bool = False) -> Segmenter:
+        options = {"device": device, "runtime": runtime, "precision": precision}
+        return Segmenter.from_bundle(folder or bundle, trust=trusted if folder is None else trust, **options)
+
     processor = segmenting(
         wanted,
-        lambda folder: Segmenter.from_bundle(folder or bundle, device=device, runtime=runtime, precision=precision),
+        load,
         depth=depth,
         formats=comma_separated(formats),
     )

@@ -20,6 +20,7 @@ from .common import (
     OverwriteOption,
     PrecisionOption,
     RuntimeOption,
+    TrustOption,
     WeightsOption,
     comma_separated,
     console,
@@ -68,6 +69,7 @@ def segment(
         bool, typer.Option("--uncertainty", help="Also write <case>_uncertainty.nii.gz, scores, and whether to review.")
     ] = False,
     weights: WeightsOption = None,
+    trust: TrustOption = False,
     any_modality: Annotated[
         bool, typer.Option("--any-modality", help="Also take DICOM of another modality than the bundle's.")
     ] = False,
@@ -97,7 +99,7 @@ def segment(
         any_modality=any_modality,
         overwrite=overwrite,
     )
-    found = read_bundle(bundle, weights=weights)
+    found = read_bundle(bundle, weights=weights, trust=trust)
     cases, rows = collect_cases(inputs, whole=series is not None, channels=found.channel_suffixes)
     if cases:
         make_folder(output)

@@ -74,6 +74,7 @@ class Rule:
     bundle: str | None = None  # folder, seen from the rule file's; None: the listener's default
     depth: DepthLike = None  # parsed; None: what the bundle says
     any_modality: bool = False  # also segment a series of a modality that the bundle was not trained for
+    trust: bool = False  # the configs of `bundle` may run anything
 
     def __post_init__(self) -> None:
         if self.depth is not None:
@@ -152,6 +153,8 @@ def _rule(entry: Any, name: str, folder: Path) -> Rule:
             f"{name} must name the modality of images, such as 'MR', got {entry.get('modality')!r}; "
             f"{', '.join(OWN_MODALITIES)} are results"
         )
+    if not isinstance(entry.get("trust", False), bool) or (entry.get("trust") and not entry.get("bundle")):
+        raise InputError(f"{name} must have true or false as trust, beside a bundle, got {entry['trust']!r}")
     _check_expression(entry.get("description", ""), name)
     _check_numbers(entry, name)
     bundle = entry.get("bundle")

@@ -131,7 +131,7 @@ class Service:
 
 def segmenting(
     rules: Sequence[Rule],
-    load: Callable[[str | None], "Segmenter"] | None = None,
+    load: Callable[..., "Segmenter"] | None = None,
     *,
     depth: DepthLike = None,
     formats: Sequence[str] = ("dicomseg", "sr"),
@@ -140,7 +140,8 @@ def segmenting(
 
     Args:
         rules: whose bundles are loaded now, so that a missing one or a depth that it lacks is known at once.
-        load: bundle folder (None: the default) -> segmenter; None: `Segmenter.from_bundle`.
+        load: bundle folder (None: the default), and `trust=True` if its rule says so -> segmenter; None:
+            `Segmenter.from_bundle`.
         depth: as `Segmenter` takes it, where a rule has none.
         formats: DICOM only.
 
@@ -157,7 +158,12 @@ def segmenting(
     if others := set(names) - set(DICOM_FORMATS):
         raise InputError(f"an archive takes {', '.join(DICOM_FORMATS)}, got {', '.join(sorted(others))}")
     open_bundle = load or Segmenter.from_bundle
-    segmenters = {folder: open_bundle(folder) for folder in {rule.bundle for rule in rules}}
+
+    def opened(folder: str | None, rules: Sequence[Rule]) -> "Segmenter":
+        trusted = any(rule.trust for rule in rules if rule.bundle == folder)  # by the one who wrote the rule
+        return open_bundle(folder, trust=True) if trusted else open_bundle(folder)
+
+    segmenters = {folder: opened(folder, rules) for folder in {rule.bundle for rule in rules}}
     for number, rule in enumerate(rules, 1):
         try:
             segmenters[rule.bundle].check_depth(rule.depth or depth)
@@ -166,7 +172,7 @@ def segmenting(
 
     def process(series_folder: Path, output: Path, *, rule: Rule) -> list[Path]:
         if rule.bundle not in segmenters:  # of a job that was queued by other rules
-            segmenters[rule.bundle] = open_bundle(rule.bundle)
+            segmenters[rule.bundle] = opened(rule.bundle, [rule])
         request = Request(names, depth=rule.depth or depth, any_modality=rule.any_modality)
         segment_case(segmenters[rule.bundle], series_folder, output, request)
         return sorted(output.glob("*.dcm"))

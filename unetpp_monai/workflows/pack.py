@@ -13,13 +13,14 @@ import torch
 from ..bundle import CONFIG, METADATA, WEIGHTS, folder_name, load_network, read_bundle
 from ..errors import BundleError, OutputError
 from ..files import sha256, temporary_folder
+from ..json_files import read_object
 from ..moved_names import rename_moved
-from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task, read_object
+from ..sums import SUMS
+from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle
 DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
-SUMS = "SHA256SUMS"  # in the format of `sha256sum --check`
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Packed:
     archive: Path  # dist/<name>.zip, which unpacks to <name>/
 
 
-def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str | Path | None = None) -> Packed:
+def pack(
+    output_dir: str | Path, *, task: str | Path | None = None, bundle: str | Path | None = None, trust: bool = False
+) -> Packed:
     """Write a self-contained bundle.
 
     Args:
@@ -38,6 +41,7 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
         task: folder with `task.json`, `metadata.json`, `model.pt` and, if there are any, `docs/`; or the name of a task
             that came with the package. None = the hippocampus, unless a bundle is named.
         bundle: a bundle to pack again with this version of the package, instead of a task.
+        trust: the bundle's configs may run anything; see `read_bundle`.
 
     Raises:
         BundleError: the task does not fit the base, see `check_task`, or the weights do not fit; or both are named.
@@ -46,7 +50,11 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
     if task is not None and bundle is not None:
         raise BundleError(f"a task or a bundle must be packed, got both, {task} and {bundle}; name one")
     checked = None if bundle is not None else check_task(DEFAULT_TASK if task is None else task)
-    source = read_bundle(bundle).root if bundle is not None else None
+    source = None
+    if bundle is not None:
+        found = read_bundle(bundle, trust=trust)
+        found.check_trust()  # before anything is written
+        source = found.root
     output = Path(output_dir)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -56,7 +64,7 @@ def pack(output_dir: str | Path, *, task: str | Path | None = None, bundle: str 
                 _copy(source, root)
             elif checked is not None:
                 write_bundle(checked, root)
-            packed = read_bundle(root)
+            packed = read_bundle(root, trust=trust)
             load_network(packed, packed.parser(), torch.device("cpu"))
             name = folder_name(packed.name)
             _copy_package(root)

@@ -1,0 +1,152 @@
+"""What `metadata.json` of a bundle must say, and what we take from it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .errors import BundleError
+from .inference import MAPS
+from .json_files import clipped
+from .labels import Label, read_labels
+from .plausibility import Plausible
+from .volume import Volume
+
+KEY = 60  # characters of a value in a message
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What images a bundle takes, as its metadata states it."""
+
+    channels: int  # >= 1
+    channel_names: tuple[str, ...]  # one per channel
+    modality: str  # DICOM's word, such as "MR" or "CT"
+    spatial_dims: int  # 2 or 3
+
+
+@dataclass(frozen=True)
+class ReviewRule:
+    """Which results a person should look at, and what that rule was worth where it was measured."""
+
+    measure: str = "disagreement"  # what a score is the mean of: one of `MAPS`
+    threshold: float | None = None  # results with a score from here on; None: never calibrated
+    share: float | None = None  # of the validation cases that it flags, 0 ... 1
+    recall: float | None = None  # share of their worst quarter that is flagged, 0 ... 1
+    auroc: float | None = None  # of the score for being in that quarter, 0 ... 1
+    cases: int | None = None  # that it was measured on
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a bundle's metadata says that we use."""
+
+    input: ImageInput
+    labels: tuple[Label, ...]  # structures, background left out
+    review: ReviewRule
+    plausible: Plausible | None  # what it was trained on; None: not stated
+
+
+def described(metadata: Mapping[str, Any], path: str) -> Described:
+    """Check metadata and take what we use.
+
+    Args:
+        metadata: of a bundle.
+        path: of its file, for messages.
+
+    Raises:
+        BundleError: something is missing or of a wrong type.
+    """
+    if fault := next(_faults(metadata), ""):
+        raise BundleError(f"{path}: {clipped(fault, 250)}")
+    image = metadata["network_data_format"]["inputs"]["image"]
+    names = tuple(image["channel_def"].values())
+    stated = metadata.get("plausible")
+    try:
+        labels = read_labels(metadata)
+        plausible = None if stated is None else Plausible.from_json(stated)
+        if plausible is not None:  # its keys are percentiles and labels
+            plausible.implausible(Volume(np.zeros((image["num_channels"], 2, 2, 2)), np.eye(4)), {}, labels)
+    except (BundleError, KeyError, ValueError, TypeError, IndexError) as error:
+        what = error if isinstance(error, BundleError) else f"plausible must name percentiles and labels, got {error!r}"
+        raise BundleError(f"{path}: {clipped(what, 250)}") from error
+    return Described(
+        ImageInput(image["num_channels"], names, image["modality"], len(image["spatial_shape"])),
+        labels,
+        ReviewRule(**metadata.get("review", {})),
+        plausible,
+    )
+
+
+def _faults(metadata: Mapping[str, Any]) -> Iterator[str]:
+    if not _filled(metadata.get("version")):
+        yield f"version must be a string such as '0.1.0', got {_said(metadata.get('version'))}"
+    for key in ("name", "description"):
+        if key in metadata and not _filled(metadata[key]):
+            yield f"{key} must be a text, got {_said(metadata[key])}"
+    yield from _wrong(metadata, "network_data_format#inputs#image#num_channels", _count, "a whole number >= 1")
+    yield from _wrong(metadata, "network_data_format#inputs#image#modality", _filled, "a text such as 'MR'")
+    yield from _wrong(metadata, "network_data_format#inputs#image#channel_def", _names, "an object of names")
+    yield from _wrong(metadata, "network_data_format#inputs#image#spatial_shape", _axes, "a list of 2 or 3 axes")
+    yield from _wrong(metadata, "network_data_format#outputs#pred#channel_def", _names, "an object of names")
+    yield from _code_faults(metadata.get("label_codes", {}))
+    yield from _review_faults(metadata.get("review", {}))
+    depths = metadata.get("depths", {})
+    if not isinstance(depths, dict) or not all(isinstance(row, dict) for row in depths.values()):
+        yield f"depths must be an object of objects, got {_said(depths)}"
+
+
+def _wrong(metadata: Mapping[str, Any], key: str, test: Callable[[Any], bool], words: str) -> Iterator[str]:
+    value: Any = metadata
+    for name in key.split("#"):
+        if not isinstance(value, dict) or name not in value:
+            yield f"{key} must be {words}, got none"
+            return
+        value = value[name]
+    if not test(value):
+        yield f"{key} must be {words}, got {_said(value)}"
+
+
+def _code_faults(codes: Any) -> Iterator[str]:
+    if not isinstance(codes, dict) or not all(isinstance(entry, dict) for entry in codes.values()):
+        yield f"label_codes must be an object of objects, got {_said(codes)}"
+        return
+    for index, entry in codes.items():
+        for key in ("category", "type", "modifier"):
+            code = entry.get(key, {})
+            if not isinstance(code, dict) or not all(map(_filled, code.values())):
+                yield f"label_codes#{index}#{key} must hold value, scheme and meaning as texts, got {_said(code)}"
+
+
+def _review_faults(review: Any) -> Iterator[str]:
+    known = [field.name for field in fields(ReviewRule)]
+    if not isinstance(review, dict) or set(review) - set(known):
+        yield f"review must have the keys of ReviewRule, got {_said(review)}; they are {', '.join(known)}"
+        return
+    stated = asdict(ReviewRule(**review))
+    if stated.pop("measure") not in MAPS:
+        yield f"measure of review must be {' or '.join(MAPS)}, got {_said(review['measure'])}; see unetpp calibrate"
+    for key, value in stated.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            yield f"review#{key} must be a number >= 0, got {_said(value)}"
+
+
+def _said(value: object) -> str:
+    return clipped(repr(value), KEY)
+
+
+def _filled(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, dict) and bool(value) and all(map(_filled, value.values()))
+
+
+def _axes(value: object) -> bool:
+    return isinstance(value, list) and len(value) in (2, 3)
