@@ -5,7 +5,7 @@ The ranges say so; they never change or remove a result.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nibabel as nib
@@ -117,6 +117,11 @@ class Measures:
     intensity: Mapping[str, tuple[float, ...]]  # percentile -> one per channel
     volume: Mapping[int, float]  # label index -> mL
     share: Mapping[int, float]  # label index -> of all voxels, 0 ... 1
+
+    def with_labels(self, counts: Mapping[int, int], voxels: int, voxel_ml: float) -> "Measures":
+        """Add what is known of the labels only later: counts by index, of how many voxels of which size."""
+        volume = {index: count * voxel_ml for index, count in counts.items()}
+        return replace(self, volume=volume, share={index: count / voxels for index, count in counts.items()})
 
 
 def measure_ranges(

@@ -39,9 +39,15 @@ FLAGS = {
     "ca": "--ca",
     "certificate": "--certificate",
     "depth": "--depth",
+    "folds": "--folds",
     "grid": "--source",
+    "group": "--group",
+    "image": "--image",
+    "label": "--label",
     "labels": "--bundle",
     "made_by": "--made-by",
+    "memory": "--memory",
+    "modality": "--modality",
     "move_port": "--move-port",
     "overwrite": "--overwrite",
     "partial": "--partial",
@@ -49,8 +55,10 @@ FLAGS = {
     "rois": "--roi",
     "runtime": "--runtime",
     "series": "--series",
+    "spacing": "--spacing",
     "state": "--state",
     "thickness": "--thickness",
+    "time": "--time",
 }
 
 

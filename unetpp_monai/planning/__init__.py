@@ -3,8 +3,9 @@
 Nothing here trains, and nothing is written before every case was read.
 """
 
+from .check import Checked, check
 from .dataset import Case, Dataset, Fault
 from .layouts import find_dataset
-from .planner import Options, Planned, plan
+from .planner import Options, plan
 
-__all__ = ["Case", "Dataset", "Fault", "Options", "Planned", "find_dataset", "plan"]
+__all__ = ["Case", "Checked", "Dataset", "Fault", "Options", "check", "find_dataset", "plan"]

@@ -47,7 +47,8 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
         )
     chosen = [_chosen(files, pattern, derived=False) for pattern in images]
     maps = _chosen(files, label, derived=True)
-    cases, faults, used = [], [], set()
+    faults: list[Fault] = []
+    cases, used = [], set()
     for anchor in chosen[0]:
         name = "_".join(f"{key}-{value}" for key, value in anchor.entities.items() if key not in DERIVED)
         parts = [

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from .dataset import ERROR, WARNING, Case, Dataset, Fault
+from .dataset import ERROR, WARNING, Case, Dataset, Fault, sided_labels
 from .examine import Examined, Facts, examine
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,11 @@ def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: No
     faults = [*dataset.faults, *(fault for found in examined for fault in found.faults)]
     faults += [*_channel_faults(dataset, sound), *_of_all(sound, len(dataset.cases)), *_rare_labels(dataset, sound)]
     faults += [*_spacings(sound), *_twice(sound)]
+    if sided := sided_labels(dataset.labels):
+        what = (
+            f"mirrored images would swap labels that have sides, got {', '.join(sided)}; left and right are not flipped"
+        )
+        faults.append(Fault("", what, WARNING))
     ordered = sorted(faults, key=lambda fault: (fault.kind != ERROR, fault.case, fault.what))
     return Checked(dataset, sound, tuple(ordered), values)
 

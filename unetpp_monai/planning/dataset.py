@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import AmbiguityError, InputError
 
 ERROR, WARNING = "error", "warning"
+SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr](?:[^a-z]|$)", re.IGNORECASE)  # of a label's name
 IDENTIFIER = re.compile(r"(.*\d)[_\-.][^_\-.]+")  # a case name that goes on behind a number, as patient001_frame01
 
 
@@ -58,6 +59,11 @@ def check_names(cases: Iterable[Case]) -> None:
                 f"cases must have different names, got {case.name} of {other.images[0]} and of {case.images[0]}; "
                 "rename one"
             )
+
+
+def sided_labels(labels: Mapping[int, str]) -> list[str]:
+    """Names that say left or right."""
+    return [name for name in labels.values() if SIDES.search(name)]
 
 
 def grouped(dataset: Dataset, pattern: str) -> Dataset:

@@ -212,8 +212,8 @@ def _channel(channel: NDArray[np.generic], labels: NDArray[np.generic], box: tup
     sample = flat[:: flat.size // SAMPLE | 1].astype(np.float64)  # odd: no column is met again and again
     inside = channel[box].T[labels[box].T > 0]  # type: ignore[operator]
     return Channel(
-        float(channel.min()),  # type: ignore[arg-type]
-        float(channel.max()),  # type: ignore[arg-type]
+        float(channel.min()),
+        float(channel.max()),
         channel.dtype.kind in "iu" or bool(np.array_equal(sample, np.rint(sample))),
         float((sample == 0).mean()),
         inside[:: len(inside) // FOREGROUND + 1].astype(np.float32),
@@ -236,7 +236,7 @@ def _not_zero(array: NDArray[np.generic]) -> tuple[slice, ...]:
 def _hash(array: NDArray[np.generic]) -> str:
     digest = hashlib.sha256(repr(array.shape).encode())
     for channel in array:
-        digest.update(np.ascontiguousarray(channel.T))
+        digest.update(np.ascontiguousarray(channel.T).data)
     return digest.hexdigest()
 
 
