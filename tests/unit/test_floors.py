@@ -26,8 +26,8 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"__main__"},
 ]
 ORDERS = {  # within a room, from the ground up
-    "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours vocabulary series "
-    "deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
+    "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours "
+    "vocabulary series deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
     "inference": "patches slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid "
     "transforms",
@@ -42,7 +42,7 @@ ORDERS = {  # within a room, from the ground up
 }
 ROOMS = {
     "PIL": {"io"},
-    "SimpleITK": {"io", "inference"},
+    "SimpleITK": {"io", "inference", "planning"},
     "highdicom": {"dicom"},
     "pydicom": {"dicom", "pacs"},
     "slicerio": {"io"},

@@ -46,7 +46,9 @@ def median_spacing(spacings: Sequence[Sequence[float]], shapes: Sequence[Sequenc
     worst = int(np.argmax(chosen))
     others = [axis for axis in range(len(chosen)) if axis != worst]
     sizes = median_shape(spacings, shapes, chosen.tolist())
-    if chosen[worst] > ANISOTROPY * max(chosen[others]) and sizes[worst] * ANISOTROPY < min(sizes[axis] for axis in others):
+    if chosen[worst] > ANISOTROPY * max(chosen[others]) and sizes[worst] * ANISOTROPY < min(
+        sizes[axis] for axis in others
+    ):
         finer = np.percentile([spacing[worst] for spacing in spacings], THICK)
         chosen[worst] = max(finer, max(chosen[others]))
     return tuple(float(f"{mm:.4g}") for mm in chosen)
