@@ -103,9 +103,8 @@ def _components(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> tuple[fl
     """Diameters of what is connected, diagonally too."""
     import SimpleITK
 
-    found = SimpleITK.GetArrayViewFromImage(
-        SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.T.astype(np.uint8)), True)
-    )
+    pieces = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.T.astype(np.uint8)), True)
+    found = SimpleITK.GetArrayFromImage(pieces)  # a copy: a view does not keep its image
     sizes = np.sort(np.bincount(found.ravel())[1:])[::-1][:COMPONENTS]
     if mask.shape[2] == 1:
         areas = sizes * spacing[0] * spacing[1]
