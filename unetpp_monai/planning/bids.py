@@ -66,7 +66,7 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
     extra = [
         Fault(file.path.name, "a label map must have an image, this one has none; it is left out", WARNING)
         for file in maps
-        if file.path not in used
+        if not any(_fits(anchor.entities, file.entities) for anchor in chosen[0])
     ]
     if not chosen[0]:
         raise InputError(f"a BIDS data set must hold images {images[0]}, found none in {root}", option="image")

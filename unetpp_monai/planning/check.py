@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -49,6 +49,7 @@ def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: No
     faults = [*dataset.faults, *(fault for found in examined for fault in found.faults)]
     faults += [*_channel_faults(dataset, sound), *_of_all(sound, len(dataset.cases)), *_rare_labels(dataset, sound)]
     faults += [*_spacings(sound), *_twice(sound)]
+    sound = _united(sound)
     if sided := sided_labels(dataset.labels):
         what = (
             f"mirrored images would swap labels that have sides, got {', '.join(sided)}; left and right are not flipped"
@@ -151,5 +152,21 @@ def _twice(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
     for case, facts in cases:
         other = first.setdefault(facts.voxels, case)
         if other is not case:
-            leak = "" if other.group == case.group else ", which leaks between folds"
+            leak = "" if other.group == case.group else "; both groups go into one fold, or they would leak"
             yield Fault(case.name, f"an image should be there once, got that of {other.name} again{leak}", WARNING)
+
+
+def _united(cases: Sequence[tuple[Case, Facts]]) -> tuple[tuple[Case, Facts], ...]:
+    """Give groups that share an image one name."""
+    home: dict[str, str] = {}
+    first: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while (other := home.get(group, group)) != group:
+            group = other
+        return group
+
+    for case, facts in cases:
+        one, two = sorted((find(case.group), find(first.setdefault(facts.voxels, case.group))))
+        home[two] = one
+    return tuple((replace(case, group=find(case.group)), facts) for case, facts in cases)
