@@ -35,8 +35,8 @@ ORDERS = {  # within a room, from the ground up
     "channels cases case_list label_files monai_reader monai_writer",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
-    "planning": "dataset bids folders layouts label_maps examine check topology budget decision grid intensity folds "
-    "augmentation decisions describe planner",
+    "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
+    "folds augmentation decisions describe planner",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
     "train",
 }

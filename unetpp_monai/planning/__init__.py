@@ -3,7 +3,7 @@
 Nothing here trains, and nothing is written before every case was read.
 """
 
-from .check import Checked, check
+from .checking import Checked, check
 from .dataset import Case, Dataset, Fault
 from .layouts import find_dataset
 from .planner import Options, plan

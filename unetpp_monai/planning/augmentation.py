@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .check import Checked
+from .checking import Checked
 from .dataset import sided_labels
 from .decision import Decision, times
 from .grid import Grid

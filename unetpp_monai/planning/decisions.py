@@ -9,7 +9,7 @@ import numpy as np
 
 from .augmentation import augmentation
 from .budget import SHARE, Shape, peak_bytes, width_for
-from .check import Checked
+from .checking import Checked
 from .decision import Decision, Wishes, times
 from .examine import Facts
 from .folds import choose_folds

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..plausibility import ABSOLUTE, ranges_of
-from .check import Checked
+from .checking import Checked
 from .dataset import Case
 from .decisions import Decided
 from .examine import Channel, Facts

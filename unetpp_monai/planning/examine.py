@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnetppError
+from ..faults import STOP
 from ..files import sha256
 from ..intensities import check_intensities
 from ..io import is_picture, read_volume
@@ -18,7 +19,6 @@ from ..volume import Volume, label_array
 from .dataset import WARNING, Case, Fault
 from .label_maps import LARGEST, MOST, LabelShape, label_shapes, value_counts
 
-STOP = (KeyboardInterrupt, SystemExit, GeneratorExit)  # requests to stop, which are no fault of a case
 GRID_TOLERANCE = 0.1  # voxels that corners of an image's and its label's grid may be apart
 SAMPLE = 1 << 16  # voxels that show the share of zeros, and whether numbers are whole
 FOREGROUND = 10_000  # voxels of foreground that are kept of a case and channel

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..errors import InputError
-from .check import Checked
+from .checking import Checked
 
 FOLDS, FEW, OF_FEW = 5, 10, 3  # folds; cases below which there are fewer folds, and how many
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .check import Checked
+from .checking import Checked
 
 AIR = -900  # HU that whole numbers reach if they are Hounsfield units
 CLIP = (0.5, 99.5)  # percentiles of the foreground that a CT is clipped to

@@ -12,7 +12,7 @@ from ..errors import InputError, OutputError
 from ..files import complete_folder, whole_folder
 from ..task import DESCRIPTION, VALUES, check_task
 from .budget import memory_budget
-from .check import Checked
+from .checking import Checked
 from .dataset import ERROR
 from .decision import Wishes
 from .decisions import Decided, decide
