@@ -1,4 +1,4 @@
-"""`unetpp plan`: a data set of any layout to a task that the base takes, the same each time, and nothing of bad data."""
+"""`unetpp plan`: a data set of any layout to a task that the base takes, and a table of what is wrong with bad data."""
 
 import json
 import shutil

@@ -69,7 +69,7 @@ def _print_faults(checked: "Checked", out: Console) -> None:
         return
     if not out.is_terminal:
         for fault in checked.faults:
-            out.print(_line(fault), soft_wrap=True, markup=False, highlight=False)
+            typer.echo(_line(fault))
         return
     table = Table(title=f"{checked.errors} errors, {len(checked.faults) - checked.errors} warnings", show_lines=True)
     for column in ("", "case", "what"):

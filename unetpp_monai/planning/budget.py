@@ -13,6 +13,7 @@ SIZES = (2, 4, 8, 12, 16, 24, 40, 80)  # GiB that memory is rounded down to, so 
 ON_CPU = 2  # GiB at most that "auto" takes without a GPU: a step of more takes longer than a minute on few cores
 SHARE = 0.8  # of the budget that is planned for: what libraries take for themselves is not counted
 OWN = 0.6 * GIB  # bytes of the process before the first step: libraries, CUDA's context
+BACKWARD = 1.6  # bytes at the peak for each that is kept: gradients on their way, copies that convolutions make
 PER_PARAMETER = 16  # bytes: value, gradient and Adam's two moments
 PER_LOGIT = 12  # bytes of each head's output: itself, its softmax and its gradient
 WIDE = 10.0  # GiB from which on the first level has WIDTHS[True] channels
@@ -96,7 +97,7 @@ def peak_bytes(shape: Shape, topology: Topology, voxels: int) -> float:
     """
     per_voxel, parameters = network_costs(shape, topology)
     logits = PER_LOGIT * len(topology.strides) * shape.out_channels
-    return OWN + (per_voxel + logits) * voxels + PER_PARAMETER * parameters
+    return OWN + BACKWARD * (per_voxel + logits) * voxels + PER_PARAMETER * parameters
 
 
 @cache

@@ -55,7 +55,8 @@ def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: No
             f"mirrored images would swap labels that have sides, got {', '.join(sided)}; left and right are not flipped"
         )
         faults.append(Fault("", what, WARNING))
-    ordered = sorted(faults, key=lambda fault: (fault.kind != ERROR, fault.case, fault.what))
+    lines = (replace(fault, what=" ".join(fault.what.split())) for fault in faults)  # a row is one line
+    ordered = sorted(lines, key=lambda fault: (fault.kind != ERROR, fault.case, fault.what))
     return Checked(dataset, sound, tuple(ordered), values)
 
 
