@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.datasets import LABELS, NAMES, SPACING, folders, made_cases, nnunet, save
+from helpers.datasets import LABELS, NAMES, SPACING, examine_or_die, folders, made_cases, nnunet, save
 from PIL import Image
 
 from unetpp_monai.planning import check, find_dataset
@@ -166,6 +166,21 @@ def test_three_faults_in_three_cases_are_three_rows(root):
     assert [row[:2] for row in rows(root)] == [("error", name) for name in ("sub-01", "sub-03", "sub-05")]
 
 
+def test_channels_lie_on_one_grid_and_have_one_channel_each(root):
+    for name in NAMES:
+        save(root / "imagesTr" / f"{name}_0001.nii.gz", CASES[name][0] + 1)
+    nnunet(root, {}, channel_names={"0": "T1", "1": "T2"})
+    assert rows(root) == []
+    save(root / "imagesTr" / "sub-01_0001.nii.gz", np.stack([CASES["sub-01"][0]] * 2, -1))
+    save(root / "imagesTr" / "sub-03_0001.nii.gz", CASES["sub-03"][0][:-1])
+    save(root / "imagesTr" / "sub-05_0001.nii.gz", CASES["sub-05"][0], np.diag([-1.0, 1, 1, 1]) @ SPACING)
+    (root / "imagesTr" / "sub-06_0001.nii.gz").unlink()
+    found = rows(root)
+    assert {row[1] for row in found} == {"sub-01", "sub-03", "sub-05", "sub-06"} and {row[0] for row in found} == {
+        "error"
+    }
+
+
 def test_two_faults_of_one_case_are_two_rows(root):
     fractions(root)
     truncated(root)
@@ -240,6 +255,15 @@ def test_processes_find_what_one_finds(root, monkeypatch):
     together = check(find_dataset(root))
     assert together.faults == alone.faults and [case for case, _ in together.cases] == [case for case, _ in alone.cases]
     assert [facts.sha256 for _, facts in together.cases] == [facts.sha256 for _, facts in alone.cases]
+
+
+def test_a_process_that_is_killed_is_the_row_of_one_case(root, monkeypatch):
+    monkeypatch.setattr("unetpp_monai.planning.checking.ALONE", 0)
+    monkeypatch.setattr("unetpp_monai.planning.checking.examine", examine_or_die)
+    done = []
+    found = check(find_dataset(root), progress=done.append)
+    assert [(fault.case, fault.kind) for fault in found.faults] == [("sub-04", "error")]
+    assert "memory" in found.faults[0].what and len(found.cases) == 5 and done == [1, 2, 3, 4, 5, 6]
 
 
 def test_measures_do_not_depend_on_the_order_of_axes(tmp_path):

@@ -1,9 +1,8 @@
 """All cases of a data set, and what is wrong between them; nothing is written here."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -13,7 +12,6 @@ import numpy as np
 from .dataset import ERROR, WARNING, Case, Dataset, Fault, sided_labels
 from .examine import Examined, Facts, examine
 
-logger = logging.getLogger(__name__)
 PROCESSES = 2  # that read cases at once
 ALONE = 40 << 20  # bytes of files up to which starting processes takes longer than they save
 LEAST = 4  # cases of a data set: calibration on held-out cases needs as many
@@ -69,23 +67,43 @@ def _examine_all(dataset: Dataset, progress: Callable[[int], None]) -> Iterator[
             progress(done)
         return
     largest_first = [case for _, case in sorted(zip(sizes, dataset.cases, strict=True), key=lambda pair: -pair[0])]
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        jobs: dict[Future[Examined], Case] = {pool.submit(examine, case, known): case for case in largest_first}
+    with _processes(PROCESSES) as pool:
+        jobs = {pool.submit(examine, case, known): case for case in largest_first}
+        left, done = [], 0
         try:
-            for done, job in enumerate(as_completed(jobs), 1):
-                yield _result(job, jobs[job])
-                progress(done)
+            for job in as_completed(jobs):
+                try:
+                    yield job.result()
+                except BrokenProcessPool:  # of every case that was not done when one process was killed
+                    left.append(jobs[job])
+                    continue
+                progress(done := done + 1)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    for found in _one_by_one(left, known):
+        yield found
+        progress(done := done + 1)
 
 
-def _result(job: "Future[Examined]", case: Case) -> Examined:
+def _processes(count: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+def _one_by_one(cases: Sequence[Case], known: Sequence[int]) -> Iterator[Examined]:
+    """Examine cases so that a process that is killed is that of one case."""
+    pool = _processes(1)
     try:
-        return job.result()
-    except BrokenProcessPool:
-        what = "a case must be read by a process of ours, which was killed, as when memory runs out; use fewer at once"
-        return Examined(case, (Fault(case.name, what),), None)
+        for case in cases:
+            try:
+                found = pool.submit(examine, case, known).result()
+            except BrokenProcessPool:
+                what = "reading a case must not need more memory than there is, got a process that was killed"
+                found = Examined(case, (Fault(case.name, f"{what}; free some, or make the case smaller"),), None)
+                pool = _processes(1)
+            yield found
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _size(case: Case) -> int:

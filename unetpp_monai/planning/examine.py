@@ -105,6 +105,11 @@ def _read_image(case: Case, faults: list[Fault]) -> Volume | None:
         for volume, path in zip(volumes[1:], case.images[1:], strict=True)
         for what in _grid_faults(first, volume, "channel", path)
     ]
+    faults += [
+        Fault(case.name, f"a file of one channel must have 1, got {len(volume.array)} in {path.name}")
+        for volume, path in zip(volumes, case.images, strict=True)
+        if len(volumes) > 1 and len(volume.array) > 1
+    ]
     if any(volume.shape != first.shape for volume in volumes):
         return None
     if not is_picture(case.images[0]) and min(first.shape) == 1:
