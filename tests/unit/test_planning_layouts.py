@@ -74,6 +74,9 @@ def test_regions_and_ignored_voxels_are_refused_by_name(tmp_path, labels, said):
 def test_bids_asks_which_files_are_meant(tmp_path):
     root = bids(tmp_path, EMPTY)
     with pytest.raises(AmbiguityError, match="suffixes T1w, dseg") as raised:
+        find_dataset(root, images=["T1w"])
+    assert raised.value.option == "label"
+    with pytest.raises(AmbiguityError, match="suffixes T1w, dseg") as raised:
         find_dataset(root)
     assert raised.value.option == "image"
     save(root / "derivatives" / "other" / "sub-02" / "anat" / "sub-02_desc-other_dseg.nii.gz", EMPTY["sub-02"][1])

@@ -38,12 +38,14 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
         AmbiguityError: not said which files are images or labels.
     """
     files = [_parse(path, root) for path in sorted(root.rglob("sub-*")) if path.name.lower().endswith(SUFFIXES)]
-    if not images or not label:
-        found = ", ".join(sorted({file.suffix for file in files})) or "none"
+    suffixes = f"suffixes {', '.join(sorted({file.suffix for file in files})) or 'none'} in {root}"
+    if not images:
         raise AmbiguityError(
-            f"a BIDS data set must be told which files are images and which labels, got suffixes {found} in {root}; "
-            "name them, such as T1w,FLAIR and dseg",
-            option="image" if not images else "label",
+            f"a BIDS data set must be told which files are images, such as T1w,FLAIR, got {suffixes}", option="image"
+        )
+    if not label:
+        raise AmbiguityError(
+            f"a BIDS data set must be told which files are label maps, such as dseg, got {suffixes}", option="label"
         )
     chosen = [_chosen(files, pattern, derived=False) for pattern in images]
     maps = _chosen(files, label, derived=True)

@@ -52,7 +52,7 @@ class Shape:
 
 
 def memory_budget(stated: str) -> Budget:
-    """Read `--memory`.
+    """Read an amount of memory.
 
     Args:
         stated: such as "8GiB"; "auto": what the GPU has, or the machine without one.

@@ -112,7 +112,7 @@ def _groups_missing(names: Sequence[str]) -> tuple[Fault, ...]:
         Fault(
             example[0],
             f"cases of one patient must share a fold, got {len(several)} beginnings that names share, such as of "
-            f"{example[0]} and {example[1]}, and no group; state one with --group",
+            f"{example[0]} and {example[1]}, and no group; state one (option group)",
             WARNING,
         ),
     )

@@ -68,7 +68,7 @@ def decide(checked: Checked, wishes: Wishes) -> Decided:
             max(folds.values()) + 1,
             "5, or 3 of fewer than 10 cases; groups stay whole, each label in as many folds as it has groups",
             fold_inputs,
-            "--folds and --group, or a column fold in a CSV table",
+            "options folds and group, or a column fold in a CSV table",
         ),
         Decision("cases_file", "cases.json", "cases with their folds", f"{len(facts)} cases", "none"),
     ]
@@ -102,7 +102,7 @@ def _of_images(checked: Checked, kinds: Sequence[Kind], rules: list[dict[str, An
             "CT: clipped to percentiles 0.5 and 99.5 of labelled voxels, then their mean 0 and deviation 1; others: "
             "mean 0 and deviation 1 of the image, or of what is not 0 if a quarter of an MR is; none: of the image",
             names,
-            f"--modality, or {EDIT}",
+            f"option modality, or {EDIT}",
         ),
     ]
 
@@ -123,14 +123,14 @@ def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
     memory = f"{wishes.budget.gib:g} GiB ({wishes.budget.source}), of which {BATCH} such patches take {peak:.2f} GiB"
     weights = [2.0**-at for at in range(levels - 1)]
     found = [
-        Decision("pixdim", list(grid.spacing), grid.spacing_rule, shape, "--spacing"),
+        Decision("pixdim", list(grid.spacing), grid.spacing_rule, shape, "option spacing"),
         Decision(
             "patch_size",
             patch,
             "a cube in mm, cut to the median image; its relatively longest axis is shortened until 2 patches fit in "
             "80 % of the memory",
             f"{shape}; {memory}",
-            "--memory, or edit patch_size and roi_size in task.json",
+            "option memory, or edit patch_size and roi_size in task.json",
         ),
         Decision("roi_size", patch, "the patch", "patch_size", EDIT),
         Decision(
@@ -138,7 +138,7 @@ def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
             network.features(topology),
             f"{network.width}, as memory is {wishes.budget.gib:g} GiB (32 from 10 GiB on), doubled per level",
             f"{levels} levels",
-            "--memory, or " + EDIT,
+            f"option memory, or {EDIT}",
         ),
     ]
     found += _steps(grid)

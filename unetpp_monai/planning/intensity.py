@@ -13,7 +13,7 @@ from .checking import Checked
 AIR = -900  # HU that whole numbers reach if they are Hounsfield units
 CLIP = (0.5, 99.5)  # percentiles of the foreground that a CT is clipped to
 MASKED = 0.25  # share of voxels that are 0 from which on an MR was skull-stripped or padded
-WORDS = {  # of a channel's name or --modality -> DICOM's word
+WORDS = {  # of a channel's name, or stated -> DICOM's word
     "CT": ("ct", "cbct", "ldct", "cta"),
     "MR": (
         "mr",

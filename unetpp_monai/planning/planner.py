@@ -119,7 +119,8 @@ def _report(checked: Checked, decided: Decided, options: Options, name: str) -> 
         code = proposed_code(label)
         yield f"- {index} {label}: " + (f"{code.value} {code.meaning}" if code else "none of this name")
     yield "\n## Next\n"
-    yield f"    unetpp train {name}" + (f" --time {options.time}" if options.time else "")
+    yield f"    unetpp train {name}\n"
+    yield f"Time: {options.time or 'not stated'}; training counts the steps that fit in it once it has timed some."
 
 
 def summary(checked: Checked) -> str:
