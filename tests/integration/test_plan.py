@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -179,6 +181,34 @@ def test_a_mistyped_key_is_refused_quickly(planned, tmp_path):
     done = CliRunner().invoke(app, ["train", str(tmp_path / "task")])
     assert done.exit_code == 1 and "did you mean 'patch_size'?" in str(done.exception)
     assert time.monotonic() - start < 5
+
+
+STEP = """
+import json, resource, sys, torch
+from monai.losses import DiceCELoss, DeepSupervisionLoss
+from unetpp_monai.networks import UNetPlusPlus
+
+task = json.load(open(sys.argv[1]))
+shape = {key: task[key] for key in ("in_channels", "out_channels", "features")}
+network = UNetPlusPlus(3, **shape, strides=task.get("strides", 2), kernel_size=task.get("kernel_size", 3)).train()
+optimizer = torch.optim.AdamW(network.parameters())
+loss = DeepSupervisionLoss(DiceCELoss(to_onehot_y=True, softmax=True, batch=True), weights=task["head_weights"])
+for _ in range(2):
+    optimizer.zero_grad()
+    patches = (task["batch_size"], 1, *task["patch_size"])
+    loss(network(torch.rand(patches)), torch.ones(patches)).backward()
+    optimizer.step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_a_step_takes_at_least_half_of_the_memory_and_not_more_than_there_is(tmp_path):
+    dataset = folders(tmp_path / "data", made_cases(4, (90, 90, 90)))
+    plan(dataset, "-o", tmp_path / "task", "--memory", "1536MiB")
+    command = [sys.executable, "-W", "ignore", "-c", STEP, str(tmp_path / "task" / "task.json")]
+    peak = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # GiB
+    assert 0.75 <= peak <= 1.5
 
 
 @pytest.mark.data
