@@ -75,8 +75,8 @@ def _check_few(channel: NDArray[Any], low: float, high: float, name: object) -> 
 
     Different values, so that neither background nor a filled region counts for more than one.
     """
-    flat = channel.reshape(-1)
-    values = np.unique(flat[:: max(1, flat.size // SAMPLE)].astype(np.float64))
+    sample = channel.flat[:: max(1, channel.size // SAMPLE)]  # no copy, however the axes lie in memory
+    values = np.unique(sample.astype(np.float64))
     first, middle, last = np.percentile(values, (5, 50, 95))
     reach = FAR * (last - first)
     if max(high - middle, middle - low) <= reach or reach == 0:
@@ -84,8 +84,9 @@ def _check_few(channel: NDArray[Any], low: float, high: float, name: object) -> 
     squares = (channel.astype(np.float64) - middle) ** 2
     far = (channel < middle - reach) | (channel > middle + reach)
     if squares[far].sum() > RULING * squares.sum():
+        count = f"{int(far.sum())} of {channel.size}"
         raise InputError(
-            f"a few voxels must not rule an image, got {int(far.sum())} of {flat.size} beyond {middle - reach:.4g} ... "
+            f"a few voxels must not rule an image, got {count} beyond {middle - reach:.4g} ... "
             f"{middle + reach:.4g} ({low:.4g} ... {high:.4g}) in {name}, where most lie in {first:.4g} ... {last:.4g}; "
             "replace them, such as by the image's lowest proper intensity"
         )

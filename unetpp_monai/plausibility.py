@@ -5,7 +5,7 @@ The ranges say so; they never change or remove a result.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nibabel as nib
@@ -91,9 +91,9 @@ class Plausible:
         """
         counts = {label.index: voxels.get(label.name, 0) for label in labels}
         names = {label.index: label.name for label in labels}
-        return tuple(self._sentences(_measure(image, counts, absolute=self.absolute), names))
+        return tuple(self._sentences(measure_case(image, counts, absolute=self.absolute), names))
 
-    def _sentences(self, found: "_Measures", names: Mapping[int, str]) -> Iterator[str]:
+    def _sentences(self, found: "Measures", names: Mapping[int, str]) -> Iterator[str]:
         for name in ("spacing", "extent"):
             for axis, value, bounds in zip(AXES, getattr(found, name), getattr(self, name), strict=False):
                 yield from _outside(f"{name} to the {axis}", value, bounds, "mm")
@@ -109,14 +109,19 @@ class Plausible:
 
 
 @dataclass(frozen=True)
-class _Measures:
+class Measures:
     """What is compared with the ranges, of one case."""
 
-    spacing: tuple[float, ...]
-    extent: tuple[float, ...]
-    intensity: Mapping[str, tuple[float, ...]]
-    volume: Mapping[int, float]
-    share: Mapping[int, float]
+    spacing: tuple[float, ...]  # mm along `AXES`
+    extent: tuple[float, ...]  # mm along `AXES`
+    intensity: Mapping[str, tuple[float, ...]]  # percentile -> one per channel
+    volume: Mapping[int, float]  # label index -> mL
+    share: Mapping[int, float]  # label index -> of all voxels, 0 ... 1
+
+    def with_labels(self, counts: Mapping[int, int], voxels: int, voxel_ml: float) -> "Measures":
+        """Add what is known of the labels only later: counts by index, of how many voxels of which size."""
+        volume = {index: count * voxel_ml for index, count in counts.items()}
+        return replace(self, volume=volume, share={index: count / voxels for index, count in counts.items()})
 
 
 def measure_ranges(
@@ -138,13 +143,30 @@ def measure_ranges(
         InputError: no case.
     """
     absolute, indices = modality == ABSOLUTE, tuple(labels)
-    measured: list[_Measures] = []
+    measured: list[Measures] = []
     for image, reference in cases:
         counts = np.bincount(label_array(reference).astype(np.int64).ravel(), minlength=max(indices) + 1)
-        measured.append(_measure(image, {index: int(counts[index]) for index in indices}, absolute=absolute))
+        measured.append(measure_case(image, {index: int(counts[index]) for index in indices}, absolute=absolute))
+    return ranges_of(measured, indices, absolute=absolute, spatial_dims=spatial_dims)
+
+
+def ranges_of(
+    measured: Sequence[Measures], indices: Iterable[int], *, absolute: bool, spatial_dims: int = 3
+) -> Plausible:
+    """As `measure_ranges`, of cases that `measure_case` has measured before.
+
+    Args:
+        measured: one entry a case.
+        indices: of the structures.
+        absolute: whether they were measured so.
+        spatial_dims: 2: pictures, which have pixels and no mm.
+
+    Raises:
+        InputError: no case.
+    """
     if not measured:
         raise InputError("ranges are those of cases, got none")
-    flat = spatial_dims == 2
+    indices, flat = tuple(indices), spatial_dims == 2
     return Plausible(
         cases=len(measured),
         spacing=() if flat else _sizes("spacing", [each.spacing for each in measured]),
@@ -156,10 +178,17 @@ def measure_ranges(
     )
 
 
-def _measure(image: Volume, voxels: Mapping[int, int], *, absolute: bool) -> _Measures:
+def measure_case(image: Volume, voxels: Mapping[int, int], *, absolute: bool) -> Measures:
+    """Measure what is compared with the ranges.
+
+    Args:
+        image: of the case.
+        voxels: label index -> how many.
+        absolute: intensities as stored; False: in deviations from the mean of their channel.
+    """
     order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
     spacing = np.array(image.spacing)[order]
-    return _Measures(
+    return Measures(
         tuple(spacing),
         tuple(spacing * np.array(image.shape)[order]),
         _percentiles(image.array, absolute=absolute),
@@ -171,8 +200,8 @@ def _measure(image: Volume, voxels: Mapping[int, int], *, absolute: bool) -> _Me
 def _percentiles(array: NDArray[np.generic], *, absolute: bool) -> dict[str, tuple[float, ...]]:
     channels = []
     for channel in array:
-        flat = channel.reshape(-1)
-        sample = flat[:: flat.size // SAMPLE | 1].astype(np.float64)  # odd: no column is met again and again
+        step = channel.size // SAMPLE | 1  # odd: no column is met again and again
+        sample = channel.flat[::step].astype(np.float64)  # no copy, however the axes lie in memory
         values = np.percentile(sample, PERCENTILES)
         channels.append(values if absolute else (values - sample.mean()) / (sample.std() or 1.0))
     return {str(p): tuple(float(each[at]) for each in channels) for at, p in enumerate(PERCENTILES)}

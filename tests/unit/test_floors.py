@@ -20,6 +20,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"io", "components", "bundle_metadata", "bundle_configs"},
     {"bundle", "trial"},
     {"segmenter"},
+    {"planning"},
     {"workflows"},
     {"pacs"},
     {"annotation"},
@@ -27,8 +28,8 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"__main__"},
 ]
 ORDERS = {  # within a room, from the ground up
-    "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours series "
-    "deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
+    "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours "
+    "vocabulary series deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
     "inference": "patches slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid "
     "transforms",
@@ -36,12 +37,14 @@ ORDERS = {  # within a room, from the ground up
     "channels cases case_list label_files monai_reader monai_writer",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
+    "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
+    "folds augmentation decisions describe planner",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
     "train",
 }
 ROOMS = {
     "PIL": {"io"},
-    "SimpleITK": {"io", "inference"},
+    "SimpleITK": {"io", "inference", "planning"},
     "highdicom": {"dicom"},
     "pydicom": {"dicom", "pacs"},
     "slicerio": {"io"},

@@ -108,7 +108,7 @@ class Gate:
             headers.setdefault(key.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         host = _only(headers, "host")
         if host is None or not self.rules.knows_host(host):
-            raise _RefusedError(403, "Host must name this server, got another; see --host and --allow-origin")
+            raise _RefusedError(403, "Host must name this server, got another; allow that origin at its start")
         self._check_origin(scope, headers, host)
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers and "origin" in headers:
             return  # a browser asks whether it may ask, and cannot show a token yet
@@ -116,7 +116,7 @@ class Gate:
         self._check_endpoint(scope)
 
     def _check_origin(self, scope: Scope, headers: dict[str, list[str]], host: str) -> None:
-        refusal = _RefusedError(403, "pages of other servers may not ask; start with --allow-origin and theirs")
+        refusal = _RefusedError(403, "pages of other servers may not ask; allow their origin at its start")
         if "origin" in headers:
             origin = _only(headers, "origin")
             if origin is None or not self.rules.knows_origin(origin, scheme=scope["scheme"], host=host):
@@ -131,7 +131,7 @@ class Gate:
             scheme, _, token = (_only(headers, "authorization") or "").partition(" ")
             ours = self.rules.token.encode()
             if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode("latin-1"), ours):
-                raise _RefusedError(401, "every request must have the token of --token as Authorization: Bearer")
+                raise _RefusedError(401, "every request must have the server's token as Authorization: Bearer")
 
     def _check_endpoint(self, scope: Scope) -> None:
         method, path = scope["method"], scope["path"]
@@ -145,7 +145,7 @@ class Gate:
             raise _RefusedError(405 if known else 404, message)
         endpoint, parameters = found
         if endpoint.closed and endpoint not in self.rules.opened:
-            way = f"; start with --open-endpoint '{endpoint.methods} {endpoint.path}'" if endpoint.openable else ""
+            way = f"; open '{endpoint.methods} {endpoint.path}' when the server is started" if endpoint.openable else ""
             raise _RefusedError(403, f"{method} of this is closed: {endpoint.closed}{way}")
         self._check_names(endpoint, parameters, scope["query_string"].decode("latin-1"))
 

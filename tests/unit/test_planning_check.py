@@ -1,0 +1,297 @@
+"""Everything that is wrong with a data set is a row with the name of its case; see the table of bad data."""
+
+import numpy as np
+import pytest
+from helpers.datasets import LABELS, NAMES, SPACING, examine_or_die, folders, made_cases, nnunet, save
+from PIL import Image
+
+from unetpp_monai.planning import check, find_dataset
+from unetpp_monai.planning.dataset import Case
+from unetpp_monai.planning.examine import examine
+from unetpp_monai.planning.label_maps import label_shapes, value_counts
+
+CASES = made_cases(shape=(12, 16, 10))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return nnunet(tmp_path / "data", CASES)
+
+
+def rows(root, **options):
+    return [(fault.kind, fault.case, fault.what) for fault in check(find_dataset(root, **options)).faults]
+
+
+def image_of(root, name="sub-02"):
+    return root / "imagesTr" / f"{name}_0000.nii.gz"
+
+
+def label_of(root, name="sub-02"):
+    return root / "labelsTr" / f"{name}.nii.gz"
+
+
+def test_sound_cases_have_no_row(root):
+    assert rows(root) == []
+
+
+def value_7(root):
+    labels = CASES["sub-02"][1].copy()
+    labels[0, 0, 0] = 7
+    save(label_of(root), labels)
+
+
+def labels_255(root):
+    save(label_of(root), (CASES["sub-02"][1] > 0).astype(np.uint8) * 255)
+
+
+def fractions(root):
+    save(label_of(root), CASES["sub-02"][1].astype(np.float32) * np.float32(0.9961))
+
+
+def shorter(root):
+    save(label_of(root), CASES["sub-02"][1][:, :, :-3])
+
+
+def shifted(root):
+    save(
+        label_of(root),
+        CASES["sub-02"][1],
+        SPACING @ np.array([[1, 0, 0, 30], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+    )
+
+
+def mirrored(root):
+    save(label_of(root), CASES["sub-02"][1], np.diag([-1.0, 1, 1, 1]) @ SPACING)
+
+
+def missing(root):
+    label_of(root).unlink()
+
+
+def truncated(root):
+    image_of(root).write_bytes(image_of(root).read_bytes()[:2000])
+
+
+def not_a_number(root):
+    image = CASES["sub-02"][0].copy()
+    image[1, 2, 3] = np.nan
+    save(image_of(root), image)
+
+
+def two_channels(root):
+    save(image_of(root), np.stack([CASES["sub-02"][0]] * 2, -1))
+
+
+def large_values(root):
+    save(label_of(root), CASES["sub-02"][1].astype(np.int32) * 65536)
+
+
+def negative_values(root):
+    save(label_of(root), -CASES["sub-02"][1].astype(np.int16))
+
+
+def one_slice(root):
+    save(image_of(root), CASES["sub-02"][0][:, :, :1])
+    save(label_of(root), CASES["sub-02"][1][:, :, 5:6])
+
+
+def many_labels(root):
+    save(label_of(root), np.arange(CASES["sub-02"][1].size, dtype=np.uint16).reshape(CASES["sub-02"][1].shape))
+
+
+ERRORS = [
+    (value_7, "got also 7"),
+    (labels_255, "got also 255"),
+    (fractions, "whole numbers, got 0.9961"),
+    (shorter, "12 x 16 x 7"),
+    (shifted, "within 0.1 voxels, got 30 in"),
+    (mirrored, "mirrored (LAS)"),
+    (missing, "must have a label map"),
+    (truncated, "truncated"),
+    (not_a_number, "NaN"),
+    (two_channels, "1 channel(s), as the data set states, got 2"),
+    (large_values, "0 to 65535, got 65536"),
+    (negative_values, "got -"),
+    (one_slice, "2 voxels or more along every axis, got 12 x 16 x 1"),
+    (many_labels, "got also"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), ERRORS)
+def test_an_error_is_a_row_with_its_case(root, spoil, said):
+    spoil(root)
+    ((kind, case, what),) = rows(root)
+    assert (kind, case) == ("error", "sub-02") and said in what, what
+
+
+def empty_label(root):
+    save(label_of(root), np.zeros_like(CASES["sub-02"][1]))
+    return "only 0"
+
+
+def constant(root):
+    save(image_of(root), np.full_like(CASES["sub-02"][0], 7))
+    return "constant"
+
+
+def twice(root):
+    save(image_of(root), CASES["sub-01"][0])
+    return "sub-01 again"
+
+
+def thick(root):
+    affine = np.diag([1.0, 1, 9, 1])
+    save(image_of(root), CASES["sub-02"][0], affine)
+    save(label_of(root), CASES["sub-02"][1], affine)
+    return "6.0 times off the median"
+
+
+@pytest.mark.parametrize("spoil", [empty_label, constant, twice, thick])
+def test_a_warning_is_a_row_with_its_case(root, spoil):
+    said = spoil(root)
+    ((kind, case, what),) = rows(root)
+    assert (kind, case) == ("warning", "sub-02") and said in what, what
+
+
+def test_an_extra_label_is_a_warning(root):
+    save(root / "labelsTr" / "extra.nii.gz", CASES["sub-02"][1])
+    ((kind, case, what),) = rows(root)
+    assert (kind, case) == ("warning", "extra") and "no" in what
+
+
+def test_three_faults_in_three_cases_are_three_rows(root):
+    save(label_of(root, "sub-01"), CASES["sub-01"][1] * 4)
+    save(label_of(root, "sub-03"), CASES["sub-03"][1][1:])
+    image_of(root, "sub-05").write_bytes(b"nothing")
+    assert [row[:2] for row in rows(root)] == [("error", name) for name in ("sub-01", "sub-03", "sub-05")]
+
+
+def test_channels_lie_on_one_grid_and_have_one_channel_each(root):
+    for name in NAMES:
+        save(root / "imagesTr" / f"{name}_0001.nii.gz", CASES[name][0] + 1)
+    nnunet(root, {}, channel_names={"0": "T1", "1": "T2"})
+    assert rows(root) == []
+    save(root / "imagesTr" / "sub-01_0001.nii.gz", np.stack([CASES["sub-01"][0]] * 2, -1))
+    save(root / "imagesTr" / "sub-03_0001.nii.gz", CASES["sub-03"][0][:-1])
+    save(root / "imagesTr" / "sub-05_0001.nii.gz", CASES["sub-05"][0], np.diag([-1.0, 1, 1, 1]) @ SPACING)
+    (root / "imagesTr" / "sub-06_0001.nii.gz").unlink()
+    found = rows(root)
+    assert {row[1] for row in found} == {"sub-01", "sub-03", "sub-05", "sub-06"} and {row[0] for row in found} == {
+        "error"
+    }
+
+
+def test_two_faults_of_one_case_are_two_rows(root):
+    fractions(root)
+    truncated(root)
+    assert [row[1] for row in rows(root)] == ["sub-02", "sub-02"]
+
+
+def test_a_rare_label_names_its_case(root):
+    for name in NAMES[1:]:
+        save(label_of(root, name), np.minimum(CASES[name][1], 1))
+    ((kind, case, what),) = rows(root)
+    assert (kind, case) == ("warning", "sub-01") and "2 (back) is in sub-01" in what
+
+
+def test_labels_255_of_plain_folders_are_its_values(tmp_path):
+    cases = {name: (image, (label > 0).astype(np.uint8) * 255) for name, (image, label) in CASES.items()}
+    checked = check(find_dataset(folders(tmp_path, cases)))
+    assert (checked.values, checked.faults) == ((0, 255), ())
+
+
+def test_more_labels_than_results_can_hold_are_refused(tmp_path):
+    many = np.arange(12 * 16 * 10, dtype=np.uint16).reshape(12, 16, 10)
+    found = rows(folders(tmp_path, {**CASES, "sub-02": (CASES["sub-02"][0], many)}))
+    assert ("error", "sub-02") in [row[:2] for row in found] and "at most 255 labels" in found[0][2]
+
+
+def test_all_empty_or_one_labelled_case_is_refused(root):
+    for name in NAMES:
+        save(label_of(root, name), np.zeros_like(CASES[name][1]))
+    assert rows(root)[0] == ("error", "", "label maps must hold a label, got only 0 in all of them")
+    save(label_of(root, "sub-04"), CASES["sub-04"][1])
+    assert rows(root)[0][:2] == ("error", "sub-04") and "2 cases or more must hold a label" in rows(root)[0][2]
+
+
+def test_a_few_cases_or_one_group_are_refused(tmp_path):
+    one = nnunet(tmp_path / "one", {"sub-01": CASES["sub-01"]})
+    assert "4 cases or more, got 1" in rows(one)[0][2]
+    (kind, _, what), *_ = rows(nnunet(tmp_path / "group", CASES), group="sub")
+    assert kind == "error" and "2 groups or more, got sub" in what
+
+
+def test_labels_with_sides_are_said(tmp_path):
+    root = nnunet(tmp_path, CASES, labels={"background": 0, "kidney left": 1, "kidney_R": 2})
+    ((kind, _, what),) = rows(root)
+    assert kind == "warning" and "kidney left, kidney_R" in what
+
+
+def test_pictures_may_differ_in_size_and_volumes_among_them_are_refused(tmp_path):
+    for at, name in enumerate(NAMES):
+        for folder, array in (
+            ("images", np.random.default_rng(at).integers(0, 255, (30 + at, 40))),
+            ("labels", np.eye(30 + at, 40)),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(array.astype(np.uint8)).save(tmp_path / folder / f"{name}.png")
+    assert rows(tmp_path) == []
+    save(tmp_path / "images" / "volume.nii.gz", CASES["sub-01"][0])
+    save(tmp_path / "labels" / "volume.nii.gz", np.minimum(CASES["sub-01"][1], 1))
+    ((kind, case, _),) = rows(tmp_path)
+    assert (kind, case) == ("error", "volume")
+
+
+def test_images_that_are_there_twice_share_a_group(root):
+    twice(root)
+    groups = {case.name: case.group for case, _ in check(find_dataset(root)).cases}
+    assert groups["sub-01"] == groups["sub-02"] and len(set(groups.values())) == 5
+
+
+def test_processes_find_what_one_finds(root, monkeypatch):
+    value_7(root)
+    alone = check(find_dataset(root))
+    monkeypatch.setattr("unetpp_monai.planning.checking.ALONE", 0)
+    together = check(find_dataset(root))
+    assert together.faults == alone.faults and [case for case, _ in together.cases] == [case for case, _ in alone.cases]
+    assert [facts.sha256 for _, facts in together.cases] == [facts.sha256 for _, facts in alone.cases]
+
+
+def test_a_process_that_is_killed_is_the_row_of_one_case(root, monkeypatch):
+    monkeypatch.setattr("unetpp_monai.planning.checking.ALONE", 0)
+    monkeypatch.setattr("unetpp_monai.planning.checking.examine", examine_or_die)
+    done = []
+    found = check(find_dataset(root), progress=done.append)
+    assert [(fault.case, fault.kind) for fault in found.faults] == [("sub-04", "error")]
+    assert "memory" in found.faults[0].what and len(found.cases) == 5 and done == [1, 2, 3, 4, 5, 6]
+
+
+def test_measures_do_not_depend_on_the_order_of_axes(tmp_path):
+    image, label = CASES["sub-01"]
+    plain = Case("a", (save(tmp_path / "a.nii.gz", image),), save(tmp_path / "b.nii.gz", label))
+    turned = np.array([[0, 0, -1.0, 9], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # first axis to the anterior
+    affine = np.diag([1.0, 1.0, 1.5, 1.0]) @ turned
+    order = lambda array: array.transpose(1, 2, 0)[:, :, ::-1]  # noqa: E731
+    other = Case(
+        "a", (save(tmp_path / "c.nii.gz", order(image), affine),), save(tmp_path / "d.nii.gz", order(label), affine)
+    )
+    one, two = (examine(case).facts for case in (plain, other))
+    assert (
+        (one.shape, one.spacing, one.inner)
+        == (two.shape, two.spacing, two.inner)
+        == ((12, 16, 10), (1, 1, 1.5), (12, 16, 10))
+    )
+    assert one.labels == two.labels and one.extent == two.extent and set(one.labels) == set(LABELS)
+
+
+def test_counts_boxes_and_components():
+    labels = np.zeros((9, 10, 11), np.uint8)
+    labels[1:3, 2:6, 3:4] = 3
+    labels[6:8, 2:4, 9:11] = 3
+    labels[4, 5, 6] = 200
+    counts, whole = value_counts(labels)
+    assert whole and counts == {0: 990 - 17, 3: 16, 200: 1}
+    shapes, box = label_shapes(labels, counts, (1.0, 2.0, 3.0))
+    assert box == (slice(1, 8), slice(2, 6), slice(3, 11))
+    assert shapes[3].extent == (7.0, 8.0, 24.0) and shapes[200].extent == (1.0, 2.0, 3.0)
+    assert np.allclose(shapes[3].components, np.cbrt([6 * 8 * 6 / np.pi] * 2)) and len(shapes[200].components) == 1

@@ -1,0 +1,242 @@
+"""Formulas of a plan, with worked examples; each follows its inputs."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unetpp_monai.errors import InputError
+from unetpp_monai.memory import GIB
+from unetpp_monai.networks import UNetPlusPlus
+from unetpp_monai.planning import Checked, Dataset
+from unetpp_monai.planning.budget import Budget, Shape, memory_budget, network_costs, peak_bytes
+from unetpp_monai.planning.dataset import Case, sided_labels
+from unetpp_monai.planning.decision import Wishes
+from unetpp_monai.planning.decisions import decide
+from unetpp_monai.planning.examine import Channel, Facts
+from unetpp_monai.planning.folds import assign_folds, fold_count
+from unetpp_monai.planning.label_maps import LabelShape
+from unetpp_monai.planning.topology import Topology, fit_patch, median_spacing, pooling
+
+ISOTROPIC = {levels: Topology(((2, 2, 2),) * levels, ((3, 3, 3),) * (levels + 1)) for levels in (2, 3, 4)}
+SMALL = Budget(2, "as stated", gpu=False)
+
+
+def made_facts(shape=(100, 90, 80), spacing=(1.0, 1.0, 1.0), *, lowest=0.0, whole=True, zeros=0.0, **others):
+    rng = np.random.default_rng(0)
+    channel = Channel(lowest, 300.0, whole, zeros, rng.normal(100, 20, 2000).astype(np.float32))
+    extent = tuple(mm * size / 2 for mm, size in zip(spacing, shape, strict=True))
+    label = LabelShape(1000, extent, (30.0, 20.0))
+    facts = Facts(False, shape, spacing, (channel,), {1: label}, extent, shape, False, "", {}, {})
+    return replace(facts, **others)
+
+
+def made(facts, channels=("T1",), labels=None):
+    labels = labels or {1: "organ"}
+    found = facts if isinstance(facts, list) else [facts] * 12
+    cases = [(Case(f"case{at:02d}", (), "", group=f"case{at:02d}"), each) for at, each in enumerate(found)]
+    listed = tuple(case for case, _ in cases)
+    return Checked(Dataset("made", ".", listed, "", channels, labels), tuple(cases), (), (0, *labels))
+
+
+def values(checked, budget=SMALL, **wishes):
+    return decide(checked, Wishes(budget, **wishes)).values
+
+
+def test_spacing_is_the_median_except_along_thick_slices():
+    assert median_spacing([(0.7, 0.7, 4)] * 5, [(96, 96, 16)] * 5) == (0.7, 0.7, 4.0)
+    thick = [(0.7, 0.7, mm) for mm in (2.0, 4.0, 4.0, 5.0, 5.0)]
+    assert median_spacing(thick, [(300, 300, 20)] * 5) == (0.7, 0.7, 2.8)  # 10th percentile
+    assert median_spacing([(0.7, 0.7, mm) for mm in (0.1, 4, 4)], [(300, 300, 20)] * 3)[2] >= 0.7
+    assert median_spacing([(0.7, 0.7, 4)] * 3 + [(0.7, 0.7, 1)] * 2, [(96, 96, 60)] * 5) == (0.7, 0.7, 4.0)
+
+
+def test_thick_slices_are_neither_pooled_nor_convolved_at_first():
+    found = pooling((0.7, 0.7, 4), (96, 96, 16))
+    assert found.strides == ((2, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 2))
+    assert found.kernels == ((3, 3, 1), (3, 3, 1), (3, 3, 3), (3, 3, 3), (3, 3, 3))
+    assert found.divisors == (16, 16, 4)
+    assert pooling((0.8, 0.8, 2.5), (96, 80, 32)).strides[0] == (2, 2, 1)
+
+
+def test_isotropic_images_are_halved_while_8_voxels_are_left():
+    assert pooling((1, 1, 1), (48, 56, 48)) == ISOTROPIC[3]
+    assert pooling((1, 1, 1), (200, 200, 200)) == ISOTROPIC[4]  # no deeper: nodes grow as the square
+    assert len(pooling((1, 1), (1000, 1000)).strides) == 5
+
+
+@pytest.mark.parametrize(("width", "levels", "measured"), [(16, 2, 1322), (16, 3, 1988), (16, 4, 2740), (32, 3, 3935)])
+def test_bytes_a_voxel_are_those_that_were_measured(width, levels, measured):
+    found, _ = network_costs(Shape(3, 1, 3, width, half=False), ISOTROPIC[levels])
+    assert found == pytest.approx(measured, rel=0.02)
+
+
+def test_counting_agrees_with_a_real_pass_and_real_parameters():
+    import torch
+
+    shape, topology = Shape(3, 2, 3, 8, half=False), Topology(((2, 2, 1), (2, 2, 2)), ((3, 3, 1), (3, 3, 3), (3, 3, 3)))
+    options = {"strides": topology.strides, "kernel_size": topology.kernels}
+    network = UNetPlusPlus(3, 2, 3, shape.features(topology), **options).train()
+    own, kept = {parameter.data_ptr() for parameter in network.parameters()}, {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.rand(1, 2, 16, 16, 8))
+    real = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in own)
+    per_voxel, parameters = network_costs(shape, topology)
+    assert per_voxel == pytest.approx(real / (16 * 16 * 8), rel=0.02)
+    assert parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("gib", [2, 4, 8, 24])
+def test_a_large_image_uses_half_of_the_memory_or_more_and_not_more_than_there_is(gib):
+    budget = Budget(gib, "as stated", gpu=False)
+    checked = made(made_facts((500, 500, 400)))
+    plan = values(checked, budget)
+    levels = len(plan["features"])
+    strides = plan.get("strides", [[2] * 3] * (levels - 1))
+    topology = Topology(tuple(map(tuple, strides)), ((3, 3, 3),) * levels)
+    shape = Shape(3, 1, 2, plan["features"][0], half=False)
+    peak = peak_bytes(shape, topology, plan["batch_size"] * math.prod(plan["patch_size"]))
+    assert 0.5 * gib * GIB <= peak <= 0.8 * gib * GIB
+    assert plan["features"][0] == (32 if gib >= 10 else 16)
+
+
+def test_the_patch_is_a_cube_in_mm_cut_to_the_image():
+    peak = lambda topology, patch: math.prod(patch)  # noqa: E731 - a byte a voxel
+    patch, _ = fit_patch((1, 1, 1), (300, 300, 300), peak, 64**3)
+    assert max(patch) <= 1.34 * min(patch) and 0.6 * 64**3 <= math.prod(patch) <= 64**3
+    patch, topology = fit_patch((1, 1, 10), (200, 210, 10), peak, 1e9)
+    assert patch == (208, 224, 10) and all(
+        size % step == 0 for size, step in zip(patch, topology.divisors, strict=True)
+    )
+    assert fit_patch((1, 1, 10), (200, 210, 10), peak, 64 * 64 * 10)[0][2] >= 8
+    with pytest.raises(InputError, match="memory must hold"):
+        fit_patch((1, 1, 1), (300, 300, 300), peak, 100)
+    with pytest.raises(InputError, match="8 voxels or more"):
+        fit_patch((1, 1, 1), (6, 6, 6), peak, 1e9)
+
+
+def test_a_window_that_sees_too_little_gets_coarser_voxels_unless_detail_would_go():
+    large = made_facts((400, 400, 400))
+    organ = replace(large, labels={1: LabelShape(10**7, (300.0,) * 3, (250.0,))}, extent=(300.0,) * 3)
+    lesion = replace(large, labels={1: LabelShape(9, (300.0,) * 3, (2.6,))}, extent=(300.0,) * 3)
+    coarse, fine = values(made(organ)), values(made(lesion))
+    assert coarse["pixdim"][0] > 1.5 and fine["pixdim"] == [1.0] * 3
+    assert values(made(organ), spacing=(1.0, 1.0, 1.0))["pixdim"] == [1.0] * 3
+    reasons = {decision.key: decision.rule for decision in decide(made(lesion), Wishes(SMALL)).decisions}
+    assert "stays local" in reasons["pixdim"]
+
+
+@pytest.mark.parametrize(
+    ("text", "gib"), [("8GiB", 8), ("1.5 gib", 1.5), ("512MiB", 0.5), ("8", None), ("0GiB", None), ("much", None)]
+)
+def test_memory_is_an_amount(text, gib):
+    if gib is None:
+        with pytest.raises(InputError, match="8GiB"):
+            memory_budget(text)
+    else:
+        assert memory_budget(text).gib == gib
+
+
+def test_hounsfield_units_are_clipped_by_their_name_or_by_air():
+    by_name = values(made(made_facts(), channels=("CT",)))["intensity"]
+    by_air = values(made(made_facts(lowest=-1024.0), channels=()))["intensity"]
+    assert by_name == by_air and by_name[0]["kind"] == "clip"
+    sample = made_facts().channels[0].foreground.astype(np.float64)
+    rule = by_name[0]
+    normalised = (np.clip(sample, rule["lower"], rule["upper"]) - rule["mean"]) / rule["std"]
+    assert abs(normalised.mean()) < 1e-3 and abs(normalised.std() - 1) < 1e-3
+    assert rule["lower"] == pytest.approx(np.percentile(sample, 0.5), rel=1e-5)
+
+
+def test_whole_numbers_below_0_are_asked_about():
+    unclear = made(made_facts(lowest=-200.0), channels=())
+    with pytest.raises(InputError, match="-200 in channel 0") as raised:
+        values(unclear)
+    assert raised.value.option == "modality"
+    assert values(unclear, modality="mr")["intensity"] == []
+    assert values(unclear, modality="ct")["intensity"][0]["kind"] == "clip"
+    assert values(made(made_facts(lowest=-0.2, whole=False), channels=()))["intensity"] == []
+    for word in ("banana", "ct,mr"):
+        with pytest.raises(InputError, match=f"{word!r}"):
+            values(unclear, modality=word)
+
+
+def test_mr_with_much_background_is_normalised_by_what_is_not_0():
+    assert values(made(made_facts(zeros=0.4)))["intensity"] == [{"kind": "zscore", "mask": "nonzero"}]
+    assert values(made(made_facts(zeros=0.1)))["intensity"] == []
+
+
+def test_what_is_0_is_cut_off_only_where_no_label_is():
+    half = made_facts(inner=(50, 90, 80))
+    assert values(made(half))["crop_foreground"] is True
+    assert values(made([replace(half, cuts_labels=True), *[half] * 11]))["crop_foreground"] is False
+    assert values(made(replace(half, channels=made_facts(lowest=-5.0).channels)))["crop_foreground"] is False
+    assert values(made(made_facts()))["crop_foreground"] is False
+
+
+def test_labels_with_sides_are_not_mirrored():
+    assert values(made(made_facts()))["flip_axes"] == [0, 1, 2]
+    assert values(made(made_facts(), labels={1: "Kidney_L"}))["flip_axes"] == [1, 2]
+    found = sided_labels(dict(enumerate(("left atrium", "L_kidney", "kidney R", "liver", "Lung", "ulna", "cleft"))))
+    assert found == ["left atrium", "L_kidney", "kidney R", "cleft"]  # better one too many
+
+
+def test_flat_patches_turn_within_their_plane():
+    flat = values(made(made_facts((200, 200, 12), (1.0, 1.0, 8.0))))
+    assert flat["rotate_range"] == [0.0, 0.0, round(math.pi, 4)] and flat["scale_range"] == [0.25, 0.25, 0.0]
+    assert flat["strides"][0] == [2, 2, 1] and flat["kernel_size"][0] == [3, 3, 1]
+    assert values(made(made_facts()))["rotate_range"] == [0.5] * 3
+
+
+def test_heads_are_weighed_by_halves_and_as_many_as_there_are_steps():
+    plan = values(made(made_facts((40, 56, 40))))
+    assert plan["head_weights"] == [0.5714, 0.2857, 0.1429] and len(plan["features"]) == 4
+    assert plan["patch_size"] == plan["roi_size"] == [40, 56, 40]
+    assert "strides" not in plan and "kernel_size" not in plan
+
+
+def test_pictures_have_pixels():
+    facts = made_facts((256, 320), (1.0, 1.0), picture=True)
+    plan = values(made(facts, channels=("red",)))
+    assert plan["pixdim"] == [1.0, 1.0] and plan["spatial_dims"] == 2 and plan["flip_axes"] == [0, 1]
+    assert plan["rotate_range"] == [0.5] and len(plan["patch_size"]) == 2
+    with pytest.raises(InputError, match="none for pictures"):
+        values(made(facts), spacing=(1.0, 1.0, 1.0))
+
+
+def test_groups_stay_whole_and_each_label_is_in_as_many_folds_as_it_has_groups():
+    groups = {f"p{at:02d}": [frozenset({1}), frozenset({1})] for at in range(20)}
+    groups |= {f"p{at:02d}": [frozenset({1, 3}), frozenset({1})] for at in (0, 1, 2, 19)}  # label 3 in 4 groups
+    folds = assign_folds(groups, 5)
+    assert len({folds[f"p{at:02d}"] for at in (0, 1, 2, 19)}) == 4
+    assert sorted(list(folds.values()).count(fold) for fold in range(5)) == [4] * 5
+    assert folds == assign_folds(dict(reversed(groups.items())), 5)
+
+
+def test_folds_are_5_or_3_of_few_or_as_stated():
+    assert [fold_count(groups, groups, 0) for groups in (4, 9, 10, 200)] == [3, 3, 5, 5]
+    assert fold_count(2, 40, 0) == 2 and fold_count(10, 10, 4) == 4
+    for stated in (1, 11, -1):
+        with pytest.raises(InputError, match="2 to 10"):
+            fold_count(10, 10, stated)
+
+
+def test_stated_folds_are_kept_and_may_not_part_a_group():
+    checked = made(made_facts())
+    cases = [(replace(case, fold=at % 3), facts) for at, (case, facts) in enumerate(checked.cases)]
+    found = decide(replace(checked, cases=tuple(cases)), Wishes(SMALL))
+    assert found.values["num_folds"] == 3 and found.folds["case04"] == 1
+    parted = [(replace(case, group="one"), facts) for case, facts in cases]
+    with pytest.raises(InputError, match="share a fold"):
+        decide(replace(checked, cases=tuple(parted)), Wishes(SMALL))
+
+
+def test_every_decision_says_its_rule_its_input_and_another_way():
+    for decision in decide(made(made_facts((200, 200, 12), (1.0, 1.0, 8.0))), Wishes(SMALL)).decisions:
+        assert decision.rule and decision.inputs and decision.override, decision.key

@@ -1,0 +1,154 @@
+"""Data sets of every layout are listed, and what is ambiguous is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.datasets import NAMES, bids, folders, made_cases, msd, nnunet, save, table
+
+from unetpp_monai.errors import AmbiguityError, InputError
+from unetpp_monai.planning import find_dataset
+
+EMPTY = {name: (np.zeros((1, 1, 1), np.uint8),) * 2 for name in NAMES}  # nothing is read here
+
+
+def names_of(dataset):
+    return [case.name for case in dataset.cases]
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "said"),
+    [
+        (nnunet, {}, "nnU-Net v2"),
+        (msd, {}, "Medical Segmentation Decathlon"),
+        (bids, {"images": ["T1w"], "label": "dseg"}, "BIDS"),
+        (folders, {}, "folders images and labels"),
+        (table, {}, "CSV table"),
+    ],
+)
+def test_every_layout_is_known(tmp_path, make, options, said):
+    found = find_dataset(make(tmp_path, EMPTY), **options)
+    assert (found.layout, names_of(found), found.faults) == (said, NAMES, ())
+    assert all(path.is_file() for case in found.cases for path in (*case.images, case.label))
+    assert [case.group for case in found.cases] == NAMES
+    if make in (nnunet, msd, bids):
+        assert found.labels == {1: "front", 2: "back"} and len(found.channels) == 1
+
+
+def test_channels_are_files_of_a_case(tmp_path):
+    root = nnunet(tmp_path, EMPTY, channel_names={"0": "CT", "1": "PET"})
+    for name in NAMES:
+        save(root / "imagesTr" / f"{name}_0001.nii.gz", EMPTY[name][0])
+    found = find_dataset(root)
+    assert [len(case.images) for case in found.cases] == [2] * 6 and found.channels == ("CT", "PET")
+    (root / "dataset.json").unlink()
+    assert [len(case.images) for case in find_dataset(root).cases] == [2] * 6  # as plain folders, too
+    (root / "imagesTr" / "sub-03_0000.nii.gz").unlink()
+    nnunet(root, {}, channel_names={"0": "CT", "1": "PET"})
+    assert [(fault.case, fault.kind) for fault in find_dataset(root).faults] == [("sub-03", "error")]
+
+
+def test_nnunet_may_list_its_cases(tmp_path):
+    folders(tmp_path, EMPTY)
+    listed = {name: {"images": [f"images/{name}.nii.gz"], "label": f"labels/{name}.nii.gz"} for name in NAMES[:4]}
+    nnunet(tmp_path, {}, dataset=listed)
+    assert names_of(find_dataset(tmp_path)) == NAMES[:4]
+    nnunet(tmp_path, {}, dataset=list(listed.values()))
+    assert names_of(find_dataset(tmp_path)) == NAMES[:4]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"background": 0, "whole": [1, 2], "core": 2}, "region 'whole'"),
+        ({"background": 0, "organ": 1, "ignore": 2}, "ignore label"),
+        ({"organ": 1, "other": 2}, "background"),
+        ({"background": 0, "organ": "one"}, "whole numbers"),
+    ],
+)
+def test_regions_and_ignored_voxels_are_refused_by_name(tmp_path, labels, said):
+    with pytest.raises(InputError, match=said):
+        find_dataset(nnunet(tmp_path, EMPTY, labels=labels))
+
+
+def test_bids_asks_which_files_are_meant(tmp_path):
+    root = bids(tmp_path, EMPTY)
+    with pytest.raises(AmbiguityError, match="suffixes T1w, dseg") as raised:
+        find_dataset(root, images=["T1w"])
+    assert raised.value.option == "label"
+    with pytest.raises(AmbiguityError, match="suffixes T1w, dseg") as raised:
+        find_dataset(root)
+    assert raised.value.option == "image"
+    save(root / "derivatives" / "other" / "sub-02" / "anat" / "sub-02_desc-other_dseg.nii.gz", EMPTY["sub-02"][1])
+    found = find_dataset(root, images=["T1w"], label="dseg")
+    assert [(fault.case, fault.kind) for fault in found.faults] == [("sub-02", "error")]
+    assert names_of(found) == [name for name in NAMES if name != "sub-02"]
+
+
+def test_bids_pairs_sessions_and_channels(tmp_path):
+    zero = np.zeros((1, 1, 1), np.uint8)
+    for session in ("1", "2"):
+        for suffix in ("T1w", "FLAIR", "dseg"):
+            save(tmp_path / "sub-1" / f"ses-{session}" / "anat" / f"sub-1_ses-{session}_{suffix}.nii.gz", zero)
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"BIDSVersion": "1.9.0"}))
+    found = find_dataset(tmp_path, images=["T1w", "FLAIR"], label="dseg")
+    assert names_of(found) == ["sub-1_ses-1", "sub-1_ses-2"] and {case.group for case in found.cases} == {"sub-1"}
+    assert [path.name for path in found.cases[1].images] == ["sub-1_ses-2_T1w.nii.gz", "sub-1_ses-2_FLAIR.nii.gz"]
+
+
+def test_what_is_ambiguous_is_refused(tmp_path):
+    both = folders(tmp_path / "both", EMPTY)
+    (both / "masks").mkdir()
+    with pytest.raises(AmbiguityError, match="masks"):
+        find_dataset(both)
+    two = nnunet(tmp_path / "two", EMPTY, training=[], modality={"0": "T1"})
+    with pytest.raises(AmbiguityError, match="nnunet and msd"):
+        find_dataset(two)
+    twice = folders(tmp_path / "twice", EMPTY)
+    (twice / "labels" / "sub-01.nrrd").write_text("")
+    with pytest.raises(AmbiguityError, match=r"sub-01\.nii\.gz and sub-01\.nrrd"):
+        find_dataset(twice)
+    with pytest.raises(InputError, match="only BIDS"):
+        find_dataset(folders(tmp_path / "plain", EMPTY), images=["T1w"])
+    (tmp_path / "nothing").mkdir()
+    for folder in ("nothing", "missing"):
+        with pytest.raises(InputError, match=folder):
+            find_dataset(tmp_path / folder)
+
+
+def test_a_table_states_groups_and_folds(tmp_path):
+    found = find_dataset(table(tmp_path, EMPTY, group=["a", "a", "b", "b", "c", ""], fold=[0, 0, 1, 1, 2, 2]))
+    assert [case.group for case in found.cases] == ["a", "a", "b", "b", "c", "sub-06"]
+    assert [case.fold for case in found.cases] == [0, 0, 1, 1, 2, 2]
+    for columns, said in (({"fold": [0, 0, 0, 0, 1, ""]}, "5 of 6"), ({"grp": ["a"] * 6}, "grp")):
+        with pytest.raises(InputError, match=said):
+            find_dataset(table(tmp_path, EMPTY, **columns))
+
+
+def test_files_of_one_name_in_a_table_are_told_apart_by_their_folders(tmp_path):
+    lines = ["image,label", *(f"{name}/t1.nii.gz,{name}/seg.nii.gz" for name in NAMES)]
+    (tmp_path / "cases.csv").write_text("\n".join(lines))
+    assert names_of(find_dataset(tmp_path / "cases.csv")) == [f"{name}_t1" for name in NAMES]
+
+
+def test_groups_are_stated_or_missed(tmp_path):
+    names = [f"patient{number:03d}_frame{frame:02d}" for number in (1, 2, 3) for frame in (1, 12)]
+    root = folders(tmp_path, {name: EMPTY["sub-01"] for name in names})
+    (missed,) = find_dataset(root).faults
+    assert missed.kind == "warning" and "patient001_frame01 and patient001_frame12" in missed.what
+    found = find_dataset(root, group=r"^patient\d+")
+    assert [case.group for case in found.cases] == [name[:10] for name in names] and found.faults == ()
+    unmatched = find_dataset(root, group="patient00[12]").faults
+    assert [fault.case for fault in unmatched] == names[4:] and {fault.kind for fault in unmatched} == {"error"}
+    with pytest.raises(InputError, match="regular expression"):
+        find_dataset(root, group="(")
+
+
+def test_numbers_of_cases_are_no_groups(tmp_path):
+    names = [f"hippocampus_{number:03d}" for number in range(4)]
+    assert find_dataset(folders(tmp_path, {name: EMPTY["sub-01"] for name in names})).faults == ()
+
+
+def test_made_cases_are_the_same_each_time(tmp_path):
+    one, two = (save(tmp_path / name / "a.nii.gz", made_cases(1)["sub-01"][0]) for name in "ab")
+    assert one.read_bytes() == two.read_bytes()

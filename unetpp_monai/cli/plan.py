@@ -1,0 +1,84 @@
+"""`unetpp plan`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import InputError
+from .common import OverwriteOption, comma_separated, print_error, progress_bars
+
+if TYPE_CHECKING:
+    from ..planning import Checked, Fault
+
+
+def plan(
+    dataset: Annotated[Path, typer.Argument(help="Folder (nnU-Net v2, MSD, BIDS, images and labels) or CSV table.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the task to write.")] = None,
+    modality: Annotated[str, typer.Option(help="Such as ct or mr; one per channel with commas.")] = "",
+    memory: Annotated[str, typer.Option(help="That training may take, such as 8GiB; auto: the GPU's.")] = "auto",
+    time: Annotated[str, typer.Option(help="That training may take, such as 2h.")] = "",
+    spacing: Annotated[str, typer.Option(metavar="X,Y,Z", help="Mm, to the right, anterior, superior.")] = "",
+    folds: Annotated[int, typer.Option(help="Of cross-validation; 0: as many as fit.")] = 0,
+    group: Annotated[str, typer.Option(metavar="REGEX", help="Of case names: what it matches shares a fold.")] = "",
+    image: Annotated[str, typer.Option(help="Of BIDS: the images, one per channel, such as T1w,FLAIR.")] = "",
+    label: Annotated[str, typer.Option(help="Of BIDS: the label maps, such as dseg.")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Only check the cases; write nothing.")] = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Check labelled data and plan their training: task.json, metadata.json, cases.json, and plan.md with reasons."""
+    from ..planning import Options, find_dataset
+    from ..planning import check as check_dataset
+    from ..planning import plan as plan_task
+    from ..planning.planner import check_folder, summary
+
+    if output is None and not check:
+        raise InputError("a plan must be written somewhere, got no folder; name one with -o, or only --check")
+    if output is not None:
+        check_folder(output, overwrite=overwrite)
+    options = Options(modality, memory, time, _spacing(spacing), folds)
+    found = find_dataset(dataset, images=comma_separated(image) if image else (), label=label, group=group)
+    with progress_bars() as progress:
+        bar = progress.add_task("cases", total=len(found.cases))
+        checked = check_dataset(found, progress=lambda done: progress.update(bar, completed=done))
+    out = Console()
+    out.print(summary(checked), soft_wrap=True, markup=False, highlight=False)
+    _print_faults(checked, out)
+    if checked.errors:
+        print_error(f"{checked.errors} fault(s) keep these data from being planned; nothing was written")
+        raise typer.Exit(1)
+    if output is not None and not check:
+        decided = plan_task(checked, output, options=options, overwrite=overwrite)
+        for key in ("pixdim", "patch_size", "features", "batch_size", "num_folds"):
+            out.print(f"{key:12} {decided.values[key]}", soft_wrap=True, markup=False, highlight=False)
+        out.print(str(output / "plan.md"), soft_wrap=True, markup=False, highlight=False)
+
+
+def _spacing(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(f"spacing must be numbers as in 1,1,2.5, got {text!r}", option="spacing") from error
+
+
+def _print_faults(checked: "Checked", out: Console) -> None:
+    if not checked.faults:
+        return
+    if not out.is_terminal:
+        for fault in checked.faults:
+            typer.echo(_line(fault))
+        return
+    table = Table(title=f"{checked.errors} errors, {len(checked.faults) - checked.errors} warnings", show_lines=True)
+    for column in ("", "case", "what"):
+        table.add_column(column, overflow="fold")
+    for fault in checked.faults:
+        table.add_row(Text(fault.kind), Text(fault.case), Text(fault.what))
+    out.print(table)
+
+
+def _line(fault: "Fault") -> str:
+    """A row for a log: kind, case and what, with tabs between them."""
+    return "\t".join((fault.kind, fault.case or "-", fault.what))

@@ -1,0 +1,28 @@
+"""SNOMED CT terms for names of structures, from pydicom's dictionary; proposals, which a person confirms."""
+
+import re
+
+from ..labels import Code
+
+SIDES = {"left", "right", "l", "r"}
+
+
+def proposed_code(name: str) -> Code | None:
+    """Find the term that a structure is called by; None: there is none of that name.
+
+    Args:
+        name: such as "Left atrium" or "liver"; a side is left out if there is no term of it.
+
+    Example:
+        >>> proposed_code("liver").value
+        '10200004'
+    """
+    from pydicom.sr.codedict import codes
+
+    words = [word for word in re.split(r"[\W_\d]+", name.lower()) if word]
+    for chosen in (words, [word for word in words if word not in SIDES]):
+        keyword = "".join(word.capitalize() for word in chosen)
+        if keyword and keyword in codes.SCT.dir(keyword):
+            term = getattr(codes.SCT, keyword)
+            return Code(term.value, "SCT", term.meaning)
+    return None

@@ -1,0 +1,145 @@
+"""Cases of a BIDS data set: images and label maps, raw or derived, paired by the entities of their names.
+
+Source: BIDS 1.10, "Filename entities", "Imaging data: derivatives", and the inheritance principle (for `dseg.tsv`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import AmbiguityError, InputError
+from ..io.label_table import read_label_table
+from ..io.nifti import SUFFIXES
+from .dataset import WARNING, Case, Dataset, Fault
+
+DERIVED = ("desc", "space", "label", "res", "den", "atlas", "seg", "hemi")  # entities that tell how, not of what
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file and what its name says."""
+
+    path: Path
+    entities: Mapping[str, str]  # such as sub -> 01
+    suffix: str  # such as T1w
+    raw: bool  # no derivative
+
+
+def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
+    """List the cases; a case is one file of the first channel.
+
+    Args:
+        root: with `dataset_description.json`.
+        images: one per channel: a suffix, such as "T1w", of raw files; with entities, as "desc-preproc_T1w", of any.
+        label: suffix of the label maps, with entities if wanted.
+
+    Raises:
+        InputError: no such files, or tables of labels that differ.
+        AmbiguityError: not said which files are images or labels.
+    """
+    files = [_parse(path, root) for path in sorted(root.rglob("sub-*")) if path.name.lower().endswith(SUFFIXES)]
+    suffixes = f"suffixes {', '.join(sorted({file.suffix for file in files})) or 'none'} in {root}"
+    if not images:
+        raise AmbiguityError(
+            f"a BIDS data set must be told which files are images, such as T1w,FLAIR, got {suffixes}", option="image"
+        )
+    if not label:
+        raise AmbiguityError(
+            f"a BIDS data set must be told which files are label maps, such as dseg, got {suffixes}", option="label"
+        )
+    chosen = [_chosen(files, pattern, derived=False) for pattern in images]
+    maps = _chosen(files, label, derived=True)
+    faults: list[Fault] = []
+    cases, used = [], set()
+    for anchor in chosen[0]:
+        name = "_".join(f"{key}-{value}" for key, value in anchor.entities.items() if key not in DERIVED)
+        parts = [
+            anchor,
+            *(
+                _partner(anchor, others, pattern, faults, name)
+                for others, pattern in zip(chosen[1:], images[1:], strict=True)
+            ),
+        ]
+        target = _partner(anchor, maps, label, faults, name)
+        if all(parts) and target:
+            used.add(target.path)
+            paths = tuple(part.path for part in parts if part)
+            cases.append(Case(name, paths, target.path, f"sub-{anchor.entities['sub']}"))
+    extra = [
+        Fault(file.path.name, "a label map must have an image, this one has none; it is left out", WARNING)
+        for file in maps
+        if not any(_fits(anchor.entities, file.entities) for anchor in chosen[0])
+    ]
+    if not chosen[0]:
+        raise InputError(f"a BIDS data set must hold images {images[0]}, found none in {root}", option="image")
+    names = _label_names([file for file in maps if file.path in used], root)
+    return Dataset(
+        "BIDS", root, tuple(sorted(cases, key=lambda case: case.name)), "", tuple(images), names, tuple(faults + extra)
+    )
+
+
+def _parse(path: Path, root: Path) -> _File:
+    stem = next(path.name[: -len(ending)] for ending in SUFFIXES if path.name.lower().endswith(ending))
+    *pairs, suffix = stem.split("_")
+    entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
+    return _File(path, entities, suffix, "derivatives" not in path.relative_to(root).parts)
+
+
+def _chosen(files: Sequence[_File], pattern: str, *, derived: bool) -> list[_File]:
+    """Files that a suffix means, with the entities before it if there are any."""
+    *pairs, suffix = pattern.split("_")
+    wanted = [tuple(pair.split("-", 1)) for pair in pairs]
+    return [
+        file
+        for file in files
+        if file.suffix == suffix
+        and (derived or wanted or file.raw)
+        and all(len(pair) == 2 and file.entities.get(pair[0]) == pair[1] for pair in wanted)
+    ]
+
+
+def _partner(anchor: _File, others: Sequence[_File], pattern: str, faults: list[Fault], name: str) -> _File | None:
+    """The file of the same subject and session whose other entities contradict none of the anchor's."""
+    found = [other for other in others if _fits(anchor.entities, other.entities)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(file.path.name for file in found[:3])
+        what = (
+            f"every case must have one file {pattern}, got {len(found)}, {names}; say which, as desc-manual_{pattern}"
+        )
+    else:
+        what = f"every case must have a file {pattern}, found none; add it, or remove the case"
+    faults.append(Fault(name, what))
+    return None
+
+
+def _fits(anchor: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    same = all(anchor.get(key) == other.get(key) for key in ("sub", "ses"))
+    return same and all(anchor.get(key, value) == value for key, value in other.items() if key not in DERIVED)
+
+
+def _label_names(maps: Sequence[_File], root: Path) -> dict[int, str]:
+    """Names of the nearest `dseg.tsv` of every label map, which must agree."""
+    found: dict[Path, dict[int, str]] = {}
+    for file in maps:
+        table = _table(file, root)
+        if table is not None and table not in found:
+            found[table] = {label.index: label.name for label in read_label_table(table)}
+    tables = list(found.items())
+    for path, names in tables[1:]:
+        if names != tables[0][1]:
+            raise InputError(f"label tables must agree, got {tables[0][0]} and {path}; make them one")
+    return tables[0][1] if tables else {}
+
+
+def _table(file: _File, root: Path) -> Path | None:
+    """The table that a label map inherits: the nearest whose entities are all its own."""
+    for folder in (file.path.parent, *file.path.parent.parents):
+        for path in sorted(folder.glob(f"*{file.suffix}.tsv")):
+            entities = dict(pair.split("-", 1) for pair in path.stem.split("_")[:-1] if "-" in pair)
+            if all(file.entities.get(key) == value for key, value in entities.items()):
+                return path
+        if folder == root:
+            return None
+    return None

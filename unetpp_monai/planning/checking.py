@@ -1,0 +1,191 @@
+"""All cases of a data set, and what is wrong between them; nothing is written here."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+
+import numpy as np
+
+from .dataset import ERROR, WARNING, Case, Dataset, Fault, sided_labels
+from .examine import Examined, Facts, examine
+
+PROCESSES = 2  # that read cases at once
+ALONE = 40 << 20  # bytes of files up to which starting processes takes longer than they save
+LEAST = 4  # cases of a data set: calibration on held-out cases needs as many
+OUTLIER = 3.0  # factor from the median from which on a spacing is likely wrong
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A data set whose cases have all been read."""
+
+    dataset: Dataset
+    cases: tuple[tuple[Case, Facts], ...]  # those without error, by name
+    faults: tuple[Fault, ...]  # errors first, then by case
+    values: tuple[int, ...]  # of the labels 0, 1, ... in the files
+
+    @property
+    def errors(self) -> int:
+        """How many rows keep a plan from being made."""
+        return sum(fault.kind == ERROR for fault in self.faults)
+
+
+def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: None) -> Checked:
+    """Read every case once, in `PROCESSES` processes if there is much to read.
+
+    Args:
+        dataset: its cases.
+        progress: called with how many are done.
+    """
+    examined = sorted(_examine_all(dataset, progress), key=lambda found: found.case.name)
+    known = tuple(dataset.labels)
+    values = (0, *(known or sorted({value for found in examined for value in found.values if value > 0})))
+    sound = tuple((found.case, found.facts) for found in examined if found.facts is not None)
+    faults = [*dataset.faults, *(fault for found in examined for fault in found.faults)]
+    faults += [*_channel_faults(dataset, sound), *_of_all(sound, len(dataset.cases)), *_rare_labels(dataset, sound)]
+    faults += [*_spacings(sound), *_twice(sound)]
+    sound = _united(sound)
+    if sided := sided_labels(dataset.labels):
+        what = (
+            f"mirrored images would swap labels that have sides, got {', '.join(sided)}; left and right are not flipped"
+        )
+        faults.append(Fault("", what, WARNING))
+    lines = (replace(fault, what=" ".join(fault.what.split())) for fault in faults)  # a row is one line
+    ordered = sorted(lines, key=lambda fault: (fault.kind != ERROR, fault.case, fault.what))
+    return Checked(dataset, sound, tuple(ordered), values)
+
+
+def _examine_all(dataset: Dataset, progress: Callable[[int], None]) -> Iterator[Examined]:
+    known = tuple(dataset.labels)
+    sizes = [_size(case) for case in dataset.cases]
+    if sum(sizes) <= ALONE:
+        for done, case in enumerate(dataset.cases, 1):
+            yield examine(case, known)
+            progress(done)
+        return
+    largest_first = [case for _, case in sorted(zip(sizes, dataset.cases, strict=True), key=lambda pair: -pair[0])]
+    with _processes(PROCESSES) as pool:
+        jobs = {pool.submit(examine, case, known): case for case in largest_first}
+        left, done = [], 0
+        try:
+            for job in as_completed(jobs):
+                try:
+                    yield job.result()
+                except BrokenProcessPool:  # of every case that was not done when one process was killed
+                    left.append(jobs[job])
+                    continue
+                progress(done := done + 1)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for found in _one_by_one(left, known):
+        yield found
+        progress(done := done + 1)
+
+
+def _processes(count: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+def _one_by_one(cases: Sequence[Case], known: Sequence[int]) -> Iterator[Examined]:
+    """Examine cases so that a process that is killed is that of one case."""
+    pool = _processes(1)
+    try:
+        for case in cases:
+            try:
+                found = pool.submit(examine, case, known).result()
+            except BrokenProcessPool:
+                what = "reading a case must not need more memory than there is, got a process that was killed"
+                found = Examined(case, (Fault(case.name, f"{what}; free some, or make the case smaller"),), None)
+                pool = _processes(1)
+            yield found
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _size(case: Case) -> int:
+    return sum(path.stat().st_size for path in (*case.images, case.label) if path.is_file())
+
+
+def _channel_faults(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    """Cases of another number of channels, or pictures among volumes."""
+    if not cases:
+        return
+    counts = Counter(len(facts.channels) for _, facts in cases)
+    expected = len(dataset.channels) or counts.most_common(1)[0][0]
+    said = "as the data set states" if dataset.channels else "as most have"
+    for case, facts in cases:
+        if len(facts.channels) != expected:
+            yield Fault(case.name, f"images must have {expected} channel(s), {said}, got {len(facts.channels)}")
+    pictures = [case for case, facts in cases if facts.picture]
+    if 0 < len(pictures) < len(cases):
+        fewer = pictures if 2 * len(pictures) <= len(cases) else [case for case, facts in cases if not facts.picture]
+        for case in fewer:
+            yield Fault(case.name, f"cases must be volumes or pictures, all of them, got {case.images[0].name}")
+
+
+def _of_all(cases: Sequence[tuple[Case, Facts]], listed: int) -> Iterator[Fault]:
+    if listed < LEAST:
+        yield Fault("", f"a data set must have {LEAST} cases or more, got {listed}; label more")
+    foreground = [case for case, facts in cases if facts.labels]
+    if cases and not foreground:
+        yield Fault("", "label maps must hold a label, got only 0 in all of them")
+    elif len(foreground) == 1 and len(cases) > 1:
+        yield Fault(foreground[0].name, "2 cases or more must hold a label, got one; then none is left to judge by")
+    groups = {case.group for case, _ in cases}
+    if cases and len(groups) < 2 and listed >= LEAST:
+        yield Fault("", f"cases must be of 2 groups or more, got {', '.join(groups)}; state another group")
+
+
+def _rare_labels(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    found: dict[int, list[str]] = {value: [] for value in dataset.labels}
+    for case, facts in cases:
+        for value in facts.labels:
+            found.setdefault(value, []).append(case.name)
+    for value, names in sorted(found.items()):
+        if len(names) < 2:
+            name, where = dataset.labels.get(value, ""), names[0] if names else "none"
+            words = f"{value} ({name})" if name else str(value)
+            yield Fault(
+                names[0] if names else "", f"a label should be in 2 cases or more, {words} is in {where}", WARNING
+            )
+
+
+def _spacings(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    volumes = [(case, facts) for case, facts in cases if not facts.picture]
+    if not volumes:
+        return
+    median = np.median([facts.spacing for _, facts in volumes], axis=0)
+    for case, facts in volumes:
+        factor = np.maximum(np.array(facts.spacing) / median, median / np.array(facts.spacing)).max()
+        if factor > OUTLIER:
+            mine, all_ = (" x ".join(f"{mm:.3g}" for mm in each) for each in (facts.spacing, median))
+            yield Fault(case.name, f"spacing is {mine} mm, {factor:.1f} times off the median {all_}; check it", WARNING)
+
+
+def _twice(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    first: dict[str, Case] = {}
+    for case, facts in cases:
+        other = first.setdefault(facts.voxels, case)
+        if other is not case:
+            leak = "" if other.group == case.group else "; both groups go into one fold, or they would leak"
+            yield Fault(case.name, f"an image should be there once, got that of {other.name} again{leak}", WARNING)
+
+
+def _united(cases: Sequence[tuple[Case, Facts]]) -> tuple[tuple[Case, Facts], ...]:
+    """Give groups that share an image one name."""
+    home: dict[str, str] = {}
+    first: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while (other := home.get(group, group)) != group:
+            group = other
+        return group
+
+    for case, facts in cases:
+        one, two = sorted((find(case.group), find(first.setdefault(facts.voxels, case.group))))
+        home[two] = one
+    return tuple((replace(case, group=find(case.group)), facts) for case, facts in cases)

@@ -1,0 +1,118 @@
+"""What a data set is, whatever its layout: cases, names of channels and labels, and what is wrong with them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..errors import AmbiguityError, InputError
+
+ERROR, WARNING = "error", "warning"
+SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr](?:[^a-z]|$)", re.IGNORECASE)  # of a label's name
+IDENTIFIER = re.compile(r"(.*\d)[_\-.][^_\-.]+")  # a case name that goes on behind a number, as patient001_frame01
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: a row of the table."""
+
+    case: str  # its name; "": the data set
+    what: str  # the constraint, what came, the way out
+    kind: str = ERROR  # WARNING: said, and planned anyway
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files of one case; nothing of them has been read."""
+
+    name: str
+    images: tuple[Path, ...]  # one per channel, or one that holds all channels
+    label: Path
+    group: str = ""  # such as its patient; cases of a group share a fold; "": of its own
+    fold: int | None = None  # in which it is validated, from 0; None: to be chosen
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases of a data set."""
+
+    layout: str  # which it was, in words
+    root: Path  # folder that paths are written relative to
+    cases: tuple[Case, ...]
+    name: str = ""  # as the data set calls itself; "": it does not
+    channels: tuple[str, ...] = ()  # names; empty: not stated
+    labels: Mapping[int, str] = field(default_factory=dict)  # value of a voxel -> name, without the background 0
+    faults: tuple[Fault, ...] = ()  # met while listing
+
+
+def check_names(cases: Iterable[Case]) -> None:
+    """Refuse two cases of one name.
+
+    Raises:
+        AmbiguityError: there are.
+    """
+    found: dict[str, Case] = {}
+    for case in cases:
+        other = found.setdefault(case.name, case)
+        if other is not case:
+            raise AmbiguityError(
+                f"cases must have different names, got {case.name} of {other.images[0]} and of {case.images[0]}; "
+                "rename one"
+            )
+
+
+def sided_labels(labels: Mapping[int, str]) -> list[str]:
+    """Names that say left or right."""
+    return [name for name in labels.values() if SIDES.search(name)]
+
+
+def grouped(dataset: Dataset, pattern: str) -> Dataset:
+    """Give every case a group.
+
+    Args:
+        dataset: whose groups are kept if no pattern is given.
+        pattern: regular expression; what it matches of a case's name, or its first group, is the case's group.
+
+    Returns:
+        The data set; a fault for each name that the pattern does not match, or one where groups seem to be missing.
+
+    Raises:
+        InputError: no regular expression.
+    """
+    if not pattern:
+        own = [replace(case, group=case.group or case.name) for case in dataset.cases]
+        stated = any(case.group for case in dataset.cases)
+        hints = () if stated else _groups_missing([case.name for case in own])
+        return replace(dataset, cases=tuple(own), faults=(*dataset.faults, *hints))
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"a group must be a regular expression, got {pattern!r} ({error})", option="group") from error
+    cases, faults = [], []
+    for case in dataset.cases:
+        match = compiled.search(case.name)
+        if match is None:
+            faults.append(Fault(case.name, f"every case's name must match the group {pattern!r}, got {case.name}"))
+        group = "" if match is None else match.group(1 if compiled.groups else 0) or ""
+        cases.append(replace(case, group=group or case.name))
+    return replace(dataset, cases=tuple(cases), faults=(*dataset.faults, *faults))
+
+
+def _groups_missing(names: Sequence[str]) -> tuple[Fault, ...]:
+    """A warning if names look like several cases of one patient."""
+    shared: dict[str, list[str]] = {}
+    for name in names:
+        if match := IDENTIFIER.fullmatch(name):
+            shared.setdefault(match[1], []).append(name)
+    several = {prefix: found for prefix, found in shared.items() if len(found) > 1}
+    if len(shared) < 2 or not several:
+        return ()
+    example = next(iter(several.values()))
+    return (
+        Fault(
+            example[0],
+            f"cases of one patient must share a fold, got {len(several)} beginnings that names share, such as of "
+            f"{example[0]} and {example[1]}, and no group; state one (option group)",
+            WARNING,
+        ),
+    )

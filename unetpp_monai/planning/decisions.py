@@ -1,0 +1,193 @@
+"""From what was measured to the values of a task; each decision keeps its reason."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .augmentation import augmentation
+from .budget import SHARE, Shape, peak_bytes, width_for
+from .checking import Checked
+from .decision import Decision, Wishes, times
+from .examine import Facts
+from .folds import choose_folds
+from .grid import BATCH, Grid, find_grid
+from .intensity import Kind, channel_kinds, intensity_rules
+
+EDIT = "edit task.json"
+WORTH = 0.9  # share of a case's voxels below which cutting off what is 0 is worth it
+SEEN = 0.05  # share of all voxels that one step sees at most
+STEPS = {False: 50, True: 250}  # of an epoch, without and with a GPU
+EPOCHS = {False: 50, True: 200}
+FOREGROUND = 0.33  # share of patches that are centred on a labelled voxel
+
+
+@dataclass(frozen=True)
+class Decided:
+    """All decisions."""
+
+    decisions: tuple[Decision, ...]
+    kinds: tuple[Kind, ...]  # of the channels
+    folds: Mapping[str, int]  # case -> fold, from 0
+    divisors: tuple[int, ...]  # of windows
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """By key."""
+        return {decision.key: decision.value for decision in self.decisions}
+
+
+def decide(checked: Checked, wishes: Wishes) -> Decided:
+    """Make all decisions.
+
+    Args:
+        checked: without error.
+        wishes: of the user.
+
+    Raises:
+        InputError: a wish that cannot be fulfilled, or one that is needed.
+    """
+    facts = [facts for _, facts in checked.cases]
+    dims = len(facts[0].shape)
+    kinds = channel_kinds(checked, wishes.modality)
+    rules = intensity_rules(checked, kinds)
+    crop, why = _crop(facts)
+    shapes = [each.inner if crop else each.shape for each in facts]
+    network = Shape(dims, len(facts[0].channels), len(checked.values), width_for(wishes.budget), half=wishes.budget.gpu)
+    grid = find_grid(facts, shapes, wishes, network)
+    folds, fold_inputs = choose_folds(checked, wishes.folds)
+    decisions = [
+        *_of_images(checked, kinds, rules),
+        Decision("crop_foreground", crop, "cut off what is 0 if that is worth it and no label is in it", why, EDIT),
+        *_of_network(grid, network, wishes),
+        *_of_training(checked, grid, network, wishes),
+        Decision(
+            "num_folds",
+            max(folds.values()) + 1,
+            "5, or 3 of fewer than 10 cases; groups stay whole, each label in as many folds as it has groups",
+            fold_inputs,
+            "options folds and group, or a column fold in a CSV table",
+        ),
+        Decision("cases_file", "cases.json", "cases with their folds", f"{len(facts)} cases", "none"),
+    ]
+    return Decided(tuple(decisions), kinds, folds, grid.topology.divisors)
+
+
+def _of_images(checked: Checked, kinds: Sequence[Kind], rules: list[dict[str, Any]]) -> list[Decision]:
+    count, values = len(kinds), list(checked.values)
+    names = ", ".join(f"{kind.modality} ({kind.why})" for kind in kinds)
+    found = [
+        Decision(
+            "spatial_dims",
+            len(checked.cases[0][1].shape),
+            "2 for pictures, 3 for volumes",
+            f"{len(checked.cases)} cases",
+            "none",
+        ),
+        Decision("in_channels", count, "channels of the images", names, "none"),
+        Decision("out_channels", len(values), "labels and the background", f"values {values}", "none"),
+    ]
+    if values != list(range(len(values))):
+        rule = "values in the files of the labels 0, 1, ..."
+        found.append(Decision("label_values", values, rule, f"values {values}", "none"))
+    suffixes = [f"_{number:04d}" for number in range(count)]
+    return [
+        *found,
+        Decision("channel_suffixes", suffixes, "endings of the files of one case, where it has several", names, EDIT),
+        Decision(
+            "intensity",
+            rules,
+            "CT: clipped to percentiles 0.5 and 99.5 of labelled voxels, then their mean 0 and deviation 1; others: "
+            "mean 0 and deviation 1 of the image, or of what is not 0 if a quarter of an MR is; none: of the image",
+            names,
+            f"option modality, or {EDIT}",
+        ),
+    ]
+
+
+def _crop(facts: Sequence[Facts]) -> tuple[bool, str]:
+    left = float(np.median([np.prod(each.inner) / np.prod(each.shape) for each in facts]))
+    cut = sum(each.cuts_labels for each in facts)
+    lowest = min(channel.lowest for each in facts for channel in each.channels)
+    inputs = f"{left:.0%} of the median case are left, {cut} case(s) with labels outside, lowest intensity {lowest:g}"
+    return left < WORTH and not cut and lowest >= 0, inputs
+
+
+def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
+    topology, patch = grid.topology, list(grid.patch)
+    levels = len(topology.kernels)
+    shape = f"median image {times([round(size) for size in grid.shape])} voxels of {times(grid.spacing)} mm"
+    peak = peak_bytes(network, topology, BATCH * math.prod(patch)) / 2**30
+    memory = f"{wishes.budget.gib:g} GiB ({wishes.budget.source}), of which {BATCH} such patches take {peak:.2f} GiB"
+    weights = [2.0**-at for at in range(levels - 1)]
+    found = [
+        Decision("pixdim", list(grid.spacing), grid.spacing_rule, shape, "option spacing"),
+        Decision(
+            "patch_size",
+            patch,
+            "a cube in mm, cut to the median image; its relatively longest axis is shortened until 2 patches fit in "
+            "80 % of the memory",
+            f"{shape}; {memory}",
+            "option memory, or edit patch_size and roi_size in task.json",
+        ),
+        Decision("roi_size", patch, "the patch", "patch_size", EDIT),
+        Decision(
+            "features",
+            network.features(topology),
+            f"{network.width}, as memory is {wishes.budget.gib:g} GiB (32 from 10 GiB on), doubled per level",
+            f"{levels} levels",
+            f"option memory, or {EDIT}",
+        ),
+    ]
+    found += _steps(grid)
+    found.append(
+        Decision(
+            "head_weights",
+            [round(weight / sum(weights), 4) for weight in weights],
+            "halved from each depth to the next smaller one, deepest first, 1 in all",
+            f"{levels - 1} heads",
+            EDIT,
+        )
+    )
+    return found
+
+
+def _steps(grid: Grid) -> Iterator[Decision]:
+    """Strides and kernels that are not the same everywhere."""
+    strides, kernels = grid.topology.strides, grid.topology.kernels
+    mm = f"{times(grid.spacing)} mm"
+    if set(sum(strides, ())) != {2}:
+        rule = "an axis is halved while its voxels are less than twice the finest and 8 or more are left"
+        yield Decision("strides", [list(each) for each in strides], rule, f"patch {times(grid.patch)}, {mm}", EDIT)
+    if set(sum(kernels, ())) != {3}:
+        rule = "1 along an axis until its voxels are less than twice the finest, then 3"
+        yield Decision("kernel_size", [list(each) for each in kernels], rule, mm, EDIT)
+
+
+def _of_training(checked: Checked, grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
+    gpu, facts = wishes.budget.gpu, [facts for _, facts in checked.cases]
+    voxels = math.prod(grid.patch)
+    seen = int(SEEN * math.prod(grid.shape) * len(facts) / voxels)
+    batch = BATCH
+    while (
+        gpu and batch < seen and peak_bytes(network, grid.topology, (batch + 1) * voxels) <= SHARE * wishes.budget.bytes
+    ):
+        batch += 1
+    where = "with a GPU" if gpu else "without a GPU"
+    return [
+        Decision(
+            "batch_size",
+            batch,
+            "2; with a GPU more while they fit and are at most 5 % of all voxels",
+            f"{where}, {len(facts)} cases",
+            EDIT,
+        ),
+        Decision("steps_per_epoch", STEPS[gpu], "250 with a GPU, 50 without", where, EDIT),
+        Decision("max_epochs", EPOCHS[gpu], "200 with a GPU, 50 without", where, EDIT),
+        Decision(
+            "foreground_share", FOREGROUND, "a third of the patches has a labelled voxel in its centre", "none", EDIT
+        ),
+        *augmentation(checked, grid),
+    ]

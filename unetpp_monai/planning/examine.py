@@ -1,0 +1,258 @@
+"""One case, read once: all that is wrong with it, and all that a plan needs to know of it."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UnetppError
+from ..faults import STOP
+from ..files import sha256
+from ..intensities import check_intensities
+from ..io import is_picture, read_volume
+from ..plausibility import Measures, measure_case
+from ..volume import Volume, label_array
+from .dataset import WARNING, Case, Fault
+from .label_maps import LARGEST, MOST, LabelShape, label_shapes, value_counts
+
+GRID_TOLERANCE = 0.1  # voxels that corners of an image's and its label's grid may be apart
+SAMPLE = 1 << 16  # voxels that show the share of zeros, and whether numbers are whole
+FOREGROUND = 10_000  # voxels of foreground that are kept of a case and channel
+SHOWN = 5  # values that a row lists
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Intensities of one channel of a case."""
+
+    lowest: float
+    highest: float
+    whole: bool  # numbers without a fraction
+    zeros: float  # share of voxels that are exactly 0
+    foreground: NDArray[np.float32]  # a sample of the labelled voxels
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Fingerprint of a case; axes are right, anterior, superior whatever the order in its files."""
+
+    picture: bool
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]  # mm
+    channels: tuple[Channel, ...]
+    labels: Mapping[int, LabelShape]  # by value, without the background
+    extent: tuple[float, ...]  # mm of the box around all labels
+    inner: tuple[int, ...]  # voxels of the box around all that is not 0
+    cuts_labels: bool  # a label is outside that box
+    voxels: str  # hash of them
+    sha256: Mapping[str, str]  # "image", or "image_0" ..., and "label" -> hash of the file
+    measures: Mapping[bool, Measures]  # intensities absolute or not; without labels
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came of reading a case."""
+
+    case: Case
+    faults: tuple[Fault, ...]
+    facts: Facts | None  # None: it cannot be used
+    values: tuple[int, ...] = field(default=())  # of its label map
+
+
+def examine(case: Case, labels: Sequence[int] = ()) -> Examined:
+    """Read and check a case; never raises for what is wrong with it.
+
+    Args:
+        case: what to read.
+        labels: values that its label map may have, beside 0; empty: any.
+    """
+    faults: list[Fault] = []
+    try:
+        image = _read_image(case, faults)
+        label = _read_label(case, faults)
+        counts = {} if label is None else _check_values(case, label, labels, faults)
+        if image is not None and label is not None:
+            faults += [Fault(case.name, what) for what in _grid_faults(image, label, "label map", case.label)]
+        if image is None or label is None or any(fault.kind != WARNING for fault in faults):
+            return Examined(case, tuple(faults), None, tuple(counts))
+        faults += _warnings(case, image, counts)
+        return Examined(case, tuple(faults), _facts(case, image, label, counts), tuple(counts))
+    except STOP:
+        raise
+    except BaseException as error:  # noqa: BLE001 - one case, its row; decoders written in Rust raise BaseException
+        return Examined(case, (*faults, Fault(case.name, f"{type(error).__name__}: {error}")), None)
+
+
+def _read_image(case: Case, faults: list[Fault]) -> Volume | None:
+    """All channels on one grid; None: unreadable."""
+    volumes: list[Volume] = []
+    for path in case.images:
+        try:
+            volume = read_volume(path)
+            check_intensities(volume.array, path)
+            volumes.append(volume)
+        except UnetppError as error:
+            faults.append(Fault(case.name, str(error)))
+    if len(volumes) < len(case.images):
+        return None
+    first = volumes[0]
+    faults += [
+        Fault(case.name, what)
+        for volume, path in zip(volumes[1:], case.images[1:], strict=True)
+        for what in _grid_faults(first, volume, "channel", path)
+    ]
+    faults += [
+        Fault(case.name, f"a file of one channel must have 1, got {len(volume.array)} in {path.name}")
+        for volume, path in zip(volumes, case.images, strict=True)
+        if len(volumes) > 1 and len(volume.array) > 1
+    ]
+    if any(volume.shape != first.shape for volume in volumes):
+        return None
+    if not is_picture(case.images[0]) and min(first.shape) == 1:
+        what = "a volume must have 2 voxels or more along every axis, got {} in {}; save single slices as PNG or TIFF"
+        faults.append(Fault(case.name, what.format(_times(first.shape), case.images[0].name)))
+    if len(volumes) == 1:
+        return first
+    return Volume(np.concatenate([volume.array for volume in volumes]), first.affine)
+
+
+def _read_label(case: Case, faults: list[Fault]) -> Volume | None:
+    try:
+        if not case.label.exists():
+            faults.append(Fault(case.name, f"every image must have a label map, found no {case.label}"))
+            return None
+        volume = read_volume(case.label, labels=True)
+        label_array(volume, name=case.label)
+    except UnetppError as error:
+        faults.append(Fault(case.name, str(error)))
+        return None
+    return volume
+
+
+def _check_values(case: Case, label: Volume, known: Sequence[int], faults: list[Fault]) -> dict[int, int]:
+    """Voxels per value; what a label map may not have is a fault."""
+    found, whole = value_counts(label.array[0])
+    name = case.label.name
+    if not whole:
+        shown = _values(sorted(found))
+        faults.append(Fault(case.name, f"a label map must hold whole numbers, got {shown} in {name}; is it an image?"))
+        return {}
+    counts = {int(value): count for value, count in found.items()}
+    if outside := [value for value in counts if not 0 <= value <= LARGEST]:
+        what = f"labels must be 0 to {LARGEST}, got {_values(outside)} in {name}; renumber them"
+    elif known and (unknown := [value for value in counts if value not in {0, *known}]):
+        way_out = "correct the label map, or name the value as a label"
+        if len(counts) == 2 and len(known) == 1:
+            way_out = f"if {unknown[0]} is the label, state it as its value (then label_values is {sorted(counts)})"
+        what = f"labels must be among {_values([0, *known])}, got also {_values(unknown)} in {name}; {way_out}"
+    elif len(counts) > MOST + 1:
+        what = f"a label map must hold at most {MOST} labels, got more in {name}; is it an image, or of instances?"
+    else:
+        return counts
+    faults.append(Fault(case.name, what))
+    return counts
+
+
+def _grid_faults(image: Volume, other: Volume, what: str, path: Path) -> Iterator[str]:
+    if image.shape != other.shape:
+        yield (
+            f"a {what} must have the shape of its image, {_times(image.shape)}, got {_times(other.shape)} in "
+            f"{path.name}; resample it"
+        )
+    elif (distance := image.grid_distance(other)) > GRID_TOLERANCE:
+        mirrored = f", mirrored ({''.join(other.axcodes)})" if image.axcodes != other.axcodes else ""
+        yield (
+            f"a {what} must lie on the grid of its image within {GRID_TOLERANCE} voxels, got {distance:.3g}{mirrored} "
+            f"in {path.name}; correct its affine, or resample it"
+        )
+
+
+def _warnings(case: Case, image: Volume, counts: Mapping[int, int]) -> Iterator[Fault]:
+    if not any(counts[value] for value in counts if value):
+        yield Fault(case.name, f"a label map should hold a label, got only 0 in {case.label.name}", WARNING)
+    for number, channel in enumerate(image.array):
+        if channel.min() == channel.max():
+            where = f" of channel {number}" if len(image.array) > 1 else ""
+            yield Fault(
+                case.name, f"an image should not be constant, got {channel.min()} in every voxel{where}", WARNING
+            )
+
+
+def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) -> Facts:
+    picture = is_picture(case.images[0])
+    order = np.arange(3) if picture else np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
+    values = label.array[0]
+    shapes, box = label_shapes(values, counts, image.spacing)
+    inner = _not_zero(image.array)
+    names = ["image"] if len(case.images) == 1 else [f"image_{index}" for index in range(len(case.images))]
+    files = dict(zip([*names, "label"], [*case.images, case.label], strict=True))
+    extent = [(part.stop - part.start) * mm for part, mm in zip(box, image.spacing, strict=True)]
+    dims = order[:2] if picture else order
+    return Facts(
+        picture=picture,
+        shape=_pick(image.shape, dims),
+        spacing=_pick(image.spacing, dims),
+        channels=tuple(_channel(channel, values, box) for channel in image.array),
+        labels={
+            value: LabelShape(shape.voxels, _pick(shape.extent, dims), shape.components)
+            for value, shape in shapes.items()
+        },
+        extent=_pick(extent, dims),
+        inner=_pick([part.stop - part.start for part in inner], dims),
+        cuts_labels=any(part.start < cut.start or part.stop > cut.stop for part, cut in zip(box, inner, strict=True))
+        if shapes
+        else False,
+        voxels=_hash(image.array),
+        sha256={name: sha256(path) for name, path in files.items()},
+        measures={absolute: measure_case(image, {}, absolute=absolute) for absolute in (False, True)},
+    )
+
+
+def _channel(channel: NDArray[np.generic], labels: NDArray[np.generic], box: tuple[slice, ...]) -> Channel:
+    flat = channel.T.reshape(-1)
+    sample = flat[:: flat.size // SAMPLE | 1].astype(np.float64)  # odd: no column is met again and again
+    inside = channel[box].T[labels[box].T > 0]  # type: ignore[operator]
+    return Channel(
+        float(channel.min()),
+        float(channel.max()),
+        channel.dtype.kind in "iu" or bool(np.array_equal(sample, np.rint(sample))),
+        float((sample == 0).mean()),
+        inside[:: len(inside) // FOREGROUND + 1].astype(np.float32),
+    )
+
+
+def _not_zero(array: NDArray[np.generic]) -> tuple[slice, ...]:
+    """The box around what is not 0 in any channel, from its faces inward; all of an array that is 0."""
+    box = [slice(0, size) for size in array.shape[1:]]
+    for axis, size in enumerate(array.shape[1:]):
+        planes = np.moveaxis(array, axis + 1, 0)
+        first = next((at for at in range(size) if planes[at].any()), None)
+        if first is None:
+            return tuple(slice(0, size) for size in array.shape[1:])
+        last = next(at for at in reversed(range(size)) if planes[at].any())
+        box[axis] = slice(first, last + 1)
+    return tuple(box)
+
+
+def _hash(array: NDArray[np.generic]) -> str:
+    digest = hashlib.sha256(repr(array.shape).encode())
+    for channel in array:
+        digest.update(np.ascontiguousarray(channel.T).data)
+    return digest.hexdigest()
+
+
+def _pick(values: Sequence[float] | Sequence[int], order: NDArray[np.intp]) -> tuple:  # type: ignore[type-arg]
+    return tuple(values[axis] for axis in order)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _values(values: Sequence[float]) -> str:
+    shown = ", ".join(f"{value:.6g}" for value in values[:SHOWN])
+    return shown + (", ..." if len(values) > SHOWN else "")

@@ -1,0 +1,121 @@
+"""Cases of data sets that state no names: two folders, or a CSV table."""
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import AmbiguityError, InputError
+from ..io import case_name
+from ..io.cases import image_files
+from .dataset import WARNING, Case, Dataset, Fault
+
+IMAGES = ("imagesTr", "images")
+LABELS = ("labelsTr", "labels", "masks")
+SEVERAL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # a file that is one channel of a case
+COLUMN = re.compile(r"image(_([2-9]|[1-9]\d))?|label|group|fold")
+
+
+def read_folders(root: Path) -> Dataset:
+    """Pair images and label maps by name; files `CASE_0000`, `CASE_0001` are channels of the label map `CASE`.
+
+    Raises:
+        InputError: no folder of images or labels.
+        AmbiguityError: two folders of either, or two files of one name.
+    """
+    images, labels = _folder(root, IMAGES), _folder(root, LABELS)
+    maps = _by_name(labels)
+    channels: dict[str, list[Path]] = {}
+    for name, file in _by_name(images).items():
+        match = SEVERAL.fullmatch(name)
+        case = match["case"] if match and name not in maps and match["case"] in maps else name
+        channels.setdefault(case, []).append(file)
+    cases = []
+    for name, files in sorted(channels.items()):
+        cases.append(Case(name, tuple(sorted(files)), maps.get(name, labels / files[0].name)))
+    extra = [
+        Fault(name, f"a label map must have an image, {file.name} has none; it is left out", WARNING)
+        for name, file in maps.items()
+        if name not in channels
+    ]
+    return Dataset(f"folders {images.name} and {labels.name}", root, tuple(cases), faults=tuple(extra))
+
+
+def _folder(root: Path, names: tuple[str, ...]) -> Path:
+    found = [root / name for name in names if (root / name).is_dir()]
+    if not found:
+        raise InputError(f"a data set must have a folder {' or '.join(names)}, found none in {root}")
+    if len(found) > 1:
+        raise AmbiguityError(
+            f"a data set must have one folder of these, got {', '.join(map(str, found))}; move one away"
+        )
+    return found[0]
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for file in image_files(folder):
+        other = files.setdefault(case_name(file), file)
+        if other != file:
+            raise AmbiguityError(
+                f"a case must have one file in {folder}, got {other.name} and {file.name}; move one away"
+            )
+    return files
+
+
+def read_table(path: Path) -> Dataset:
+    """Read a CSV file with the columns image, label and, if wanted, image_2 ..., group, fold.
+
+    Args:
+        path: of it; the paths in it are relative to its folder, or absolute.
+
+    Raises:
+        InputError: no such table, or cells that do not say what they should.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a readable CSV table ({error}); write it as UTF-8 with commas") from error
+    columns = [column for column in (rows[0] if rows else {}) if column is not None]
+    wrong = [column for column in columns if not COLUMN.fullmatch(column)]
+    if wrong or not {"image", "label"} <= set(columns):
+        raise InputError(
+            f"a table of cases must have the columns image, label and, if wanted, image_2 ..., group, fold, got "
+            f"{', '.join(columns) or 'no row'} in {path}"
+        )
+    names = _names([row["image"] for row in rows])
+    cases = tuple(sorted((_case(path, row, name) for row, name in zip(rows, names, strict=True)), key=lambda c: c.name))
+    with_fold = [case for case in cases if case.fold is not None]
+    if with_fold and len(with_fold) < len(cases):
+        raise InputError(f"every case must have a fold, or none, got {len(with_fold)} of {len(cases)} in {path}")
+    return Dataset("CSV table", path.parent, cases)
+
+
+def _case(path: Path, row: Mapping[str, str], name: str) -> Case:
+    columns = sorted((key for key in row if key.startswith("image_")), key=lambda key: int(key.removeprefix("image_")))
+    images = [row["image"], *(row[column] for column in columns)]
+    fold = row.get("fold", "").strip()
+    if not all(images) or not row["label"] or None in row or (fold and not fold.isdecimal()):
+        raise InputError(
+            f"every row must have an image, a label and a fold that is a whole number >= 0, or none, got {dict(row)} "
+            f"in {path}"
+        )
+    return Case(
+        name,
+        tuple(path.parent / image for image in images),
+        path.parent / row["label"],
+        row.get("group", "").strip(),
+        int(fold) if fold else None,
+    )
+
+
+def _names(images: list[str]) -> list[str]:
+    """Names of files; with their folders where names alone are not different."""
+    names = [case_name(image) for image in images]
+    if len(set(names)) == len(names):
+        return names
+    return [
+        case_name(Path("_".join(part for part in Path(image).parts if part not in ("/", "..", "."))).name)
+        for image in images
+    ]

@@ -1,0 +1,93 @@
+"""Which cases are validated together: groups are never split, and labels are spread."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ..errors import InputError
+from .checking import Checked
+
+FOLDS, FEW, OF_FEW = 5, 10, 3  # folds; cases below which there are fewer folds, and how many
+
+
+def fold_count(groups: int, cases: int, stated: int) -> int:
+    """How many folds there are.
+
+    Args:
+        groups: in the data set.
+        cases: in the data set.
+        stated: 0: chosen here.
+
+    Raises:
+        InputError: more folds than groups.
+    """
+    if stated > groups or stated == 1 or stated < 0:
+        raise InputError(f"folds must be 2 to {groups}, the number of groups, got {stated}", option="folds")
+    return stated or min(groups, FOLDS if cases >= FEW else OF_FEW)
+
+
+def assign_folds(groups: Mapping[str, Sequence[frozenset[int]]], folds: int) -> dict[str, int]:
+    """Give each group a fold, so that each label is in as many folds as it has groups, and folds are of one size.
+
+    Args:
+        groups: name -> the labels of each of its cases.
+        folds: how many.
+
+    Returns:
+        Name -> fold, from 0; the same for the same names and labels.
+    """
+    frequency = Counter(label for cases in groups.values() for label in frozenset().union(*cases))
+    labels = {name: frozenset().union(*cases) for name, cases in groups.items()}
+    rarest = {name: sorted(found, key=lambda label: (frequency[label], label)) for name, found in labels.items()}
+
+    def order(name: str) -> tuple[int, int, str]:
+        least = min((frequency[label] for label in labels[name]), default=len(groups) + 1)
+        return least, -len(groups[name]), hashlib.sha256(name.encode()).hexdigest()
+
+    sizes, holds = [0] * folds, [Counter[int]() for _ in range(folds)]
+    most = -(-sum(map(len, groups.values())) // folds)
+    chosen: dict[str, int] = {}
+    for name in sorted(groups, key=order):
+        chosen[name] = min(
+            range(folds),
+            key=lambda fold: (
+                sizes[fold] + len(groups[name]) > most and sizes[fold] > 0,
+                [holds[fold][label] for label in rarest[name]],
+                sizes[fold],
+                fold,
+            ),
+        )
+        sizes[chosen[name]] += len(groups[name])
+        holds[chosen[name]].update(labels[name])
+    return chosen
+
+
+def choose_folds(checked: Checked, stated: int) -> tuple[dict[str, int], str]:
+    """Give each case a fold: the stated one, or one of its group.
+
+    Args:
+        checked: cases without error.
+        stated: how many folds; 0: chosen here.
+
+    Returns:
+        Case -> fold, from 0; and what that was decided from, in words.
+
+    Raises:
+        InputError: folds that are none, or that part a group.
+    """
+    cases = checked.cases
+    given = [case.fold for case, _ in cases if case.fold is not None]
+    groups: dict[str, list[frozenset[int]]] = {}
+    for case, facts in cases:
+        groups.setdefault(case.group, []).append(frozenset(facts.labels))
+    if given:
+        if stated:
+            raise InputError("folds must be stated once, got them in the table, too", option="folds")
+        if sorted(set(given)) != list(range(max(given) + 1)) or len(set(given)) < 2:
+            raise InputError(f"folds must be 0, 1, ... with a case in each, got {sorted(set(given))}")
+        homes = {case.group: case.fold for case, _ in cases}
+        if parted := [case.group for case, _ in cases if case.fold != homes[case.group]]:
+            raise InputError(f"cases of a group must share a fold, got {parted[0]} in two or more; correct the table")
+        return {case.name: case.fold or 0 for case, _ in cases}, f"stated for {len(given)} cases"
+    folds = assign_folds(groups, fold_count(len(groups), len(cases), stated))
+    return {case.name: folds[case.group] for case, _ in cases}, f"{len(cases)} cases in {len(groups)} groups"

@@ -1,0 +1,82 @@
+"""Spacing and patch, which depend on each other."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from .budget import SHARE, Shape, peak_bytes
+from .decision import Wishes, times
+from .examine import Facts
+from .topology import Topology, fit_patch, median_shape, median_spacing
+
+WINDOW = 0.25  # share of the median image below which a patch may see too little
+AROUND = 1.2  # factor by which a patch should be larger than the box of the labels in 90 % of the cases
+COARSER = 1.05  # factor of a step towards coarser voxels
+DETAIL = 4.0  # voxels across the 10th percentile of the components of the smallest label, at least
+BATCH = 2  # patches of a step, at least
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the network sees, in one go."""
+
+    spacing: tuple[float, ...]
+    spacing_rule: str
+    shape: tuple[float, ...]  # of the median image, voxels
+    patch: tuple[int, ...]
+    topology: Topology
+
+
+def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], wishes: Wishes, network: Shape) -> Grid:
+    """Spacing and patch, which depend on each other."""
+    spacings = [each.spacing for each in facts]
+    if wishes.spacing and (facts[0].picture or len(wishes.spacing) != 3 or min(wishes.spacing) <= 0):
+        raise InputError(
+            f"spacing must be 3 numbers > 0 (mm), and none for pictures, got {wishes.spacing}", option="spacing"
+        )
+    spacing = np.array(wishes.spacing or median_spacing(spacings, shapes))
+    first, budget = spacing.copy(), SHARE * wishes.budget.bytes
+    rule = "as stated" if wishes.spacing else "median per axis; 10th percentile along thick slices"
+
+    def peak(topology: Topology, patch: tuple[int, ...]) -> float:
+        return peak_bytes(network, topology, BATCH * math.prod(patch))
+
+    while True:
+        rounded = tuple(float(f"{mm:.4g}") for mm in spacing)
+        shape = median_shape(spacings, shapes, rounded)
+        patch, topology = fit_patch(rounded, shape, peak, budget)
+        grid = Grid(rounded, rule, shape, patch, topology)
+        if wishes.spacing or facts[0].picture or not _sees_too_little(grid, facts):
+            break
+        finest = spacing < COARSER * spacing.min()
+        coarser = np.where(finest, spacing * COARSER, spacing)
+        if (across := _smallest(facts)) < DETAIL * coarser[finest].max():
+            rule += f"; the patch stays local, as the smallest parts are {across:.3g} mm across"
+            grid = replace(grid, spacing_rule=rule)
+            break
+        spacing = coarser
+    if not np.array_equal(first, spacing):
+        rule += f"; coarsened from {times(first.tolist())} mm, as the patch would hold less than a quarter of the image"
+        grid = replace(grid, spacing_rule=rule)
+    return grid
+
+
+def _sees_too_little(grid: Grid, facts: Sequence[Facts]) -> bool:
+    shape, patch, mm = np.array(grid.shape), np.array(grid.patch), np.array(grid.spacing)
+    if np.prod(np.minimum(patch, shape)) >= WINDOW * np.prod(shape):
+        return False
+    boxes = [each.extent for each in facts if each.labels]
+    wanted = np.minimum(AROUND * np.percentile(boxes, 90, axis=0), shape * mm)
+    return bool((patch * mm < wanted).any())
+
+
+def _smallest(facts: Sequence[Facts]) -> float:
+    """10th percentile of the diameters of the components of the label whose components are smallest, mm."""
+    found: dict[int, list[float]] = {}
+    for each in facts:
+        for value, shape in each.labels.items():
+            found.setdefault(value, []).extend(shape.components)
+    return min(float(np.percentile(sizes, 10)) for sizes in found.values())

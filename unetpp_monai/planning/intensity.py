@@ -1,0 +1,130 @@
+"""What kind of image each channel is, and how its intensities are normalised."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .checking import Checked
+
+AIR = -900  # HU that whole numbers reach if they are Hounsfield units
+CLIP = (0.5, 99.5)  # percentiles of the foreground that a CT is clipped to
+MASKED = 0.25  # share of voxels that are 0 from which on an MR was skull-stripped or padded
+WORDS = {  # of a channel's name, or stated -> DICOM's word
+    "CT": ("ct", "cbct", "ldct", "cta"),
+    "MR": (
+        "mr",
+        "mri",
+        "t1",
+        "t1w",
+        "t1c",
+        "t1ce",
+        "t1gd",
+        "t2",
+        "t2w",
+        "flair",
+        "dwi",
+        "adc",
+        "pd",
+        "pdw",
+        "swi",
+        "lge",
+    ),
+    "PT": ("pt", "pet"),
+    "US": ("us", "ultrasound"),
+    "MG": ("mg",),
+    "DX": ("dx", "xr", "xray"),
+    "OPT": ("oct", "opt"),
+    "SM": ("sm", "microscopy"),
+    "EM": ("em",),
+}
+UNKNOWN = "n/a"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a channel is."""
+
+    modality: str  # DICOM's word, or "n/a"
+    why: str
+
+
+def channel_kinds(checked: Checked, stated: str) -> tuple[Kind, ...]:
+    """Tell what the channels are: as stated, by their names, or by Hounsfield units.
+
+    Args:
+        checked: cases without error.
+        stated: one word for all channels, or one per channel with commas; "": not stated.
+
+    Raises:
+        InputError: an unknown word, or whole numbers below 0 of which nobody says what they are.
+    """
+    count = len(checked.cases[0][1].channels)
+    names = checked.dataset.channels or tuple(f"channel {number}" for number in range(count))
+    words = [word.strip() for word in stated.split(",")] if stated else []
+    if words and len(words) not in (1, count):
+        raise InputError(f"modality must be 1 word or {count}, one per channel, got {stated!r}", option="modality")
+    return tuple(
+        _stated(words[number if len(words) > 1 else 0]) if words else _found(checked, number, name)
+        for number, name in enumerate(names)
+    )
+
+
+def _stated(word: str) -> Kind:
+    modality = _modality_of(word)
+    if modality is None:
+        known = ", ".join(sorted(key.lower() for key in WORDS))
+        raise InputError(f"modality must be one of {known}, got {word!r}", option="modality")
+    return Kind(modality, "as stated")
+
+
+def _modality_of(text: str) -> str | None:
+    parts = set(re.split(r"[^a-z0-9]+", text.lower()))
+    found = [modality for modality, words in WORDS.items() if parts & set(words)]
+    return found[0] if len(found) == 1 else None
+
+
+def _found(checked: Checked, number: int, name: str) -> Kind:
+    if modality := _modality_of(name):
+        return Kind(modality, f"channel {number} is named {name}")
+    channels = [(case.name, facts.channels[number]) for case, facts in checked.cases]
+    whole = [(case, channel.lowest) for case, channel in channels if channel.whole]
+    if len(whole) == len(channels) and float(np.median([lowest for _, lowest in whole])) <= AIR:
+        return Kind("CT", f"whole numbers down to {AIR} or less in half of the cases or more, as Hounsfield units")
+    negative = [(case, lowest) for case, lowest in whole if lowest < 0]
+    if negative:
+        case, lowest = negative[0]
+        raise InputError(
+            f"whole numbers below 0 may be Hounsfield units or not, got {lowest:g} in {name} of {len(negative)} "
+            f"case(s) such as {case}; say what the images are, such as ct or mr",
+            option="modality",
+        )
+    return Kind(UNKNOWN, "neither named nor Hounsfield units")
+
+
+def intensity_rules(checked: Checked, kinds: Sequence[Kind]) -> list[dict[str, Any]]:
+    """One rule per channel, as `NormaliseChannelsd` takes them; empty if all are its default."""
+    rules = [_rule(checked, number, kind) for number, kind in enumerate(kinds)]
+    default = {"kind": "zscore", "mask": "all"}
+    return [] if all(rule == default for rule in rules) else rules
+
+
+def _rule(checked: Checked, number: int, kind: Kind) -> dict[str, Any]:
+    channels = [facts.channels[number] for _, facts in checked.cases]
+    if kind.modality != "CT":
+        zeros = float(np.median([channel.zeros for channel in channels]))
+        masked = zeros > MASKED and kind.modality in ("MR", UNKNOWN) and not checked.cases[0][1].picture
+        return {"kind": "zscore", "mask": "nonzero" if masked else "all"}
+    sample = np.concatenate([channel.foreground for channel in channels]).astype(np.float64)
+    lower, upper = np.percentile(sample, CLIP)
+    clipped = np.clip(sample, lower, upper)
+    values = {"lower": lower, "upper": upper, "mean": clipped.mean(), "std": clipped.std()}
+    if not values["std"] > 0:
+        raise InputError(
+            f"labelled voxels of a CT must differ, got {lower:g} in all of them; say what else the images are",
+            option="modality",
+        )
+    return {"kind": "clip", **{key: float(f"{value:.6g}") for key, value in values.items()}}

@@ -1,0 +1,207 @@
+"""Which layout a data set has, and the cases of those that state them in JSON: nnU-Net v2 and MSD."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import AmbiguityError, InputError
+from ..io import case_name
+from ..io.cases import image_files
+from ..json_files import read_object
+from .bids import read_bids
+from .dataset import ERROR, WARNING, Case, Dataset, Fault, check_names, grouped
+from .folders import IMAGES, LABELS, read_folders, read_table
+
+NNUNET, MSD, BIDS = "dataset.json", "dataset.json", "dataset_description.json"
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # of a file's name without its ending
+LAYOUTS = (
+    "dataset.json of nnU-Net v2 (channel_names, labels, file_ending) or of the Medical Segmentation Decathlon "
+    f"(training, modality, labels), dataset_description.json (BIDS), a folder {' or '.join(IMAGES)} with one of "
+    f"{', '.join(LABELS)} beside it, or a CSV file"
+)
+
+
+def find_dataset(path: str | Path, *, images: Sequence[str] = (), label: str = "", group: str = "") -> Dataset:
+    """List the cases of a data set; no image is read.
+
+    Args:
+        path: folder, or a CSV file with the columns image, label and, if wanted, image_2 ..., group, fold.
+        images: of BIDS: which files are the channels, such as "T1w" or "desc-preproc_T1w".
+        label: of BIDS: which files are the label maps, such as "dseg".
+        group: regular expression; what it matches of a case's name is the case's group, such as its patient.
+
+    Returns:
+        Cases by name, each with a group; what was met that is no case is among the faults.
+
+    Raises:
+        InputError: no layout that is known, or nothing in it.
+        AmbiguityError: more than one layout, or cases of one name.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise InputError(f"a data set must exist, got {root}; check the path")
+    layout = "csv" if root.is_file() else _layout_of(root)
+    if layout != "bids" and (images or label):
+        raise InputError(f"only BIDS has images and labels to choose from, got another layout in {root}")
+    if layout == "csv":
+        found = read_table(root)
+    elif layout == "bids":
+        found = read_bids(root, images, label)
+    elif layout == "folders":
+        found = read_folders(root)
+    else:
+        found = (_read_nnunet if layout == "nnunet" else _read_msd)(root, read_object(root / NNUNET))
+    if not found.cases and not found.faults:
+        raise InputError(f"a data set must hold labelled cases, found none in {root}")
+    check_names(found.cases)
+    return grouped(found, group)
+
+
+def _layout_of(root: Path) -> str:
+    """One of nnunet, msd, bids, folders."""
+    found = []
+    if (root / NNUNET).is_file():
+        stated = read_object(root / NNUNET)
+        found += ["nnunet"] if {"channel_names", "file_ending"} <= stated.keys() else []
+        found += ["msd"] if {"training", "modality"} <= stated.keys() else []
+        if not found:
+            raise InputError(
+                f"dataset.json must be nnU-Net v2's (channel_names, labels, file_ending) or the Medical Segmentation "
+                f"Decathlon's (training, modality, labels), got {', '.join(stated) or 'nothing'} in {root}"
+            )
+    if (root / BIDS).is_file() and "BIDSVersion" in read_object(root / BIDS):
+        found.append("bids")
+    if not found and any((root / name).is_dir() for name in IMAGES):
+        found.append("folders")
+    if len(found) > 1:
+        raise AmbiguityError(f"a data set must have one layout, got {' and '.join(found)} in {root}; remove one")
+    if not found:
+        raise InputError(f"a data set must have {LAYOUTS}; found none of them in {root}")
+    return found[0]
+
+
+def _read_nnunet(root: Path, stated: Mapping[str, Any]) -> Dataset:
+    """https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md."""
+    channels = _channels(stated["channel_names"], root)
+    labels = _labels(_mapping(stated, "labels", root).items(), root)
+    ending, listed = str(stated["file_ending"]), stated.get("dataset")
+    if listed is not None:
+        entries = listed.items() if isinstance(listed, Mapping) else [("", entry) for entry in listed]
+        cases = [_listed_case(root, name, entry) for name, entry in entries]
+        return Dataset("nnU-Net v2, listed", root, _sorted(cases), str(stated.get("name", "")), channels, labels)
+    folder, label_folder = root / "imagesTr", root / "labelsTr"
+    if not folder.is_dir():
+        raise InputError(f"an nnU-Net data set must have a folder imagesTr, found none in {root}")
+    files: dict[str, dict[int, Path]] = {}
+    faults = []
+    for file in (entry for entry in sorted(folder.iterdir()) if entry.name.endswith(ending)):
+        if match := CHANNEL.fullmatch(file.name.removesuffix(ending)):
+            files.setdefault(match["case"], {})[int(match["channel"])] = file
+        else:
+            faults.append(
+                Fault(file.name, f"images must be named CASE_0000{ending}, got {file.name}; rename it", ERROR)
+            )
+    cases = []
+    for name, found in files.items():
+        cases.append(Case(name, tuple(found[key] for key in sorted(found)), label_folder / f"{name}{ending}"))
+        if sorted(found) != list(range(len(found))):
+            words = ", ".join(f"_{key:04d}" for key in sorted(found))
+            faults.append(Fault(name, f"channels must be files _0000, _0001, ..., got {words}; add what lacks"))
+    faults += unused(label_folder, [case.label for case in cases])
+    return Dataset("nnU-Net v2", root, _sorted(cases), str(stated.get("name", "")), channels, labels, tuple(faults))
+
+
+def _listed_case(root: Path, name: str, entry: Any) -> Case:
+    try:
+        images = [entry["images"]] if isinstance(entry["images"], str) else list(entry["images"])
+        paths = tuple(root / image for image in images)
+        match = CHANNEL.fullmatch(case_name(paths[0]))
+        return Case(name or (match["case"] if match else case_name(paths[0])), paths, root / entry["label"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(
+            f"entries of dataset must be {{images: [...], label: ...}}, got {entry!r} in {root / NNUNET}"
+        ) from error
+
+
+def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
+    """http://medicaldecathlon.com: 4-D images hold channels, labels are value -> name."""
+    names = _mapping(stated, "labels", root)
+    labels = _labels(((name, value) for value, name in names.items()), root)
+    cases = []
+    for entry in stated["training"]:
+        try:
+            image, label = root / entry["image"], root / entry["label"]
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"entries of training must be {{image: ..., label: ...}}, got {entry!r} in {root / MSD}"
+            ) from error
+        cases.append(Case(case_name(image), (image,), label))
+    faults = [
+        fault for folder in {case.label.parent for case in cases} for fault in unused(folder, [c.label for c in cases])
+    ]
+    channels = _channels(stated["modality"], root)
+    return Dataset(
+        "Medical Segmentation Decathlon",
+        root,
+        _sorted(cases),
+        str(stated.get("name", "")),
+        channels,
+        labels,
+        tuple(sorted(faults, key=lambda fault: fault.case)),
+    )
+
+
+def unused(folder: Path, labels: Iterable[Path]) -> list[Fault]:
+    """A warning for each label map that no image has."""
+    used = {label.resolve() for label in labels}
+    extra = [file for file in image_files(folder) if file.resolve() not in used] if folder.is_dir() else []
+    return [
+        Fault(case_name(file), f"a label map must have an image, {file.name} has none; it is left out", WARNING)
+        for file in extra
+    ]
+
+
+def _sorted(cases: Iterable[Case]) -> tuple[Case, ...]:
+    return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def _mapping(stated: Mapping[str, Any], key: str, root: Path) -> Mapping[str, Any]:
+    value = stated.get(key)
+    if not isinstance(value, Mapping) or not value:
+        raise InputError(f"{key} must be an object in {root / NNUNET}, got {value!r}")
+    return value
+
+
+def _channels(names: Any, root: Path) -> tuple[str, ...]:
+    """Names by number."""
+    if isinstance(names, Mapping) and sorted(names) == sorted(map(str, range(len(names)))) and names:
+        return tuple(str(names[str(index)]) for index in range(len(names)))
+    raise InputError(f"channels must be named 0, 1, ... in {root / NNUNET}, got {names!r}")
+
+
+def _labels(names: Iterable[tuple[Any, Any]], root: Path) -> dict[int, str]:
+    """Value -> name, from pairs of name and value; the background, 0, is left out."""
+    labels: dict[int, str] = {}
+    for name, value in names:
+        if isinstance(value, list | tuple):
+            raise InputError(
+                f"labels must be one value each, got the region {name!r} ({value}) in {root / NNUNET}; regions that "
+                "overlap cannot be planned: write label maps of the parts"
+            )
+        if str(name).lower() == "ignore":
+            raise InputError(
+                f"every voxel must have a label, got an ignore label ({value}) in {root / NNUNET}; label these voxels"
+            )
+        try:
+            number = int(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"labels must be whole numbers, got {value!r} in {root / NNUNET}") from error
+        if number in labels or number < 0:
+            raise InputError(
+                f"labels must be whole numbers >= 0, each once, got {value!r} twice or less in {root / NNUNET}"
+            )
+        labels[number] = str(name)
+    if 0 not in labels or len(labels) < 2:
+        raise InputError(f"labels must be the background, 0, and at least one more, got {labels} in {root / NNUNET}")
+    return {value: labels[value] for value in sorted(labels) if value}

@@ -1,0 +1,140 @@
+"""A checked data set to the folder of a task: ordinary values over the base, and why each is what it is."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..dicom.vocabulary import proposed_code
+from ..errors import InputError, OutputError
+from ..files import complete_folder, whole_folder
+from ..task import DESCRIPTION, VALUES, check_task
+from .budget import memory_budget
+from .checking import Checked
+from .dataset import ERROR
+from .decision import Wishes
+from .decisions import Decided, decide
+from .describe import cases_list, fingerprint, label_names, metadata
+
+CASES, FINGERPRINT, REPORT = "cases.json", "fingerprint.json", "plan.md"
+DURATION = re.compile(r"(?=\d)(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*min)?\s*(?:(\d+(?:\.\d+)?)\s*s)?")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user decides instead of the plan; empty or 0: the plan."""
+
+    modality: str = ""  # one word for all channels, or one per channel with commas
+    memory: str = "auto"  # or an amount such as 8GiB
+    time: str = ""  # of a training, such as 2h
+    spacing: tuple[float, ...] = ()  # mm, right, anterior, superior
+    folds: int = 0
+
+
+def plan(checked: Checked, output: str | Path, *, options: Options | None = None, overwrite: bool = False) -> Decided:
+    """Write `task.json`, `metadata.json`, `cases.json`, `fingerprint.json` and `plan.md`, all or none.
+
+    Args:
+        checked: of `check`, without error.
+        output: folder of the task; the same data and options give the same bytes.
+        options: of the user.
+        overwrite: replace these files in a folder that exists; others in it are kept.
+
+    Raises:
+        InputError: the data set has errors, or options do not fit it.
+        OutputError: the folder exists or cannot be written.
+    """
+    options = options or Options()
+    folder = Path(output)
+    if checked.errors:
+        first = next(fault for fault in checked.faults if fault.kind == ERROR)
+        raise InputError(
+            f"a data set must be without errors, got {checked.errors}, the first {_where(first.case)}{first.what}"
+        )
+    check_folder(folder, overwrite=overwrite)
+    _check_time(options.time)
+    budget = memory_budget(options.memory)
+    decided = decide(checked, Wishes(budget, options.modality, options.spacing, options.folds))
+    name = folder.resolve().name
+    values = {"dataset_dir": str(checked.dataset.root.resolve()), **decided.values}
+    files = {
+        CASES: _json(cases_list(checked, decided)),
+        FINGERPRINT: _json(fingerprint(checked)),
+        DESCRIPTION: _json(metadata(checked, decided, name)),
+        REPORT: "\n".join(_report(checked, decided, options, name)) + "\n",
+        VALUES: _json(values),
+    }
+    with complete_folder(folder, last=VALUES) if folder.is_dir() else whole_folder(folder) as temporary:
+        for file, text in files.items():
+            (temporary / file).write_text(text, encoding="utf-8")
+        check_task(temporary)
+    return decided
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that has files already.
+
+    Raises:
+        OutputError: it has, or is none.
+    """
+    if folder.is_dir() and not overwrite and any(folder.iterdir()):
+        raise OutputError(f"{folder} exists; choose another place or allow overwriting", option="overwrite")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"a task must be a folder, got the file {folder}; choose another place")
+
+
+def _check_time(text: str) -> None:
+    if text and DURATION.fullmatch(text.strip().lower()) is None:
+        raise InputError(f"time must be such as 2h, 45min or 1h30min, got {text!r}", option="time")
+
+
+def _json(content: Any) -> str:
+    """One entry of a list or object a line, so that a person can edit it."""
+    if isinstance(content, Mapping) and not any(isinstance(value, Mapping) for value in content.values()):
+        lines = [f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+    if isinstance(content, list):
+        return "[\n" + ",\n".join(f"    {json.dumps(value, ensure_ascii=False)}" for value in content) + "\n]\n"
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _report(checked: Checked, decided: Decided, options: Options, name: str) -> Iterator[str]:
+    dataset = checked.dataset
+    yield f"# Plan of {dataset.name or name}\n"
+    yield f"{summary(checked)}\n"
+    yield "| key | value | rule | from | other value |\n|---|---|---|---|---|"
+    for decision in decided.decisions:
+        value = json.dumps(decision.value)
+        cells = (f"`{decision.key}`", f"`{value}`", decision.rule, decision.inputs, decision.override)
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield "\nRanges of the images and labels (`plausible`) are in metadata.json, the measures of every case in"
+    yield f"{FINGERPRINT}, the folds in {CASES}. Names, authors and label codes are yours to state in metadata.json."
+    yield "\n## Warnings\n"
+    yield from [f"- {_where(fault.case)}{fault.what}" for fault in checked.faults] or ["none"]
+    yield "\n## Codes that labels could have\n"
+    yield "Proposed by name from SNOMED CT, and not applied: state `label_codes` in metadata.json.\n"
+    for index, label in list(label_names(checked).items())[1:]:
+        code = proposed_code(label)
+        yield f"- {index} {label}: " + (f"{code.value} {code.meaning}" if code else "none of this name")
+    yield "\n## Next\n"
+    yield f"    unetpp train {name}\n"
+    yield f"Time: {options.time or 'not stated'}; training counts the steps that fit in it once it has timed some."
+
+
+def summary(checked: Checked) -> str:
+    """Say in one line what the data set is."""
+    dataset = checked.dataset
+    channels = len(checked.cases[0][1].channels) if checked.cases else len(dataset.channels)
+    named = f" ({', '.join(dataset.channels)})" if dataset.channels else ""
+    labels = ", ".join(f"{index} {label}" for index, label in list(label_names(checked).items())[1:])
+    groups = len({case.group for case in dataset.cases})
+    return (
+        f"{dataset.layout}: {len(dataset.cases)} cases in {groups} groups, {channels} channel(s){named}, labels "
+        f"{labels or 'none'}"
+    )
+
+
+def _where(case: str) -> str:
+    return f"{case}: " if case else ""

@@ -1,0 +1,130 @@
+"""Spacing, strides, kernels and patch of a network, from the grids of the cases and a memory budget.
+
+Source: nnU-Net v2 (Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z), `network_topology.py` and
+`default_experiment_planner.py`, with as many levels as a nested grid can afford. Axes: right, anterior, superior.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..memory import GIB
+
+ANISOTROPY = 3.0  # factor between spacings, and between sizes, from which on an axis is one of thick slices
+THICK = 10.0  # percentile of the spacing along such an axis, instead of the median
+SMALLEST = 4  # voxels of an axis at the coarsest level
+WITHIN = 2.0  # factor from the finest spacing within which an axis is pooled and convolved
+DEEPEST = {2: 5, 3: 4}  # steps between levels; the nodes of the grid grow as their square
+START = {2: 2048, 3: 256}  # voxels per axis of a patch that is a cube in mm, where the search begins
+
+
+@dataclass(frozen=True)
+class Topology:
+    """How a network goes from level to level."""
+
+    strides: tuple[tuple[int, ...], ...]  # one entry per step
+    kernels: tuple[tuple[int, ...], ...]  # one entry per level
+
+    @property
+    def divisors(self) -> tuple[int, ...]:
+        """What the sizes of a window are multiples of."""
+        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+
+
+def median_spacing(spacings: Sequence[Sequence[float]], shapes: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    """Choose the spacing that cases are resampled to, mm.
+
+    Args:
+        spacings: of the cases.
+        shapes: of the cases, voxels.
+    """
+    chosen: NDArray[np.float64] = np.median(spacings, axis=0)
+    worst = int(np.argmax(chosen))
+    others = [axis for axis in range(len(chosen)) if axis != worst]
+    sizes = median_shape(spacings, shapes, chosen.tolist())
+    if chosen[worst] > ANISOTROPY * max(chosen[others]) and sizes[worst] * ANISOTROPY < min(
+        sizes[axis] for axis in others
+    ):
+        finer = np.percentile([spacing[worst] for spacing in spacings], THICK)
+        chosen[worst] = max(finer, max(chosen[others]))
+    return tuple(float(f"{mm:.4g}") for mm in chosen)
+
+
+def median_shape(
+    spacings: Sequence[Sequence[float]], shapes: Sequence[Sequence[int]], spacing: Sequence[float]
+) -> tuple[float, ...]:
+    """Median over the cases of their sizes at a spacing, voxels."""
+    sizes = np.median(np.array(shapes) * np.array(spacings) / np.array(spacing), axis=0)
+    return tuple(float(size) for size in np.maximum(sizes, 1.0))
+
+
+def pooling(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
+    """Choose strides and kernels: an axis is pooled while it is among the finest ones and long enough."""
+    dims = len(patch)
+    mm, size, kernel = list(spacing), list(patch), [1] * dims
+    strides: list[tuple[int, ...]] = []
+    kernels: list[tuple[int, ...]] = []
+    while len(strides) < DEEPEST[dims]:
+        long = [axis for axis in range(dims) if size[axis] >= 2 * SMALLEST]
+        pooled = [axis for axis in long if mm[axis] < WITHIN * min(mm[other] for other in long)]
+        if not pooled or (len(pooled) == 1 and size[pooled[0]] < 3 * SMALLEST and strides):
+            break
+        kernel = [3 if kernel[axis] == 3 or mm[axis] < WITHIN * min(mm) else 1 for axis in range(dims)]
+        strides.append(tuple(2 if axis in pooled else 1 for axis in range(dims)))
+        kernels.append(tuple(kernel))
+        for axis in pooled:
+            mm[axis], size[axis] = 2 * mm[axis], math.ceil(size[axis] / 2)
+    return Topology(tuple(strides), (*kernels, (3,) * dims))
+
+
+def rounded_up(patch: Sequence[float], divisors: Sequence[int]) -> tuple[int, ...]:
+    """The next multiples."""
+    return tuple(math.ceil(size / step) * step for size, step in zip(patch, divisors, strict=True))
+
+
+def fit_patch(
+    spacing: Sequence[float], shape: Sequence[float], peak: Callable[[Topology, tuple[int, ...]], float], budget: float
+) -> tuple[tuple[int, ...], Topology]:
+    """Find the largest patch that fits: a cube in mm, cut to the image, whose relatively longest axis is shortened.
+
+    Args:
+        spacing: mm.
+        shape: of the median image at this spacing, voxels.
+        peak: bytes that a topology needs for patches of a size.
+        budget: bytes.
+
+    Raises:
+        InputError: images are too small for one step, or not even the smallest patch fits.
+    """
+    dims, image = len(shape), np.array(shape)
+    if max(image) < 2 * SMALLEST:
+        sizes = " x ".join(f"{size:.0f}" for size in image)
+        raise InputError(
+            f"images must be {2 * SMALLEST} voxels or more along an axis, got {sizes} at {tuple(spacing)} mm; choose a "
+            "finer spacing",
+            option="spacing",
+        )
+    cube = np.array([1.0 / mm for mm in spacing])
+    cube *= START[dims] / np.prod(cube) ** (1 / dims)
+    patch = tuple(map(math.ceil, np.minimum(cube, image).round(3)))
+    while True:
+        topology = pooling(spacing, patch)
+        whole = rounded_up(patch, topology.divisors)
+        if (needed := peak(topology, whole)) <= budget:
+            return whole, topology
+        long = [axis for axis in range(dims) if whole[axis] > 2 * SMALLEST]
+        if not long:
+            raise InputError(
+                f"memory must hold a patch of {whole}, for which {needed / GIB:.2g} GiB are needed, got "
+                f"{budget / GIB:.2g} GiB; allow more",
+                option="memory",
+            )
+        axis = max(long, key=lambda axis: (whole[axis] / image[axis], whole[axis] * spacing[axis], -axis))
+        shorter = list(whole)
+        shorter[axis] = max(shorter[axis] - topology.divisors[axis], SMALLEST)
+        shorter[axis] = whole[axis] - min(pooling(spacing, shorter).divisors[axis], whole[axis] - SMALLEST)
+        patch = tuple(shorter)
