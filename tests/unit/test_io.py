@@ -190,7 +190,7 @@ def test_monai_reader_gives_the_same_volume_and_never_falls_back(image_file):
     array[0, 0, 0] = np.nan  # stock readers load this without a word
     with pytest.raises(InputError, match="voxels must be finite"):
         load(save_nifti(image_file.parent / "nan.nii", array))
-    with pytest.raises(InputError, match="must hold an image series"):
+    with pytest.raises(InputError, match="channels of a case must be different files"):
         load([image_file, image_file])
 
 

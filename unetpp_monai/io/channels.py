@@ -78,6 +78,10 @@ def read_channels(files: Sequence[Path], *, series: str | None = None, kind: Ima
     Raises:
         InputError, GeometryError: as `read_case`.
     """
+    if len(set(files)) < len(files):
+        raise InputError(
+            f"channels of a case must be different files, got one of {[file.name for file in files]} twice"
+        )
     images = [read_image(file, series=series, kind=kind) for file in files]
     if len(images) == 1:
         return images[0]
