@@ -279,3 +279,30 @@ def test_a_packed_bundle_checks_what_it_trains(packed, tmp_path):
     )
     result = isolated(f"import sys; sys.path.insert(0, {str(packed.folder)!r})\n" + script, tmp_path)
     assert result.returncode != 0 and "got 'max_epoch'; did you mean 'max_epochs'?" in result.stderr
+
+
+def test_weights_are_those_of_a_finished_training(overlay, tmp_path):
+    """The task's own, or of the run on all cases, or of the only fold; several folds are no one's choice."""
+    made = (overlay / "model.pt").rename(tmp_path / "model.pt")
+
+    def finish(name, *, record=True):
+        run = overlay / "runs" / name
+        run.mkdir(parents=True)
+        network = UNetPlusPlus(3, 1, 2, json.loads((overlay / "task.json").read_text())["features"], seed=len(name))
+        torch.save(network.state_dict(), run / "model.pt")
+        if record:
+            (run / "run.json").write_text("{}")
+        return (run / "model.pt").read_bytes()
+
+    finish("fold4", record=False)  # interrupted
+    with pytest.raises(BundleError, match="must have trained weights to be packed"):
+        pack(tmp_path / "none", task=overlay)
+    fold = finish("fold0")
+    assert (pack(tmp_path / "one", task=overlay).folder / "models" / "model.pt").read_bytes() == fold
+    finish("fold1")
+    with pytest.raises(BundleError, match=r"got fold0, fold1 in .*runs; train on all cases \(fold all\), or copy"):
+        pack(tmp_path / "two", task=overlay)
+    whole = finish("all")
+    assert (pack(tmp_path / "all", task=overlay).folder / "models" / "model.pt").read_bytes() == whole
+    shutil.copyfile(made, overlay / "model.pt")
+    assert (pack(tmp_path / "own", task=overlay).folder / "models" / "model.pt").read_bytes() == made.read_bytes()

@@ -16,7 +16,19 @@ from ..files import sha256, temporary_folder
 from ..json_files import read_object
 from ..moved_names import rename_moved
 from ..sums import SUMS
-from ..task import BASE, CONFIGS, DEFAULT_TASK, LOCAL, Task, base_config, check_task
+from ..task import (
+    ALL,
+    BASE,
+    CONFIGS,
+    DEFAULT_TASK,
+    LOCAL,
+    RECORD,
+    RUNS,
+    TRAINED,
+    Task,
+    base_config,
+    check_task,
+)
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle
@@ -91,8 +103,7 @@ def write_bundle(task: Task, root: Path) -> None:
     Raises:
         BundleError: the task has no weights.
     """
-    if not task.weights.is_file():
-        raise BundleError(f"a task must have trained weights to be packed, found no {task.weights}; train it first")
+    weights = _trained_weights(task)
     (root / CONFIG).parent.mkdir(parents=True)
     values = {key: value for key, value in task.values.items() if key not in LOCAL}
     for name in CONFIGS:
@@ -110,7 +121,27 @@ def write_bundle(task: Task, root: Path) -> None:
         if not path.is_file():
             path.write_text("".join(f"{metadata[key]}\n\n" for key in keys if key in metadata))
     (root / WEIGHTS).parent.mkdir()
-    shutil.copyfile(task.weights, root / WEIGHTS)
+    shutil.copyfile(weights, root / WEIGHTS)
+
+
+def _trained_weights(task: Task) -> Path:
+    """Weights of a task: its own, or else those of its finished run on all cases, or of its only finished one.
+
+    Raises:
+        BundleError: there are none, or those of several folds.
+    """
+    if task.weights.is_file():
+        return task.weights
+    finished = {path.parent.name: path.parent / TRAINED for path in sorted(task.folder.glob(f"{RUNS}/*/{RECORD}"))}
+    found = {name: path for name, path in finished.items() if path.is_file()}
+    if len(found) > 1 and ALL not in found:
+        raise BundleError(
+            f"a bundle holds the weights of one training, got {', '.join(found)} in {task.folder / RUNS}; train on all "
+            f"cases (fold {ALL}), or copy the {TRAINED} of one into {task.folder}"
+        )
+    if not found:
+        raise BundleError(f"a task must have trained weights to be packed, found no {task.weights}; train it first")
+    return found.get(ALL) or next(iter(found.values()))
 
 
 def merge_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from typing import Any
 from .._version import __version__
 from ..errors import InputError, OutputError, UnetppError
 from ..files import complete_file, locked
-from ..task import BASE, DESCRIPTION, TRAINED, VALUES, Task, base_config, check_task, find_task
+from ..task import ALL, BASE, DESCRIPTION, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task, find_task
 
-RUNS, RECORD, LOCK = "runs", "run.json", ".training"
+LOCK = ".training"  # in a run's folder
 SCHEMA = 1  # version of the record
-ALL = "all"  # instead of a fold: train on every case, validate on none
 
 
 def train(
