@@ -24,11 +24,27 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "reader", "fog horn"  # of a server started with authentication=True
 
 
+def _ports():
+    """Ports below those that systems give to outgoing connections, each worker's its own, none twice."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+    first = 20000 + 3000 * worker + os.getpid() % 3000
+    yield from range(first, 20000 + 3000 * (worker + 1))
+    yield from range(20000 + 3000 * worker, first)
+
+
+PORTS = _ports()
+
+
 def free_port():
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port that nobody listens on now, and that no connection of others will take meanwhile."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("a port must be free, got none")
 
 
 class Orthanc:
