@@ -238,7 +238,7 @@ try:
     task({"device": "cuda:7"}, Nothing())
 except InputError as error:
     used.append(str(error))
-scoring.Segmenter.from_bundle = lambda root, device: used.append(device)
+scoring.Segmenter.from_bundle = lambda root, device, trust: used.append(device)
 scoring.UncertaintyScoring.pending = lambda self, store, depth: ["image"]
 scoring._score, scoring.write_scores = lambda *rest: scoring.Score(None, "", "", ""), lambda *rest: None
 for request in ({}, {"device": ["auto"]}):

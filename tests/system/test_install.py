@@ -57,7 +57,7 @@ def test_wheel_trains_and_packs(site, tmp_path, msd_folder):
     quick = ["max_epochs=1", "features=[4,8,8,8]", "num_folds=3", "val_interval=1"]
     options = [part for value in quick for part in ("--set", value)]
     result = unetpp(site, "train", "own", "--dataset", msd_folder, *options, folder=tmp_path)
-    assert result.returncode == 0 and (tmp_path / "runs" / "own" / "model.pt").is_file(), result.stderr
+    assert result.returncode == 0 and (tmp_path / "own" / "runs" / "fold0" / "model.pt").is_file(), result.stderr
     for name, task in (("unetpp_nuclei_microscopy_segmentation", "nuclei_2d"), (HIPPOCAMPUS, "own")):
         result = unetpp(site, "pack", "--task", task, folder=tmp_path)
         assert result.returncode == 0 and (tmp_path / "dist" / f"{name}.zip").is_file(), result.stderr
