@@ -46,6 +46,7 @@ def bundle(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_one_case_of_two_files_is_that_of_one_file_with_both(bundle, tmp_path):
     first = save_channels(tmp_path / "files", "BRATS_001")
     both = np.stack([np.asarray(nib.load(file).dataobj) for file in channel_files(first, SUFFIXES)], axis=-1)

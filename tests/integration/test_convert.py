@@ -8,6 +8,8 @@ from torch.nn.functional import interpolate, max_pool2d
 
 from unetpp_monai.networks.convert import from_basic_unetplusplus, from_nested_unet
 
+pytestmark = pytest.mark.slow
+
 SMALL = (8, 16, 24, 32, 64, 12)
 
 

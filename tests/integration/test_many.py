@@ -257,6 +257,7 @@ def test_a_name_that_is_too_long_for_its_results(segmenter, cases, tmp_path):
     assert isinstance(rows[0].error, OutputError) and "File name too long" in rows[0].reason
 
 
+@pytest.mark.slow
 def test_the_same_command_again_is_a_success(cases, tmp_path):
     command = (
         "segment",

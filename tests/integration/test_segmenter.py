@@ -176,6 +176,7 @@ def test_air_is_never_computed(segmenter):
     assert not result.labels.array[0, 40:].any()
 
 
+@pytest.mark.slow
 def test_uncertainty_map_scores_and_review(segmenter, sample):
     plain, result = segmenter(sample), segmenter(sample, uncertainty=True)
     assert (plain.uncertainty, plain.scores, plain.score, plain.review) == (None, {}, None, None)

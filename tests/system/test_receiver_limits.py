@@ -16,6 +16,8 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 from unetpp_monai.errors import PacsError
 from unetpp_monai.pacs import Access, Limits, Receiver, connect, push
 
+pytestmark = pytest.mark.slow
+
 AET = "SEGMENTER"
 SECONDS = 30  # within which a sender must get through; a few on an idle machine
 REQUEST, DATA = 1, 4  # kinds of PDU

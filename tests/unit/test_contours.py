@@ -64,6 +64,7 @@ def test_pictures(name):
 
 @settings(max_examples=300, deadline=None)
 @given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=9), fill=st.nothing()))
+@pytest.mark.slow
 def test_random_masks(mask):
     check(mask)
 

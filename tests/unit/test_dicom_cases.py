@@ -109,6 +109,7 @@ def test_right(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", WRONG)
+@pytest.mark.slow
 def test_wrong(name, tmp_path):
     case = WRONG[name]
     path = case.build(tmp_path / "case")

@@ -471,6 +471,7 @@ def test_the_reader_is_named(tmp_path, series):
 @pytest.mark.parametrize("writer", ["rtstruct", "seg"])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("name", ["axial", "oblique", "backwards"])
+@pytest.mark.slow
 def test_labels_beside_the_images_are_refused_or_said(tmp_path, series, caplog, writer, name, axis):
     sources = series[name][1]
     labels = noise(AFFINES[name])
