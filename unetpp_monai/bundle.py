@@ -253,7 +253,8 @@ def load_network(
             f"{at(path)} must hold the weights of network_def in {CONFIG}, got {clipped(' '.join(lines[:2]), 200)}"
         ) from error
     for name, parameter in network.named_parameters():
-        if parameter.is_meta or parameter.layout != torch.strided or not parameter.isfinite().all():
+        odd = parameter.is_meta or parameter.layout != torch.strided or parameter.is_complex()
+        if odd or not parameter.isfinite().all():
             raise BundleError(f"weights must be finite numbers, got others for {name} in {at(path)}; take sound ones")
     return network.float().eval().to(device)
 
