@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def made_wrong(image: Volume) -> Iterator[tuple[str, Volume]]:
-    """The same image as no bundle should take it without a word."""
+    """Yield the image with wrong spacing, and noise in its place."""
     if image.shape[2] > 1:  # pictures have no mm
         yield "spacing / 2", Volume(image.array, image.affine @ np.diag([0.5, 0.5, 0.5, 1]))
         yield "spacing x 2", Volume(image.array, image.affine @ np.diag([2.0, 2.0, 2.0, 1]))

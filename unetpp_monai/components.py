@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser
 
-from .errors import BundleError, UnetppError
+from .errors import BundleError, cause_of
 from .json_files import clipped
 from .networks import UNetPlusPlus
 from .task import base_config
@@ -119,8 +119,5 @@ def attempt(action: Callable[[], T], constraint: str) -> T:
 
 def reason_of(error: BaseException) -> str:
     """What is behind an error of MONAI: the first of ours in its chain, else what its RuntimeErrors are about."""
-    chain = [error]
-    while isinstance(chain[-1], RuntimeError) and (cause := chain[-1].__cause__) is not None:
-        chain.append(cause)
-    found = next((one for one in chain if isinstance(one, UnetppError)), chain[-1])
+    found = cause_of(error)
     return str(found) or type(found).__name__

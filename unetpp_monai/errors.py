@@ -17,6 +17,19 @@ UnetppError
     └── UnavailableError   it cannot be reached now; the same request may succeed later
 """
 
+LONGEST = 2000  # characters of what an InputError says
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Find what MONAI wrapped: the first error of ours in a chain of causes, else what its RuntimeErrors are about."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    wrapped = 0
+    while isinstance(chain[wrapped], RuntimeError) and wrapped + 1 < len(chain):
+        wrapped += 1
+    return next((one for one in chain if isinstance(one, UnetppError)), chain[wrapped])
+
 
 class UnetppError(Exception):
     """Root of the tree: catch this to catch all.
@@ -32,7 +45,16 @@ class UnetppError(Exception):
 
 
 class InputError(UnetppError):
-    """The given path or image cannot be segmented."""
+    """The given path or image cannot be segmented.
+
+    The message is one line of at most `LONGEST` characters, whatever values of a file it quotes: the middle is left
+    out, so that constraint and way out stay.
+    """
+
+    def __init__(self, message: str = "", *, option: str | None = None) -> None:
+        line = " ".join(str(message).splitlines())
+        half = LONGEST // 2
+        super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half + 5 :]}", option=option)
 
 
 class GeometryError(InputError):

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from .bundle import CONFIG, Bundle, config_sha256, load_network, read_bundle
 from .components import drop_file_steps
 from .depth import Depth, DepthLike
-from .errors import BundleError, InputError
+from .errors import BundleError, InputError, cause_of
 from .inference import AnytimeNetwork, Progress, TimedSweep, Windows
 from .intensities import check_image
 from .io.monai_reader import float_array, metadata
@@ -223,8 +223,8 @@ class Segmenter:
         try:
             return Prepared(self._preprocessing({"image": MetaTensor(array, meta=metadata(volume, dims))}), volume)
         except RuntimeError as error:  # MONAI's, around what a transform raised
-            if isinstance(error.__cause__, InputError):
-                raise error.__cause__ from None
+            if isinstance(found := cause_of(error), InputError):
+                raise found from None
             raise
 
     @torch.inference_mode()

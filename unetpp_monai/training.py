@@ -11,7 +11,8 @@ from monai import transforms
 from monai.config import KeysCollection
 from monai.data import CacheDataset, MetaTensor
 
-from .errors import GeometryError, InputError, UnetppError
+from .errors import GeometryError, InputError, UnetppError, cause_of
+from .faults import STOP
 from .volume import Volume
 
 SHOWN = 10  # cases that an error names
@@ -107,20 +108,20 @@ class CheckedDataset(CacheDataset):
     def _load_cache_item(self, idx: int) -> Any:
         try:
             return super()._load_cache_item(idx)
-        except Exception as error:  # noqa: BLE001 - told with those of the other cases
+        except STOP:
+            raise
+        except BaseException as error:  # noqa: BLE001 - told with the others; a Rust panic would end the thread
             self._faults.append((idx, error))
             return None
 
     def _sentence(self, index: int, error: BaseException) -> str:
         """Of ours what it says, of others their kind too; MONAI wraps both."""
-        inner: BaseException | None = error
-        while inner is not None and not isinstance(inner, UnetppError):
-            inner = inner.__cause__
-        if inner is not None:
-            return str(inner)
+        found = cause_of(error)
+        if isinstance(found, UnetppError):
+            return str(found)
         image = self.data[index]["image"]
         name = Path(str(image[0] if isinstance(image, list) else image)).name
-        return f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return f"{name}: {type(found).__name__}: {' '.join(str(found).split())[:200]}"
 
 
 class SeedEpochs:

@@ -126,3 +126,15 @@ def test_channels_that_do_not_fit_are_refused_by_name(tmp_path):
     (tmp_path / "a_0001.nii.gz").unlink()
     with pytest.raises(InputError, match=r"a_0001\.nii\.gz lack"):
         read_case(first, channels=SUFFIXES)
+
+
+@pytest.mark.slow
+def test_thresholds_are_chosen_with_all_channels(bundle, tmp_path):
+    (tmp_path / "labels").mkdir()
+    for number in range(4):
+        save_channels(tmp_path / "images", f"c{number}")
+        save_nifti(tmp_path / "labels" / f"c{number}.nii.gz", phantom()[1])
+    arguments = [tmp_path / "images", "--references", tmp_path / "labels"]
+    done = unetpp("calibrate", *arguments, "--bundle", bundle, "--runtime", "eager", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["exit"]["cases"] == 4

@@ -155,7 +155,7 @@ def test_voxels_of_a_colour_that_is_none_are_kept(case, caplog, colour):
     volume, structures = read_label_file(labels)
     assert (np.count_nonzero(volume.array), structures[0].colour) == (np.count_nonzero(case.array), None)
     said = [record.getMessage() for record in caplog.records if record.name.startswith("unetpp_monai")]
-    assert said == ["kidney: its colour is none of sRGB and is replaced"]
+    assert said == ["kidney: its colour is not in sRGB and was replaced"]
 
 
 def test_codes_without_a_scheme_are_left_out(case, caplog):

@@ -520,4 +520,4 @@ def test_a_colour_that_is_none_is_replaced_with_a_remark(tmp_path, series, caplo
     dataset.save_as(tmp_path / "a.dcm")
     _, structures = read_dicom_rtstruct(tmp_path / "a.dcm", grid=read_dicom_series(folder).volume)
     assert [structure.colour for structure in structures[:3]] == [None, None, (9, 8, 7)]
-    assert caplog.text.count("its colour is none of sRGB and is replaced") == 1
+    assert caplog.text.count("its colour is not in sRGB and was replaced") == 1

@@ -3,6 +3,7 @@
 import ast
 import pickle
 import re
+from itertools import pairwise
 
 import pytest
 from helpers import ROOT
@@ -10,7 +11,7 @@ from typer.main import get_command
 
 from unetpp_monai.cli import app, main
 from unetpp_monai.cli.common import FLAGS, message_of
-from unetpp_monai.errors import InputError, OutputError
+from unetpp_monai.errors import LONGEST, InputError, OutputError, cause_of
 
 PACKAGE = ROOT / "unetpp_monai"
 DOORS = ("cli", "slicer")  # which know command lines
@@ -82,3 +83,22 @@ def test_a_user_reads_the_flag(tmp_path, monkeypatch, capsys):
     assert ended.value.code == 1
     said = " ".join(capsys.readouterr().err.split())
     assert said.endswith("report.json exists; choose another place or allow overwriting (--overwrite)")
+
+
+def test_what_an_input_is_refused_for_is_one_short_line():
+    error = InputError(f"UIDs must be alike, got a\nb {'9' * 5000}; name one", option="series")
+    assert "\n" not in str(error) and len(str(error)) <= LONGEST and error.option == "series"
+    assert str(error).startswith("UIDs must be alike, got a b 999") and str(error).endswith("; name one")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_the_cause_of_an_error_is_found_behind_those_of_monai():
+    def chain(*errors):
+        for outer, inner in pairwise(errors):
+            outer.__cause__ = inner
+        return errors[0]
+
+    ours, theirs = InputError("no"), KeyError("x")
+    assert cause_of(chain(RuntimeError("applying"), RuntimeError("again"), ours, theirs)) is ours
+    assert cause_of(chain(RuntimeError("applying"), theirs)) is theirs
+    assert cause_of(theirs) is theirs

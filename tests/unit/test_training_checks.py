@@ -75,6 +75,14 @@ def test_progress_of_another_run_is_refused():
         RunIdentity(fold=0, features=[4, 16], cases=["a"]).load_state_dict(kept)
 
 
+class PanicError(BaseException):
+    """As a decoder in Rust raises."""
+
+
+def panic(item):
+    raise PanicError("in Rust")
+
+
 def test_every_case_that_cannot_be_had_is_named(tmp_path):
     good = pair()
 
@@ -88,11 +96,13 @@ def test_every_case_that_cannot_be_had_is_named(tmp_path):
     cases = [{"image": f"{name}.nii.gz"} for name in "abcd"]
     steps = Compose([Lambda(load)])
     with pytest.raises(
-        InputError, match=r"2 of 4 do not: b\.nii\.gz is damaged; d\.nii\.gz: RuntimeError: applying"
+        InputError, match=r"2 of 4 do not: b\.nii\.gz is damaged; d\.nii\.gz: ValueError: no such thing$"
     ) as told:
         CheckedDataset(cases, steps, progress=False)
     assert "\n" not in str(told.value)
     assert len(CheckedDataset(cases[:1], steps, progress=False)) == 1
+    with pytest.raises(InputError, match=r"1 of 1 do not: c\.nii\.gz: PanicError: in Rust"):
+        CheckedDataset(cases[2:3], Compose([Lambda(panic)]), progress=False)
     many = [{"image": "b.nii.gz"}] * 30
     with pytest.raises(InputError, match="and 20 more"):
         CheckedDataset(many, steps, progress=False)

@@ -1,6 +1,7 @@
 """`unetpp calibrate` and `unetpp ranges`."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ from rich.console import Console
 
 from ..errors import InputError
 from ..files import check_free, complete_file
-from ..io import case_name, find_cases, read_volume
+from ..io import case_name, find_cases, read_case
+from ..volume import Volume
 from .common import (
     BundleOption,
     DeviceOption,
@@ -39,17 +41,17 @@ def calibrate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Choose the thresholds of --depth auto and of the review flag, for inference.json and metadata.json."""
+    from ..bundle import read_bundle
     from ..segmenter import Segmenter
     from ..workflows.calibrate import calibrate as calibrate_cases
-    from ..workflows.evaluate import read_label_map
 
     if output is not None:
         check_free([output], overwrite=overwrite)
-    cases = find_cases(images)
-    labels = _references_of(cases, references)
-    segmenter = Segmenter.from_bundle(bundle, weights=weights, trust=trust, device=device, runtime=runtime)
-    values, names = label_values(reference_values), {label.index: label.name for label in segmenter.bundle.labels}
-    pairs = ((read_volume(case), read_label_map(labels[case_name(case)], names, values)) for case in cases)
+    found = read_bundle(bundle, weights=weights, trust=trust)
+    cases = _labelled(images, references, found.channel_suffixes)
+    segmenter = Segmenter(found, device=device, runtime=runtime)
+    names = {label.index: label.name for label in found.labels}
+    pairs = _volumes(cases, found.channel_suffixes, names, label_values(reference_values))
     with progress_bars() as progress:
         bar = progress.add_task("cases", total=len(cases))
         exit_, (review, *others) = calibrate_cases(
@@ -82,17 +84,15 @@ def ranges(
     from ..labels import read_labels
     from ..plausibility import measure_ranges
     from ..task import check_task
-    from ..workflows.evaluate import read_label_map
 
     if output is not None:
         check_free([output], overwrite=overwrite)
     found = check_task(task)
     names = {label.index: label.name for label in read_labels(found.metadata)}
-    cases = find_cases(images)
-    labels = _references_of(cases, references)
-    values = found.values.get("label_values", ())
+    channels = found.values.get("channel_suffixes", ())
+    cases = _labelled(images, references, channels)
     measured = measure_ranges(
-        ((read_volume(case), read_label_map(labels[case_name(case)], names, values)) for case in cases),
+        _volumes(cases, channels, names, found.values.get("label_values", ())),
         names,
         modality=found.metadata["network_data_format"]["inputs"]["image"]["modality"],
         spatial_dims=found.values.get("spatial_dims", 3),
@@ -100,14 +100,25 @@ def ranges(
     _deliver(json.dumps(measured.to_json(), indent=2), output)
 
 
-def _references_of(cases: list[Path], references: Path) -> dict[str, Path]:
-    """Case name -> its label map."""
+def _labelled(images: list[Path], references: Path, channels: Sequence[str]) -> dict[Path, Path]:
+    """Case -> its label map."""
     from ..workflows.evaluate import cases_by_name
 
-    labels = cases_by_name(references)
-    if missing := [case_name(case) for case in cases if case_name(case) not in labels]:
+    cases, labels = find_cases(images, channels=channels), cases_by_name(references)
+    names = {case: case_name(case, channels) for case in cases}
+    if missing := [name for name in names.values() if name not in labels]:
         raise InputError(f"every image must have a reference in {references}, got none for {', '.join(missing[:5])}")
-    return labels
+    return {case: labels[name] for case, name in names.items()}
+
+
+def _volumes(
+    cases: Mapping[Path, Path], channels: Sequence[str], names: Mapping[int, str], values: Sequence[int]
+) -> Iterator[tuple[Volume, Volume]]:
+    """Read image and label map of each case when its turn comes."""
+    from ..workflows.evaluate import read_label_map
+
+    for case, label in cases.items():
+        yield read_case(case, channels=channels).volume, read_label_map(label, names, values)
 
 
 def _deliver(text: str, output: Path | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import CorruptFileError, InputError, UnetppError
+from ..faults import STOP
 from ..files import sha256_of
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def guarded(path: Path, fault: str = "is not a readable DICOM file") -> Iterator
     """
     try:
         yield
-    except (UnetppError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (UnetppError, *STOP):
         raise
     except MemoryError as error:
         raise InputError(f"{path} must fit into memory, got {one_line(error)}; take a part of it") from error

@@ -33,7 +33,7 @@ class Roi:
     polygons: tuple[Points, ...]  # closed contours: points `(N, 3)`, mm, LPS
     exclusive: tuple[bool, ...]  # of each polygon, whether it cuts out what others hold (CLOSEDPLANAR_XOR)
     unused: tuple[str, ...] = ()  # types of its contours that hold no voxels, such as POINT
-    wrong_colour: bool = False  # it has one that is none of sRGB
+    wrong_colour: bool = False  # its colour is not in sRGB
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def read_remarks(rois: Sequence[Roi], path: Path) -> list[str]:
         for roi in empty
     ]
     return remarks + [
-        f"{roi.label.name}: its colour is none of sRGB and is replaced" for roi in rois if roi.wrong_colour
+        f"{roi.label.name}: its colour is not in sRGB and was replaced" for roi in rois if roi.wrong_colour
     ]
 
 

@@ -209,7 +209,7 @@ def _label(item: "pydicom.Dataset") -> Label:
 def _remarks(items: Sequence["pydicom.Dataset"], labels: Sequence[Label]) -> Iterator[str]:
     for item, label in zip(items, labels, strict=True):
         if label.colour is None and "RecommendedDisplayCIELabValue" in item:
-            yield f"{label.name}: its colour is none of sRGB and is replaced"
+            yield f"{label.name}: its colour is not in sRGB and was replaced"
         if label.category is None or label.type is None:
             yield f"{label.name}: its codes lack a value or a scheme and are left out"
 

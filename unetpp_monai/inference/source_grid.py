@@ -53,10 +53,12 @@ class SourceGrid:
         ]
         inside = [torch.ones(size, dtype=torch.bool) for size in shape]  # per source axis, what was not cropped
         for n, (a, ends) in enumerate(zip(axes, cropped, strict=False)):
-            first, last = ends if mapping[n, a] > 0 else ends[::-1]
-            inside[a][:first] = False
-            inside[a][shape[a] - last :] = False
-        self._inside = [inside[a] for a in axes] if any(map(any, cropped)) else []
+            start, end = ends if mapping[n, a] > 0 else ends[::-1]
+            inside[a][:start] = False
+            inside[a][shape[a] - end :] = False
+        first, *others = (inside[a] for a in axes)  # by network axis
+        self._planes = first if any(map(any, cropped)) else None
+        self._mask = others[0] if len(others) == 1 else others[0][:, None] & others[1]  # of each plane
         self._order = np.argsort(self._lines[0].high, kind="stable")  # source planes as rows become available
         self._next = 0
         self._last: list[torch.Tensor] = []  # of each layer, the row before the next slab
@@ -103,27 +105,22 @@ class SourceGrid:
 
     def _set(self, plane: int, logits: torch.Tensor, maps: torch.Tensor | None = None) -> None:
         """Resample a plane `(channels, *other network axes)` and decide its labels."""
-        if self._inside and not self._inside[0][plane]:
+        if self._planes is not None and not self._planes[plane]:
             return
         found = self._resampled(logits).max(0).indices  # as argmax(0), which torch does not vectorise on this axis
-        if self._inside:
-            found *= self._mask()
+        if self._planes is not None:
+            found *= self._mask
         self.labels.permute(self._axes)[plane] = found
         if maps is None:
             return
         if self.uncertainty is None:
             self.uncertainty = torch.zeros(self.labels.shape)
         maps = self._resampled(maps)
-        if self._inside:
-            maps = maps * self._mask()
+        if self._planes is not None:
+            maps = maps * self._mask
         self.uncertainty.permute(self._axes)[plane] = maps[0]
         for sums, values in zip(self.sums.values(), maps, strict=True):
             sums.update(dict(enumerate(torch.bincount(found.flatten(), values.flatten().double()).tolist())))
-
-    def _mask(self) -> torch.Tensor:
-        """Which voxels of a plane were not cropped."""
-        mask = self._inside[1]
-        return mask if len(self._inside) == 2 else mask[:, None] & self._inside[2]
 
     def _resampled(self, layer: torch.Tensor) -> torch.Tensor:
         for axis, line in enumerate(self._lines[1:], 1):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..errors import InputError, OutputError, UnetppError
+from ..errors import InputError, OutputError, cause_of
 from ..files import complete_file, locked
-from ..task import ALL, BASE, DESCRIPTION, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task, find_task
+from ..task import ALL, BASE, DESCRIPTION, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 1  # version of the record
@@ -34,7 +34,7 @@ def train(
         task: folder of a task, or the name of one that came with the package.
         fold: whose cases validate, 0, 1, ...; "all": none do, all train; None = as the task states it.
         output_dir: for the weights, the progress and the logs; None = `runs/fold<N>` in the task's folder, or
-            `runs/<task>/fold<N>` here for one that came with the package.
+            `runs/<task>/fold<N>` here for one that is given by its name.
         dataset_dir: of the data; None = as the task states it.
         overrides: values that come before those of the task, such as `{"max_epochs": 10}`.
         fresh: begin anew, whatever progress there is.
@@ -75,9 +75,7 @@ def train(
 def _folder_of(task: str | Path, checked: Task, known: Mapping[str, Any]) -> Path:
     """Where a run's files go unless it is said."""
     name = ALL if known["fold"] >= known["num_folds"] else f"fold{known['fold']}"
-    own = checked.folder.resolve() == Path(task).resolve() and not checked.folder.resolve().is_relative_to(
-        find_task("hippocampus").resolve().parent
-    )
+    own = (Path(task) / VALUES).is_file()
     return checked.folder / RUNS / name if own else Path(RUNS) / checked.name / name
 
 
@@ -113,15 +111,17 @@ def _train(checked: Task, output: Path, values: Mapping[str, Any], *, fresh: boo
     if fresh:
         for path in (*output.glob("progress_*.pt"), output / RECORD):
             path.unlink(missing_ok=True)
+    from ..training import newest_progress
+
     places: dict[str, Any] = {key: str(output) for key in ("bundle_root", "ckpt_dir", "output_dir")}
     if listed := checked.values.get("cases_file"):
         places["cases_file"] = str(checked.folder / listed)
-    if any(output.glob("progress_checkpoint_*.pt")):
+    if Path(newest_progress(output)).is_file():
         places["resume"] = True
     try:
         _run(checked.folder, {**places, **values})
     except RuntimeError as error:
-        raise _cause(error) from error
+        raise cause_of(error) from error
 
 
 def _run(folder: Path, overrides: Mapping[str, Any]) -> None:
@@ -137,11 +137,3 @@ def _run(folder: Path, overrides: Mapping[str, Any]) -> None:
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error of ours that MONAI wrapped, or the given one."""
-    inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, UnetppError):
-        inner = inner.__cause__
-    return inner or error
