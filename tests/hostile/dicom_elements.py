@@ -1,6 +1,7 @@
 """Evil values of DICOM elements, kinds that their values are not, sequences without end."""
 
 import struct
+import sys
 import warnings
 from io import BytesIO
 from random import Random
@@ -41,6 +42,7 @@ SYNTAXES = (
 )
 # what pydicom raises when it writes, or reads again, what we changed
 UNWRITABLE = (
+    NotImplementedError,
     OSError,
     EOFError,
     ValueError,
@@ -71,10 +73,13 @@ def dicom_elements(data: bytes, rng: Random) -> Damage:
 def _written(dataset: Dataset) -> bytes:
     file, settings = BytesIO(), pydicom.config.settings
     before, settings.writing_validation_mode = settings.writing_validation_mode, pydicom.config.IGNORE
+    depth = sys.getrecursionlimit()
+    sys.setrecursionlimit(depth + 20 * LEVELS)  # for sequences within each other; reading them has the usual limit
     try:
         pydicom.dcmwrite(file, dataset, enforce_file_format=False)
     finally:
         settings.writing_validation_mode = before
+        sys.setrecursionlimit(depth)
     return file.getvalue()
 
 
