@@ -14,7 +14,7 @@ from hostile.formats import FORMATS, make_mutant
 from hostile.judge import FAULT, NAMED, _judge_error, failing_checksum
 from hostile.warm import run_child
 
-from unetpp_monai.errors import InputError
+from unetpp_monai.errors import BundleError, InputError
 
 
 def sleep(say):
@@ -99,8 +99,8 @@ class PanicError(BaseException):
     ("error", "verdict", "kind"),
     [
         (InputError("spacing must be > 0 mm, got 0"), NAMED, "InputError"),
-        (InputError("two\nlines"), FAULT, "a message that is not one line"),
-        (InputError("x" * 3000), FAULT, "a message that is not one line"),
+        (BundleError("two\nlines"), FAULT, "a message that is not one line"),
+        (BundleError("x" * 3000), FAULT, "a message that is not one line"),
         (InputError(""), FAULT, "a message that is not one line"),
         (RuntimeError("x"), FAULT, "RuntimeError"),
         (PanicError("x"), FAULT, "PanicError"),
