@@ -6,6 +6,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 import warnings
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +17,7 @@ import pytest
 from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.orthanc import free_port, make_certificates, orthanc
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, MediaStorageDirectoryStorage, RLELossless
+from pynetdicom import build_context
 from typer.testing import CliRunner
 
 from unetpp_monai.cli.pacs import app
@@ -29,7 +31,7 @@ from unetpp_monai.pacs import (
     pull_series,
     push,
 )
-from unetpp_monai.pacs.dimse_association import SUCCESS, receive, receiving
+from unetpp_monai.pacs.dimse_association import SUCCESS, DimseAddress, associated, receive, receiving
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +292,21 @@ def test_an_archive_that_rejects_our_title(tmp_path):
     settings = {"DicomCheckCalledAet": True}
     with orthanc(tmp_path, settings=settings) as server, pytest.raises(PacsError, match="check both AE titles"):
         connect(f"dimse://OTHER@127.0.0.1:{server.dicom_port}").find(Query(study="1.2.3"))
+
+
+def test_a_rejection_before_we_look_at_the_connection():
+    from pynetdicom import evt
+    from pynetdicom.sop_class import Verification
+
+    def slow(_event):
+        time.sleep(0.5)
+
+    port = free_port()
+    contexts, late = [build_context(Verification)], [(evt.EVT_REQUESTED, slow)]
+    with receiving("ARCHIVE", ("127.0.0.1", port), []), pytest.raises(PacsError, match="check both AE titles"):
+        address = DimseAddress("OTHER", "127.0.0.1", port)
+        with associated(address, contexts, aet="US", evt_handlers=late):
+            pass
 
 
 def test_an_archive_that_hangs_up_is_unavailable():

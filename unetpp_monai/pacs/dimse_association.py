@@ -71,12 +71,19 @@ def associated(
         PacsError: the peer rejects us, or offers nothing of what we need.
         UnavailableError: it cannot be reached.
     """
-    from pynetdicom import AE
+    from pynetdicom import AE, evt
+    from pynetdicom.pdu import A_ASSOCIATE_RJ
+
+    rejections: list[Any] = []
+
+    def note(event: "Event") -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            rejections.append(event.pdu)
 
     entity = AE(ae_title=aet)
     entity.connection_timeout = entity.acse_timeout = CONNECT_SECONDS
     entity.dimse_timeout = entity.network_timeout = ANSWER_SECONDS
-    options = {"ext_neg": list(ext_neg), "evt_handlers": [*evt_handlers, *_prompt()]}
+    options = {"ext_neg": list(ext_neg), "evt_handlers": [*evt_handlers, (evt.EVT_PDU_RECV, note), *_prompt()]}
     tls_args = (tls, address.host) if tls else None
     with warnings.catch_warnings():
         # pynetdicom drops a socket that could not connect without closing it
@@ -84,7 +91,7 @@ def associated(
         association = entity.associate(
             address.host, address.port, list(contexts), ae_title=address.aet, tls_args=tls_args, **options
         )
-    if association.is_rejected:
+    if rejections:  # `is_rejected` is not set where the peer closed before pynetdicom looked at the connection
         raise PacsError(f"{address} must accept us, {aet}, got a rejection; check both AE titles")
     try:
         _check_accepted(association, address)
