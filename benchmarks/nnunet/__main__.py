@@ -1,0 +1,173 @@
+"""UNet++ beside nnU-Net itself: `python -m benchmarks.nnunet DATASET -o OUT --nnunet_python PYTHON [--minutes 15 45]`.
+
+Both train on the same cases of a fold for the same minutes, each as its own planner says for the same memory; the
+fold's other cases judge both by our `evaluate`. PYTHON is an interpreter with nnunetv2. What is complete in OUT is not
+repeated, and what was interrupted goes on. `--clock cpu` counts processor time divided by the cores instead of the
+wall's, for a machine that does other work too. Equal minutes on few cores say nothing about convergence.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.nnunet.data import CONFIGURATIONS, DATASET, write_raw
+from unetpp_monai.io import listed_folds
+from unetpp_monai.workflows.evaluate import evaluate, write_report
+
+HERE = Path(__file__).parent
+TRAINER, PLANS = "nnUNetTrainerMinutes", "nnUNetPlans"
+Options = argparse.Namespace
+
+
+def main() -> None:
+    """Do what is not done, and print the table."""
+    options = parse()
+    task = options.output / "task"
+    if not (task / "task.json").exists():
+        run([sys.executable, "-m", "unetpp_monai", "plan", options.dataset, "-o", task, *options.plan.split()])
+    folds = listed_folds(task / "cases.json", options.dataset)
+    contenders = [name for name in options.contenders if name != "ours"]
+    if contenders:
+        prepare(options, task, folds)
+    for minutes in options.minutes:
+        for name in options.contenders:
+            folder = options.output / f"fold{options.fold}" / f"{minutes}min" / name
+            if not (folder / "evaluation.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                (ours if name == "ours" else nnunet)(options, minutes, folder, name)
+                judge(options, folds[options.fold], folder)
+    write_table(options)
+
+
+def parse() -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--nnunet_python", type=Path, default=Path(sys.executable))
+    parser.add_argument("--minutes", type=int, nargs="+", default=[15])
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--contenders", nargs="+", default=["ours", *CONFIGURATIONS], help="ours, 2d, 3d_fullres")
+    parser.add_argument("--memory", type=float, default=3, help="GiB that both plan for")
+    parser.add_argument("--plan", default="", help="further options of `unetpp plan`, in one text")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    options = parser.parse_args()
+    options.dataset = options.dataset.resolve()
+    options.output = options.output.resolve()
+    options.plan = f"--memory {options.memory:g}GiB {options.plan}"
+    return options
+
+
+def environment(options: Options, minutes: int = 0) -> dict[str, str]:
+    """What nnU-Net reads from the environment."""
+    root = options.output / "nnunet"
+    names = {"nnUNet_raw": "raw", "nnUNet_preprocessed": "preprocessed", "nnUNet_results": f"results_{minutes}min"}
+    return {
+        **os.environ,
+        **{name: str(root / folder) for name, folder in names.items()},
+        "MINUTES": str(minutes),
+        "CLOCK": options.clock,
+    }
+
+
+def prepare(options: Options, task: Path, folds: list[list[dict[str, object]]]) -> None:
+    """Hand nnU-Net the same cases, plan and preprocess them, and give it our folds."""
+    done = options.output / "nnunet" / "prepared"
+    if done.exists():
+        return
+    env = environment(options)
+    splits = write_raw(task, folds, Path(env["nnUNet_raw"]) / DATASET)
+    number, memory = DATASET[7:10], f"{options.memory:g}"
+    steps = (
+        ("nnUNetv2_extract_fingerprint", "-d", number, "-np", "2"),
+        ("nnUNetv2_plan_experiment", "-d", number, "-gpu_memory_target", memory, "-overwrite_plans_name", PLANS),
+        ("nnUNetv2_preprocess", "-d", number, "-plans_name", PLANS, "-np", "2", "2", "-c", *CONFIGURATIONS),
+    )
+    for program, *arguments in steps:
+        run([options.nnunet_python.parent / program, *arguments], env=env)
+    target = Path(env["nnUNet_preprocessed"]) / DATASET / "splits_final.json"
+    target.write_text(json.dumps(splits, indent=1) + "\n")
+    done.touch()
+
+
+def nnunet(options: Options, minutes: int, folder: Path, name: str) -> None:
+    """Train a configuration of nnU-Net and predict the fold's other cases, as its own commands do."""
+    env = environment(options, minutes)
+    results = Path(env["nnUNet_results"]) / DATASET / f"{TRAINER}__{PLANS}__{name}" / f"fold_{options.fold}"
+    program, number, fold = [options.nnunet_python, HERE / "nnunet_program.py"], DATASET[7:10], str(options.fold)
+    if not (results / "checkpoint_final.pth").exists():
+        command = [*program, "train", number, name, fold, "-tr", TRAINER, "-p", PLANS]
+        going_on = ["--c"] if (results / "checkpoint_latest.pth").exists() else []
+        note_cost(folder, run([*command, "-device", options.device, *going_on], env=env))
+    images = Path(env["nnUNet_raw"]) / DATASET / f"imagesVal{options.fold}"
+    command = [*program, "predict", "-i", images, "-o", folder / "predictions", "-d", number]
+    chosen = ["-c", name, "-f", fold, "-tr", TRAINER, "-p", PLANS, "-device", options.device, "-npp", "1", "-nps", "1"]
+    run([*command, *chosen], env=env)
+    for path in (folder / "predictions").glob("*.json"):
+        path.unlink()
+
+
+def ours(options: Options, minutes: int, folder: Path, name: str) -> None:
+    """Train as `unetpp train` does; its weights segment the fold's other cases."""
+    task = options.output / "task"
+    arguments = [HERE / "own.py", task, folder, str(options.fold), str(minutes), options.clock, options.dataset]
+    if not (folder / "run.json").exists():
+        note_cost(folder, run([sys.executable, *arguments]))
+    raise SystemExit(f"{name} is not judged yet")
+
+
+def judge(options: Options, cases: list[dict[str, object]], folder: Path) -> None:
+    """Compare the predictions with the references."""
+    labels = json.loads((options.output / "nnunet" / "labels.json").read_text())
+    references = options.output / "nnunet" / "raw" / DATASET / f"labelsVal{options.fold}"
+    names = {index: name for name, index in labels.items() if index}
+    write_report(evaluate(folder / "predictions", references, labels=names), folder / "evaluation.json")
+
+
+def note_cost(folder: Path, seconds: tuple[float, float]) -> None:
+    """Add what a piece of a training took."""
+    path = folder / "cost.json"
+    before = json.loads(path.read_text()) if path.exists() else {"wall": 0.0, "cpu": 0.0}
+    path.write_text(json.dumps({"wall": before["wall"] + seconds[0], "cpu": before["cpu"] + seconds[1]}) + "\n")
+
+
+def run(command: list[object], env: dict[str, str] | None = None) -> tuple[float, float]:
+    """Run a command; give its minutes by the wall and of its processors, divided by the cores."""
+    import time
+
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([str(part) for part in command], check=True, env=env)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (time.perf_counter() - begin) / 60, used / 60 / (os.cpu_count() or 1)
+
+
+def write_table(options: Options) -> None:
+    """Print and write Dice and HD95 per label, and minutes."""
+    lines = []
+    for path in sorted(options.output.glob("fold*/*min/*/evaluation.json")):
+        report = json.loads(path.read_text())
+        cost = json.loads(path.with_name("cost.json").read_text())
+        found = {(row["label"], row["metric"]): row for row in report["summary"]}
+        labels = list(dict.fromkeys(label for label, _ in found))
+        entry = {"run": "/".join(path.relative_to(options.output).parts[:-1])}
+        for metric in ("dice", "hd95"):
+            for label in labels:
+                row = found[label, metric]
+                entry[f"{metric} {label}"] = "" if row["mean"] is None else f"{row['mean']:.3f}"
+        entry["minutes (wall)"], entry["minutes (cpu / cores)"] = f"{cost['wall']:.1f}", f"{cost['cpu']:.1f}"
+        lines.append(entry)
+    columns = list(dict.fromkeys(key for entry in lines for key in entry))
+    table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    table += ["| " + " | ".join(entry.get(column, "") for column in columns) + " |" for entry in lines]
+    print("\n".join(table))
+    (options.output / "table.md").write_text("\n".join(table) + "\n")
+
+
+if __name__ == "__main__":
+    main()
