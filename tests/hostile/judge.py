@@ -24,6 +24,7 @@ from unetpp_monai.workflows.segment import Request, segment_case
 
 EQUAL, OTHER, NAMED, FAULT = "equal", "other content", "named error", "fault"
 LONGEST_MESSAGE = 2000  # characters
+SEGMENTED = 1 << 17  # voxels; of more, the windows of a network are work that takes its time, not a fault
 WHOLE = {"image": 4, "labels": 1, "bundle": 2}  # every so manieth mutant goes through the whole segmenter
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -49,7 +50,7 @@ def read(warm: Warm, name: str, mutant: Mutant, scratch: Path, *, whole: bool) -
         name: of `FORMATS`.
         mutant: to read.
         scratch: for results.
-        whole: run it through the whole segmenter.
+        whole: run it through the whole segmenter, unless it is large.
     """
     kind = FORMATS[name].kind
     if kind == "bundle":
@@ -57,12 +58,19 @@ def read(warm: Warm, name: str, mutant: Mutant, scratch: Path, *, whole: bool) -
     if kind == "labels":
         grid = warm.sound / name / f"{mutant.variant}.npz"
         volume, _ = read_label_file(mutant.path, grid=_grid(grid) if name == "rtstruct" else None)
-    elif whole:
+    elif whole and not _is_large(mutant.path):
         segmented = segment_case(warm.segmenter, mutant.path, scratch / "out", Request(depth="1"))
         return {"array": segmented.labels.array, "affine": segmented.labels.affine}
     else:
         volume = read_volume(mutant.path)
     return {"array": volume.array, "affine": volume.affine}
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return read_volume(path).array.size > SEGMENTED
+    except UnetppError:
+        return False  # the segmenter is to refuse it
 
 
 def _read_bundle(warm: Warm, root: Path, *, whole: bool) -> Content:
