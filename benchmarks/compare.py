@@ -1,9 +1,9 @@
 """Networks trained alike and compared: `python -m benchmarks.compare --dataset_dir DIR -o OUT [--task TASK] ...`.
 
 Every network gets the same cases, augmentation, loss, schedule, steps and seeds: those of the base's `train.json`,
-the task's values and `benchmarks/networks/<network>.json`. The last weights are judged, on the cases of the
-left-out fold, so that nothing is chosen on them. A run that is complete in OUT is not repeated, and one that was
-interrupted goes on.
+the task's values and `benchmarks/networks/<network>.json`, or `benchmarks/recipes/<recipe>.json`, each one change of
+the recipe. The last weights are judged, on the cases of the left-out fold, so that nothing is chosen on them. A run
+that is complete in OUT is not repeated, and one that was interrupted goes on.
 """
 
 import argparse
@@ -49,7 +49,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset_dir", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="names of benchmarks/networks/*.json")
+    parser.add_argument(
+        "--networks", nargs="+", default=list(NETWORKS), help="names of networks/*.json or recipes/*.json"
+    )
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--rounds", type=int, default=5, help="of the interleaved timing; 0 = none")
@@ -59,7 +61,8 @@ def parse() -> argparse.Namespace:
 
 def configs(options: argparse.Namespace, network: str) -> list[Path]:
     """Base, task and network, in the order in which they are merged."""
-    return [BASE / "train.json", find_task(options.task) / VALUES, ROOT / "benchmarks/networks" / f"{network}.json"]
+    found = next(ROOT.glob(f"benchmarks/*/{network}.json"))
+    return [BASE / "train.json", find_task(options.task) / VALUES, found]
 
 
 def train(options: argparse.Namespace, network: str, fold: int, seed: int, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""UNet++ beside nnU-Net itself."""

@@ -12,6 +12,7 @@ import sys
 import time
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import nnunetv2.inference.predict_from_raw_data as prediction
 import nnunetv2.run.run_training as training
@@ -27,12 +28,19 @@ MOST_EPOCHS = 1000  # of nnU-Net's own schedule
 class nnUNetTrainerMinutes(nnUNetTrainer):  # noqa: N801 - named as nnU-Net names its own
     """Epochs of 50 steps instead of 250, as many as end within the minutes; all else as nnU-Net has it."""
 
-    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):  # noqa: B008 - its own
+    def __init__(  # nnU-Net notes its arguments by these names
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008
+    ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 50, 5
         self.save_every = 5
 
-    def on_train_start(self):
+    def on_train_start(self) -> None:
         """Count how long steps take, once, and set the length of the schedule by it."""
         super().on_train_start()
         noted = Path(self.output_folder) / "minutes.json"
@@ -43,7 +51,7 @@ class nnUNetTrainerMinutes(nnUNetTrainer):  # noqa: N801 - named as nnU-Net name
         self.lr_scheduler.optimizer = self.optimizer
         self.print_to_log_file(noted.read_text())
 
-    def _measured(self):
+    def _measured(self) -> dict[str, float]:
         start = deepcopy((self.network.state_dict(), self.optimizer.state_dict()))
         for _ in range(WARM):
             self.train_step(next(self.dataloader_train))
@@ -64,14 +72,14 @@ class nnUNetTrainerMinutes(nnUNetTrainer):  # noqa: N801 - named as nnU-Net name
         return {"step": step, "validation": validation, "epochs": epochs, "steps": epochs * 50}
 
 
-def clock():
+def clock() -> float:
     """Seconds of the clock that is asked for."""
     if os.environ.get("CLOCK", "wall") == "wall":
         return time.perf_counter()
     return sum(map(_used, [os.getpid(), *(child.pid for child in multiprocessing.active_children())])) / os.cpu_count()
 
 
-def _used(pid):
+def _used(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
