@@ -1,0 +1,66 @@
+"""Train the locator on synthesised heads: `python -m benchmarks.locator.train MAPS -o OUT [--steps 8000]`.
+
+Goes on where it stopped. What is drawn for a step follows from the step's number alone.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from monai.losses import DeepSupervisionLoss, DiceCELoss
+
+from benchmarks.locator.heads import CLASSES, HELD_OUT, Synthesis, read_maps
+from unetpp_monai.networks import UNetPlusPlus
+
+FEATURES = (8, 16, 32, 64)
+HEADS = (0.6, 0.25, 0.15)
+EVERY = 100  # steps between checkpoints
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("maps", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=1)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    maps = read_maps(options.maps, [number for number in range(1, 21) if number not in HELD_OUT])
+    network = UNetPlusPlus(3, 1, len(CLASSES), FEATURES)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=options.steps, pct_start=0.05)
+    loss_of = DeepSupervisionLoss(
+        DiceCELoss(to_onehot_y=True, softmax=True, include_background=False), weights=list(HEADS)
+    )
+    done, progress = 0, options.output / "progress.pt"
+    if progress.exists():
+        state = torch.load(progress, weights_only=True)
+        done = state["done"]
+        for part, name in ((network, "network"), (optimizer, "optimizer"), (schedule, "schedule")):
+            part.load_state_dict(state[name])
+    begin, losses = time.perf_counter(), []
+    for step in range(done, options.steps):
+        pairs = [Synthesis(maps, seed=step * options.batch + number)() for number in range(options.batch)]
+        image, classes = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+        loss = loss_of(network(image), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if (step + 1) % EVERY == 0 or step + 1 == options.steps:
+            seconds = (time.perf_counter() - begin) / len(losses)
+            print(json.dumps({"step": step + 1, "loss": sum(losses) / len(losses), "seconds": seconds}), flush=True)
+            begin, losses = time.perf_counter(), []
+            parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+            state = {"done": step + 1, **{name: part.state_dict() for name, part in parts.items()}}
+            torch.save(state, progress.with_suffix(".part"))
+            progress.with_suffix(".part").replace(progress)
+    torch.save(network.state_dict(), options.output / "locator.pt")
+
+
+if __name__ == "__main__":
+    main()
