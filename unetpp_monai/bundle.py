@@ -29,9 +29,8 @@ from .labels import Label
 from .networks import UNetPlusPlus
 from .networks.unetplusplus import depth_of
 from .plausibility import Plausible
-from .sums import check_sums
 from .task import LOCAL
-from .trust import Foreign
+from .trust import Foreign, check_sums
 
 __all__ = [
     "CONFIG",

@@ -11,10 +11,9 @@ PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "faults", "_version"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
-    | {"json_files", "trusted_names", "last_line"},
+    | {"json_files", "last_line"},
     {"plausibility"},
-    {"task", "sums", "expressions"},
-    {"trust"},
+    {"task", "trust"},
     {"networks", "dicom", "segmentation"},
     {"inference", "runtimes", "training"},
     {"io", "components", "bundle_metadata", "bundle_configs"},
@@ -39,6 +38,7 @@ ORDERS = {  # within a room, from the ground up
     "orthanc_feed receiver listener service",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
+    "trust": "names expressions configs sums",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
     "train",
 }

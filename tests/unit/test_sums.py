@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from unetpp_monai.errors import BundleError
-from unetpp_monai.sums import SUMS, check_sums
+from unetpp_monai.trust.sums import SUMS, check_sums
 
 FILES = {
     "configs/inference.json": b"{}",

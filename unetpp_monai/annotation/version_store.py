@@ -18,7 +18,7 @@ from pathlib import Path
 from ..bundle import CONFIG, METADATA, WEIGHTS, default_bundle
 from ..errors import BundleError, OutputError
 from ..files import TEMPORARY, complete_file, sha256
-from ..sums import SUMS
+from ..trust import SUMS
 
 VERSIONS = "versions"
 MODEL, RECORD = "model.pt", "version.json"

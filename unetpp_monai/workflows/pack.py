@@ -15,7 +15,6 @@ from ..errors import BundleError, OutputError
 from ..files import sha256, temporary_folder
 from ..json_files import read_object
 from ..moved_names import rename_moved
-from ..sums import SUMS
 from ..task import (
     ALL,
     BASE,
@@ -29,6 +28,7 @@ from ..task import (
     base_config,
     check_task,
 )
+from ..trust import SUMS
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle

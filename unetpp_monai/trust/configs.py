@@ -2,7 +2,7 @@
 
 MONAI evaluates every text that begins with `$`, builds every `_target_`, and replaces `@references` and `%macros`
 before that. So an expression is judged as the syntax tree of what would be evaluated, and every name, call, attribute
-and component in it must be listed in `trusted_names`. Anything else is decided by the bundle's user.
+and component in it must be listed in `names`. Anything else is decided by the bundle's user.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ReferenceResolver
 
+from ..json_files import clipped
 from .expressions import Imports, NotListed, called, check_expression
-from .json_files import clipped
-from .trusted_names import APART, CLASSES, READERS, components
+from .names import APART, CLASSES, READERS, components
 
 SPECIAL = ("_target_", "_disabled_", "_requires_", "_desc_", "_mode_")  # MONAI's keys of a component
 MODES = ("default", "callable")  # not "debug", which stops for a person

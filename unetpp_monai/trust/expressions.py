@@ -6,8 +6,8 @@ from typing import Any
 
 from monai.bundle import ReferenceResolver
 
-from .json_files import clipped
-from .trusted_names import BUILTINS, CALLABLE, ENVIRONMENT, KEYWORDS, MEMBERS, READERS, VALUES, components
+from ..json_files import clipped
+from .names import BUILTINS, CALLABLE, ENVIRONMENT, KEYWORDS, MEMBERS, READERS, VALUES, components
 
 LONGEST = 1000  # characters of an expression
 LARGEST = 1_000_000  # whole number in one, so that it neither takes all memory nor forever

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from .errors import BundleError
-from .files import sha256
-from .json_files import MAX_BYTES, at, clipped
+from ..errors import BundleError
+from ..files import sha256
+from ..json_files import MAX_BYTES, at, clipped
 
 SUMS = "SHA256SUMS"  # in the format of `sha256sum --check`
 LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
