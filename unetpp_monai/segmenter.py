@@ -12,7 +12,8 @@ import torch
 from monai.data import MetaTensor
 
 from .bundle import CONFIG, Bundle, config_sha256, load_network, read_bundle
-from .components import drop_file_steps
+from .bundle.components import drop_file_steps
+from .bundle.trial import build_steps, try_steps
 from .depth import Depth, DepthLike
 from .errors import BundleError, InputError, cause_of
 from .inference import AnytimeNetwork, Progress, TimedSweep, Windows
@@ -21,7 +22,6 @@ from .io.monai_reader import float_array, metadata
 from .json_files import at
 from .runtimes.backend import ByWork, choose_device
 from .segmentation import Prepared, Segmentation, scores_of
-from .trial import build_steps, try_steps
 from .volume import Volume
 
 __all__ = ["Prepared", "Progress", "Segmentation", "Segmenter"]

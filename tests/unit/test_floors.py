@@ -16,8 +16,8 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"task", "trust"},
     {"networks", "dicom", "segmentation"},
     {"inference", "runtimes", "training"},
-    {"io", "components", "bundle_metadata", "bundle_configs"},
-    {"bundle", "trial"},
+    {"io"},
+    {"bundle"},
     {"segmenter"},
     {"planning"},
     {"workflows"},
@@ -38,6 +38,7 @@ ORDERS = {  # within a room, from the ground up
     "orthanc_feed receiver listener service",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
+    "bundle": "configs metadata components folder trial",
     "trust": "names expressions configs sums",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
     "train",

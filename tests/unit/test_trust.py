@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 import pytest
 from helpers import ROOT
 
-from unetpp_monai.bundle_configs import foreign_in, read_configs
+from unetpp_monai.bundle.configs import foreign_in, read_configs
 from unetpp_monai.moved_names import rename_moved
 from unetpp_monai.task import CONFIGS, base_config
 from unetpp_monai.trust import foreign

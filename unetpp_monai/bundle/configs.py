@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleError
-from .json_files import at, clipped, read_object
-from .moved_names import missing_names, rename_moved
-from .task import BASE
-from .trust import Foreign, foreign
+from ..errors import BundleError
+from ..json_files import at, clipped, read_object
+from ..moved_names import missing_names, rename_moved
+from ..task import BASE
+from ..trust import Foreign, foreign
 
 CONFIG = "configs/inference.json"
 CONFIGS, LOGGING, OTHERS = "configs", "logging.conf", (".yaml", ".yml")

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser
 
-from .errors import BundleError, cause_of
-from .json_files import clipped
-from .networks import UNetPlusPlus
-from .task import base_config
-from .task_rules import value_faults, value_types
+from ..errors import BundleError, cause_of
+from ..json_files import clipped
+from ..networks import UNetPlusPlus
+from ..task import base_config
+from ..task_rules import value_faults, value_types
 
 NETWORK, INFERER, CHAINS = "network_def", "inferer", ("preprocessing", "postprocessing")  # what segments
 FILES = ("LoadImaged", "SaveImaged")  # steps that read and write files, which arrays do without

@@ -19,33 +19,18 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from .bundle_configs import CONFIG, foreign_in, read_config, read_configs, refuse, usable
-from .bundle_metadata import ImageInput, ReviewRule, described
+from ..errors import BundleError, InputError
+from ..files import sha256
+from ..json_files import at, clipped
+from ..labels import Label
+from ..networks import UNetPlusPlus
+from ..networks.unetplusplus import depth_of
+from ..plausibility import Plausible
+from ..task import LOCAL
+from ..trust import Foreign, check_sums
 from .components import build_network, parser_of, part_faults
-from .errors import BundleError, InputError
-from .files import sha256
-from .json_files import at, clipped
-from .labels import Label
-from .networks import UNetPlusPlus
-from .networks.unetplusplus import depth_of
-from .plausibility import Plausible
-from .task import LOCAL
-from .trust import Foreign, check_sums
-
-__all__ = [
-    "CONFIG",
-    "METADATA",
-    "WEIGHTS",
-    "Bundle",
-    "ImageInput",
-    "ReviewRule",
-    "config_sha256",
-    "default_bundle",
-    "folder_name",
-    "load_network",
-    "read_bundle",
-    "read_config",
-]
+from .configs import CONFIG, foreign_in, read_configs, refuse, usable
+from .metadata import ImageInput, ReviewRule, described
 
 METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
@@ -160,7 +145,7 @@ def config_sha256(parser: ConfigParser) -> str:
 
 def default_bundle() -> Path:
     """Folder of the bundle that came with this package: installed, in a checkout, or packed around the package."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for root in (package / "default_bundle", package.parent / "bundle", package.parent):
         if (root / METADATA).is_file():
             return root

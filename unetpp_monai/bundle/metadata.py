@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BundleError
-from .inference import MAPS
-from .json_files import clipped
-from .labels import Label, read_labels
-from .plausibility import Plausible
-from .volume import Volume
+from ..errors import BundleError
+from ..inference import MAPS
+from ..json_files import clipped
+from ..labels import Label, read_labels
+from ..plausibility import Plausible
+from ..volume import Volume
 
 KEY = 60  # characters of a value in a message
 

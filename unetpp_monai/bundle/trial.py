@@ -13,14 +13,14 @@ from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.transforms import Compose
 from monai.utils import ensure_tuple, fall_back_tuple
 
+from ..errors import BundleError, InputError
+from ..inference import DepthInferer, Windows
+from ..inference.transforms import InvertLabelsd
+from ..json_files import clipped
+from ..segmentation import Prepared
+from ..task_rules import MAX_VOXELS
+from ..volume import Volume
 from .components import CHAINS, INFERER, attempt, build
-from .errors import BundleError, InputError
-from .inference import DepthInferer, Windows
-from .inference.transforms import InvertLabelsd
-from .json_files import clipped
-from .segmentation import Prepared
-from .task_rules import MAX_VOXELS
-from .volume import Volume
 
 SHAPE = (7, 6, 5)  # voxels of what is tried,
 OTHER = 1.2  # and their spacing over that of the network's grid, so that they are resampled

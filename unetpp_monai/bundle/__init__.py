@@ -1,0 +1,31 @@
+"""Bundles on disk: found, read and judged; nothing of one runs before it is trusted."""
+
+from .configs import CONFIG, read_config
+from .folder import (
+    METADATA,
+    WEIGHTS,
+    Bundle,
+    config_sha256,
+    default_bundle,
+    folder_name,
+    load_network,
+    parameters_by_depth,
+    read_bundle,
+)
+from .metadata import ImageInput, ReviewRule
+
+__all__ = [
+    "CONFIG",
+    "METADATA",
+    "WEIGHTS",
+    "Bundle",
+    "ImageInput",
+    "ReviewRule",
+    "config_sha256",
+    "default_bundle",
+    "folder_name",
+    "load_network",
+    "parameters_by_depth",
+    "read_bundle",
+    "read_config",
+]
