@@ -2,8 +2,9 @@
 
 Both train on the same cases of a fold for the same minutes, each as its own planner says for the same memory; the
 fold's other cases judge both by our `evaluate`. PYTHON is an interpreter with nnunetv2. What is complete in OUT is not
-repeated, and what was interrupted goes on. `--clock cpu` counts processor time divided by the cores instead of the
-wall's, for a machine that does other work too. Equal minutes on few cores say nothing about convergence.
+repeated, and what was interrupted goes on. `--clock cpu --threads 1` counts processor time divided by the cores instead
+of the wall's, for a machine that does other work too: threads that wait for each other would count. Equal minutes on
+few cores say nothing about convergence.
 """
 
 import argparse
@@ -55,6 +56,7 @@ def parse() -> Options:
     parser.add_argument("--memory", type=float, default=3, help="GiB that both plan for")
     parser.add_argument("--plan", default="", help="further options of `unetpp plan`, in one text")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args()
     options.dataset = options.dataset.resolve()
@@ -72,6 +74,8 @@ def environment(options: Options, minutes: int = 0) -> dict[str, str]:
         **{name: str(root / folder) for name, folder in names.items()},
         "MINUTES": str(minutes),
         "CLOCK": options.clock,
+        "THREADS": str(options.threads),
+        "OMP_NUM_THREADS": str(options.threads),
     }
 
 

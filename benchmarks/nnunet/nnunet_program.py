@@ -1,8 +1,8 @@
 """nnU-Net's own programs with its own trainer, whose schedule ends within given minutes: `nnunet_program.py train ...`.
 
-Runs where nnunetv2 is installed, without `unetpp_monai`. Set `MINUTES`, and `CLOCK`: `wall`, or `cpu`, which counts
-processor seconds of all its processes divided by the cores, so that other work on the machine does not count. nnU-Net
-would look for a trainer by importing all that it has, some of which need a torchvision that fits.
+Runs where nnunetv2 is installed, without `unetpp_monai`. Set `MINUTES`, `THREADS`, and `CLOCK`: `wall`, or `cpu`, which
+counts processor seconds of all its processes divided by the cores, so that other work on the machine does not count.
+nnU-Net would look for a trainer by importing all that it has, some of which need a torchvision that fits.
 """
 
 import json
@@ -85,6 +85,8 @@ def _used(pid: int) -> float:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ["THREADS"]))
+    torch.set_num_threads = lambda number: None  # nnU-Net would take as many as there are cores
     for module in (training, prediction):
         module.recursive_find_trainer_class_by_name = lambda name: nnUNetTrainerMinutes
     program = {"train": training.run_training_entry, "predict": prediction.predict_entry_point}[sys.argv.pop(1)]
