@@ -13,11 +13,13 @@ import os
 import resource
 import subprocess
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.nnunet.data import CONFIGURATIONS, DATASET, write_raw
 from unetpp_monai.io import listed_folds
-from unetpp_monai.workflows.evaluate import evaluate, write_report
+from unetpp_monai.workflows.evaluate import CaseMetrics, evaluate, summarise, write_report
 
 HERE = Path(__file__).parent
 TRAINER, PLANS = "nnUNetTrainerMinutes", "nnUNetPlans"
@@ -39,8 +41,11 @@ def main() -> None:
             folder = options.output / f"fold{options.fold}" / f"{minutes}min" / name
             if not (folder / "evaluation.json").exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                (ours if name == "ours" else nnunet)(options, minutes, folder, name)
-                judge(options, folds[options.fold], folder)
+                if name == "ours":
+                    ours(options, minutes, folder)
+                else:
+                    nnunet(options, minutes, folder, name)
+                    judge(options, folder)
     write_table(options)
 
 
@@ -116,16 +121,21 @@ def nnunet(options: Options, minutes: int, folder: Path, name: str) -> None:
         path.unlink()
 
 
-def ours(options: Options, minutes: int, folder: Path, name: str) -> None:
-    """Train as `unetpp train` does; its weights segment the fold's other cases."""
-    task = options.output / "task"
-    arguments = [HERE / "own.py", task, folder, str(options.fold), str(minutes), options.clock, options.dataset]
-    if not (folder / "run.json").exists():
-        note_cost(folder, run([sys.executable, *arguments]))
-    raise SystemExit(f"{name} is not judged yet")
+def ours(options: Options, minutes: int, folder: Path) -> None:
+    """Train as `unetpp train` does, which validates the fold's other cases at every depth."""
+    done = folder / "validation.json"
+    if not done.exists():
+        command = [HERE / "own.py", options.output / "task", folder, options.fold, minutes]
+        note_cost(folder, run([sys.executable, *command], env=environment(options, minutes)))
+    report = json.loads(done.read_text())
+    for depth, rows in report["depths"].items():
+        summary = summarise([CaseMetrics(**row) for row in rows])
+        content = {"summary": [asdict(row) for row in summary]}
+        name = "evaluation" if depth == max(report["depths"]) else f"evaluation_depth{depth}"
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def judge(options: Options, cases: list[dict[str, object]], folder: Path) -> None:
+def judge(options: Options, folder: Path) -> None:
     """Compare the predictions with the references."""
     labels = json.loads((options.output / "nnunet" / "labels.json").read_text())
     references = options.output / "nnunet" / "raw" / DATASET / f"labelsVal{options.fold}"
@@ -142,8 +152,6 @@ def note_cost(folder: Path, seconds: tuple[float, float]) -> None:
 
 def run(command: list[object], env: dict[str, str] | None = None) -> tuple[float, float]:
     """Run a command; give its minutes by the wall and of its processors, divided by the cores."""
-    import time
-
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([str(part) for part in command], check=True, env=env)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -154,12 +162,13 @@ def run(command: list[object], env: dict[str, str] | None = None) -> tuple[float
 def write_table(options: Options) -> None:
     """Print and write Dice and HD95 per label, and minutes."""
     lines = []
-    for path in sorted(options.output.glob("fold*/*min/*/evaluation.json")):
+    for path in sorted(options.output.glob("fold*/*min/*/evaluation*.json")):
         report = json.loads(path.read_text())
         cost = json.loads(path.with_name("cost.json").read_text())
         found = {(row["label"], row["metric"]): row for row in report["summary"]}
         labels = list(dict.fromkeys(label for label, _ in found))
-        entry = {"run": "/".join(path.relative_to(options.output).parts[:-1])}
+        depth = path.stem.removeprefix("evaluation").replace("_depth", " depth ")
+        entry = {"run": "/".join(path.relative_to(options.output).parts[:-1]) + depth}
         for metric in ("dice", "hd95"):
             for label in labels:
                 row = found[label, metric]
