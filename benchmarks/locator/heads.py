@@ -67,25 +67,39 @@ class Synthesis:
 
     Args:
         maps: to draw from.
-        seed: of all that is drawn.
+        cache: folder for deformed maps, 4 MB each; made as they are needed.
+        count: of deformed maps; each is painted anew whenever it is drawn.
         strength: of deformation and degradation, 0 ... 1.
     """
 
-    def __init__(self, maps: Sequence[Map], seed: int, strength: float = 1.0) -> None:
-        self.maps, self.strength = list(maps), strength
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, maps: Sequence[Map], cache: Path, *, count: int = 400, strength: float = 1.0) -> None:
+        self.maps, self.cache, self.count, self.strength = list(maps), cache, count, strength
+        self.rng = np.random.default_rng(0)
+        cache.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw an image `(1, 80, 80, 80)` float32 and its classes, the same shape, uint8."""
-        head = self.maps[self.rng.integers(len(self.maps))]
-        labels, values = self._deformed(head)
+    def __call__(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw an image `(1, 80, 80, 80)` float32 and its classes, the same shape, uint8; all by the seed."""
+        number = int(np.random.default_rng(seed).integers(self.count))
+        labels, values = self._cached(number)
+        self.rng = np.random.default_rng((seed, 1))
+        if self.rng.random() < 0.5:
+            labels, values = labels.flip(0), _mirrored(values)
         labels = self._visible(labels, values)
         classes = classes_of(values)[labels.long()]
         image = self._scanned(self._painted(labels, values))
         return normalised(image), _majority(classes)
 
+    def _cached(self, number: int) -> tuple[torch.Tensor, tuple[int, ...]]:
+        path = self.cache / f"{number}.pt"
+        if not path.exists():
+            self.rng = np.random.default_rng((number, 0))
+            torch.save(self._deformed(self.maps[number % len(self.maps)]), path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+        labels, values = torch.load(path, weights_only=True)
+        return labels, tuple(values)
+
     def _deformed(self, head: Map) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """The map on a grid of 1.5 mm around a place near its middle, mirrored in half of the cases."""
+        """The map on a grid of 1.5 mm around a place near its middle."""
         size = SIZE * FINE
         step = SPACING / FINE
         axis = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * step
@@ -94,10 +108,6 @@ class Synthesis:
         places = places @ torch.from_numpy(self._matrix()).float().T
         shape = torch.tensor(head.labels.shape, dtype=torch.float32)
         middle = shape / 2 + torch.from_numpy(self.rng.normal(0, 12 * self.strength, 3)).float()
-        values = head.values
-        if self.rng.random() < 0.5:
-            places[..., 0] *= -1
-            values = _mirrored(values)
         grid = 2 * (places + middle) / (shape - 1) - 1
         found = grid_sample(
             head.labels[None, None].float(),
@@ -106,7 +116,7 @@ class Synthesis:
             padding_mode="zeros",
             align_corners=True,
         )
-        return found[0, 0].to(torch.uint8), values
+        return found[0, 0].to(torch.uint8), head.values
 
     def _matrix(self) -> np.ndarray:
         angles = self.rng.normal(0, np.deg2rad(12) * self.strength, 3)

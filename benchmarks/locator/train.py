@@ -1,4 +1,4 @@
-"""Train the locator on synthesised heads: `python -m benchmarks.locator.train MAPS -o OUT [--steps 8000]`.
+"""Train the locator on synthesised heads: `python -m benchmarks.locator.train MAPS -o OUT [--steps 4000]`.
 
 Goes on where it stopped. What is drawn for a step follows from the step's number alone.
 """
@@ -16,6 +16,7 @@ from unetpp_monai.networks import UNetPlusPlus
 
 FEATURES = (8, 16, 32, 64)
 HEADS = (0.6, 0.25, 0.15)
+WINDOW = 64  # voxels per axis
 EVERY = 100  # steps between checkpoints
 
 
@@ -24,11 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("maps", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=1)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     maps = read_maps(options.maps, [number for number in range(1, 21) if number not in HELD_OUT])
+    synthesis = Synthesis(maps, options.output / "deformed")
     network = UNetPlusPlus(3, 1, len(CLASSES), FEATURES)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=options.steps, pct_start=0.05)
@@ -43,9 +45,11 @@ def main() -> None:
             part.load_state_dict(state[name])
     begin, losses = time.perf_counter(), []
     for step in range(done, options.steps):
-        pairs = [Synthesis(maps, seed=step * options.batch + number)() for number in range(options.batch)]
+        pairs = [cut(*synthesis(step * options.batch + number), step) for number in range(options.batch)]
         image, classes = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-        loss = loss_of(network(image), classes)
+        with torch.autocast("cpu", torch.bfloat16):
+            heads = network(image)
+        loss = loss_of([head.float() for head in heads], classes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -60,6 +64,14 @@ def main() -> None:
             torch.save(state, progress.with_suffix(".part"))
             progress.with_suffix(".part").replace(progress)
     torch.save(network.state_dict(), options.output / "locator.pt")
+
+
+def cut(image: torch.Tensor, classes: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A window of an image and its classes `(1, X, Y, Z)`, drawn by the step."""
+    generator = torch.Generator().manual_seed(step)
+    starts = torch.randint(image.shape[1] - WINDOW + 1, (3,), generator=generator).tolist()
+    place = (slice(None), *(slice(start, start + WINDOW) for start in starts))
+    return image[place], classes[place]
 
 
 if __name__ == "__main__":
