@@ -20,7 +20,7 @@ def main(archive: str, path: str, aet: str, port: str) -> None:
     start_logging(verbose=False)
     journal = Path(path)
     spool = journal.with_suffix(".spool")
-    receiver = Receiver(spool, quiet_seconds=3.0, min_free_bytes=0, max_queue=1000)
+    receiver = Receiver(spool, quiet_seconds=10.0, min_free_bytes=0, max_queue=1000)
     schedule = Schedule(attempts=10, first_seconds=0.1)
     with closing(Journal(journal, exclusive=True)) as memory, receiver.listening(aet, ("127.0.0.1", int(port))):
         listener = Listener(
