@@ -24,9 +24,8 @@ TYPES: dict[str, tuple[type, ...]] = {
     "translate_range": (list,),
     "val_interval": (int,),
     "depth": (int, str),
-    "dataset_dir": (str,),
-    "ckpt_dir": (str,),
-    "output_dir": (str,),
+    "series": (str, list),
+    **dict.fromkeys(("dataset_dir", "ckpt_dir", "output_dir"), (str,)),
 }
 AT_LEAST = {
     "in_channels": 1,
@@ -136,6 +135,7 @@ def _elements(values: Values) -> Iterator[str]:
         "head_weights": ("numbers >= 0", lambda x: _number(x) and x >= 0),
         "exit_thresholds": ("numbers from 0 to 1", lambda x: _number(x) and 0 <= x <= 1),
         "label_values": ("whole numbers", _whole),
+        "series": ("texts", lambda x: isinstance(x, str)),
     }
     for key, (words, test) in tests.items():
         if not all(map(test, values.get(key, ()))):

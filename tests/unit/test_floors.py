@@ -33,7 +33,7 @@ ORDERS = {  # within a room, from the ground up
     "inference": "patches slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid "
     "transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader "
-    "channels cases case_list label_files monai_reader monai_writer",
+    "series_channels channels cases case_list label_files monai_reader monai_writer",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "

@@ -45,7 +45,8 @@ def segment(
         str, typer.Option("--format", help="Comma-separated: nifti, segnrrd, dicomseg, rtstruct, sr.")
     ] = "nifti",
     series: Annotated[
-        str | None, typer.Option(help="Which DICOM series of each input: UID, number or description.")
+        list[str] | None,
+        typer.Option(help="Which DICOM series of each input: UID, number or description. Once for each channel."),
     ] = None,
     encoding: Annotated[
         str, typer.Option(help="Of DICOM SEG: binary, or labelmap (smaller, fewer readers).")
@@ -89,7 +90,7 @@ def segment(
 
     request = Request(
         formats=comma_separated(formats),
-        series=series,
+        series=tuple(series or ()),
         depth=depth,
         mirror_axes=_axes(mirror),
         uncertainty=uncertainty,
@@ -100,7 +101,7 @@ def segment(
         overwrite=overwrite,
     )
     found = read_bundle(bundle, weights=weights, trust=trust)
-    cases, rows = collect_cases(inputs, whole=series is not None, channels=found.channel_suffixes)
+    cases, rows = collect_cases(inputs, whole=bool(series), channels=found.channel_suffixes)
     if cases:
         make_folder(output)
         segmenter = Segmenter(

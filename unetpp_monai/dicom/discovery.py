@@ -53,6 +53,7 @@ HEADER_TAGS: list[str | int] = [
     *TILE_TAGS,
 ]
 DIRECTORY = "1.2.840.10008.1.3.10"  # class of a DICOMDIR, which alone stands in the meta information only
+LISTED = 10  # series that are described at most, where their channels must be named
 MANY_OPEN = 16  # files that may stay open from header to pixels
 
 
@@ -133,6 +134,19 @@ def chosen_series(source: Path | Sequence[Path], series: str | None = None) -> I
         if source == first.path and first.frames == 1:
             raise AmbiguityError(f"{source} is one image of a series; give the folder of its series, {source.parent}")
         yield chosen
+
+
+def described_series(source: Path | Sequence[Path]) -> list[str]:
+    """Describe each image series of a source, for people: UID, number, description, images.
+
+    Raises:
+        InputError: as `chosen_series`.
+    """
+    with tempfile.TemporaryDirectory(prefix="unetpp_") as folder, ExitStack() as files:
+        seen = Source(str(source), files)
+        groups, _ = _images(_files(source, Path(folder), seen), seen)
+        found = [_describe(group) for group in groups.values()]
+    return found[:LISTED] + ([f"and {len(found) - LISTED} more"] if len(found) > LISTED else [])
 
 
 def _files(source: Path | Sequence[Path], folder: Path, chosen: Source) -> Iterable[Path]:

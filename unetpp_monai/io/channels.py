@@ -8,9 +8,10 @@ import numpy as np
 
 from ..errors import GeometryError, InputError
 from ..volume import Volume
-from .reader import SUFFIXES, ImageFormat, SourceImage, read_image
+from .reader import SUFFIXES, ImageFormat, SourceImage, image_format, read_image
+from .series_channels import GRID_TOLERANCE, headers_of, read_series_channels
 
-GRID_TOLERANCE = 0.1  # voxels by which the corners of two channels may be apart, as rounded headers put them
+SeriesChoice = str | Sequence[str] | None  # UID, number or description, of each channel if several; None: the only one
 
 
 def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
@@ -54,7 +55,8 @@ def read_case(
     path: str | Path,
     *,
     channels: Sequence[str] = (),
-    series: str | None = None,
+    series: SeriesChoice = None,
+    in_channels: int | None = None,
     kind: ImageFormat | None = None,
 ) -> SourceImage:
     """Read an image, or those of its channels as one.
@@ -62,17 +64,50 @@ def read_case(
     Args:
         path: as `read_image` takes it.
         channels: see `channel_files`.
-        series: which DICOM series, by UID, number or description; None: the only one.
+        series: which DICOM series, by UID, number or description; of several channels one each, in their order; None:
+            the only one.
+        in_channels: how many channels DICOM must have; None: as many as `channels`.
         kind: what `image_format` said of the path, where it was asked before; None: ask it.
 
     Raises:
         InputError: as `read_image`, or a channel is missing or has channels itself.
-        GeometryError: channels on different grids.
+        GeometryError: channels on different grids, or series of different frames of reference.
     """
-    return read_channels(channel_files(Path(path), channels), series=series, kind=kind)
+    path, names = Path(path), series_names(series)
+    wanted = (len(channels) or None) if in_channels is None else in_channels
+    kind = image_format(path) if kind is None else kind
+    if kind == ImageFormat.DICOM and max(len(names), wanted or 1) > 1:
+        return read_series(path, names, in_channels=wanted)
+    return read_channels(channel_files(path, channels), series=series, kind=kind)
 
 
-def read_channels(files: Sequence[Path], *, series: str | None = None, kind: ImageFormat | None = None) -> SourceImage:
+def series_names(series: SeriesChoice) -> tuple[str, ...]:
+    """The series that are named; empty: the only one is meant."""
+    return tuple(filter(None, (series,) if isinstance(series, str) or series is None else series))
+
+
+def read_series(path: Path, names: Sequence[str], *, in_channels: int | None) -> SourceImage:
+    """Read DICOM series as the channels of one image; its instances are those of the first.
+
+    Raises:
+        InputError, GeometryError: as `read_series_channels`.
+    """
+    found = read_series_channels(path, names, in_channels=in_channels)
+    return SourceImage(
+        path,
+        ImageFormat.DICOM,
+        found.volume,
+        found.series[0].sources,
+        found.remarks,
+        tuple(text for one in found.series for text in one.warnings),
+        {file: digest for one in found.series for file, digest in one.sha256.items()},
+        headers_of(found.series),
+    )
+
+
+def read_channels(
+    files: Sequence[Path], *, series: SeriesChoice = None, kind: ImageFormat | None = None
+) -> SourceImage:
     """Read files as the channels of one image, in their order; a single one may hold several.
 
     Raises:
@@ -82,7 +117,10 @@ def read_channels(files: Sequence[Path], *, series: str | None = None, kind: Ima
         raise InputError(
             f"channels of a case must be different files, got one of {[file.name for file in files]} twice"
         )
-    images = [read_image(file, series=series, kind=kind) for file in files]
+    (name, *more) = series_names(series) or (None,)
+    if more:
+        raise InputError(f"only DICOM has series to choose from, got {files[0]}")
+    images = [read_image(file, series=name, kind=kind) for file in files]
     if len(images) == 1:
         return images[0]
     first = images[0].volume

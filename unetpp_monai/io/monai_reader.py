@@ -12,8 +12,9 @@ from ..dicom.series import read_dicom_series
 from ..errors import InputError, UnetppError
 from ..intensities import check_intensities
 from ..volume import Volume
-from .channels import read_case, read_channels
+from .channels import SeriesChoice, read_case, read_channels, series_names
 from .reader import is_image_file
+from .series_channels import read_series_channels
 
 
 class VolumeReader(ImageReader):
@@ -21,16 +22,17 @@ class VolumeReader(ImageReader):
 
     Args:
         spatial_dims: 3, or 2 for images of one slice, which then lose their Z axis.
-        series: which DICOM series, by UID, number or description; None or "": the only one.
+        series: which DICOM series, by UID, number or description, or a list with one for each channel; None or "": the
+            only one.
         channels: endings of names of files that are channels of one case, see `channel_files`.
 
     `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
     without a word. So `read` keeps the error and `get_data` raises it.
     """
 
-    def __init__(self, spatial_dims: int = 3, series: str | None = None, channels: Sequence[str] = ()) -> None:
+    def __init__(self, spatial_dims: int = 3, series: SeriesChoice = None, channels: Sequence[str] = ()) -> None:
         super().__init__()
-        self.spatial_dims, self.series, self.channels = spatial_dims, series or None, tuple(channels)
+        self.spatial_dims, self.series, self.channels = spatial_dims, series_names(series), tuple(channels)
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
         """Accept everything: what cannot be read is to fail with our message, not to fall to another reader."""
@@ -44,7 +46,9 @@ class VolumeReader(ImageReader):
                 return read_case(paths[0], series=self.series, channels=self.channels).volume
             if all(is_image_file(path) for path in paths):
                 return read_channels(paths).volume
-            return read_dicom_series(paths, series=self.series).volume
+            if max(len(self.series), len(self.channels)) > 1:
+                return read_series_channels(paths, self.series, in_channels=len(self.channels) or None).volume
+            return read_dicom_series(paths, series=next(iter(self.series), None)).volume
         except UnetppError as error:
             return error
 

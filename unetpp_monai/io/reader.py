@@ -49,6 +49,7 @@ class SourceImage:
     remarks: tuple[str, ...] = ()  # what was done beyond reading, in words: ignored objects, a tilt resampled
     warnings: tuple[str, ...] = ()  # what the reader said, which may quote values that identify the patient
     sha256: Mapping[Path, str] = field(default_factory=dict)  # of files read to their ends, by resolved path
+    series: tuple["Header", ...] = ()  # of DICOM: one header of the series of each channel
 
 
 def is_image_file(path: Path) -> bool:
@@ -105,7 +106,10 @@ def read_image(
     kind = image_format(path) if kind is None else kind
     if kind == ImageFormat.DICOM:
         found = read_dicom_series(path, series=series)
-        return SourceImage(path, kind, found.volume, found.sources, found.remarks, found.warnings, found.sha256)
+        return SourceImage(
+            *(path, kind, found.volume, found.sources, found.remarks, found.warnings, found.sha256),
+            series=found.sources[:1],
+        )
     if series is not None:
         raise InputError(f"only DICOM has series to choose from, got {path}")
     if kind == ImageFormat.NIFTI:

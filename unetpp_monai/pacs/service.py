@@ -161,7 +161,9 @@ def segmenting(
 
     def opened(folder: str | None, rules: Sequence[Rule]) -> "Segmenter":
         trusted = any(rule.trust for rule in rules if rule.bundle == folder)  # by the one who wrote the rule
-        return open_bundle(folder, trust=True) if trusted else open_bundle(folder)
+        segmenter = open_bundle(folder, trust=True) if trusted else open_bundle(folder)
+        _check_channels(segmenter)
+        return segmenter
 
     segmenters = {folder: opened(folder, rules) for folder in {rule.bundle for rule in rules}}
     for number, rule in enumerate(rules, 1):
@@ -178,3 +180,14 @@ def segmenting(
         return sorted(output.glob("*.dcm"))
 
     return process
+
+
+def _check_channels(segmenter: "Segmenter") -> None:
+    """Refuse a bundle whose channels would be several series, of which a listener does not know when all are there."""
+    if segmenter.in_channels > 1:
+        names = ", ".join(segmenter.bundle.input.channel_names)
+        raise InputError(
+            f"a listener segments one series at a time, got {segmenter.bundle.name} with {segmenter.in_channels} "
+            f"channels ({names}); fetch the study, and name the series of each channel to unetpp segment",
+            option="bundle",
+        )

@@ -91,8 +91,9 @@ def _source(image: SourceImage, *, known: bool) -> dict[str, Any]:
         return {"remarks": list(image.remarks)}
     if not image.instances:
         return {}
-    series = str(image.instances[0].SeriesInstanceUID)
-    return {"series": series, "remarks": [*image.remarks, *image.warnings]}
+    series, *others = (str(header.SeriesInstanceUID) for header in image.series)
+    further = {"other_channels": others} if others else {}
+    return {"series": series, **further, "remarks": [*image.remarks, *image.warnings]}
 
 
 def _output(written: Mapping[str, Any]) -> dict[str, Any]:

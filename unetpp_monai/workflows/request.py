@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..depth import DepthLike
+from ..io import SeriesChoice, series_names
 from ..segmenter import Segmenter
 
 
@@ -12,7 +13,7 @@ class Request:
     """What is wanted of a case."""
 
     formats: tuple[str, ...] = ("nifti",)  # of io.outputs.FORMATS
-    series: str | None = None  # which DICOM series: UID, number or description; None: the only one
+    series: SeriesChoice = None  # which DICOM series, or one for each channel; None: the only one
     depth: DepthLike = None  # as `Segmenter` takes it
     mirror_axes: tuple[int, ...] | None = None  # as `Segmenter` takes them; None: what the bundle says
     uncertainty: bool = False  # also write the map
@@ -38,9 +39,13 @@ def settings_of(segmenter: Segmenter, request: Request, formats: tuple[str, ...]
         **segmenter.settings(depth=request.depth, mirror_axes=request.mirror_axes),
         "request": {
             "formats": list(formats),
-            "series": request.series,
+            "series": _stated(series_names(request.series)),
             "encoding": request.encoding,
             "uncertainty": request.uncertainty,
             "retain_uids": request.retain_uids,
         },
     }
+
+
+def _stated(series: tuple[str, ...]) -> str | list[str] | None:
+    return list(series) if len(series) > 1 else next(iter(series), None)

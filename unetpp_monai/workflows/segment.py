@@ -87,9 +87,9 @@ def segment_case(
     if request.key is None and results.is_done(name, unless):
         return None
     start = time.perf_counter()
-    image = read_case(case, channels=channels, series=request.series, kind=kind)
-    if image.instances and not request.any_modality:
-        check_modality(image.instances[0], segmenter.bundle.input.modality)
+    image = read_case(case, channels=channels, series=request.series, in_channels=segmenter.in_channels, kind=kind)
+    for header in () if request.any_modality else image.series:
+        check_modality(header, segmenter.bundle.input.modality)
     seconds = {"reading": time.perf_counter() - start}
     if request.key is not None:
         image = replace(image, instances=pseudonymised(image.instances, request.key, retain_uids=request.retain_uids))
