@@ -1,0 +1,155 @@
+"""A task of a user's own, as planned: the same voxels in training and inference, patches, memory, channels."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from helpers import SHARED
+from helpers.commands import unetpp
+from helpers.datasets import folders, save
+from helpers.own_tasks import AIR, THICK, plan, thick_slices, train_config, untrained, values_of
+
+from unetpp_monai import Segmenter
+from unetpp_monai.io import read_case, read_volume
+from unetpp_monai.memory import GIB
+from unetpp_monai.workflows.pack import pack
+
+
+@pytest.fixture(scope="module")
+def thick(tmp_path_factory):
+    """Data set and task of two channels of thick slices."""
+    root = tmp_path_factory.mktemp("thick")
+    dataset = thick_slices(root / "data", shape=(96, 96, 14))
+    plan(dataset, "-o", root / "task", "--memory", "1GiB", "--group", r"^p\d")
+    return dataset, root / "task"
+
+
+@pytest.mark.slow
+def test_two_files_are_segmented_as_one_with_both(thick, tmp_path):
+    dataset, task = thick
+    assert values_of(task)["strides"][0] == [2, 2, 1] and values_of(task)["kernel_size"][0] == [3, 3, 1]
+    bundle = pack(tmp_path / "dist", task=untrained(task)).folder
+    files = [dataset / "imagesTr" / f"p0_00_{channel:04d}.nii.gz" for channel in (0, 1)]
+    both = np.stack([np.asarray(nib.load(file).dataobj) for file in files], axis=-1)
+    save(tmp_path / "whole" / "p0_00.nii.gz", both, THICK)
+    (tmp_path / "files").mkdir()
+    for file in files:
+        (tmp_path / "files" / file.name).symlink_to(file)
+    for name in ("files", "whole"):
+        done = unetpp("segment", tmp_path / name, "-o", tmp_path / f"{name}_out", "--bundle", bundle)
+        assert done.returncode == 0, done.stderr
+    found = [read_volume(tmp_path / f"{name}_out" / "p0_00_seg.nii.gz").array for name in ("files", "whole")]
+    assert found[0].any() and len(np.unique(found[0])) > 1
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.slow
+def test_patches_show_structures_and_the_rare_one(thick):
+    """A third of the patches at least, and the label of 4 in 10 cases in 8 of 100."""
+    _, task = thick
+    assert values_of(task)["patch_size"] != [96, 96, 14]  # else every patch would be the whole image
+    parser = train_config(task, fold=5, num_workers=0)
+    torch.manual_seed(0)
+    cached = parser.get_parsed_content("train#dataset")
+    crop = parser.get_parsed_content("train#preprocessing")
+    crop.set_random_state(0)
+    chosen = [step for step in crop.transforms if type(step).__name__ == "RandForegroundCropd"]
+    pad = [step for step in crop.transforms if type(step).__name__ == "SpatialPadd"]
+    cases = [pad[0](dict(case)) for case in cached._cache]
+    patches = [chosen[0](cases[at % len(cases)])["label"] for at in range(600)]
+    assert all(list(patch.shape[1:]) == values_of(task)["patch_size"] for patch in patches)
+    assert np.mean([bool(patch.any()) for patch in patches]) >= 1 / 3
+    assert np.mean([bool((patch == 2).any()) for patch in patches]) >= 0.08  # label 3 of the files
+
+
+def test_every_fold_has_a_case_of_the_rare_label_where_there_are_enough(tmp_path):
+    dataset = thick_slices(tmp_path / "data", shape=(20, 20, 8), rare=(0, 3, 5, 9))
+    plan(dataset, "-o", tmp_path / "task", "--folds", "4")
+    cases = json.loads((tmp_path / "task" / "cases.json").read_text())
+    with_lesion = {case["fold"] for case in cases if (read_volume(dataset / case["label"]).array == 3).any()}
+    assert with_lesion == {0, 1, 2, 3}
+
+
+def ct_cases(count=4, shape=(40, 44, 20)):
+    """Name -> HU and label map: air, a body of water, an organ that varies."""
+    rng, cases = np.random.default_rng(0), {}
+    for at in range(count):
+        label = np.zeros(shape, np.uint8)
+        label[12:24, 14 : 26 + at % 3, 6:14] = 1
+        image = np.full(shape, AIR, np.int16)
+        image[4:-4, 4:-4] = rng.normal(0, 10, image[4:-4, 4:-4].shape)
+        image[label == 1] = rng.normal(60 + 2 * at, 20, int(label.sum()))
+        cases[f"ct{at}"] = image, label
+    return cases
+
+
+def metal(image, label):
+    """An implant of 3000 HU in the body, far from the organ."""
+    image = image.copy()
+    image[30:34, 34:38, 2:4] = 3000
+    return image, label
+
+
+def more_air(image, label):
+    """200 more slices above the patient."""
+    extra = [(0, 0), (0, 0), (0, 200)]
+    return np.pad(image, extra, constant_values=AIR), np.pad(label, extra)
+
+
+def organ_in_training(task):
+    """Preprocessed voxels of every case's organ, as training caches them."""
+    cached = train_config(task, fold=5).get_parsed_content("train#dataset")._cache
+    return {
+        os.path.basename(case["label"].meta["filename_or_obj"]): case["image"][case["label"] == 1].numpy()
+        for case in cached
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [metal, more_air])
+def test_an_organ_in_hu_is_the_same_whatever_is_beside_it(tmp_path, spoil):
+    """Mean 0 and deviation 1 in training; equal voxels in inference; neither metal nor air changes the organ."""
+    cases = ct_cases()
+    folders(tmp_path / "data", cases)
+    folders(tmp_path / "other", {name: spoil(*case) if name == "ct1" else case for name, case in cases.items()})
+    organs = {}
+    for name in ("data", "other"):
+        plan(tmp_path / name, "-o", tmp_path / f"task_{name}", "--memory", "1GiB", "--spacing", "1,1,1.5")
+        organs[name] = organ_in_training(tmp_path / f"task_{name}")
+    assert values_of(tmp_path / "task_data")["intensity"] == values_of(tmp_path / "task_other")["intensity"]
+    voxels = np.concatenate(list(organs["data"].values()))
+    assert abs(voxels.mean()) < 0.05 and abs(voxels.std() - 1) < 0.05
+    for name, found in organs["other"].items():
+        assert np.abs(found - organs["data"][name]).max() <= 1e-5
+    bundle = pack(tmp_path / "dist", task=untrained(tmp_path / "task_data")).folder
+    segmenter = Segmenter.from_bundle(bundle, device="cpu", runtime="eager")
+    for folder in ("data", "other"):
+        trained = train_config(tmp_path / "task_data", dataset_dir=str(tmp_path / folder), fold=5)
+        for case in trained.get_parsed_content("train#dataset")._cache:
+            path = case["image"].meta["filename_or_obj"]
+            prepared = segmenter.prepare(read_case(path).volume).data["image"]
+            np.testing.assert_array_equal(prepared.numpy(), case["image"].numpy())
+
+
+@pytest.mark.data
+@pytest.mark.long
+@pytest.mark.parametrize("gib", [2, 3])
+def test_a_training_takes_at_least_half_of_the_memory_and_not_more_than_there_is(tmp_path, gib):
+    """Resident memory of `unetpp train` itself, over two steps of real images."""
+    task = tmp_path / "task"
+    plan(SHARED / "data" / "ACDC", "-o", task, "--memory", f"{gib}GiB", "--group", r"^patient\d+")
+    cases = json.loads((task / "cases.json").read_text())
+    few = [{**case, "fold": at % 2} for at, case in enumerate(cases[:4])]
+    (task / "cases.json").write_text(json.dumps(few))
+    command = [sys.executable, "-m", "unetpp_monai", "train", str(task), "--fold", "all", "--set", "num_folds=2"]
+    command += ["--set", "max_epochs=1", "--set", "steps_per_epoch=2"]
+    with (tmp_path / "log").open("w") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=log)
+        _, status, usage = os.wait4(child.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, (tmp_path / "log").read_text()
+    assert 0.5 * gib <= usage.ru_maxrss * 1024 / GIB <= gib
