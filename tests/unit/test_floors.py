@@ -13,9 +13,9 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
     | {"json_files", "last_line"},
     {"plausibility"},
-    {"task", "trust"},
+    {"task", "trust", "stored_weights"},
     {"networks", "dicom", "segmentation"},
-    {"inference", "runtimes", "training"},
+    {"inference", "runtimes", "training", "initial_weights"},
     {"io"},
     {"bundle"},
     {"segmenter"},

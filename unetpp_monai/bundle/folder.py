@@ -6,9 +6,7 @@ gives, which it refuses as long as they hold anything that is not listed (see `t
 
 import hashlib
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from ..labels import Label
 from ..networks import UNetPlusPlus
 from ..networks.unetplusplus import depth_of
 from ..plausibility import Plausible
+from ..stored_weights import UNREADABLE_WEIGHTS, check_stored
 from ..task import LOCAL
 from ..trust import Foreign, check_sums
 from .components import build_network, parser_of, part_faults
@@ -35,19 +34,6 @@ from .metadata import ImageInput, ReviewRule, described
 METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
 PARAMETER = re.compile(r"(nodes|outputs)\.(x_\d+_\d+)\.(?!.*(running_|num_batches))")  # its name in weights
-
-# what `torch.load` and the network raise for files that are no weights, or another network's
-UNREADABLE_WEIGHTS = (
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 
 @dataclass(frozen=True)
@@ -227,7 +213,7 @@ def load_network(
     if depth is not None and not network.first_head <= depth <= network.depth:
         raise InputError(f"depth must be from {network.first_head} to {network.depth}, got {depth}")
     try:
-        _check_stored(path)
+        check_stored(path)
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=depth is not None)
         network.load_state_dict(weights, assign=True)
         network = network if depth is None else network.prune(depth)
@@ -253,7 +239,7 @@ def parameters_by_depth(bundle: Bundle) -> dict[int, int]:
         BundleError: the weights cannot be read.
     """
     try:
-        _check_stored(bundle.weights)
+        check_stored(bundle.weights)
         weights = torch.load(bundle.weights, map_location="cpu", weights_only=True, mmap=True)
         found = [(PARAMETER.match(name), value.numel()) for name, value in weights.items()]
     except UNREADABLE_WEIGHTS as error:
@@ -261,15 +247,3 @@ def parameters_by_depth(bundle: Bundle) -> dict[int, int]:
     sizes = [(parts[1], depth_of(parts[2]), size) for parts, size in found if parts]
     heads = sorted({depth for kind, depth, _ in sizes if kind == "outputs"})
     return {head: sum(size for _, depth, size in sizes if depth <= head) for head in heads}
-
-
-def _check_stored(path: Path) -> None:
-    """Verify the checksums of a file of weights, which torch does not.
-
-    Raises:
-        BundleError: a part of it is damaged.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise BundleError(f"{at(path)} must be whole, got another checksum for {damaged} in it; copy it again")

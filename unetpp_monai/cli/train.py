@@ -20,6 +20,10 @@ def train(
         str | None, typer.Option(help="Whose cases validate: 0, 1, ..., several as in 0,1,2, or all: none do.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    initial_weights: Annotated[
+        Path | None,
+        typer.Option("--initial_weights", help="Begin with those of a file, task or bundle, as far as they fit."),
+    ] = None,
     dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the data; default: the task's.")] = None,
     values: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Instead of the task's value; repeatable.")
@@ -29,6 +33,8 @@ def train(
     from ..workflows.train import train as train_task
 
     overrides = dict(_parse(text) for text in values or [])
+    if initial_weights is not None:
+        overrides["initial_weights"] = str(initial_weights)
     folds = _folds(fold)
     if output is not None and len(folds) > 1:
         raise InputError(f"an output folder is that of one fold, got {len(folds)}; name one fold, or no folder")
