@@ -209,7 +209,7 @@ class TestLabels:
 
     def test_another_grid(self, cases, tmp_path):
         label = save_nifti(tmp_path / "label.nii.gz", phantom()[1], np.diag([1, 1, 2, 1]))
-        with pytest.raises(InputError, match="on the grid of its image"):
+        with pytest.raises(InputError, match=r"where its image does, got a corner 36 voxels away in label"):
             bundle_labels(Labelled("a", cases[0].image, label, {}), LABELS)
 
 
@@ -263,6 +263,17 @@ class TestTraining:
         wrong = Labelled("wrong", cases[0].image, cases[0].label, {1: "tumour", 2: "anterior hippocampus"})
         with pytest.raises(InputError, match=r"label of wrong: .* got \['tumour'\]"):
             fine_tune(bundle, [*cases, wrong], FAST)
+
+    def test_every_wrong_label_is_named_at_once(self, bundle, cases, tmp_path):
+        moved = save_nifti(tmp_path / "moved.nii.gz", phantom()[1], np.array([[1, 0, 0, 9], *np.eye(4)[1:]]))
+        wrong = [
+            Labelled("wrong", cases[0].image, cases[0].label, {1: "tumour", 2: "anterior hippocampus"}),
+            Labelled("moved", cases[1].image, moved, {}),
+        ]
+        said = r"label of \w+: .*; label of \w+: "
+        with pytest.raises(InputError, match=said) as caught:
+            fine_tune(bundle, [*cases, *wrong], FAST)
+        assert "got ['tumour']" in str(caught.value) and "a corner 9 voxels away in moved.nii.gz" in str(caught.value)
 
     def test_labels_without_a_structure(self, bundle, cases, tmp_path):
         empty = save_nifti(tmp_path / "empty.nii.gz", np.zeros(phantom()[1].shape, np.uint8))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ from helpers.datasets import folders, save
 from helpers.own_tasks import AIR, THICK, plan, thick_slices, train_config, untrained, values_of
 
 from unetpp_monai import Segmenter
+from unetpp_monai.annotation.fine_tuning import Options, fine_tune, read_progress
+from unetpp_monai.annotation.training_cases import Labelled
+from unetpp_monai.annotation.version_store import copy_bundle
+from unetpp_monai.errors import InputError
 from unetpp_monai.io import read_case, read_volume
 from unetpp_monai.memory import GIB
 from unetpp_monai.workflows.pack import pack
@@ -191,3 +196,31 @@ def test_a_training_begins_with_weights_of_a_task_with_other_labels_and_channels
     assert other.returncode == 1 and "initial_weights" in other.stderr and "same run" in other.stderr
     lost = unetpp(*command[:-1], "nowhere", "-o", "third", *settings, "max_epochs=1", folder=tmp_path)
     assert lost.returncode == 1 and "initial weights must be a file" in lost.stderr
+
+
+@pytest.mark.slow
+def test_a_planned_bundle_learns_from_submitted_labels(thick, tmp_path):
+    """Two channels in files of their own, a channel in HU, thick slices: what plan states holds for annotation too."""
+    dataset, task = thick
+    small = tmp_path / "task"
+    shutil.copytree(task, small)
+    patch = {"patch_size": [32, 32, 8], "roi_size": [32, 32, 8], "steps_per_epoch": 2}
+    (small / "task.json").write_text(json.dumps(values_of(task) | patch))
+    root = copy_bundle(pack(tmp_path / "dist", task=untrained(small)).folder, tmp_path / "served" / "thick")
+    names = [f"p{at // 2}_{at:02d}" for at in range(4)]
+    meanings = {1: "organ", 3: "lesion"}  # as in the files, not as in the bundle
+    cases = [
+        Labelled(
+            f"{name}_0000", dataset / f"imagesTr/{name}_0000.nii.gz", dataset / f"labelsTr/{name}.nii.gz", meanings
+        )
+        for name in names
+    ]
+    options = Options(max_epochs=1, learning_rate=0.001, val_split=0.3, device="cpu")
+    lonely = tmp_path / "lonely" / "a_0000.nii.gz"
+    lonely.parent.mkdir()
+    shutil.copy(cases[0].image, lonely)
+    with pytest.raises(InputError, match=r"label of lonely: .* each of 2 channels, a_0001.nii.gz lack"):
+        fine_tune(root, [*cases, Labelled("lonely", lonely, cases[0].label, meanings)], options)
+    fine_tune(root, cases, options)
+    progress = read_progress(root)
+    assert progress["epoch"] == 1 and progress["loss"] > 0 and 0 <= progress["validation_dice"] <= 1

@@ -82,7 +82,8 @@ class LabelApp(MONAILabelApp):
         """Open the studies."""
         if not self.studies.startswith(("http://", "https://")):
             endings = settings.MONAI_LABEL_DATASTORE_FILE_EXT
-            return LocalStudies(Path(self.studies), self.labels_served, extensions=endings)
+            channels = [read_bundle(folder).channel_suffixes for folder in self.folders.values()]
+            return LocalStudies(Path(self.studies), self.labels_served, extensions=endings, channels=channels)
         access = Access(
             settings.MONAI_LABEL_DICOMWEB_USERNAME or None,
             settings.MONAI_LABEL_DICOMWEB_PASSWORD or None,

@@ -44,11 +44,19 @@ class LocalStudies(Store):
         folder: image files, and `labels/` below.
         bundles: to tell what submitted values mean.
         extensions: as `Store` takes them.
+        channels: as `Store` takes them.
     """
 
-    def __init__(self, folder: Path, bundles: Bundles, *, extensions: Sequence[str] = ("*.nii.gz", "*.nii")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bundles: Bundles,
+        *,
+        extensions: Sequence[str] = ("*.nii.gz", "*.nii"),
+        channels: Sequence[Sequence[str]] = (),
+    ) -> None:
         self.bundles = bundles
-        super().__init__(folder, extensions)
+        super().__init__(folder, extensions, channels=channels)
 
     def source(self, image: Path) -> Path:
         """What to read for a path of `get_image_uri`."""

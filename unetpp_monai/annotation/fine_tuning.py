@@ -170,8 +170,9 @@ def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigPar
         raise BundleError(f"a bundle must hold {TRAIN} to be trained, found none in {root}; pack it with its training")
     bundle = read_bundle(root, trust=options.trust)
     config, labels = bundle.config(TRAIN), bundle.labels
-    training = prepare(split.training, labels, work / "labels" / "training")
-    validation = prepare(split.validation, labels, work / "labels" / "validation")
+    training, validation = prepare(
+        *(split, labels, work / "labels"), channels=bundle.channel_suffixes, in_channels=bundle.input.channels
+    )
     parser = ConfigParser()
     parser.read_config(config)
     parser.update({

@@ -11,7 +11,7 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from ..bundle import read_bundle
 from ..depth import Depth
 from ..errors import InputError
-from ..io.reader import read_volume
+from ..io import read_case
 from ..runtimes.backend import choose_device
 from ..segmenter import Segmenter
 from .datastores import image_path
@@ -149,7 +149,8 @@ def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: Depth)
     try:
         path = image_path(datastore, image)
         state = image_state(path)
-        value = segmenter(read_volume(path), depth=depth, uncertainty=True).score
+        found = read_case(path, channels=segmenter.bundle.channel_suffixes, in_channels=segmenter.in_channels)
+        value = segmenter(found.volume, depth=depth, uncertainty=True).score
     except InputError as error:
         logger.warning("an image cannot be segmented: %s", type(error).__name__)
         reason = str(error)

@@ -18,6 +18,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 
 from ..errors import InputError
 from ..files import complete_file, temporary_folder
+from ..io.channels import is_other_channel
 
 WATCH_SECONDS = 2.0  # between two looks into the folders
 READERS = (
@@ -41,10 +42,19 @@ class Store(LocalDatastore):
     Args:
         folder: of the images; made if it is missing.
         extensions: patterns of names, such as "*.nii.gz".
+        channels: of each bundle, endings of names of files that are channels of one case, see `channel_files`; such a
+            case is listed once, by the file of its first channel.
     """
 
-    def __init__(self, folder: Path, extensions: Sequence[str] = ("*.nii.gz", "*.nii")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        extensions: Sequence[str] = ("*.nii.gz", "*.nii"),
+        *,
+        channels: Sequence[Sequence[str]] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._channels = [endings for endings in channels if len(endings) > 1]
         self._thread = threading.RLock()
         self._process = FileLock(folder / ".lock")
         self._known: tuple[int, ...] = ()  # state of the JSON file that was read last
@@ -189,6 +199,14 @@ class Store(LocalDatastore):
         """Take note of files that came or went."""
         with self.alone():
             super()._reconcile_datastore()
+
+    def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
+        """Names of files, without those of further channels."""
+        found = super()._list_files(path, patterns)
+        return {name: file for name, file in found.items() if not self._is_other_channel(Path(path) / file)}
+
+    def _is_other_channel(self, file: Path) -> bool:
+        return any(is_other_channel(file, endings) for endings in self._channels)
 
     def _to_id(self, file: str) -> tuple[str, str]:
         """Part a file's name from its ending."""

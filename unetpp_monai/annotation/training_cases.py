@@ -6,14 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from monai.data import MetaTensor
 
 from ..errors import InputError
+from ..io import read_case
 from ..io.label_files import read_label_file
 from ..io.nifti import write_nifti
 from ..io.reader import read_volume
 from ..labels import Label
+from ..training import CheckLabelsd
 from ..volume import Volume
 
+SHOWN = 10  # cases that an error names
 MIN_CASES = 2  # one to train on, one to validate on
 HASH_DIGITS = 16  # hexadecimal
 
@@ -23,7 +28,7 @@ class Labelled:
     """One labelled case of a datastore."""
 
     name: str  # of the case, as the datastore calls it
-    image: Path  # file or folder that `read_volume` takes
+    image: Path  # file, of several that are channels the first one, or folder of a series
     label: Path  # label map
     values: Mapping[int, str]  # what the client says its values mean; empty: they are the bundle's own
     ignored: frozenset[str] = frozenset()  # structures that are background here, names in lower case
@@ -95,63 +100,89 @@ def cases_for(cases: Sequence[Labelled], labels: Sequence[Label], others: Sequen
         others: of the other bundles that are served.
 
     Raises:
-        InputError: a label is unreadable.
+        InputError: labels that are unreadable, all of them named.
     """
     own = {label.name.casefold() for label in labels}
     foreign = frozenset(label.name.casefold() for label in others) - own
-    found = []
+    found, faults = [], []
     for case in cases:
         try:
             volume, meanings = _structures(case, labels)
         except InputError as error:
-            raise InputError(f"label of {case.name}: {error}") from error
+            faults.append(f"label of {case.name}: {error}")
+            continue
         names = _occurring(volume, meanings) or meanings  # of an empty label map, what it might have shown
         shown = {name.casefold() for name in names.values()}
         if shown - foreign:
             found.append(replace(case, ignored=foreign))
+    _refuse(faults)
     return found
 
 
-def prepare(cases: Sequence[Labelled], labels: Sequence[Label], folder: Path) -> list[dict[str, str]]:
+def prepare(
+    split: Split,
+    labels: Sequence[Label],
+    folder: Path,
+    *,
+    channels: Sequence[str] = (),
+    in_channels: int | None = None,
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Write each label with the bundle's values, so that what is submitted during a training does not disturb it.
 
     Args:
-        cases: what to prepare.
+        split: what to prepare.
         labels: of the bundle.
         folder: where label files go; is made.
+        channels: endings of names of files that are channels of one case, see `channel_files`.
+        in_channels: that every image must have; None: as many as it has.
 
     Returns:
-        MONAI's datalist: paths `image` and `label`.
+        MONAI's datalists, to train on and to validate on: paths `image` and `label`.
 
     Raises:
-        InputError: a label is unreadable, on another grid than its image, or is unknown to the
-            bundle; or all are empty.
+        InputError: images or labels that are unreadable, do not fit each other, or show what is unknown to the bundle,
+            all of them named; or all labels of one kind are empty.
     """
     folder.mkdir(parents=True)
-    items, voxels = [], 0
-    for index, case in enumerate(cases):
+    items: dict[str, dict[str, str]] = {}
+    shown: set[str] = set()  # names of cases with a structure
+    faults = []
+    for index, case in enumerate((*split.training, *split.validation)):
         try:
-            volume = bundle_labels(case, labels)
+            volume = bundle_labels(case, labels, channels=channels, in_channels=in_channels)
         except InputError as error:
-            raise InputError(f"label of {case.name}: {error}") from error
+            faults.append(f"label of {case.name}: {error}")
+            continue
         path = folder / f"{index}.nii.gz"
         write_nifti(volume, path)
-        voxels += int(np.count_nonzero(volume.array))
-        items.append({"image": str(case.image), "label": str(path)})
-    if not voxels:  # their Dice would be 0 whatever the network does
-        raise InputError(
-            f"labels to train and to validate on must each show a structure, got none in {len(cases)} of one kind; "
-            "label another image"
-        )
-    return items
+        shown |= {case.name} if volume.array.any() else set()
+        items[case.name] = {"image": str(case.image), "label": str(path)}
+    _refuse(faults)
+    for cases in (split.training, split.validation):
+        if not any(case.name in shown for case in cases):  # their Dice would be 0 whatever the network does
+            raise InputError(
+                f"labels to train and to validate on must each show a structure, got none in {len(cases)} of one kind; "
+                "label another image"
+            )
+    return [items[case.name] for case in split.training], [items[case.name] for case in split.validation]
 
 
-def bundle_labels(case: Labelled, labels: Sequence[Label]) -> Volume:
+def _refuse(faults: Sequence[str]) -> None:
+    """Name the cases that do not fit, if there are any."""
+    if faults:
+        raise InputError("; ".join([*faults[:SHOWN], *([f"and {len(faults) - SHOWN} more"] if faults[SHOWN:] else [])]))
+
+
+def bundle_labels(
+    case: Labelled, labels: Sequence[Label], *, channels: Sequence[str] = (), in_channels: int | None = None
+) -> Volume:
     """Read a label map and give its voxels the values of the bundle.
 
     Args:
         case: whose label to read.
         labels: of the bundle; names are compared without regard to case.
+        channels: endings of names of files that are channels of one case, see `channel_files`.
+        in_channels: that every image must have; None: as many as it has.
 
     Returns:
         Labels `(1, X, Y, Z)` uint8 on the grid of the image, mm, RAS.
@@ -161,15 +192,19 @@ def bundle_labels(case: Labelled, labels: Sequence[Label]) -> Volume:
     """
     volume, meanings = _structures(case, labels)
     names = _occurring(volume, meanings)
-    image = read_volume(case.image)
-    if not volume.same_grid(image):
-        raise InputError(f"it must lie on the grid of its image, {image.shape}, got {volume.shape} or another place")
+    image = read_case(case.image, channels=channels, in_channels=in_channels).volume
     array = np.zeros(volume.array.shape, np.uint8)
     known = {label.name.casefold(): label.index for label in labels}
     if unknown := sorted(name for name in names.values() if name.casefold() not in {*known, *case.ignored}):
         raise InputError(f"structures must be among {sorted(known)}, got {unknown}; rename or remove them")
     for value, name in names.items():
         array[volume.array == value] = known.get(name.casefold(), 0)
+    check = CheckLabelsd("label", "image", in_channels=in_channels or len(image.array), out_channels=len(known) + 1)
+    grid = torch.zeros(1, dtype=torch.uint8).expand(image.array.shape)  # the check looks at no voxel of the image
+    check({
+        "image": MetaTensor(grid, affine=image.affine, meta={"filename_or_obj": str(case.image)}),
+        "label": MetaTensor(torch.from_numpy(array), affine=volume.affine, meta={"filename_or_obj": str(case.label)}),
+    })  # fmt: skip
     return Volume(array, image.affine)
 
 
