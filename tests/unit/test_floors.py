@@ -15,7 +15,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"plausibility"},
     {"task", "trust", "stored_weights"},
     {"networks", "dicom", "segmentation"},
-    {"inference", "runtimes", "training", "initial_weights"},
+    {"inference", "runtimes", "training", "initial_weights", "case_checks"},
     {"io"},
     {"bundle"},
     {"segmenter"},

@@ -1,5 +1,6 @@
 """Which cases a path means, and what their results are called."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,8 +9,11 @@ from ..errors import AmbiguityError, InputError
 from .channels import channel_files, is_other_channel, without_channel
 from .reader import SUFFIXES, is_image_file
 
+SHOWN = 10  # names that a warning lists
 CASE_SUFFIXES = (".zip", ".dcm")  # DICOM, whose other file names have none
 RESULT_ENDINGS = ("_seg", "_uncertainty", ".seg")  # of `case_name` of what we write beside an image; `.seg.nrrd` is one
+
+logger = logging.getLogger(__name__)
 
 
 def find_cases(
@@ -55,6 +59,8 @@ def labelled_cases(
 ) -> list[dict[str, str]]:
     """Pair each image of a folder with the label of the same file name: `image` and `label`, by name, for training.
 
+    Labels without an image are left out, with a warning.
+
     Args:
         images: folder.
         labels: folder.
@@ -78,6 +84,9 @@ def labelled_cases(
     lost = [pair["label"] for pair in pairs if not Path(pair["label"]).exists()]
     if lost:
         raise InputError(f"every image must have a label of its name, {len(lost)} lack, such as {lost[0]}")
+    used = {Path(pair["label"]).name for pair in pairs}
+    if extra := [path.name for path in _entries(labels) if path.name.endswith(suffix) and path.name not in used]:
+        logger.warning("labels without an image are left out: %s", ", ".join(extra[:SHOWN]))
     return pairs
 
 

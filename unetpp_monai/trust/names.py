@@ -65,7 +65,7 @@ FULL = _words("""
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd
     unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CheckLabelsd
     unetpp_monai.training.CheckedDataset unetpp_monai.training.RunIdentity unetpp_monai.training.SeedEpochs
-    unetpp_monai.initial_weights.InitialWeights
+    unetpp_monai.case_checks.WarnOfCasesd unetpp_monai.initial_weights.InitialWeights
 """)
 # what writes or reads files, or calls others: no part of what segments
 APART = _words("""
@@ -92,8 +92,8 @@ CALLABLE = _words("""
     torch.utils.data.RandomSampler torch.where
     unetpp_monai.io.case_name unetpp_monai.io.find_cases unetpp_monai.io.labelled_cases
     unetpp_monai.io.listed_folds unetpp_monai.task.check_run
-    unetpp_monai.initial_weights.weights_digest unetpp_monai.training.newest_progress
-    unetpp_monai.training.require_cases
+    unetpp_monai.case_checks.require_foreground unetpp_monai.initial_weights.weights_digest
+    unetpp_monai.training.newest_progress unetpp_monai.training.require_cases
 """)
 VALUES = _words("""
     ignite.engine.Events.COMPLETED ignite.engine.Events.EPOCH_COMPLETED ignite.engine.Events.EPOCH_STARTED
