@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, phantom, save_nifti
 from helpers.commands import unetpp
+from helpers.own_tasks import plan, values_of
 from PIL import Image
 
 from unetpp_monai.errors import InputError, UnetppError
@@ -224,3 +225,49 @@ def test_pictures_of_different_sizes_are_trained_on(tmp_path):
     flat = {"spatial_dims": 2, "pixdim": [1.0] * 2, "patch_size": [16, 16], "roi_size": [16, 16], "suffix": ".png"}
     task = written(tmp_path / "own", dataset_dir=str(tmp_path / "data"), **flat)
     assert train(task, fold=0).is_file()
+    plan(tmp_path / "data", "-o", tmp_path / "planned")
+    assert values_of(tmp_path / "planned")["spatial_dims"] == 2
+
+
+def one_case(root):
+    for case in CASES[1:]:
+        (root / "imagesTr" / f"{case}.nii.gz").unlink()
+
+
+def no_structure(root):
+    for case in CASES:
+        change(root / "labelsTr" / f"{case}.nii.gz", np.zeros_like)
+
+
+def one_labelled(root):
+    for case in CASES[1:]:
+        change(root / "labelsTr" / f"{case}.nii.gz", np.zeros_like)
+
+
+def single_slices(root):
+    for path in (*(root / "imagesTr").iterdir(), *(root / "labelsTr").iterdir()):
+        change(path, lambda array: array[:, :, 8:9])
+
+
+def every_number(root):
+    for case in CASES:
+        numbers = np.arange(65536, dtype=np.int32).reshape(64, 64, 16)
+        save_nifti(root / "imagesTr" / f"{case}.nii.gz", numbers.astype(np.float32))
+        save_nifti(root / "labelsTr" / f"{case}.nii.gz", numbers)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (one_case, "a data set must have 4 cases or more, got 1"),
+        (no_structure, "label maps must hold a label, got only 0 in all of them"),
+        (one_labelled, "2 cases or more must hold a label, got one"),
+        (single_slices, "2 voxels or more along every axis, got 20 x 24 x 1"),
+        (every_number, "at most 255 labels, got more"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_plan_has_an_answer_to_odd_sets(task, tmp_path, spoil, said):
+    spoil(tmp_path / "data")
+    done = plan(tmp_path / "data", "-o", tmp_path / "planned", code=1)
+    assert said in done.stdout and not (tmp_path / "planned").exists()
