@@ -57,6 +57,7 @@ def read_case(
     channels: Sequence[str] = (),
     series: SeriesChoice = None,
     in_channels: int | None = None,
+    channel_names: Sequence[str] = (),
     kind: ImageFormat | None = None,
 ) -> SourceImage:
     """Read an image, or those of its channels as one.
@@ -67,6 +68,7 @@ def read_case(
         series: which DICOM series, by UID, number or description; of several channels one each, in their order; None:
             the only one.
         in_channels: how many channels DICOM must have; None: as many as `channels`.
+        channel_names: what messages call the channels; none: nothing.
         kind: what `image_format` said of the path, where it was asked before; None: ask it.
 
     Raises:
@@ -77,32 +79,13 @@ def read_case(
     wanted = (len(channels) or None) if in_channels is None else in_channels
     kind = image_format(path) if kind is None else kind
     if kind == ImageFormat.DICOM and max(len(names), wanted or 1) > 1:
-        return read_series(path, names, in_channels=wanted)
+        return _read_series(path, names, in_channels=wanted, channel_names=channel_names)
     return read_channels(channel_files(path, channels), series=series, kind=kind)
 
 
 def series_names(series: SeriesChoice) -> tuple[str, ...]:
     """The series that are named; empty: the only one is meant."""
     return tuple(filter(None, (series,) if isinstance(series, str) or series is None else series))
-
-
-def read_series(path: Path, names: Sequence[str], *, in_channels: int | None) -> SourceImage:
-    """Read DICOM series as the channels of one image; its instances are those of the first.
-
-    Raises:
-        InputError, GeometryError: as `read_series_channels`.
-    """
-    found = read_series_channels(path, names, in_channels=in_channels)
-    return SourceImage(
-        path,
-        ImageFormat.DICOM,
-        found.volume,
-        found.series[0].sources,
-        found.remarks,
-        tuple(text for one in found.series for text in one.warnings),
-        {file: digest for one in found.series for file, digest in one.sha256.items()},
-        headers_of(found.series),
-    )
 
 
 def read_channels(
@@ -146,3 +129,20 @@ def _split(name: str) -> tuple[str, str]:
 def _channel_of(stem: str, suffixes: Sequence[str]) -> int | None:
     found = (index for index, suffix in enumerate(suffixes) if stem.endswith(suffix) and len(stem) > len(suffix))
     return next(found, None)
+
+
+def _read_series(
+    path: Path, names: Sequence[str], *, in_channels: int | None, channel_names: Sequence[str]
+) -> SourceImage:
+    """An image whose instances are those of the first series."""
+    found = read_series_channels(path, names, in_channels=in_channels, channel_names=channel_names)
+    return SourceImage(
+        path,
+        ImageFormat.DICOM,
+        found.volume,
+        found.series[0].sources,
+        found.remarks,
+        tuple(text for one in found.series for text in one.warnings),
+        {file: digest for one in found.series for file, digest in one.sha256.items()},
+        headers_of(found.series),
+    )

@@ -32,7 +32,11 @@ class SeriesChannels:
 
 
 def read_series_channels(
-    source: Path | Sequence[Path], series: Sequence[str], *, in_channels: int | None = None
+    source: Path | Sequence[Path],
+    series: Sequence[str],
+    *,
+    in_channels: int | None = None,
+    channel_names: Sequence[str] = (),
 ) -> SeriesChannels:
     """Read series as the channels of one image.
 
@@ -42,6 +46,7 @@ def read_series_channels(
         source: folder (walked), zip, DICOMDIR, or files.
         series: UID, number or description of each, in the order of the channels.
         in_channels: how many there must be; None: as many as are named.
+        channel_names: what messages call them; none: nothing.
 
     Raises:
         InputError: as `read_dicom_series`, another number of series, one named twice, or of several studies.
@@ -49,9 +54,10 @@ def read_series_channels(
     """
     if in_channels is not None and len(series) != in_channels:
         found = "; ".join(described_series(source))
+        called = f" ({', '.join(channel_names)})" if channel_names else ""
         raise InputError(
-            f"a series must be named for each of {in_channels} channels, in their order, got {len(series)} name(s); "
-            f"name them, and give the folder that has them all. There is: {found}",
+            f"a series must be named for each of {in_channels} channel(s){called}, in their order, got {len(series)} "
+            f"name(s); name them, and give the folder that has them all. There is: {found}",
             option="series",
         )
     read = tuple(read_dicom_series(source, series=name) for name in series)

@@ -87,9 +87,7 @@ def segment_case(
     if request.key is None and results.is_done(name, unless):
         return None
     start = time.perf_counter()
-    image = read_case(case, channels=channels, series=request.series, in_channels=segmenter.in_channels, kind=kind)
-    for header in () if request.any_modality else image.series:
-        check_modality(header, segmenter.bundle.input.modality)
+    image = _read(segmenter, case, request, kind)
     seconds = {"reading": time.perf_counter() - start}
     if request.key is not None:
         image = replace(image, instances=pseudonymised(image.instances, request.key, retain_uids=request.retain_uids))
@@ -117,6 +115,22 @@ def segment_case(
     except _DoneMeanwhileError:
         return None
     return result
+
+
+def _read(segmenter: Segmenter, case: Path, request: Request, kind: ImageFormat) -> SourceImage:
+    """Read a case with all of its channels, none of another modality."""
+    bundle = segmenter.bundle
+    image = read_case(
+        case,
+        channels=bundle.channel_suffixes,
+        series=request.series,
+        in_channels=segmenter.in_channels,
+        channel_names=bundle.input.channel_names,
+        kind=kind,
+    )
+    for header in () if request.any_modality else image.series:
+        check_modality(header, bundle.input.modality)
+    return image
 
 
 @dataclass(frozen=True)
