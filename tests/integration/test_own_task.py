@@ -54,23 +54,33 @@ def test_two_files_are_segmented_as_one_with_both(thick, tmp_path):
     np.testing.assert_array_equal(*found)
 
 
-@pytest.mark.slow
-def test_patches_show_structures_and_the_rare_one(thick):
-    """A third of the patches at least, and the label of 4 in 10 cases in 8 of 100."""
-    _, task = thick
-    assert values_of(task)["patch_size"] != [96, 96, 14]  # else every patch would be the whole image
-    parser = train_config(task, fold=5, num_workers=0)
-    torch.manual_seed(0)
+def patches_of(task, count=500, **values):
+    """Labels of patches as a training draws them."""
+    parser = train_config(task, fold=5, **values)
     cached = parser.get_parsed_content("train#dataset")
-    crop = parser.get_parsed_content("train#preprocessing")
-    crop.set_random_state(0)
-    chosen = [step for step in crop.transforms if type(step).__name__ == "RandForegroundCropd"]
-    pad = [step for step in crop.transforms if type(step).__name__ == "SpatialPadd"]
-    cases = [pad[0](dict(case)) for case in cached._cache]
-    patches = [chosen[0](cases[at % len(cases)])["label"] for at in range(600)]
-    assert all(list(patch.shape[1:]) == values_of(task)["patch_size"] for patch in patches)
+    steps = parser.get_parsed_content("train#preprocessing")
+    steps.set_random_state(0)
+    pad, crop = (
+        next(step for step in steps.transforms if type(step).__name__ == name)
+        for name in ("SpatialPadd", "RandForegroundCropd")
+    )
+    cases = [pad(dict(case)) for case in cached._cache]
+    return [crop(cases[at % len(cases)])["label"] for at in range(count)]
+
+
+@pytest.mark.slow
+def test_patches_show_structures_and_the_rare_one(tmp_path):
+    """A third of the patches at least, and the label of 4 in 10 cases in 8 of 100; by chance it would be less."""
+    dataset = thick_slices(tmp_path / "data", shape=(256, 256, 12), scattered=True)
+    plan(dataset, "-o", tmp_path / "task", "--memory", "1GiB")
+    values = values_of(tmp_path / "task")
+    assert values["strides"][0] == [2, 2, 1] and values["patch_size"][0] <= 64
+    patches = patches_of(tmp_path / "task")
+    assert all(list(patch.shape[1:]) == values["patch_size"] for patch in patches)
     assert np.mean([bool(patch.any()) for patch in patches]) >= 1 / 3
     assert np.mean([bool((patch == 2).any()) for patch in patches]) >= 0.08  # label 3 of the files
+    by_chance = patches_of(tmp_path / "task", foreground_share=1e-9)
+    assert np.mean([bool((patch == 2).any()) for patch in by_chance]) < 0.08
 
 
 def test_every_fold_has_a_case_of_the_rare_label_where_there_are_enough(tmp_path):
