@@ -36,7 +36,8 @@ class WarnOfCasesd(transforms.MapTransform):
                 logger.warning("an image should not be constant, got %g in all of %s%s", value, where, _name(image))
         for key in self.key_iterator(data):
             if not data[key].any():
-                logger.warning("a label map should show a structure, got only background in %s", _name(data[key]))
+                what = "a label map should show a structure, got only background in %s, the label of %s"
+                logger.warning(what, _name(data[key]), _name(image))
         return data
 
 

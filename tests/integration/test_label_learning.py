@@ -151,6 +151,12 @@ class TestScores:
         (series / "2").write_bytes(b"")
         assert image_state(series) != before
 
+    def test_state_of_a_case_is_that_of_all_its_channels(self, tmp_path):
+        first, second = (save_nifti(tmp_path / f"a_000{at}.nii.gz", phantom((8, 8, 8))[0]) for at in (0, 1))
+        before = image_state(first, ("_0000", "_0001"))
+        save_nifti(second, phantom((8, 8, 9))[0])
+        assert image_state(first, ("_0000", "_0001")) != before
+
 
 class TestSplit:
     """Which cases validate."""

@@ -4,12 +4,13 @@ The scores are one JSON file, complete at any moment. It is a cache: written by 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files import complete_file
+from ..io import channel_files
 
 SCORES = "scores.json"
 SCHEMA = 1  # of that file
@@ -55,9 +56,19 @@ def write_scores(root: Path, scores: Mapping[str, Score]) -> None:
         temporary.write_text(json.dumps({"schema": SCHEMA, "scores": kept}, indent=1))
 
 
-def image_state(path: Path) -> str:
-    """What changes when an image changes: its place, size and time; of a folder, those of the files below."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+def image_state(path: Path, channels: Sequence[str] = ()) -> str:
+    """What changes when an image changes: its place, size and time; of a folder, those of the files below.
+
+    Args:
+        path: of the image.
+        channels: endings of names of files that are channels of one case, see `channel_files`.
+
+    Raises:
+        InputError: a channel's file is missing.
+    """
+    files = (
+        sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else channel_files(path, channels)
+    )
     stats = [file.stat() for file in files]
     return f"{path}:{len(files)}:{sum(stat.st_size for stat in stats)}:{max(s.st_mtime_ns for s in stats)}"
 

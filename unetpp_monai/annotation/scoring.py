@@ -1,7 +1,7 @@
 """Scoring task: how uncertain a bundle is of every unlabelled image, computed once per image and weights."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ class UncertaintyScoring(ScoringMethod):
             datastore: of the studies; images of a DICOMweb server are downloaded.
             depth: to which they would be scored.
         """
-        images = {image: _state(datastore, image) for image in _unlabelled(datastore)}
         bundle = read_bundle(self.root)
+        images = {image: _state(datastore, image, bundle.channel_suffixes) for image in _unlabelled(datastore)}
         return outdated(
             read_scores(self.root),
             images,
@@ -135,21 +135,21 @@ def _unlabelled(datastore: Datastore) -> list[str]:
     return sorted(datastore.get_unlabeled_images())
 
 
-def _state(datastore: Datastore, image: str) -> str:
+def _state(datastore: Datastore, image: str, channels: Sequence[str]) -> str:
     """State of an image, empty if it cannot be had."""
     try:
-        return image_state(image_path(datastore, image))
+        return image_state(image_path(datastore, image), channels)
     except InputError:
         return ""
 
 
 def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: Depth) -> Score:
     """Score one image; one that cannot be had or segmented gets the reason instead, and the others go on."""
-    state, value, reason = "", None, ""
+    state, value, reason, channels = "", None, "", segmenter.bundle.channel_suffixes
     try:
         path = image_path(datastore, image)
-        state = image_state(path)
-        found = read_case(path, channels=segmenter.bundle.channel_suffixes, in_channels=segmenter.in_channels)
+        state = image_state(path, channels)
+        found = read_case(path, channels=channels, in_channels=segmenter.in_channels)
         value = segmenter(found.volume, depth=depth, uncertainty=True).score
     except InputError as error:
         logger.warning("an image cannot be segmented: %s", type(error).__name__)
