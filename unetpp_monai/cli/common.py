@@ -64,6 +64,7 @@ FLAGS = {
     "thickness": "--thickness",
     "time": "--time",
     "trust": "--trust",
+    "weights": "--weights",
 }
 
 

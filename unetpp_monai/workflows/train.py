@@ -12,6 +12,7 @@ from .._version import __version__
 from ..errors import InputError, OutputError, cause_of
 from ..files import complete_file, locked
 from ..task import ALL, BASE, DESCRIPTION, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
+from .validation import validate_run
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 1  # version of the record
@@ -54,8 +55,8 @@ def train(
         values["fold"] = known["fold"] = known["num_folds"] if fold == ALL else fold
     if not isinstance(known["fold"], int) or known["fold"] < 0:
         raise InputError(f"a fold must be 0, 1, ... or {ALL}, got {fold!r}")
-    if missing := [name for name in ("ignite", "tensorboard") if find_spec(name) is None]:
-        raise InputError(f"training needs {' and '.join(missing)}; pip install 'unetpp_monai[bundle]'")
+    if missing := [name for name in ("ignite", "tensorboard", "scipy") if find_spec(name) is None]:
+        raise InputError(f"training needs {' and '.join(missing)}; pip install 'unetpp_monai[bundle,evaluation]'")
     output = _folder_of(task, checked, known) if output_dir is None else Path(output_dir)
     record = {
         "schema": SCHEMA,
@@ -64,11 +65,12 @@ def train(
         "software": {"unetpp_monai": __version__, "torch": version("torch"), "monai": version("monai")},
     }
     with _run_folder(output):
-        if not fresh and _is_finished(output, record):
-            return output / TRAINED
-        _train(checked, output, values, fresh=fresh)
-        with complete_file(output / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n")
+        if fresh or not _is_finished(output, record):
+            _train(checked, output, values, fresh=fresh)
+            with complete_file(output / RECORD) as temporary:
+                temporary.write_text(json.dumps(record, indent=2) + "\n")
+        if known["fold"] < known["num_folds"]:
+            validate_run(checked, output, fold=known["fold"], overrides=values)
     return output / TRAINED
 
 
