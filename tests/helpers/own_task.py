@@ -61,6 +61,8 @@ def make_own_task(folder):
 
 def teach(seed, steps=60):
     """Weights of a network that has seen patches of phantoms which are none of the task's cases."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # patches are so small that a second one would only be waited for
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = UNetPlusPlus(3, 1, 3, VALUES["features"], deep_supervision=True).train()
@@ -80,6 +82,7 @@ def teach(seed, steps=60):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    torch.set_num_threads(threads)
     return network.state_dict()
 
 
