@@ -15,8 +15,11 @@ RNG = np.random.default_rng(0)
 FULL = RNG.uniform(0.8, 0.95, (30, 2))  # Dice of cases and labels
 
 
-def worse(by, label=slice(None), spread=0.0005):
-    dice = FULL + RNG.normal(0, spread, FULL.shape)
+SCATTER = np.tile([[0.06], [-0.06]], (15, 1))  # over the cases, 0 in the mean
+
+
+def worse(by, label=slice(None)):
+    dice = FULL + RNG.normal(0, 0.0005, FULL.shape)
     dice[:, label] -= by
     return dice
 
@@ -29,7 +32,7 @@ def worse(by, label=slice(None), spread=0.0005):
         ({1: worse(0.003), 2: worse(0.001), 3: FULL}, 0.004, 1),
         ({1: worse(0.1), 2: worse(0.1), 3: FULL}, 0.002, 3),
         ({1: worse(0.007, label=1), 2: worse(0.001), 3: FULL}, 0.01, 2),  # a label loses, its mean does not
-        ({1: worse(0.001, spread=0.05), 2: worse(0.001), 3: FULL}, 0.02, 2),  # too uncertain over the cases
+        ({1: worse(0.001) + SCATTER, 2: worse(0.001), 3: FULL}, 0.02, 2),  # too uncertain over the cases
         ({1: worse(0.1), 2: FULL, 3: worse(0.02)}, 0.002, 2),  # the deepest is not the best
         ({1: FULL[:1], 2: FULL[:1] - 0.1, 3: FULL[:1] - 0.2}, 0.002, 3),  # one case shows nothing
     ],

@@ -112,7 +112,9 @@ def finished_runs(task: Task) -> dict[str, Run]:
         if not (weights := path.with_name(TRAINED)).is_file():
             continue
         try:
-            runs[path.parent.name] = Run(path.parent.name, weights, dict(json.loads(path.read_text())))
+            record = dict(json.loads(path.read_text()))
+            if record.get("finished", True):  # of older records, that they exist says it
+                runs[path.parent.name] = Run(path.parent.name, weights, record)
         except (OSError, ValueError, TypeError) as error:
             raise BundleError(f"{path} must be what train wrote, got {error!r}; train this fold again") from error
     return runs
