@@ -41,7 +41,7 @@ ORDERS = {  # within a room, from the ground up
     "bundle": "configs metadata components folder trial",
     "trust": "names expressions configs sums",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
-    "held_out validation cross_validation card smoke pack_runs train run",
+    "held_out validation cross_validation card smoke pack_runs train",
 }
 ROOMS = {
     "PIL": {"io"},

@@ -100,14 +100,19 @@ def pack(
     return targets
 
 
+def targets_of(output: Path, name: str) -> Packed:
+    """Where a bundle of this name goes."""
+    folder = folder_name(name)
+    return Packed(output / folder, output / f"{folder}.zip")
+
+
 def free_targets(output: Path, name: str) -> Packed:
-    """Where a bundle of this name goes.
+    """As `targets_of`, unless something is there already.
 
     Raises:
-        OutputError: something is there already.
+        OutputError: there is.
     """
-    folder = folder_name(name)
-    targets = Packed(output / folder, output / f"{folder}.zip")
+    targets = targets_of(output, name)
     for target in (targets.folder, targets.archive):
         if target.exists():
             raise OutputError(f"{target} must not exist yet; remove it or pack into another folder")
