@@ -166,7 +166,8 @@ def _find(
     own = (folder / "docs" / "README.md").is_file()
     (folder / "docs" / ("validation.md" if own else "README.md")).write_text(text, encoding="utf-8")
     depth = "full" if choice.depth == max(found.rows) else choice.depth
-    check = partial(try_zip, case=held_out.cases[0][1], reading=held_out.reading)
+    smallest = min((case for _, case in held_out.cases), key=lambda case: case.images[0].stat().st_size)
+    check = partial(try_zip, case=smallest, reading=held_out.reading)
     return _with_findings(ready, finding), depth, check
 
 

@@ -45,15 +45,7 @@ def try_zip(packed: Bundle, archive: Path, *, case: HeldOut, reading: Reading) -
         options = ["--bundle", str(root), "--runtime", "eager", "--device", "cpu", "--format", "nifti"]
         options += ["--series", reading.series] if reading.series else []
         command = [sys.executable, "-W", "ignore", "-m", "unetpp_monai", "segment", str(source.resolve())]
-        environment = {key: value for key, value in os.environ.items() if key not in HIDDEN}
-        done = subprocess.run(
-            [*command, "-o", str(folder / "out"), *options],
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
+        done = _run([*command, "-o", str(folder / "out"), *options], root)
         ending = FORMATS[format_for("nifti", source)][0]
         written = [path for path in (folder / "out").glob("*") if path.name.endswith(ending)]
         if done.returncode or len(written) != 1:
@@ -63,6 +55,16 @@ def try_zip(packed: Bundle, archive: Path, *, case: HeldOut, reading: Reading) -
     if not np.array_equal(found.array, expected.array):
         count = int((found.array != expected.array).sum()) if found.shape == expected.shape else found.array.size
         raise BundleError(f"a packed zip must give the same voxels as here, got {count} others")
+
+
+def _run(command: list[str], root: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key not in HIDDEN}
+    try:
+        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise BundleError(
+            f"a packed zip must segment a case within {TIMEOUT} s, got no end; pack again on a free machine"
+        ) from error
 
 
 def _staged(case: HeldOut, suffixes: tuple[str, ...], folder: Path) -> Path:
