@@ -167,8 +167,7 @@ def _trained_weights(task: Task) -> Path:
     if len(found) > 1 and ALL not in found:
         raise BundleError(
             f"a bundle holds the weights of one training, got {', '.join(found)} in {task.folder / RUNS}; train on all "
-            f"cases (fold {ALL}), or name one",
-            option="weights",
+            f"cases (fold {ALL}), or copy the {TRAINED} of one into {task.folder}"
         )
     if not found:
         raise BundleError(f"a task must have trained weights to be packed, found no {task.weights}; train it first")

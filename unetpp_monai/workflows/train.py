@@ -12,7 +12,6 @@ from .._version import __version__
 from ..errors import InputError, OutputError, cause_of
 from ..files import complete_file, locked
 from ..task import ALL, BASE, DESCRIPTION, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
-from .validation import validate_run
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 1  # version of the record
@@ -70,6 +69,8 @@ def train(
             with complete_file(output / RECORD) as temporary:
                 temporary.write_text(json.dumps(record, indent=2) + "\n")
         if known["fold"] < known["num_folds"]:
+            from .validation import validate_run
+
             validate_run(checked, output, fold=known["fold"], overrides=values)
     return output / TRAINED
 
