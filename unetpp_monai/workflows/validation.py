@@ -3,9 +3,10 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +151,11 @@ def _measure(bundle: Bundle, cases: Sequence[HeldOut], reading: Reading, device:
         for depth in segmenter.depths:
             result = segmenter(image, depth=depth)
             seconds[depth] += sum(result.seconds.values()) / len(cases)
-            options: dict[str, Any] = {"labels": reading.names, "tolerance": TOLERANCE, "unit": unit}
-            found = compare_case(case.name, result.labels, reference, **options)
+            compare = partial(compare_case, case.name, reference=reference, tolerance=TOLERANCE, unit=unit)
+            found = compare(result.labels, labels=reading.names)
             rows[depth] += map(asdict, found)
             if unit == "mm":
-                kept = _largest(result.labels, reading.names)
-                same = np.array_equal(kept.array, result.labels.array)
-                largest[depth] += map(asdict, found if same else compare_case(case.name, kept, reference, **options))
+                largest[depth] += map(asdict, _kept(result.labels, found, reading.names, compare))
         logger.info("validation %d/%d", number, len(cases))
     for depth, found_rows in rows.items():
         logger.info("validation depth %d: mean Dice %.4f", depth, np.mean([row["dice"] for row in found_rows]))
@@ -171,9 +170,14 @@ def _measure(bundle: Bundle, cases: Sequence[HeldOut], reading: Reading, device:
     }
 
 
-def _largest(labels: Volume, names: Mapping[int, str]) -> Volume:
-    """A label map `(1, X, Y, Z)` with only the largest piece of each label."""
-    array = np.zeros_like(labels.array)
-    for index in names:
-        array[0][largest_component(labels.array[0] == index).numpy()] = index
-    return Volume(array, labels.affine)
+def _kept(
+    labels: Volume, rows: Sequence[CaseMetrics], names: Mapping[int, str], compare: Callable[..., list[CaseMetrics]]
+) -> Iterator[CaseMetrics]:
+    """Rows of a label map `(1, X, Y, Z)` if only the largest piece of each label is kept."""
+    for row, (index, name) in zip(rows, names.items(), strict=True):
+        mask = labels.array == index
+        piece = largest_component(mask[0]).numpy()[None]
+        if np.array_equal(mask, piece):
+            yield row
+        else:
+            yield from compare(Volume(piece * np.uint8(index), labels.affine), labels={index: name})
