@@ -37,6 +37,7 @@ LOCAL = (
     "bundle_root",
     "dataset_dir",
     "cases_file",
+    "cache_dir",
     "ckpt_dir",
     "output_dir",
     "initial_weights",

@@ -59,12 +59,14 @@ FULL = _words("""
     torch.optim.lr_scheduler.LambdaLR torch.optim.lr_scheduler.LinearLR torch.optim.lr_scheduler.MultiStepLR
     torch.optim.lr_scheduler.PolynomialLR torch.optim.lr_scheduler.ReduceLROnPlateau
     torch.optim.lr_scheduler.SequentialLR torch.optim.lr_scheduler.StepLR
-    unetpp_monai.inference.AutocastInferer unetpp_monai.inference.DepthInferer
+    unetpp_monai.inference.AutocastInferer unetpp_monai.inference.DepthInferer unetpp_monai.inference.HeadsInferer
     unetpp_monai.inference.patches.RandForegroundCropd unetpp_monai.inference.transforms.InvertLabelsd
     unetpp_monai.inference.transforms.LargestComponentd unetpp_monai.inference.transforms.NormalizeChannelsd
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd
-    unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CheckLabelsd
-    unetpp_monai.training.CheckedDataset unetpp_monai.training.RunIdentity unetpp_monai.training.SeedEpochs
+    unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CaseSampler
+    unetpp_monai.training.CheckLabelsd unetpp_monai.training.CheckedDataset unetpp_monai.training.FiniteLoss
+    unetpp_monai.training.HeadsDice unetpp_monai.training.History unetpp_monai.training.ProgressSaver
+    unetpp_monai.training.RunIdentity
 """)
 # what writes or reads files, or calls others: no part of what segments
 APART = _words("""
@@ -108,7 +110,7 @@ BUILTINS = _words("""
 MEMBERS = _words("""
     argmax attach batch best_metric cpu data detach device dtype endswith epoch float get iteration item items keys long
     lower mean meta metrics output parameters run set_trainer shape split squeeze startswith state state_dict strip sum
-    to type unsqueeze upper values _key_metric_checkpoint
+    to type unsqueeze upper values _handler _key_metric_checkpoint
 """)
 KEYWORDS = {  # of calls that could do more with others: name -> arguments
     "torch.distributed.init_process_group": ("backend",),
