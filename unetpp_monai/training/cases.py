@@ -60,7 +60,7 @@ class CheckedDataset(CacheDataset):
         """
         if isinstance(index, slice) or not isinstance(index, int | Draw):
             return super().__getitem__(index)
-        place = index.index if isinstance(index, Draw) else index
+        place = index.case if isinstance(index, Draw) else index
         if isinstance(index, Draw):
             self.transform.set_random_state(index.seed)
         try:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class History:
         val_interval: epochs between two validations.
 
     Attributes:
+        speaks: whether it says anything and writes files.
         labels: names of label 1, 2, ...; they may be set.
         validation_seconds: of the last pass over all cases, or what one is expected to take; None: not known.
     """
@@ -45,6 +46,7 @@ class History:
         self.max_epochs, self.val_interval = max_epochs, val_interval
         self.labels = [str(index) for index in range(1, dice.out_channels)]
         self.validation_seconds: float | None = None
+        self.speaks = True
         self.rows: list[dict[str, Any]] = []
         self._losses: list[float] = []  # of the epoch that is not complete
         self._seconds = 0.0  # of it
@@ -79,7 +81,7 @@ class History:
     @property
     def used(self) -> float:
         """Seconds of all steps and validations, those of former processes among them."""
-        return self._seconds + sum(row["seconds"] + row.get("validation_seconds", 0.0) for row in self.rows)
+        return float(self._seconds + sum(row["seconds"] + row.get("validation_seconds", 0.0) for row in self.rows))
 
     @property
     def step_seconds(self) -> float | None:
@@ -94,7 +96,9 @@ class History:
         done = len(self.rows)
         steps = self.max_epochs * trainer.state.epoch_length - trainer.state.iteration
         validations = self.max_epochs // self.val_interval - done // self.val_interval
-        return steps * step + (validations * (self.validation_seconds or 0.0) if self._evaluator is not None else 0.0)
+        return float(steps * step) + (
+            validations * (self.validation_seconds or 0.0) if self._evaluator is not None else 0.0
+        )
 
     def _step_begins(self, _: Any) -> None:
         self._begun = time.perf_counter()
@@ -114,7 +118,8 @@ class History:
             about = f"{self.step_seconds:.2g} s a step"
             if self._evaluator is not None:
                 about += f", {self.validation_seconds:.2g} s a validation"
-            logger.info("%s after %d steps: %s", _left(self.left(trainer)), TIMED, about)
+            if self.speaks and trainer.state.rank == 0:
+                logger.info("%s after %d steps: %s", _left(self.left(trainer)), TIMED, about)
 
     def _validation_begins(self, _: Any) -> None:
         self._validation_begun = time.perf_counter()
@@ -137,7 +142,7 @@ class History:
             row["dice"] = float(self._evaluator.state.metrics[self._evaluator.state.key_metric_name])
         self.rows.append(row)
         self._losses, self._seconds, self._validated = [], 0.0, False
-        if trainer.state.rank == 0:
+        if self.speaks and trainer.state.rank == 0:
             logger.info("%s", self._line(row, trainer))
             self._write()
 
@@ -170,13 +175,14 @@ def validation_seconds(evaluator: Any) -> float:
     image = cases[0]["image"][None].to(evaluator.state.device)
     was_training = evaluator.network.training
     evaluator.network.eval()
-    start = time.perf_counter()
-    with torch.no_grad():
-        float(evaluator.inferer(image, evaluator.network).sum())  # waits for a GPU
-    seconds = time.perf_counter() - start
+    for _ in range(2 if image.is_cuda else 1):  # a GPU's libraries choose their kernels in the first pass
+        start = time.perf_counter()
+        with torch.no_grad():
+            float(evaluator.inferer(image, evaluator.network).sum())  # waits for a GPU
+        seconds = time.perf_counter() - start
     evaluator.network.train(was_training)
     voxels = [math.prod(cases[index]["image"].shape) for index in range(len(cases))]
-    return seconds * sum(voxels) / voxels[0]
+    return float(seconds * sum(voxels) / voxels[0])
 
 
 def _left(seconds: float | None) -> str:

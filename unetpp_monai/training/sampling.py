@@ -1,7 +1,8 @@
 """Which cases a step takes, and all that is random in it: drawn from (seed, fold, step) alone."""
 
 from collections.abc import Iterator, Sized
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,10 +10,11 @@ import torch
 SEEDS = 1 << 32  # of a generator
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
     """One case of a batch."""
 
-    index: int  # of the case
+    case: int  # its index
     seed: int  # of its random transforms
 
 
