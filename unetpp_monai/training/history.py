@@ -89,16 +89,13 @@ class History:
         return sum(self._recent) / len(self._recent) if self._recent else None
 
     def left(self, trainer: Any) -> float | None:
-        """Seconds until the end; None as long as no step was timed."""
-        step = self.step_seconds
-        if step is None:
+        """Seconds until the end; None as long as neither is timed."""
+        step, validation = self.step_seconds, 0.0 if self._evaluator is None else self.validation_seconds
+        if step is None or validation is None:
             return None
-        done = len(self.rows)
         steps = self.max_epochs * trainer.state.epoch_length - trainer.state.iteration
-        validations = self.max_epochs // self.val_interval - done // self.val_interval
-        return float(steps * step) + (
-            validations * (self.validation_seconds or 0.0) if self._evaluator is not None else 0.0
-        )
+        validations = self.max_epochs // self.val_interval - len(self.rows) // self.val_interval
+        return float(steps * step + validations * validation)
 
     def _step_begins(self, _: Any) -> None:
         self._begun = time.perf_counter()

@@ -70,13 +70,14 @@ def schedule_of_time(seconds: float, usual: int, measured: Measured) -> Schedule
             option="time",
         )
     epochs = _epochs(int(left / measured.step), usual)
-    interval = 1
+    interval, most = 1, epochs
     if measured.validation:
         fitting = int((left - measured.step) / measured.validation)
         most = max(int(left * VALIDATION_SHARE / measured.validation), min(FEWEST_VALIDATIONS, fitting))
         interval = math.ceil(epochs / min(most, epochs))
     steps = max(int((left - math.ceil(epochs / interval) * measured.validation) / measured.step), 1)
-    return _divided(steps, min(epochs, steps), interval)
+    epochs = min(epochs, steps)
+    return _divided(steps, epochs, interval if epochs >= FEWEST_VALIDATIONS * interval else max(epochs // most, 1))
 
 
 def _epochs(steps: int, usual: int) -> int:

@@ -210,9 +210,10 @@ def _train(run: Run, noted: Mapping[str, Any], record: dict[str, Any], *, fresh:
             raise InputError(f"a training that has begun keeps its length, got another in {run.output}", option="fresh")
         record = _fix_length(run, record, since)
     labels = [label.name for label in sorted(read_labels(run.task.metadata), key=lambda label: label.index)]
+    validation = (record.get("measured") or {}).get("validation")
     _write(run, record)
     try:
-        seconds = carry_out(run, _length(record), labels=labels, resume=resume)
+        seconds = carry_out(run, _length(record), labels=labels, validation=validation, resume=resume)
     except InputError:
         if noted.get("finished"):  # it is not this run that was refused
             _write(run, noted)

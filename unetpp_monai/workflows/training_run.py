@@ -7,8 +7,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -72,10 +72,11 @@ def measure(run: Run, since: float) -> Measured:
 
     from ..training.history import TIMED, WARM
 
-    with tempfile.TemporaryDirectory() as folder, _told(run, {}) as engines:
+    with tempfile.TemporaryDirectory() as folder, _told(run, {}) as engines, _quiet() as hush:
         values = {"max_epochs": UNENDING, "val_interval": UNENDING, "warmup_epochs": 0}
         workflow = _workflow(run, {**_places(run, Path(folder)), **run.values, **values})
         workflow.initialize()
+        hush()
         history = workflow.parser.get_parsed_content("history")
         history.speaks = False
         trainer = engines["trainer"] = workflow.parser.get_parsed_content("train#trainer")
@@ -91,13 +92,16 @@ def measure(run: Run, since: float) -> Measured:
     return found
 
 
-def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], resume: bool) -> float:
+def carry_out(
+    run: Run, fixed: Mapping[str, Any], *, labels: list[str], validation: float | None, resume: bool
+) -> float:
     """Train to the end.
 
     Args:
         run: the training.
         fixed: values of its length.
         labels: names of label 1, 2, ...
+        validation: seconds that all cases are expected to take; None: not known yet.
         resume: go on from the newest progress.
 
     Returns:
@@ -109,17 +113,18 @@ def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], resume: 
     """
     engines: dict[str, Any] = {}
     stop = Stop()
-    with _told(run, engines):
+    with _told(run, engines), _quiet() as hush:
         places = {**_places(run, run.output), "save_seconds": SAVE_SECONDS, **({"resume": True} if resume else {})}
         workflow = _workflow(run, {**places, **run.values, **fixed})
         workflow.initialize()
+        hush()
         get = workflow.parser.get_parsed_content
         trainer = engines["trainer"] = get("train#trainer")
         evaluator = None
         if run.known["fold"] < run.known["num_folds"]:
             evaluator = engines["evaluator"] = get("validate#evaluator")
         history = get("history")
-        history.labels = labels
+        history.labels, history.validation_seconds = labels, validation
         _track(run, trainer, evaluator)
         stop.attach(trainer, evaluator, get("progress_saver") if rank() == 0 else None)
         with stop.listening():
@@ -143,6 +148,26 @@ def log_into(folder: Path) -> Iterator[None]:
         root.setLevel(before)
         root.removeHandler(handler)
         handler.close()
+
+
+@contextmanager
+def _quiet() -> Iterator[Callable[[], None]]:
+    """Take from the terminal what MONAI writes on it by itself; give what does so again, for loggers that are new."""
+    import monai.bundle  # noqa: F401 - whose loggers are to be quiet
+
+    with ExitStack() as stack:
+
+        def hush() -> None:
+            loggers = list(logging.root.manager.loggerDict.values())
+            for logger in [one for one in loggers if isinstance(one, logging.Logger)]:
+                for handler in [one for one in logger.handlers if type(one) is logging.StreamHandler]:
+                    logger.removeHandler(handler)
+                    stack.callback(logger.addHandler, handler)
+                    stack.callback(setattr, logger, "propagate", logger.propagate)
+                    logger.propagate = True
+
+        hush()
+        yield hush
 
 
 @contextmanager
