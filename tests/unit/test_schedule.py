@@ -1,0 +1,41 @@
+"""Steps that fit into a time are counted once, and divided into epochs of one length."""
+
+import pytest
+
+from unetpp_monai.errors import InputError
+from unetpp_monai.training import Measured, Schedule, schedule_of_steps, schedule_of_time
+
+
+@pytest.mark.parametrize(
+    ("steps", "usual", "schedule"),
+    [
+        (1000, 50, Schedule(20, 50, 1)),
+        (10000, 50, Schedule(200, 50, 10)),  # twenty validations
+        (60, 50, Schedule(20, 3, 1)),  # epochs are shorter, so that there are twenty
+        (7, 50, Schedule(7, 1, 1)),
+        (1, 1, Schedule(1, 1, 1)),
+    ],
+)
+def test_steps_are_divided_into_epochs(steps, usual, schedule):
+    assert schedule_of_steps(steps, usual) == schedule
+
+
+@pytest.mark.parametrize("seconds", [60, 600, 7200, 86400])
+@pytest.mark.parametrize("step", [0.01, 0.5, 4.0])
+@pytest.mark.parametrize("validation", [0.0, 1.0, 25.0])
+def test_what_is_planned_fits_into_the_time_and_fills_it(seconds, step, validation):
+    found = schedule_of_time(seconds, 50, Measured(step, validation, used=5.0))
+    assert found.max_epochs % found.val_interval == 0  # the last epoch is validated
+    planned = found.steps * step + found.max_epochs // found.val_interval * validation
+    left = seconds * 0.95 - 5
+    assert planned <= left
+    assert planned >= 0.85 * left or left < 6 * (step + validation)
+    assert validation * (found.max_epochs // found.val_interval) <= max(0.15 * left, 4 * validation) + 1e-6
+
+
+def test_a_time_that_is_too_short_is_refused():
+    with pytest.raises(InputError, match=r"a step \(2 s\), a validation \(30 s\) and .* got 30 s") as told:
+        schedule_of_time(30, 50, Measured(2.0, 30.0, 5.0))
+    assert told.value.option == "time"
+    with pytest.raises(InputError, match="at least 1 step, got 0"):
+        schedule_of_steps(0, 50)
