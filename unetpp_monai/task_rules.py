@@ -38,6 +38,7 @@ AT_LEAST = {
     "val_interval": 1,
     "patience": 1,
     "steps_per_epoch": 0,
+    "val_cases": 0,
     "save_seconds": 0,
     "batch_size": 1,
     "sw_batch_size": 1,

@@ -1,6 +1,6 @@
 """What keeps a training honest: cases that fit, progress of no other run, chance that repeats, and what it says."""
 
-from .cases import CheckedDataset, names_of, require_cases
+from .cases import CheckedDataset, names_of, require_cases, some_of
 from .guard import FiniteLoss, Stop
 from .history import History
 from .labels import CheckLabelsd
@@ -27,4 +27,5 @@ __all__ = [
     "require_cases",
     "schedule_of_steps",
     "schedule_of_time",
+    "some_of",
 ]

@@ -120,6 +120,18 @@ def names_of(batch: Any) -> list[str]:
     return [str(name) for names in found for name in (names if isinstance(names, list) else [names])]
 
 
+def some_of(cases: Sequence[Any], count: int) -> list[Any]:
+    """Take some cases from all over a list; 0: all of them.
+
+    Example:
+        >>> some_of("abcdefg", 3)
+        ['a', 'c', 'e']
+    """
+    if not 0 < count < len(cases):
+        return list(cases)
+    return [cases[number * len(cases) // count] for number in range(count)]
+
+
 def require_cases(training: Sequence[Mapping[str, Any]], validation: int | None) -> None:
     """Refuse too few cases, and labels that are all empty; of a training that is about to begin.
 

@@ -111,7 +111,7 @@ class History:
             self._recent.append(seconds)
         if self._steps == WARM + TIMED:
             if self._evaluator is not None and self.validation_seconds is None:
-                self.validation_seconds = validation_seconds(self._evaluator)
+                self.validation_seconds = case_seconds(self._evaluator) * len(self._evaluator.data_loader.dataset)
             about = f"{self.step_seconds:.2g} s a step"
             if self._evaluator is not None:
                 about += f", {self.validation_seconds:.2g} s a validation"
@@ -166,8 +166,8 @@ class History:
             temporary.write_text(curve_svg(self.rows, self.max_epochs))
 
 
-def validation_seconds(evaluator: Any) -> float:
-    """Time one case of an evaluator, and give what all will take, by their voxels; nothing random is drawn."""
+def case_seconds(evaluator: Any) -> float:
+    """Time one case of an evaluator, and give what one takes in the mean, by voxels; nothing random is drawn."""
     cases = evaluator.data_loader.dataset
     image = cases[0]["image"][None].to(evaluator.state.device)
     was_training = evaluator.network.training
@@ -179,7 +179,7 @@ def validation_seconds(evaluator: Any) -> float:
         seconds = time.perf_counter() - start
     evaluator.network.train(was_training)
     voxels = [math.prod(cases[index]["image"].shape) for index in range(len(cases))]
-    return float(seconds * sum(voxels) / voxels[0])
+    return float(seconds * sum(voxels) / voxels[0] / len(voxels))
 
 
 def _left(seconds: float | None) -> str:

@@ -1,13 +1,13 @@
 """How many steps fit into a time, and how they are divided into epochs. Decided once; numbers only."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import InputError
 
 FEWEST_EPOCHS = 20  # so that the learning rate falls smoothly, and a curve is one
 MARGIN = 0.95  # of the time, as machines slow down
-VALIDATION_SHARE = 0.15  # of the time, at most
+VALIDATION_SHARE = 0.15  # of the time
 FEWEST_VALIDATIONS = 4
 
 
@@ -16,7 +16,8 @@ class Measured:
     """What a training takes on this machine, seconds."""
 
     step: float  # with its cases loaded
-    validation: float  # of all cases of the fold; 0: none validates
+    case: float = 0.0  # to validate one
+    cases: int = 0  # that validate
     used: float = 0.0  # before the first step
 
 
@@ -27,6 +28,7 @@ class Schedule:
     max_epochs: int
     steps_per_epoch: int
     val_interval: int  # epochs; divides `max_epochs`, so that the last one is validated
+    val_cases: int = 0  # that validate while the training lasts; 0: all
 
     @property
     def steps(self) -> int:
@@ -53,31 +55,35 @@ def schedule_of_steps(steps: int, usual: int) -> Schedule:
 def schedule_of_time(seconds: float, usual: int, measured: Measured) -> Schedule:
     """Count the steps that fit into a time, validations included.
 
+    Where all cases take too long, some of them validate.
+
     Args:
         seconds: of the whole training.
         usual: steps of an epoch, if there are enough of them.
         measured: what they take.
 
     Raises:
-        InputError: not one step and one validation fit.
+        InputError: not one step and one case to validate fit.
     """
     left = seconds * MARGIN - measured.used
-    needed = measured.step + measured.validation
-    if left < needed:
+    if left < measured.step + measured.case:
         raise InputError(
-            f"a time must suffice for a step ({measured.step:.2g} s), a validation ({measured.validation:.2g} s) and "
+            f"a time must suffice for a step ({measured.step:.2g} s), a case to validate ({measured.case:.2g} s) and "
             f"what comes before ({measured.used:.2g} s), got {seconds:g} s; give more",
             option="time",
         )
     epochs = _epochs(int(left / measured.step), usual)
-    interval, most = 1, epochs
-    if measured.validation:
-        fitting = int((left - measured.step) / measured.validation)
-        most = max(int(left * VALIDATION_SHARE / measured.validation), min(FEWEST_VALIDATIONS, fitting))
-        interval = math.ceil(epochs / min(most, epochs))
-    steps = max(int((left - math.ceil(epochs / interval) * measured.validation) / measured.step), 1)
+    if not measured.cases:
+        return _divided(int(left / measured.step), epochs, 1)
+    share = VALIDATION_SHARE * left
+    cases = min(max(int(share / (FEWEST_VALIDATIONS * measured.case)), 1), measured.cases)
+    validation = cases * measured.case
+    fitting = int((left - measured.step) / validation)
+    most = min(max(int(share / validation), min(FEWEST_VALIDATIONS, fitting)), epochs)
+    steps = max(int((left - most * validation) / measured.step), 1)
     epochs = min(epochs, steps)
-    return _divided(steps, epochs, interval if epochs >= FEWEST_VALIDATIONS * interval else max(epochs // most, 1))
+    found = _divided(steps, epochs, math.ceil(epochs / most))
+    return replace(found, val_cases=cases if cases < measured.cases else 0)
 
 
 def _epochs(steps: int, usual: int) -> int:

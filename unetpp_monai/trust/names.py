@@ -94,6 +94,7 @@ CALLABLE = _words("""
     unetpp_monai.io.case_name unetpp_monai.io.find_cases unetpp_monai.io.labelled_cases
     unetpp_monai.io.listed_folds unetpp_monai.task.check_run
     unetpp_monai.training.newest_progress unetpp_monai.training.require_cases
+    unetpp_monai.training.some_of
 """)
 VALUES = _words("""
     ignite.engine.Events.COMPLETED ignite.engine.Events.EPOCH_COMPLETED ignite.engine.Events.EPOCH_STARTED

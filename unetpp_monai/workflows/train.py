@@ -21,7 +21,13 @@ from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure
 LOCK = ".training"  # in a run's folder
 SCHEMA = 2  # version of the record
 IDENTITY = ("schema", "task", "fold", "num_folds", "seed")  # of a run
-LENGTH = ("max_epochs", "steps_per_epoch", "val_interval", "patience")  # values that a time or number of steps fixes
+LENGTH = (
+    "max_epochs",
+    "steps_per_epoch",
+    "val_interval",
+    "val_cases",
+    "patience",
+)  # values that a time or number of steps fixes
 
 logger = logging.getLogger(__name__)
 
@@ -210,10 +216,10 @@ def _train(run: Run, noted: Mapping[str, Any], record: dict[str, Any], *, fresh:
             raise InputError(f"a training that has begun keeps its length, got another in {run.output}", option="fresh")
         record = _fix_length(run, record, since)
     labels = [label.name for label in sorted(read_labels(run.task.metadata), key=lambda label: label.index)]
-    validation = (record.get("measured") or {}).get("validation")
+    case = (record.get("measured") or {}).get("case")
     _write(run, record)
     try:
-        seconds = carry_out(run, _length(record), labels=labels, validation=validation, resume=resume)
+        seconds = carry_out(run, _length(record), labels=labels, case=case, resume=resume)
     except InputError:
         if noted.get("finished"):  # it is not this run that was refused
             _write(run, noted)

@@ -85,23 +85,22 @@ def measure(run: Run, since: float) -> Measured:
         )
         workflow.run()
         used = time.perf_counter() - since
-        found = Measured(history.step_seconds or 0.0, history.validation_seconds or 0.0, used)
-        found = _agreed(found)
+        cases = len(workflow.parser.get_parsed_content("validate#dataset"))
+        case = (history.validation_seconds or 0.0) / max(cases, 1)
+        found = _agreed(Measured(history.step_seconds or 0.0, case, cases, used))
         workflow.finalize()
     gc.collect()
     return found
 
 
-def carry_out(
-    run: Run, fixed: Mapping[str, Any], *, labels: list[str], validation: float | None, resume: bool
-) -> float:
+def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: float | None, resume: bool) -> float:
     """Train to the end.
 
     Args:
         run: the training.
         fixed: values of its length.
         labels: names of label 1, 2, ...
-        validation: seconds that all cases are expected to take; None: not known yet.
+        case: seconds that one is expected to take while it validates; None: not known yet.
         resume: go on from the newest progress.
 
     Returns:
@@ -124,7 +123,9 @@ def carry_out(
         if run.known["fold"] < run.known["num_folds"]:
             evaluator = engines["evaluator"] = get("validate#evaluator")
         history = get("history")
-        history.labels, history.validation_seconds = labels, validation
+        history.labels = labels
+        if case is not None and evaluator is not None:
+            history.validation_seconds = case * len(evaluator.data_loader.dataset)
         _track(run, trainer, evaluator)
         stop.attach(trainer, evaluator, get("progress_saver") if rank() == 0 else None)
         with stop.listening():
