@@ -8,7 +8,7 @@ from ..errors import InputError
 FEWEST_EPOCHS = 20  # so that the learning rate falls smoothly, and a curve is one
 MARGIN = 0.95  # of the time, as machines slow down
 VALIDATION_SHARE = 0.15  # of the time
-FEWEST_VALIDATIONS = 4
+FEWEST_VALIDATIONS = 8
 
 
 @dataclass(frozen=True)
