@@ -31,8 +31,8 @@ def test_what_is_planned_fits_into_the_time_and_fills_it(seconds, step, case):
     validations = found.max_epochs // found.val_interval
     left = seconds * 0.95 - 5
     assert found.steps * step + validations * validation <= left
-    assert found.steps * step + validations * validation >= 0.8 * left
-    assert validations * validation <= max(0.15 * left, 8 * case) + 1e-6 and validations >= min(3, found.max_epochs)
+    assert found.steps * step + validations * validation >= 0.85 * left or left < 10 * (step + case)
+    assert validations * validation <= max(0.15 * left, 8 * case) + 1e-6 and validations >= (3 if left > 100 else 1)
 
 
 def test_some_cases_validate_where_all_would_take_too_long():

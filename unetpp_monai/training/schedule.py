@@ -78,8 +78,8 @@ def schedule_of_time(seconds: float, usual: int, measured: Measured) -> Schedule
     share = VALIDATION_SHARE * left
     cases = min(max(int(share / (FEWEST_VALIDATIONS * measured.case)), 1), measured.cases)
     validation = cases * measured.case
-    fitting = int((left - measured.step) / validation)
-    most = min(max(int(share / validation), min(FEWEST_VALIDATIONS, fitting)), epochs)
+    half = int(left / 2 / validation)
+    most = min(max(int(share / validation), min(FEWEST_VALIDATIONS, half), 1), epochs)
     steps = max(int((left - most * validation) / measured.step), 1)
     epochs = min(epochs, steps)
     found = _divided(steps, epochs, math.ceil(epochs / most))
@@ -91,7 +91,9 @@ def _epochs(steps: int, usual: int) -> int:
 
 
 def _divided(steps: int, epochs: int, interval: int) -> Schedule:
-    """At most `steps`, in epochs of one length."""
+    """At most `steps`, as many as can be, in about as many epochs, or somewhat fewer, of one length."""
     interval = min(interval, epochs)
-    epochs -= epochs % interval
+    most = epochs // interval
+    candidates = (count * interval for count in range(max(most * 3 // 4, 1), most + 1))
+    epochs = max(candidates, key=lambda count: (count * (steps // count), count))
     return Schedule(epochs, max(steps // epochs, 1), interval)
