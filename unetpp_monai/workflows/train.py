@@ -15,8 +15,9 @@ from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
 from ..files import complete_file, locked
 from ..labels import read_labels
+from ..runtimes.backend import choose_device
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
-from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure, rank, usual_steps
+from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure, processes, rank, usual_steps
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 2  # version of the record
@@ -75,6 +76,7 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     since = clock.perf_counter()
     values = {**({} if dataset_dir is None else {"dataset_dir": str(dataset_dir)}), **(overrides or {})}
     _check_wishes(values, time, steps, mlflow)
+    choose_device(device)
     checked = check_task(task, overrides=values)
     known = {**base_config("train"), **checked.values, **values}
     if fold is not None:
@@ -201,6 +203,8 @@ def _fix_length(run: Run, record: dict[str, Any], since: float) -> dict[str, Any
         schedule = schedule_of_steps(record["steps"], usual)
     logger.info("%d steps in %d epochs of %d", schedule.steps, schedule.max_epochs, schedule.steps_per_epoch)
     fixed = {**asdict(schedule), "patience": schedule.max_epochs}  # the learning rate has to fall to its end
+    if schedule.val_cases:
+        fixed["val_cases"] = max(schedule.val_cases, processes())  # each of which needs one
     return {**record, **fixed, "measured": measured and asdict(measured)}
 
 

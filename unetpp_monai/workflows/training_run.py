@@ -18,6 +18,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, TrainingError, UnetppError, cause_of
+from ..runtimes.backend import choose_device
 from ..task import BASE, DESCRIPTION, VALUES, Task, base_config
 from ..training import Measured, Stop, names_of
 
@@ -46,6 +47,11 @@ class Run:
 def rank() -> int:
     """Which of several processes this is; 0: the first, or the only one."""
     return int(os.environ.get("RANK", "0"))
+
+
+def processes() -> int:
+    """How many train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def usual_steps(run: Run) -> int:
@@ -210,8 +216,6 @@ def _configs(run: Run) -> list[str]:
 
 
 def _places(run: Run, output: Path) -> dict[str, Any]:
-    from ..runtimes.backend import choose_device
-
     places: dict[str, Any] = {key: str(output) for key in ("bundle_root", "ckpt_dir", "output_dir")}
     places["cache_dir"] = str(run.cache / _preparation(run.known))
     if listed := run.task.values.get("cases_file"):
