@@ -94,7 +94,6 @@ def measure(run: Run, since: float) -> Measured:
         cases = len(workflow.parser.get_parsed_content("validate#dataset"))
         case = (history.validation_seconds or 0.0) / max(cases, 1)
         found = _agreed(Measured(history.step_seconds or 0.0, case, cases, used))
-        workflow.finalize()
     gc.collect()
     return found
 
@@ -135,8 +134,7 @@ def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: fl
         _track(run, trainer, evaluator)
         stop.attach(trainer, evaluator, get("progress_saver") if rank() == 0 else None)
         with stop.listening():
-            workflow.run()
-        workflow.finalize()
+            workflow.run()  # without finalize: several processes stay together, a second time they would not meet
     return float(history.used)
 
 
