@@ -40,6 +40,7 @@ def train(
 ) -> None:
     """Train a task; a training that was interrupted goes on, and one that is finished is left as it is."""
     from ..workflows.train import train as train_task
+    from ..workflows.training_run import rank
 
     overrides = dict(_parse(text) for text in values or [])
     folds = _folds(fold)
@@ -60,7 +61,8 @@ def train(
                 device=device,
                 mlflow=mlflow,
             )
-            Console().print(str(weights), soft_wrap=True)
+            if rank() == 0:
+                Console().print(str(weights), soft_wrap=True)
 
 
 class _Lines(logging.Handler):

@@ -201,7 +201,8 @@ def _fix_length(run: Run, record: dict[str, Any], since: float) -> dict[str, Any
         schedule = schedule_of_time(record["time"], usual, measured)
     else:
         schedule = schedule_of_steps(record["steps"], usual)
-    logger.info("%d steps in %d epochs of %d", schedule.steps, schedule.max_epochs, schedule.steps_per_epoch)
+    if rank() == 0:
+        logger.info("%d steps in %d epochs of %d", schedule.steps, schedule.max_epochs, schedule.steps_per_epoch)
     fixed = {**asdict(schedule), "patience": schedule.max_epochs}  # the learning rate has to fall to its end
     if schedule.val_cases:
         fixed["val_cases"] = max(schedule.val_cases, processes())  # each of which needs one
