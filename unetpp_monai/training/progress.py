@@ -63,7 +63,7 @@ class ProgressSaver:
 
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self._write("progress_final.pt"))
+        engine.add_event_handler(Events.COMPLETED, self._end)
 
     def save(self, engine: Any) -> None:
         """Save now; not between the last step of an epoch and its end, which would not come again."""
@@ -87,6 +87,11 @@ class ProgressSaver:
     def _epoch(self, engine: Any) -> None:
         if self._due():
             self.save(engine)
+
+    def _end(self, engine: Any) -> None:
+        if self.seconds:  # the last epoch was not due; more epochs may follow it
+            self.save(engine)
+        self._write("progress_final.pt")
 
 
 def within_epoch(engine: Any) -> bool:
