@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import phantom, save_nifti
-from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, RandFlipd
+from monai.transforms import Compose, CropForegroundd, EnsureChannelFirstd, EnsureTyped, LoadImaged, RandFlipd
 
 from unetpp_monai.errors import InputError
 from unetpp_monai.training import CheckedDataset, require_cases
@@ -36,7 +36,15 @@ def cases(tmp_path):
 
 
 def dataset(cases, folder=""):
-    steps = Compose([Counting(KEYS), EnsureChannelFirstd(KEYS), EnsureTyped(KEYS), RandFlipd(KEYS, prob=0.5)])
+    steps = Compose(
+        [
+            Counting(KEYS),
+            EnsureChannelFirstd(KEYS),
+            CropForegroundd(KEYS, "image"),
+            EnsureTyped(KEYS),
+            RandFlipd(KEYS, prob=0.5),
+        ]
+    )
     return CheckedDataset(cases, steps, save_dir=folder, num_workers=2)
 
 

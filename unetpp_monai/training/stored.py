@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 
@@ -78,10 +79,13 @@ def read_case(path: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """In types that can be read without running anything."""
+    if isinstance(value, np.ndarray | np.generic):
+        return torch.as_tensor(value)
     if not isinstance(value, MetaTensor):
         return value
-    meta = {key: item for key, item in value.meta.items() if isinstance(item, str | int | float)}
-    return {"voxels": value.as_tensor().contiguous(), "affine": value.affine, "meta": meta}
+    meta = {key: item for key, item in value.meta.items() if type(item) in (str, int, float, bool)}
+    return {"voxels": value.as_tensor().contiguous(), "affine": torch.as_tensor(value.affine), "meta": meta}
 
 
 def _tensor(value: Any) -> Any:
