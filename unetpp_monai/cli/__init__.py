@@ -6,10 +6,10 @@ import sys
 
 import typer
 
-from ..errors import UnetppError
+from ..errors import StoppedError, UnetppError
 from .bundle import export, info, pack
 from .calibrate import calibrate, ranges
-from .common import message_of, print_error
+from .common import console, message_of, print_error
 from .convert import convert
 from .evaluate import evaluate
 from .label import app as label
@@ -38,6 +38,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files go
     try:
         app()
+    except StoppedError as error:
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(128 + error.signal)
     except UnetppError as error:
         print_error(message_of(error))
         sys.exit(1)
