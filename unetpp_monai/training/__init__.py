@@ -1,6 +1,6 @@
 """What keeps a training honest: cases that fit, progress of no other run, chance that repeats, and what it says."""
 
-from .cases import CheckedDataset, names_of, require_cases, some_of
+from .cases import CheckedDataset, EndOfPreparation, names_of, require_cases, some_of
 from .guard import FiniteLoss, Stop
 from .history import History
 from .labels import CheckLabelsd
@@ -14,6 +14,7 @@ __all__ = [
     "CheckLabelsd",
     "CheckedDataset",
     "Draw",
+    "EndOfPreparation",
     "FiniteLoss",
     "HeadsDice",
     "History",

@@ -20,6 +20,18 @@ NAME = "case"  # key of a case's name in an item and a batch
 logger = logging.getLogger(__name__)
 
 
+class EndOfPreparation:
+    """Where in a chain of transforms the prepared cases end that are kept; does nothing, and is no MONAI transform.
+
+    Without it MONAI also keeps what comes before the first random transform, such as padding to the patch, and a case
+    that one fold validates on would be prepared in another way than where it trains.
+    """
+
+    def __call__(self, data: Any) -> Any:
+        """Give back what comes."""
+        return data
+
+
 class CheckedDataset(CacheDataset):
     """MONAI's `CacheDataset`, which names every case that cannot be had, not the first one alone.
 

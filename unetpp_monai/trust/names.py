@@ -65,6 +65,7 @@ FULL = _words("""
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd
     unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CaseSampler
     unetpp_monai.training.CheckLabelsd unetpp_monai.training.CheckedDataset unetpp_monai.training.FiniteLoss
+    unetpp_monai.training.EndOfPreparation
     unetpp_monai.training.HeadsDice unetpp_monai.training.History unetpp_monai.training.ProgressSaver
     unetpp_monai.training.RunIdentity
 """)
