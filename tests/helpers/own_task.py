@@ -25,6 +25,7 @@ VALUES = {
     "cases_file": "cases.json",
     "channel_suffixes": ["_0000"],
 }
+PEOPLE = [f"kim_lee_{number}" for number in range(6)]
 NAMES = [f"patient_{name}" for name in ("ann", "bob", "cid", "dan", "eve", "fay")]
 
 
@@ -57,6 +58,17 @@ def make_own_task(folder):
     for file, content in (("task", values), ("metadata", metadata), ("cases", cases)):
         (task / f"{file}.json").write_text(json.dumps(content))
     return task
+
+
+def make_data(folder):
+    """Images and labels of one organ, as a person keeps them, named as nobody may be named in a document."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(PEOPLE):
+        image, label = phantom(tuple(rng.integers(28, 40, 3)), seed=number)
+        save_nifti(folder / "images" / f"{name}.nii.gz", image)
+        save_nifti(folder / "labels" / f"{name}.nii.gz", (label > 0).astype(np.uint8))
 
 
 def teach(seed, steps=60):

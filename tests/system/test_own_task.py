@@ -7,9 +7,10 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from helpers import ROOT, phantom, save_nifti
+from helpers import ROOT, phantom
 from helpers.commands import unetpp
 from helpers.dicom_pieces import lps, make_slices, write_files
+from helpers.own_task import make_data
 from helpers.reports import valid_report
 from PIL import Image
 
@@ -21,23 +22,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PAGE = (ROOT / "docs" / "own_data.md").read_text()
 BRIEF = ("--set", "steps_per_epoch=14", "--set", "max_epochs=1", "--set", "warmup_epochs=0")  # for a test
-NAMES = [f"kim_lee_{number}" for number in range(6)]  # of cases, which no document may name
 
 
 def commands(block):
     """Those of a block of the page, without `unetpp`."""
     text = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[block]
     return [shlex.split(line)[1:] for line in text.splitlines()]
-
-
-def make_data(folder):
-    for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number, name in enumerate(NAMES):
-        image, label = phantom(tuple(rng.integers(28, 40, 3)), seed=number)
-        save_nifti(folder / "images" / f"{name}.nii.gz", image)
-        save_nifti(folder / "labels" / f"{name}.nii.gz", (label > 0).astype(np.uint8))
 
 
 def foreign_words(archive, words):

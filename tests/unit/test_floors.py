@@ -42,7 +42,7 @@ ORDERS = {  # within a room, from the ground up
     "trust": "names expressions configs sums",
     "training": "sampling stored labels cases progress scores curve schedule history guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
-    "held_out validation cross_validation card smoke pack_runs training_run train",
+    "held_out validation cross_validation card smoke pack_runs training_run train run",
 }
 ROOMS = {
     "PIL": {"io"},

@@ -16,6 +16,7 @@ from .label import app as label
 from .listen import listen
 from .pacs import app as pacs
 from .plan import plan
+from .run import run
 from .segment import demo, segment
 from .train import train
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may name patients
 )
-for command in (segment, convert, evaluate, calibrate, ranges, info, export, plan, train, pack, listen, demo):
+for command in (segment, convert, evaluate, calibrate, ranges, info, export, plan, train, pack, run, listen, demo):
     app.command()(command)
 app.add_typer(pacs, name="pacs")
 app.add_typer(label, name="label")

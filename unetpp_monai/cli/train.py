@@ -47,7 +47,7 @@ def train(
     if output is not None and len(folds) > 1:
         raise InputError(f"an output folder is that of one fold, got {len(folds)}; name one fold, or no folder")
     seconds = seconds_of(time) if time else None
-    with _lines(), _stopping():
+    with shown_lines(), stopping():
         for one in folds:
             weights = train_task(
                 task,
@@ -74,7 +74,8 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def _lines() -> Iterator[None]:
+def shown_lines() -> Iterator[None]:
+    """Print what our own modules log, for as long as the block lasts."""
     logger, handler = logging.getLogger("unetpp_monai"), _Lines(logging.INFO)
     logger.addHandler(handler)
     try:
@@ -84,7 +85,7 @@ def _lines() -> Iterator[None]:
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
+def stopping() -> Iterator[None]:
     """Say what a signal did that came before the first step, or twice."""
     try:
         yield
