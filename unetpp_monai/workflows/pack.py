@@ -162,7 +162,9 @@ def _trained_weights(task: Task) -> Path:
     """
     if task.weights.is_file():
         return task.weights
-    records = (path for path in sorted(task.folder.glob(f"{RUNS}/*/{RECORD}")) if read_object(path).get("finished"))
+    records = (
+        path for path in sorted(task.folder.glob(f"{RUNS}/*/{RECORD}")) if read_object(path).get("finished", True)
+    )
     finished = {path.parent.name: path.parent / TRAINED for path in records}
     found = {name: path for name, path in finished.items() if path.is_file()}
     if len(found) > 1 and ALL not in found:
