@@ -105,7 +105,7 @@ def judge(options: argparse.Namespace, network: str, fold: int, seed: int, folde
     net.load_state_dict(
         torch.load(folder / WEIGHTS, map_location=parser.get_parsed_content("device"), weights_only=True)["model"]
     )
-    inferer = parser.get_parsed_content("validate#inferer")
+    inferer = parser.get_parsed_content("validate#depth_inferer")
     rows: list[dict[str, Any]] = []
     for item in parser.get_parsed_content("validate#dataset"):
         case = Path(item["image"].meta["filename_or_obj"]).name

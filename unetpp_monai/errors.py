@@ -11,6 +11,8 @@ UnetppError
 │   ├── AmbiguityError     more than one reading is possible, and we do not choose
 │   └── CorruptFileError   truncated, or pixels that no decoder takes
 ├── BundleError            a bundle lacks a file, or its parts do not fit each other
+├── TrainingError          a training cannot go on; its log has the trace
+│   └── StoppedError           it was asked to stop, and goes on when it is started again
 ├── OutputError            a result cannot be written, or would overwrite one
 │   └── JournalError       the listener's memory cannot be read or written
 └── PacsError              an archive refuses what we ask for, or contradicts itself
@@ -91,6 +93,23 @@ class CorruptFileError(InputError):
 
 class BundleError(UnetppError):
     """A bundle lacks a file, or its parts do not fit each other."""
+
+
+class TrainingError(UnetppError):
+    """A training cannot go on."""
+
+
+class StoppedError(TrainingError):
+    """A signal asked a training to stop; its progress is saved.
+
+    Args:
+        message: what to say.
+        signal: its number.
+    """
+
+    def __init__(self, message: str = "", *, signal: int = 0) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 class OutputError(UnetppError):

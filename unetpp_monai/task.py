@@ -16,7 +16,7 @@ from .task_rules import is_structure, unknown_key, value_faults, value_types
 
 BASE = Path(__file__).resolve().parent / "base"
 VALUES, DESCRIPTION, TRAINED = "task.json", "metadata.json", "model.pt"  # files of a task
-RUNS, RECORD = "runs", "run.json"  # folder of a task's trainings, and what a finished one leaves in its own
+RUNS, RECORD = "runs", "run.json"  # folder of a task's trainings, and what each notes of itself in its own
 ALL = "all"  # instead of a fold: train on every case, validate on none
 DEFAULT_TASK = "hippocampus"  # of the bundle that comes with the package
 CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")  # of the base, all that a bundle has
@@ -37,6 +37,7 @@ LOCAL = (
     "bundle_root",
     "dataset_dir",
     "cases_file",
+    "cache_dir",
     "ckpt_dir",
     "output_dir",
     "initial_weights",

@@ -36,7 +36,7 @@ AT_LEAST = {
     "warmup_epochs": 0,
     "val_interval": 1,
     "patience": 1,
-    "steps_per_epoch": 0,
+    **dict.fromkeys(("steps_per_epoch", "val_cases", "save_seconds"), 0),
     "batch_size": 1,
     "sw_batch_size": 1,
     "num_workers": 0,

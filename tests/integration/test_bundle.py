@@ -102,7 +102,7 @@ def test_shared_numbers_are_equal_in_both_configs():
     assert {key: inference[key] for key in keys} == {key: train[key] for key in keys}
     assert {**inference["network_def"], "deep_supervision": True} == train["network_def"]
     assert inference["inferer"]["inferer"] == {
-        **train["validate"]["inferer"]["inferer"],
+        **train["validate"]["depth_inferer"]["inferer"],
         "sw_batch_size": "@sw_batch_size",
     }
     deterministic = copy.deepcopy(train["train"]["deterministic_transforms"])

@@ -1,13 +1,18 @@
-"""From a folder of images and labels to a DICOM SEG of a new case, with three commands and no number."""
+"""docs/own_data.md word for word: from a folder of images and labels to a DICOM SEG of a new case, without a number."""
 
+import re
+import shlex
 import zipfile
+from io import BytesIO
 
 import numpy as np
 import pytest
-from helpers import phantom, save_nifti
+from helpers import ROOT, phantom
 from helpers.commands import unetpp
 from helpers.dicom_pieces import lps, make_slices, write_files
+from helpers.own_task import make_data
 from helpers.reports import valid_report
+from PIL import Image
 
 from unetpp_monai import read_volume
 from unetpp_monai.dicom.seg import read_dicom_seg
@@ -15,34 +20,44 @@ from unetpp_monai.workflows.metrics import mean_dice
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
+PAGE = (ROOT / "docs" / "own_data.md").read_text()
 BRIEF = ("--set", "steps_per_epoch=14", "--set", "max_epochs=1", "--set", "warmup_epochs=0")  # for a test
 
 
-def test_from_a_folder_to_a_dicom_seg(tmp_path):
-    for name in ("images", "labels"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(6):
-        image, label = phantom(tuple(rng.integers(28, 40, 3)), seed=number)
-        save_nifti(tmp_path / "data" / "images" / f"scan{number}.nii.gz", image)
-        save_nifti(tmp_path / "data" / "labels" / f"scan{number}.nii.gz", (label > 0).astype(np.uint8))
+def commands(block):
+    """Those of a block of the page, without `unetpp`."""
+    text = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[block]
+    return [shlex.split(line)[1:] for line in text.splitlines()]
 
-    for command in (
-        ("plan", "data", "-o", "organ", "--modality", "ct"),
-        ("train", "organ", "--fold", "0", *BRIEF),
-        ("pack", "--task", "organ", "-o", "dist"),
-    ):
-        done = unetpp(*command, folder=tmp_path)
+
+def foreign_words(archive, words):
+    """Files of a packed zip and what is in them that must not be; the package's own texts speak of the hippocampus."""
+    for name in archive.namelist():
+        content = archive.read(name)
+        own = "/unetpp_monai/" not in name
+        yield from ((name, word) for word in (*words, *["ippocamp"] * own) if word.encode() in content)
+        if name.endswith(".png"):
+            with Image.open(BytesIO(content)) as picture:
+                yield from ((name, key) for key in picture.info.keys() - {"Software", "dpi"})
+
+
+def test_from_a_folder_to_a_dicom_seg(tmp_path):
+    make_data(tmp_path / "data")
+    three = commands(0)
+    assert [command[0] for command in three] == ["plan", "train", "pack"]
+    for command in three:
+        done = unetpp(*command, *(BRIEF if command[0] == "train" else ()), folder=tmp_path)
         assert done.returncode == 0, done.stderr[-2000:]
-    (bundle,) = (path for path in (tmp_path / "dist").iterdir() if path.is_dir())
+    assert "one fold of 3, 2 cases" in done.stdout and "to the same voxels" in done.stdout
     with zipfile.ZipFile(next((tmp_path / "dist").glob("*.zip"))) as archive:
-        texts = [archive.read(name) for name in archive.namelist() if name.endswith((".json", ".md", ".txt"))]
-    assert not [text for text in texts if b"ippocamp" in text or str(tmp_path).encode() in text or b"scan0" in text]
+        assert {name.rpartition(".")[2] for name in archive.namelist()} >= {"json", "md", "txt", "png", "pt"}
+        assert list(foreign_words(archive, (str(tmp_path), "kim_lee"))) == []
 
     image, label = phantom((33, 37, 31), seed=99)
     stored = np.round(image).astype(np.int16)  # (columns, rows, slices): the organ is the same in a mirror
     write_files(tmp_path / "new", make_slices(stored, lps(spacing=(1, 1, 1)), intercept=("0",)))
-    done = unetpp("segment", "new", "-o", "out", "--bundle", bundle, "--format", "dicomseg", folder=tmp_path)
+    (segment,) = commands(1)
+    done = unetpp(*segment, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     report = valid_report(tmp_path / "out" / "new.json")
     assert report["outputs"]["dicomseg"]["read_back"]["different"] == 0

@@ -30,8 +30,8 @@ ORDERS = {  # within a room, from the ground up
     "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours "
     "vocabulary series deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
-    "inference": "patches slab anytime sliding_window autocast early_exit mirror depth timed_sweep source_grid "
-    "transforms",
+    "inference": "patches slab anytime sliding_window autocast early_exit mirror depth heads timed_sweep "
+    "source_grid transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader "
     "series_channels channels cases case_list label_files monai_reader monai_writer",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
@@ -40,8 +40,9 @@ ORDERS = {  # within a room, from the ground up
     "folds augmentation decisions describe planner",
     "bundle": "configs metadata components folder trial",
     "trust": "names expressions configs sums",
+    "training": "sampling stored labels cases progress scores curve schedule history guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
-    "train",
+    "held_out validation cross_validation card smoke pack_runs training_run train run",
 }
 ROOMS = {
     "PIL": {"io"},

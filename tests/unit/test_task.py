@@ -220,7 +220,7 @@ assert not {"torch", "monai"} & set(sys.modules)
 """
 
 
-@pytest.mark.parametrize("command", [("train",), ("pack", "--task")])
+@pytest.mark.parametrize("command", [("train",), ("pack",), ("pack", "--task")])
 def test_commands_refuse_before_anything_heavy_is_loaded(command, tmp_path):
     task = typing_error(tmp_path / "own", patchsize=1, max_epoch=2)
     run = [sys.executable, "-W", "ignore", "-c", LIGHT, *command, str(task)]

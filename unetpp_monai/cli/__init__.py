@@ -6,16 +6,17 @@ import sys
 
 import typer
 
-from ..errors import UnetppError
+from ..errors import StoppedError, UnetppError
 from .bundle import export, info, pack
 from .calibrate import calibrate, ranges
-from .common import message_of, print_error
+from .common import console, message_of, print_error
 from .convert import convert
 from .evaluate import evaluate
 from .label import app as label
 from .listen import listen
 from .pacs import app as pacs
 from .plan import plan
+from .run import run
 from .segment import demo, segment
 from .train import train
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may name patients
 )
-for command in (segment, convert, evaluate, calibrate, ranges, info, export, plan, train, pack, listen, demo):
+for command in (segment, convert, evaluate, calibrate, ranges, info, export, plan, train, pack, run, listen, demo):
     app.command()(command)
 app.add_typer(pacs, name="pacs")
 app.add_typer(label, name="label")
@@ -38,6 +39,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files go
     try:
         app()
+    except StoppedError as error:
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(128 + error.signal)
     except UnetppError as error:
         print_error(message_of(error))
         sys.exit(1)

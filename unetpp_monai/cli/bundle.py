@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .common import BundleOption, TrustOption, WeightsOption
+from ..errors import InputError
+from .common import BundleOption, DeviceOption, TrustOption, WeightsOption
 
 SHOWN = 10  # reasons not to trust a bundle
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}  # what a bundle says is no markup
@@ -86,19 +87,47 @@ def export(
 
 
 def pack(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for <name>/ and <name>.zip.")] = Path("dist"),
     task: Annotated[
-        str | None, typer.Option(help="Folder of a task, or the name of one that came along; default: hippocampus.")
+        str | None, typer.Argument(help="Folder of a task, or the name of one that came along; default: hippocampus.")
     ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for <name>/ and <name>.zip.")] = Path("dist"),
+    named: Annotated[str | None, typer.Option("--task", help="The task, as its argument says.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle to pack again, instead of a task.")] = None,
     trust: TrustOption = False,
+    weights: Annotated[str, typer.Option(metavar="RUN", help="all, fold0, ...; default: all, or the only one.")] = "",
+    depth: Annotated[
+        str, typer.Option(metavar="auto|N|full", help="Evaluated by default; auto: the shallowest that is as good.")
+    ] = "auto",
+    max_loss: Annotated[float, typer.Option(help="Of mean Dice that a shallower depth may cost.")] = 0.002,
+    calibrate: Annotated[int, typer.Option(metavar="N", help="Most cases for exits and review; 0: neither.")] = 20,
+    pictures: Annotated[bool, typer.Option(help="Of the worst three held-out cases, on the card.")] = True,
+    name_cases: Annotated[bool, typer.Option("--name-cases", help="Name the worst cases on the card.")] = False,
+    dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the data; default: the task's.")] = None,
+    device: DeviceOption = "auto",
 ) -> None:
-    """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed."""
+    """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed.
+
+    Of a task that was trained by folds, the folds choose depth, thresholds and postprocessing, and the card says so.
+    """
     from ..task import check_task
 
-    if task is not None and bundle is None:
-        check_task(task)  # first, before anything heavy is loaded
-    from ..workflows.pack import pack as pack_bundle
+    if task is not None and named is not None:
+        raise InputError(f"one task is packed at a time, got {task} and {named}; name one")
+    task = task or named
+    checked = check_task(task) if task is not None and bundle is None else None  # before anything heavy is loaded
+    out = Console()
 
-    packed = pack_bundle(output, task=task, bundle=bundle, trust=trust)
-    Console().print(f"{packed.folder}\n{packed.archive}", soft_wrap=True)
+    def say(line: str) -> None:
+        out.print(line, **PLAIN)
+
+    from ..workflows.pack import pack as pack_bundle
+    from ..workflows.pack_runs import Options, has_runs, pack_runs
+
+    options = Options(weights, depth, max_loss, calibrate, name_cases, pictures, dataset, device)
+    if checked is not None and has_runs(checked, weights):
+        packed = pack_runs(output, checked, options=options, say=say)
+    elif weights or depth != "auto":
+        raise InputError("weights and depth are chosen for a task with trainings, got none of it; train it first")
+    else:
+        packed = pack_bundle(output, task=task, bundle=bundle, trust=trust)
+    say(f"{packed.folder}\n{packed.archive}")

@@ -1,5 +1,6 @@
 """What the commands share: options, progress bars, failures. The only room that prints."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,7 @@ FLAGS = {
     "certificate": "--certificate",
     "depth": "--depth",
     "folds": "--folds",
+    "fresh": "--fresh",
     "grid": "--source",
     "group": "--group",
     "image": "--image",
@@ -61,15 +63,28 @@ FLAGS = {
     "series": "--series",
     "spacing": "--spacing",
     "state": "--state",
+    "steps": "--steps",
     "thickness": "--thickness",
     "time": "--time",
     "trust": "--trust",
+    "weights": "--weights",
 }
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
     """Parse `--format`."""
     return tuple(text.replace(" ", "").split(","))
+
+
+def seconds_of(text: str) -> float:
+    """Parse `--time`: 2h, 90min, 1h30min, 45m, 30s."""
+    parts = re.fullmatch(
+        r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", text.replace(" ", "")
+    )
+    if parts is None or not any(parts.groups()):
+        raise InputError(f"time must be such as 2h, 45min, 1h30min or 30s, got {text!r}", option="time")
+    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def label_values(text: str) -> tuple[int, ...]:

@@ -12,44 +12,48 @@ from ..errors import InputError
 from .common import OverwriteOption, comma_separated, print_error, progress_bars
 
 if TYPE_CHECKING:
-    from ..planning import Checked, Fault
+    from ..planning import Checked, Dataset, Fault
+
+DatasetArgument = Annotated[
+    Path, typer.Argument(help="Folder (nnU-Net v2, MSD, BIDS, images and labels) or CSV table.")
+]
+ModalityOption = Annotated[str, typer.Option(help="Such as ct or mr; one per channel with commas.")]
+MemoryOption = Annotated[str, typer.Option(help="That training may take, such as 8GiB; auto: the GPU's.")]
+TimeOption = Annotated[str, typer.Option(help="That training may take, such as 2h.")]
+SpacingOption = Annotated[str, typer.Option(metavar="X,Y,Z", help="Mm, to the right, anterior, superior.")]
+FoldsOption = Annotated[int, typer.Option(help="Of cross-validation; 0: as many as fit.")]
+GroupOption = Annotated[str, typer.Option(metavar="REGEX", help="Of case names: what it matches shares a fold.")]
+ImageOption = Annotated[str, typer.Option(help="Of BIDS: the images, one per channel, such as T1w,FLAIR.")]
+LabelOption = Annotated[str, typer.Option(help="Of BIDS: the label maps, such as dseg.")]
 
 
 def plan(
-    dataset: Annotated[Path, typer.Argument(help="Folder (nnU-Net v2, MSD, BIDS, images and labels) or CSV table.")],
+    dataset: DatasetArgument,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the task to write.")] = None,
-    modality: Annotated[str, typer.Option(help="Such as ct or mr; one per channel with commas.")] = "",
-    memory: Annotated[str, typer.Option(help="That training may take, such as 8GiB; auto: the GPU's.")] = "auto",
-    time: Annotated[str, typer.Option(help="That training may take, such as 2h.")] = "",
-    spacing: Annotated[str, typer.Option(metavar="X,Y,Z", help="Mm, to the right, anterior, superior.")] = "",
-    folds: Annotated[int, typer.Option(help="Of cross-validation; 0: as many as fit.")] = 0,
-    group: Annotated[str, typer.Option(metavar="REGEX", help="Of case names: what it matches shares a fold.")] = "",
-    image: Annotated[str, typer.Option(help="Of BIDS: the images, one per channel, such as T1w,FLAIR.")] = "",
-    label: Annotated[str, typer.Option(help="Of BIDS: the label maps, such as dseg.")] = "",
+    modality: ModalityOption = "",
+    memory: MemoryOption = "auto",
+    time: TimeOption = "",
+    spacing: SpacingOption = "",
+    folds: FoldsOption = 0,
+    group: GroupOption = "",
+    image: ImageOption = "",
+    label: LabelOption = "",
     check: Annotated[bool, typer.Option("--check", help="Only check the cases; write nothing.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Check labelled data and plan their training: task.json, metadata.json, cases.json, and plan.md with reasons."""
     from ..planning import Options, find_dataset
-    from ..planning import check as check_dataset
     from ..planning import plan as plan_task
-    from ..planning.planner import check_folder, summary
+    from ..planning.planner import check_folder
 
     if output is None and not check:
         raise InputError("a plan must be written somewhere, got no folder; name one with -o, or only --check")
     if output is not None:
         check_folder(output, overwrite=overwrite)
-    options = Options(modality, memory, time, _spacing(spacing), folds)
+    options = Options(modality, memory, time, spacing_of(spacing), folds)
     found = find_dataset(dataset, images=comma_separated(image) if image else (), label=label, group=group)
-    with progress_bars() as progress:
-        bar = progress.add_task("cases", total=len(found.cases))
-        checked = check_dataset(found, progress=lambda done: progress.update(bar, completed=done))
     out = Console()
-    out.print(summary(checked), soft_wrap=True, markup=False, highlight=False)
-    _print_faults(checked, out)
-    if checked.errors:
-        print_error(f"{checked.errors} fault(s) keep these data from being planned; nothing was written")
-        raise typer.Exit(1)
+    checked = checked_dataset(found, out)
     if output is not None and not check:
         decided = plan_task(checked, output, options=options, overwrite=overwrite)
         for key in ("pixdim", "patch_size", "features", "batch_size", "num_folds"):
@@ -57,7 +61,24 @@ def plan(
         out.print(str(output / "plan.md"), soft_wrap=True, markup=False, highlight=False)
 
 
-def _spacing(text: str) -> tuple[float, ...]:
+def checked_dataset(found: "Dataset", out: Console) -> "Checked":
+    """Check every case, and print what is wrong; errors end the command with code 1."""
+    from ..planning import check as check_dataset
+    from ..planning.planner import summary
+
+    with progress_bars() as progress:
+        bar = progress.add_task("cases", total=len(found.cases))
+        checked = check_dataset(found, progress=lambda done: progress.update(bar, completed=done))
+    out.print(summary(checked), soft_wrap=True, markup=False, highlight=False)
+    _print_faults(checked, out)
+    if checked.errors:
+        print_error(f"{checked.errors} fault(s) keep these data from being planned; nothing was written")
+        raise typer.Exit(1)
+    return checked
+
+
+def spacing_of(text: str) -> tuple[float, ...]:
+    """Parse `--spacing`."""
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError as error:

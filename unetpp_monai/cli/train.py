@@ -1,13 +1,20 @@
 """`unetpp train`."""
 
 import json
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from ..errors import InputError
+from ..errors import InputError, StoppedError
+from .common import DeviceOption, console, seconds_of
+
+TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM ended, see `main`
 
 
 def train(
@@ -24,6 +31,12 @@ def train(
         Path | None,
         typer.Option("--initial_weights", help="Begin with those of a file, task or bundle, as far as they fit."),
     ] = None,
+    time: Annotated[
+        str, typer.Option(help="For the training of each fold, such as 2h, 90min or 30s; its steps are counted once.")
+    ] = "",
+    steps: Annotated[int | None, typer.Option(help="Of the training of each fold, instead of a time.")] = None,
+    device: DeviceOption = "auto",
+    mlflow: Annotated[str, typer.Option(metavar="URI", help="Track it there too.")] = "",
     dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the data; default: the task's.")] = None,
     values: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Instead of the task's value; repeatable.")
@@ -31,6 +44,7 @@ def train(
 ) -> None:
     """Train a task; a training that was interrupted goes on, and one that is finished is left as it is."""
     from ..workflows.train import train as train_task
+    from ..workflows.training_run import rank
 
     overrides = dict(_parse(text) for text in values or [])
     if initial_weights is not None:
@@ -38,9 +52,55 @@ def train(
     folds = _folds(fold)
     if output is not None and len(folds) > 1:
         raise InputError(f"an output folder is that of one fold, got {len(folds)}; name one fold, or no folder")
-    for one in folds:
-        weights = train_task(task, fold=one, output_dir=output, dataset_dir=dataset, overrides=overrides, fresh=fresh)
-        Console().print(str(weights), soft_wrap=True)
+    seconds = seconds_of(time) if time else None
+    with shown_lines(), stopping():
+        for one in folds:
+            weights = train_task(
+                task,
+                fold=one,
+                output_dir=output,
+                dataset_dir=dataset,
+                overrides=overrides,
+                fresh=fresh,
+                time=seconds,
+                steps=steps,
+                device=device,
+                mlflow=mlflow,
+            )
+            if rank() == 0:
+                Console().print(str(weights), soft_wrap=True)
+
+
+class _Lines(logging.Handler):
+    """Shows what our own modules log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line on stderr."""
+        console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def shown_lines() -> Iterator[None]:
+    """Print what our own modules log, for as long as the block lasts."""
+    logger, handler = logging.getLogger("unetpp_monai"), _Lines(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Say what a signal did that came before the first step, or twice."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; the same command goes on", signal=signal.SIGINT) from None
+    except SystemExit as end:
+        if end.code != TERMINATED:
+            raise
+        raise StoppedError("stopped; the same command goes on", signal=signal.SIGTERM) from None
 
 
 def _folds(text: str | None) -> list[int | str | None]:

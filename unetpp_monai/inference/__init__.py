@@ -4,6 +4,7 @@ from .anytime import AnytimeNetwork
 from .autocast import AutocastInferer, has_fast_bfloat16
 from .depth import DepthInferer, Predictor
 from .early_exit import AIR, EarlyExit, window_doubt
+from .heads import HeadsInferer
 from .mirror import Mirrored
 from .slab import MAPS, Slab, Windows
 from .sliding_window import sweep, window_count
@@ -16,6 +17,7 @@ __all__ = [
     "AutocastInferer",
     "DepthInferer",
     "EarlyExit",
+    "HeadsInferer",
     "Mirrored",
     "Predictor",
     "Progress",

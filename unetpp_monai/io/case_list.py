@@ -43,6 +43,11 @@ def listed_folds(cases_file: str | Path, dataset_dir: str | Path) -> list[list[E
     return [folds[fold] for fold in sorted(folds)]
 
 
+def case_names(cases_file: str | Path, dataset_dir: str | Path) -> dict[str, str]:
+    """Names that a list of cases gives, by the label's path as `listed_folds` returns it."""
+    return {str(Path(dataset_dir) / case["label"]): case["name"] for case in json.loads(Path(cases_file).read_text())}
+
+
 def _entry(case: Mapping[str, Any], root: Path) -> tuple[int, Entry]:
     image = case["image"]
     paths = [str(root / part) for part in image] if isinstance(image, list) else str(root / image)

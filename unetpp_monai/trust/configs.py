@@ -21,7 +21,10 @@ MODES = ("default", "callable")  # not "debug", which stops for a person
 PARTS = ("network_def", "preprocessing", "inferer", "postprocessing")  # of inference.json: what segments
 CHAINS = ("preprocessing", "postprocessing")  # of them, those whose own steps may be
 FILES = ("LoadImaged", "SaveImaged")  # which our segmenter leaves out
-FOLDERS, OUTPUTS = ("save_dir", "log_dir"), ("@output_dir", "@ckpt_dir")  # whoever runs a config says where these are
+FOLDERS, OUTPUTS = (
+    ("save_dir", "log_dir"),
+    ("@output_dir", "@ckpt_dir", "@cache_dir"),
+)  # whoever runs a config says where these are
 FILE_NAMES = ("key_metric_filename", "final_filename", "file_prefix")
 UNPICKLE = ("allow_pickle", "pickle_module", "weights_only")  # arguments, of whatever
 FILE = re.compile(r"\.(json|ya?ml)(::|$)", re.IGNORECASE)  # in a macro: of another file

@@ -59,12 +59,15 @@ FULL = _words("""
     torch.optim.lr_scheduler.LambdaLR torch.optim.lr_scheduler.LinearLR torch.optim.lr_scheduler.MultiStepLR
     torch.optim.lr_scheduler.PolynomialLR torch.optim.lr_scheduler.ReduceLROnPlateau
     torch.optim.lr_scheduler.SequentialLR torch.optim.lr_scheduler.StepLR
-    unetpp_monai.inference.AutocastInferer unetpp_monai.inference.DepthInferer
+    unetpp_monai.inference.AutocastInferer unetpp_monai.inference.DepthInferer unetpp_monai.inference.HeadsInferer
     unetpp_monai.inference.patches.RandForegroundCropd unetpp_monai.inference.transforms.InvertLabelsd
     unetpp_monai.inference.transforms.LargestComponentd unetpp_monai.inference.transforms.NormalizeChannelsd
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd
-    unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CheckLabelsd
-    unetpp_monai.training.CheckedDataset unetpp_monai.training.RunIdentity unetpp_monai.training.SeedEpochs
+    unetpp_monai.inference.transforms.Spacingd unetpp_monai.networks.UNetPlusPlus unetpp_monai.training.CaseSampler
+    unetpp_monai.training.CheckLabelsd unetpp_monai.training.CheckedDataset unetpp_monai.training.FiniteLoss
+    unetpp_monai.training.EndOfPreparation
+    unetpp_monai.training.HeadsDice unetpp_monai.training.History unetpp_monai.training.ProgressSaver
+    unetpp_monai.training.RunIdentity
     unetpp_monai.case_checks.WarnOfCasesd unetpp_monai.initial_weights.InitialWeights
 """)
 # what writes or reads files, or calls others: no part of what segments
@@ -94,6 +97,7 @@ CALLABLE = _words("""
     unetpp_monai.io.listed_folds unetpp_monai.task.check_run
     unetpp_monai.case_checks.require_foreground unetpp_monai.initial_weights.weights_digest
     unetpp_monai.training.newest_progress unetpp_monai.training.require_cases
+    unetpp_monai.training.some_of
 """)
 VALUES = _words("""
     ignite.engine.Events.COMPLETED ignite.engine.Events.EPOCH_COMPLETED ignite.engine.Events.EPOCH_STARTED
@@ -110,7 +114,7 @@ BUILTINS = _words("""
 MEMBERS = _words("""
     argmax attach batch best_metric cpu data detach device dtype endswith epoch float get iteration item items keys long
     lower mean meta metrics output parameters run set_trainer shape split squeeze startswith state state_dict strip sum
-    to type unsqueeze upper values _key_metric_checkpoint
+    to type unsqueeze upper values _handler _key_metric_checkpoint
 """)
 KEYWORDS = {  # of calls that could do more with others: name -> arguments
     "torch.distributed.init_process_group": ("backend",),

@@ -18,6 +18,7 @@ from ..volume import Volume
 from .metrics import mean_dice
 
 THRESHOLDS = (0.0, *np.geomspace(5e-4, 0.1, 24).round(5).tolist(), 1.0)  # of a window's doubt, tried at each depth
+FEWEST = 4  # cases, two for each half
 WORTH = 0.25  # share of the windows; a stop for fewer costs more time than it saves (docs/speed.md)
 
 
@@ -68,12 +69,24 @@ def calibrate(
     Raises:
         InputError: fewer than 4 cases, another grid, or an argument out of its range.
     """
+    each = ((segmenter, image, reference) for image, reference in cases)
+    return calibrate_each(each, max_loss=max_loss, share=share, progress=progress)
+
+
+def calibrate_each(
+    cases: Iterable[tuple[Segmenter, Volume, Volume]],
+    *,
+    max_loss: float = 0.001,
+    share: float = 0.25,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Exit, list[Review]]:
+    """As `calibrate`, each case by a segmenter of its own, such as that of the fold which has not seen it."""
     if max_loss < 0 or not 0 < share <= 1:
         raise InputError(f"max_loss must be >= 0 and share 0 < share <= 1, got {max_loss} and {share}")
     with tempfile.TemporaryDirectory() as folder:
         recordings: list[_Recording] = []
         scores: dict[str, list[float]] = {name: [] for name in reversed(MAPS)}
-        for done, (image, reference) in enumerate(cases, 1):
+        for done, (segmenter, image, reference) in enumerate(cases, 1):
             if not image.same_grid(reference):
                 raise InputError(
                     f"a reference must lie on the grid of its image, got {reference.shape} for {image.shape}"
@@ -83,8 +96,8 @@ def calibrate(
             for name, values in scores.items():
                 values.append(measures.get(name, 1.0))  # 1: nothing was found
             progress(done)
-        if len(recordings) < 4:
-            raise InputError(f"calibration needs at least 4 cases, got {len(recordings)}")
+        if len(recordings) < FEWEST:
+            raise InputError(f"calibration needs at least {FEWEST} cases, got {len(recordings)}")
         found = _search(recordings, max_loss)
         full, auto = (_judge(recordings, thresholds) for thresholds in ((), found))
         halves = [(recordings[::2], recordings[1::2]), (recordings[1::2], recordings[::2])]

@@ -131,8 +131,8 @@ def evaluate(
     rows = []
     for case, (prediction, reference) in pairs.items():
         volumes = (read_label_map(prediction, found, ()), read_label_map(reference, found, reference_values))
-        _check_grids(case, *volumes, grid_tolerance)
-        rows += _compare(case, *volumes, labels=found, tolerance=tolerance, unit=unit)
+        check_grids(case, *volumes, grid_tolerance)
+        rows += compare_case(case, *volumes, labels=found, tolerance=tolerance, unit=unit)
     return Report(tuple(rows), summarise(rows), tolerance, unit, tuple(missing))
 
 
@@ -256,7 +256,8 @@ def read_label_map(path: Path, labels: Mapping[int, str] | None, values: Sequenc
     return Volume(array, volume.affine)
 
 
-def _check_grids(case: str, prediction: Volume, reference: Volume, tolerance: float) -> None:
+def check_grids(case: str, prediction: Volume, reference: Volume, tolerance: float = GRID_TOLERANCE) -> None:
+    """Refuse two volumes whose corners are further apart than `tolerance`, voxels."""
     if (distance := reference.grid_distance(prediction)) > tolerance:
         raise GeometryError(
             f"prediction and reference must be on the same grid within {tolerance:g} voxels, got {distance:.3g} in "
@@ -265,9 +266,10 @@ def _check_grids(case: str, prediction: Volume, reference: Volume, tolerance: fl
         )
 
 
-def _compare(
+def compare_case(
     case: str, prediction: Volume, reference: Volume, *, labels: Mapping[int, str], tolerance: float, unit: str
 ) -> list[CaseMetrics]:
+    """Compare two label maps `(1, X, Y, Z)` of one grid, label by label; as `evaluate` takes its arguments."""
     size = prediction.voxel_ml if unit == "mm" else 1.0
     rows = []
     for index, name in labels.items():
@@ -281,12 +283,12 @@ def _summary(label: str, metric: str, values: Sequence[float | None]) -> Summary
     defined = np.array([value for value in values if value is not None and math.isfinite(value)])
     if not len(defined):
         return Summary(label, metric, None, None, None, None, None, 0)
-    low, high = _interval(defined)
+    low, high = interval(defined)
     sd = float(defined.std(ddof=1)) if len(defined) > 1 else None
     return Summary(label, metric, float(defined.mean()), low, high, sd, float(np.median(defined)), len(defined))
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
+def interval(values: NDArray[np.float64]) -> tuple[float | None, float | None]:
     """Percentile bootstrap of the mean over cases, seeded; None for fewer than two cases."""
     from scipy.stats import bootstrap
 

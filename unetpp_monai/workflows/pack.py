@@ -3,14 +3,15 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..bundle import CONFIG, METADATA, WEIGHTS, folder_name, load_network, read_bundle
+from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, folder_name, load_network, read_bundle
+from ..depth import Depth, DepthLike
 from ..errors import BundleError, OutputError
 from ..files import sha256, temporary_folder
 from ..json_files import read_object
@@ -44,7 +45,13 @@ class Packed:
 
 
 def pack(
-    output_dir: str | Path, *, task: str | Path | None = None, bundle: str | Path | None = None, trust: bool = False
+    output_dir: str | Path,
+    *,
+    task: str | Path | Task | None = None,
+    bundle: str | Path | None = None,
+    trust: bool = False,
+    depth: DepthLike = None,
+    check: Callable[[Bundle, Path], object] | None = None,
 ) -> Packed:
     """Write a self-contained bundle.
 
@@ -54,6 +61,8 @@ def pack(
             that came with the package. None = the hippocampus, unless a bundle is named.
         bundle: a bundle to pack again with this version of the package, instead of a task.
         trust: the bundle's configs may run anything; see `read_bundle`.
+        depth: that a packed task uses unless another is asked for; None: the base's.
+        check: called with what was packed and its zip before they are delivered; what it raises keeps them back.
 
     Raises:
         BundleError: the task does not fit the base, see `check_task`, or the weights do not fit; or both are named.
@@ -75,17 +84,15 @@ def pack(
             if source is not None:
                 _copy(source, root)
             elif checked is not None:
-                write_bundle(checked, root)
+                write_bundle(checked, root, depth=depth)
             packed = read_bundle(root, trust=trust)
             load_network(packed, packed.parser(), torch.device("cpu"))
-            name = folder_name(packed.name)
+            targets = free_targets(output, packed.name)
             _copy_package(root)
             _write_sums(root)
-            archive = _zip(root, name, temporary)
-            targets = Packed(output / name, output / f"{name}.zip")
-            for target in (targets.folder, targets.archive):
-                if target.exists():
-                    raise OutputError(f"{target} must not exist yet; remove it or pack into another folder")
+            archive = _zip(root, targets.folder.name, temporary)
+            if check is not None:
+                check(packed, archive)
             root.rename(targets.folder)
             archive.rename(targets.archive)
     except OSError as error:
@@ -93,19 +100,42 @@ def pack(
     return targets
 
 
-def write_bundle(task: Task, root: Path) -> None:
+def targets_of(output: Path, name: str) -> Packed:
+    """Where a bundle of this name goes."""
+    folder = folder_name(name)
+    return Packed(output / folder, output / f"{folder}.zip")
+
+
+def free_targets(output: Path, name: str) -> Packed:
+    """As `targets_of`, unless something is there already.
+
+    Raises:
+        OutputError: there is.
+    """
+    targets = targets_of(output, name)
+    for target in (targets.folder, targets.archive):
+        if target.exists():
+            raise OutputError(f"{target} must not exist yet; remove it or pack into another folder")
+    return targets
+
+
+def write_bundle(task: Task, root: Path, *, weights: Path | None = None, depth: DepthLike = None) -> None:
     """Write a bundle without a copy of the package; the same task gives the same bytes.
 
     Args:
         task: of `check_task`, trained. Paths that it states stay out.
         root: folder to make.
+        weights: to take instead of the task's.
+        depth: that is used unless another is asked for; None: the base's.
 
     Raises:
         BundleError: the task has no weights.
     """
-    weights = _trained_weights(task)
+    weights = _trained_weights(task) if weights is None else weights
     (root / CONFIG).parent.mkdir(parents=True)
     values = {key: value for key, value in task.values.items() if key not in LOCAL}
+    if depth is not None:
+        values["displayable_configs"] = {"depth": Depth.parse(depth).plain}
     for name in CONFIGS:
         _write(root / f"configs/{name}.json", merge_values(base_config(name), values))
     shutil.copyfile(BASE / "logging.conf", root / "configs/logging.conf")
@@ -132,7 +162,10 @@ def _trained_weights(task: Task) -> Path:
     """
     if task.weights.is_file():
         return task.weights
-    finished = {path.parent.name: path.parent / TRAINED for path in sorted(task.folder.glob(f"{RUNS}/*/{RECORD}"))}
+    records = (
+        path for path in sorted(task.folder.glob(f"{RUNS}/*/{RECORD}")) if read_object(path).get("finished", True)
+    )
+    finished = {path.parent.name: path.parent / TRAINED for path in records}
     found = {name: path for name, path in finished.items() if path.is_file()}
     if len(found) > 1 and ALL not in found:
         raise BundleError(

@@ -1,23 +1,39 @@
 """Train a task by MONAI's own workflow: the base's train.json, the task's values, and those of one run."""
 
 import json
+import logging
+import time as clock
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..errors import InputError, OutputError, cause_of
+from ..errors import InputError, OutputError, TrainingError
 from ..files import complete_file, locked
-from ..task import ALL, BASE, DESCRIPTION, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
+from ..labels import read_labels
+from ..runtimes.backend import choose_device
+from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
+from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure, processes, rank, usual_steps
 
 LOCK = ".training"  # in a run's folder
-SCHEMA = 1  # version of the record
+SCHEMA = 2  # version of the record
+IDENTITY = ("schema", "task", "fold", "num_folds", "seed")  # of a run
+LENGTH = (
+    "max_epochs",
+    "steps_per_epoch",
+    "val_interval",
+    "val_cases",
+    "patience",
+)  # values that a time or number of steps fixes
+
+logger = logging.getLogger(__name__)
 
 
-def train(
+def train(  # noqa: PLR0913 - a run is its list of choices
     task: str | Path,
     *,
     fold: int | str | None = None,
@@ -25,6 +41,10 @@ def train(
     dataset_dir: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     fresh: bool = False,
+    time: float | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    mlflow: str = "",
 ) -> Path:
     """Train a task on one division of its cases; what `monai.bundle run` does with the same configs.
 
@@ -38,6 +58,10 @@ def train(
         dataset_dir: of the data; None = as the task states it.
         overrides: values that come before those of the task, such as `{"max_epochs": 10}`.
         fresh: begin anew, whatever progress there is.
+        time: seconds that the training may take; its number of steps is counted once, when it begins.
+        steps: that it takes instead, in whole epochs; None for both = as the task, or the run that goes on, states.
+        device: "auto", "cpu" or "cuda:N".
+        mlflow: address of an MLflow server or folder that is to track the run; empty: none.
 
     Returns:
         The file of the best weights.
@@ -46,42 +70,57 @@ def train(
         BundleError: the task does not fit the base, see `check_task`.
         InputError: the data cannot be read, a package is missing, or the progress is of another run.
         OutputError: the folder cannot be written, or another training uses it.
+        StoppedError: a signal asked for it; the same call goes on.
+        TrainingError: something else ended it; `log.txt` in the folder has the trace.
     """
+    since = clock.perf_counter()
     values = {**({} if dataset_dir is None else {"dataset_dir": str(dataset_dir)}), **(overrides or {})}
+    _check_wishes(values, time, steps, mlflow)
+    choose_device(device)
     checked = check_task(task, overrides=values)
     known = {**base_config("train"), **checked.values, **values}
     if fold is not None:
         values["fold"] = known["fold"] = known["num_folds"] if fold == ALL else fold
     if not isinstance(known["fold"], int) or known["fold"] < 0:
         raise InputError(f"a fold must be 0, 1, ... or {ALL}, got {fold!r}")
-    if missing := [name for name in ("ignite", "tensorboard") if find_spec(name) is None]:
-        raise InputError(f"training needs {' and '.join(missing)}; pip install 'unetpp_monai[bundle]'")
-    output = _folder_of(task, checked, known) if output_dir is None else Path(output_dir)
-    record = {
-        "schema": SCHEMA,
-        "task": checked.name,
-        **{key: known[key] for key in ("fold", "num_folds", "seed", "max_epochs")},
-        "software": {"unetpp_monai": __version__, "torch": version("torch"), "monai": version("monai")},
-    }
+    home = _home(task, checked)
+    name = ALL if known["fold"] >= known["num_folds"] else f"fold{known['fold']}"
+    output = home / (RUNS if home == checked.folder else "") / name if output_dir is None else Path(output_dir)
+    cache = (home if output_dir is None or home == checked.folder else output) / CACHE
+    run = Run(checked, output, values, device, mlflow, known, cache)
     with _run_folder(output):
-        if not fresh and _is_finished(output, record):
-            return output / TRAINED
-        _train(checked, output, values, fresh=fresh)
-        with complete_file(output / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n")
+        noted = {} if fresh else _noted(output)
+        record = _record(run, noted, time, steps)
+        if fresh or not ((output / TRAINED).is_file() and _is_finished(noted, record)):
+            _train(run, noted, record, fresh=fresh, since=since)
+        if known["fold"] < known["num_folds"] and rank() == 0:
+            from .validation import validate_run
+
+            validate_run(checked, output, fold=known["fold"], overrides=values, device=device)
     return output / TRAINED
 
 
-def _folder_of(task: str | Path, checked: Task, known: Mapping[str, Any]) -> Path:
-    """Where a run's files go unless it is said."""
-    name = ALL if known["fold"] >= known["num_folds"] else f"fold{known['fold']}"
-    own = (Path(task) / VALUES).is_file()
-    return checked.folder / RUNS / name if own else Path(RUNS) / checked.name / name
+def _check_wishes(values: Mapping[str, Any], time: float | None, steps: int | None, mlflow: str) -> None:
+    """Refuse what contradicts itself, and missing packages, before anything is read."""
+    if time is not None and steps is not None:
+        raise InputError("a training takes a time or a number of steps, got both; give one", option="time")
+    if (time is not None or steps is not None) and (stated := [key for key in LENGTH if key in values]):
+        raise InputError(f"a time or number of steps fixes {', '.join(stated)}, got both; give one", option="time")
+    if time is not None and not time > 0:
+        raise InputError(f"a time must be > 0 s, got {time:g}", option="time")
+    if missing := [name for name in ("ignite", "tensorboard", "scipy") if find_spec(name) is None]:
+        raise InputError(f"training needs {' and '.join(missing)}; pip install 'unetpp_monai[bundle,evaluation]'")
+    check_mlflow(mlflow)
+
+
+def _home(task: str | Path, checked: Task) -> Path:
+    """Where runs and prepared cases go unless it is said: the task's folder, or `runs/<task>` of one of ours."""
+    return checked.folder if (Path(task) / VALUES).is_file() else Path(RUNS) / checked.name
 
 
 @contextmanager
 def _run_folder(output: Path) -> Iterator[None]:
-    """Make the folder, and hold it against a second training."""
+    """Make the folder, and hold it against a second training; of several processes the first does."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / LOCK).touch()
@@ -89,7 +128,9 @@ def _run_folder(output: Path) -> Iterator[None]:
         raise OutputError(f"{output} must be a folder we can write to, got {error.strerror}; choose another") from error
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(output / LOCK, alone=True, wait=False))
+            if rank() == 0:
+                stack.enter_context(locked(output / LOCK, alone=True, wait=False))
+                stack.enter_context(log_into(output))
         except BlockingIOError as error:
             raise OutputError(
                 f"a folder serves one training at a time, {output} is in use; choose another, or wait"
@@ -97,43 +138,106 @@ def _run_folder(output: Path) -> Iterator[None]:
         yield
 
 
-def _is_finished(output: Path, record: Mapping[str, Any]) -> bool:
-    """Whether this very run has ended here."""
+def _noted(output: Path) -> dict[str, Any]:
+    """The record of the run that began here; empty if there is none."""
     try:
         noted = json.loads((output / RECORD).read_text())
     except (OSError, ValueError):
-        return False
-    same = ("schema", "task", "fold", "num_folds", "seed", "max_epochs")
-    return (output / TRAINED).is_file() and all(noted.get(key) == record[key] for key in same)
+        return {}
+    return noted if isinstance(noted, dict) and noted.get("schema") == SCHEMA else {}
 
 
-def _train(checked: Task, output: Path, values: Mapping[str, Any], *, fresh: bool) -> None:
-    if fresh:
-        for path in (*output.glob("progress_*.pt"), output / RECORD):
-            path.unlink(missing_ok=True)
+def _is_finished(noted: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    return bool(noted.get("finished")) and noted["max_epochs"] == record.get("max_epochs")
+
+
+def _length(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in LENGTH if key in record}
+
+
+def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int | None) -> dict[str, Any]:
+    """What is known of a run before it begins; its length only where that is stated, or was fixed before.
+
+    Raises:
+        InputError: the folder is that of another run, or of one with another length.
+    """
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "task": run.task.name,
+        **{key: run.known[key] for key in ("fold", "num_folds", "seed")},
+        "software": {"unetpp_monai": __version__, "torch": version("torch"), "monai": version("monai")},
+        "finished": False,
+    }
+    differences = [
+        f"{key} {noted[key]} instead of {record[key]}" for key in IDENTITY if noted and noted[key] != record[key]
+    ]
+    if differences:
+        raise InputError(
+            f"progress must be that of the same run, got {', '.join(differences)} in {run.output}; choose another "
+            "folder, or begin anew"
+        )
+    wished = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
+    fixed = {key: noted[key] for key in ("time", "steps") if key in noted}
+    if wished and noted and wished != fixed:
+        said = ", ".join(f"{key} {value:g}" for key, value in fixed.items()) or "the task's epochs"
+        raise InputError(
+            f"a training keeps the length with which it began, {said}, got "
+            f"{', '.join(f'{key} {value:g}' for key, value in wished.items())}; give the same or none, or begin anew",
+            option="fresh",
+        )
+    if fixed:
+        record |= {**fixed, **_length(noted), "measured": noted.get("measured")}
+    elif not wished:
+        record["max_epochs"] = run.known["max_epochs"]
+    record |= wished
+    return {**record, **{key: run.values[key] for key in LENGTH if key in run.values}}
+
+
+def _fix_length(run: Run, record: dict[str, Any], since: float) -> dict[str, Any]:
+    """Add the length to a record that states a time or a number of steps."""
+    from ..training import schedule_of_steps, schedule_of_time
+
+    usual = usual_steps(run)
+    measured = None
+    if "time" in record:
+        measured = measure(run, since)
+        schedule = schedule_of_time(record["time"], usual, measured)
+    else:
+        schedule = schedule_of_steps(record["steps"], usual)
+    if rank() == 0:
+        logger.info("%d steps in %d epochs of %d", schedule.steps, schedule.max_epochs, schedule.steps_per_epoch)
+    fixed = {**asdict(schedule), "patience": schedule.max_epochs}  # the learning rate has to fall to its end
+    if schedule.val_cases:
+        fixed["val_cases"] = max(schedule.val_cases, processes())  # each of which needs one
+    return {**record, **fixed, "measured": measured and asdict(measured)}
+
+
+def _train(run: Run, noted: Mapping[str, Any], record: dict[str, Any], *, fresh: bool, since: float) -> None:
     from ..training import newest_progress
 
-    places: dict[str, Any] = {key: str(output) for key in ("bundle_root", "ckpt_dir", "output_dir")}
-    if listed := checked.values.get("cases_file"):
-        places["cases_file"] = str(checked.folder / listed)
-    if Path(newest_progress(output)).is_file():
-        places["resume"] = True
+    if fresh:
+        for path in (*run.output.glob("progress_*.pt"), run.output / RECORD):
+            path.unlink(missing_ok=True)
+    resume = Path(newest_progress(run.output)).is_file()
+    if "max_epochs" not in record:
+        if resume:
+            raise InputError(f"a training that has begun keeps its length, got another in {run.output}", option="fresh")
+        record = _fix_length(run, record, since)
+    labels = [label.name for label in sorted(read_labels(run.task.metadata), key=lambda label: label.index)]
+    case = (record.get("measured") or {}).get("case")
+    _write(run, record)
     try:
-        _run(checked.folder, {**places, **values})
-    except RuntimeError as error:
-        raise cause_of(error) from error
+        seconds = carry_out(run, _length(record), labels=labels, case=case, resume=resume)
+    except InputError:
+        if noted.get("finished"):  # it is not this run that was refused
+            _write(run, noted)
+        raise
+    if rank() == 0 and not (run.output / TRAINED).is_file():
+        raise TrainingError(f"a training must leave weights, got none in {run.output}")
+    _write(run, {**record, "finished": True, "seconds": round(seconds, 1)})
 
 
-def _run(folder: Path, overrides: Mapping[str, Any]) -> None:
-    from monai.bundle import ConfigWorkflow
-
-    workflow = ConfigWorkflow(
-        config_file=[str(BASE / "train.json"), str(folder / VALUES)],
-        meta_file=[str(BASE / "metadata.json"), str(folder / DESCRIPTION)],
-        logging_file=str(BASE / "logging.conf"),
-        workflow_type="train",
-        **overrides,
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+def _write(run: Run, record: Mapping[str, Any]) -> None:
+    if rank() == 0:
+        with complete_file(run.output / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,62 @@
+"""A step's cases and chance come from (seed, fold, step) alone: within an epoch too, and for any number of workers."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from monai.data import DataLoader
+from monai.transforms import Compose, RandGaussianNoised
+
+from unetpp_monai.training import CaseSampler, CheckedDataset
+
+
+class Engine:
+    """Of a trainer what a sampler asks for."""
+
+    def __init__(self, iteration=0):
+        self.state = SimpleNamespace(iteration=iteration)
+
+    def add_event_handler(self, event, handler):
+        self.handler = handler
+
+
+def draws(iteration, **options):
+    sampler = CaseSampler(range(7), **{"batch_size": 2, "seed": 3, "fold": 1, **options})
+    sampler.attach(Engine(iteration))
+    return list(sampler)
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_an_epoch_goes_on_where_it_was_left(steps):
+    whole = draws(0, steps_per_epoch=steps)
+    for done in (1, 2, 3):
+        assert draws(done, steps_per_epoch=steps) == whole[2 * done :]
+    later = draws(5 if steps else 4, steps_per_epoch=steps)
+    assert len(later) == len(whole) and later != whole
+    assert whole != draws(0, steps_per_epoch=steps, fold=2)
+
+
+def test_every_case_comes_once_or_with_replacement():
+    assert sorted(draw.case for draw in draws(0)) == list(range(7))
+    assert len(draws(0, steps_per_epoch=5)) == 10
+    loader = DataLoader(range(7), batch_size=2, sampler=CaseSampler(range(7), batch_size=2))
+    assert len(loader) == 4
+
+
+def test_processes_share_each_epoch():
+    shares = [draws(0, rank=rank, world_size=2) for rank in range(2)]
+    assert [len(share) for share in shares] == [4, 4]
+    assert {draw.case for share in shares for draw in share} == set(range(7))
+
+
+def test_workers_change_nothing():
+    cases = [{"image": torch.full((1, 4, 4), float(number))} for number in range(5)]
+    noise = Compose([RandGaussianNoised("image", prob=1.0)])
+    found = []
+    for workers in (0, 2):
+        dataset = CheckedDataset(cases, noise)
+        sampler = CaseSampler(dataset, batch_size=2, seed=1)
+        found.append(
+            [batch["image"] for batch in DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=workers)]
+        )
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -1,0 +1,43 @@
+"""Label maps of every depth from one sweep, for validation while a network trains."""
+
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+
+from .depth import DepthInferer
+from .slab import Windows
+
+
+class HeadsInferer(Inferer):
+    """Sweep an image once, and give the label maps of all heads; logits are held for some rows at a time.
+
+    Args:
+        inferer: how to sweep; its depth does not matter here.
+    """
+
+    def __init__(self, inferer: DepthInferer) -> None:
+        super().__init__()
+        self.inferer = inferer
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: object) -> torch.Tensor:
+        """Map images `(B, in_channels, *spatial)` to label maps `(B, heads, *spatial)`, int32, shallowest head first.
+
+        A network that has but one head gives one.
+        """
+        alone = network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
+        heads = 1
+
+        def predictor(windows: torch.Tensor) -> Windows:
+            nonlocal heads
+            logits = alone.heads(windows) if hasattr(alone, "heads") else [alone(windows)]
+            heads = len(logits)
+            return Windows(torch.cat(logits, 1))
+
+        maps = []
+        for image in inputs:
+            slabs = [
+                slab.logits.unflatten(0, (heads, -1)).argmax(1) for slab in self.inferer.slabs(image[None], predictor)
+            ]
+            maps.append(torch.cat(slabs, 1).int())
+        return torch.stack(maps)

@@ -1,0 +1,127 @@
+"""How far a training came: its checkpoints, and what they belong to."""
+
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..files import complete_file
+
+CHECKPOINTS = "progress_checkpoint_*.pt"
+KEPT = 2  # of them, the newest
+
+
+class RunIdentity:
+    """What a training's progress belongs to; a checkpoint of another fold, other cases or values is refused.
+
+    Args:
+        values: what must be the same for a training to go on, by name, in JSON's types.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        self.values = {name: _plain(value) for name, value in values.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The values, for a checkpoint."""
+        return dict(self.values)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Compare with those of a checkpoint.
+
+        Raises:
+            InputError: it is of another run; the message names what differs.
+        """
+        if differences := [name for name, value in self.values.items() if state_dict.get(name) != value]:
+            said = ", ".join(
+                f"{name} {_short(state_dict.get(name))} instead of {_short(self.values[name])}" for name in differences
+            )
+            raise InputError(
+                f"progress must be that of the same run, got {said}; choose another output_dir, or do not resume"
+            )
+
+
+class ProgressSaver:
+    """Save a training's progress, so that little is lost wherever it is killed; each file complete or not at all.
+
+    Args:
+        save_dir: folder of the checkpoints.
+        save_dict: what to save, by name: whatever has a `state_dict`.
+        seconds: between two checkpoints, at most a step longer; 0: one after each epoch, and none within.
+    """
+
+    def __init__(self, save_dir: str | Path, save_dict: Mapping[str, Any], *, seconds: float = 0.0) -> None:
+        self.folder, self.parts, self.seconds = Path(save_dir), dict(save_dict), seconds
+        self._last = time.monotonic()
+
+    def attach(self, engine: Any) -> None:
+        """Follow a trainer; attach what has to be done before an epoch is saved before this."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.COMPLETED, self._end)
+
+    def save(self, engine: Any) -> None:
+        """Save now; not between the last step of an epoch and its end, which would not come again."""
+        epoch, rest = divmod(engine.state.iteration, engine.state.epoch_length)
+        self._write(f"progress_checkpoint_{f'step={engine.state.iteration}' if rest else f'epoch={epoch}'}.pt")
+        for path in sorted(self.folder.glob(CHECKPOINTS), key=_age)[KEPT:]:
+            path.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+    def _write(self, name: str) -> None:
+        with complete_file(self.folder / name) as temporary:
+            torch.save({key: _alone(part).state_dict() for key, part in self.parts.items()}, temporary)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._last >= self.seconds
+
+    def _step(self, engine: Any) -> None:
+        if self.seconds and self._due() and within_epoch(engine):
+            self.save(engine)
+
+    def _epoch(self, engine: Any) -> None:
+        if self._due():
+            self.save(engine)
+
+    def _end(self, engine: Any) -> None:
+        if self.seconds:  # the last epoch was not due; more epochs may follow it
+            self.save(engine)
+        self._write("progress_final.pt")
+
+
+def within_epoch(engine: Any) -> bool:
+    """Whether the step that a trainer has done is not the last one of its epoch."""
+    return bool(engine.state.iteration % engine.state.epoch_length)
+
+
+def newest_progress(folder: str | Path) -> str:
+    """Path of the newest checkpoint of a training that is whole; one that was being written may be cut.
+
+    Args:
+        folder: with `progress_checkpoint_*.pt`. If it has none, the path does not exist, which its reader says.
+    """
+    found = sorted(Path(folder).glob(CHECKPOINTS), key=_age)
+    return str(next(filter(zipfile.is_zipfile, found), Path(folder) / "progress_checkpoint"))
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}..."
+
+
+def _age(path: Path) -> int:
+    return -path.stat().st_mtime_ns
+
+
+def _alone(part: Any) -> Any:
+    """A network without what spreads it over processes."""
+    return part.module if isinstance(part, torch.nn.parallel.DistributedDataParallel) else part
