@@ -291,7 +291,7 @@ def test_weights_are_those_of_a_finished_training(overlay, tmp_path):
         network = UNetPlusPlus(3, 1, 2, json.loads((overlay / "task.json").read_text())["features"], seed=len(name))
         torch.save(network.state_dict(), run / "model.pt")
         if record:
-            (run / "run.json").write_text("{}")
+            (run / "run.json").write_text('{"finished": true}')
         return (run / "model.pt").read_bytes()
 
     finish("fold4", record=False)  # interrupted
