@@ -13,9 +13,9 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
     | {"json_files", "last_line"},
     {"plausibility"},
-    {"task", "trust", "stored_weights"},
+    {"task", "trust"},
     {"networks", "dicom", "segmentation"},
-    {"inference", "runtimes", "training", "initial_weights", "case_checks"},
+    {"inference", "runtimes", "training"},
     {"io"},
     {"bundle"},
     {"segmenter"},
@@ -39,8 +39,8 @@ ORDERS = {  # within a room, from the ground up
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
     "bundle": "configs metadata components folder trial",
-    "trust": "names expressions configs sums",
-    "training": "sampling stored labels cases progress scores curve schedule history guard",
+    "trust": "names expressions configs sums stored_weights",
+    "training": "sampling stored labels checks initial_weights cases progress scores curve schedule history guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
     "held_out validation cross_validation card smoke pack_runs training_run train run",
 }

@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from unetpp_monai.errors import AmbiguityError, BundleError, InputError
-from unetpp_monai.initial_weights import InitialWeights, fit_weights, read_weights, weights_digest, weights_file
 from unetpp_monai.networks import UNetPlusPlus
+from unetpp_monai.training.initial_weights import (
+    InitialWeights,
+    fit_weights,
+    read_weights,
+    weights_digest,
+    weights_file,
+)
 
 
 def network(channels=1, labels=3, features=(4, 8, 8), seed=0, **options):
@@ -23,7 +29,7 @@ def saved(path, net):
 
 
 def begun(path, net, caplog):
-    with caplog.at_level(logging.INFO, logger="unetpp_monai.initial_weights"):
+    with caplog.at_level(logging.INFO, logger="unetpp_monai.training.initial_weights"):
         InitialWeights(path, net)()
     return caplog.messages[-1]
 

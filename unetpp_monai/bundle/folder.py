@@ -24,9 +24,9 @@ from ..labels import Label
 from ..networks import UNetPlusPlus
 from ..networks.unetplusplus import depth_of
 from ..plausibility import Plausible
-from ..stored_weights import UNREADABLE_WEIGHTS, check_stored
 from ..task import LOCAL
 from ..trust import Foreign, check_sums
+from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
 from .components import build_network, parser_of, part_faults
 from .configs import CONFIG, foreign_in, read_configs, refuse, usable
 from .metadata import ImageInput, ReviewRule, described

@@ -1,8 +1,10 @@
 """What keeps a training honest: cases that fit, progress of no other run, chance that repeats, and what it says."""
 
 from .cases import CheckedDataset, EndOfPreparation, names_of, require_cases, some_of
+from .checks import WarnOfCasesd, require_foreground
 from .guard import FiniteLoss, Stop
 from .history import History
+from .initial_weights import InitialWeights, weights_digest
 from .labels import CheckLabelsd
 from .progress import ProgressSaver, RunIdentity, newest_progress
 from .sampling import CaseSampler, Draw
@@ -18,15 +20,19 @@ __all__ = [
     "FiniteLoss",
     "HeadsDice",
     "History",
+    "InitialWeights",
     "Measured",
     "ProgressSaver",
     "RunIdentity",
     "Schedule",
     "Stop",
+    "WarnOfCasesd",
     "names_of",
     "newest_progress",
     "require_cases",
+    "require_foreground",
     "schedule_of_steps",
     "schedule_of_time",
     "some_of",
+    "weights_digest",
 ]

@@ -68,7 +68,7 @@ FULL = _words("""
     unetpp_monai.training.EndOfPreparation
     unetpp_monai.training.HeadsDice unetpp_monai.training.History unetpp_monai.training.ProgressSaver
     unetpp_monai.training.RunIdentity
-    unetpp_monai.case_checks.WarnOfCasesd unetpp_monai.initial_weights.InitialWeights
+    unetpp_monai.training.WarnOfCasesd unetpp_monai.training.InitialWeights
 """)
 # what writes or reads files, or calls others: no part of what segments
 APART = _words("""
@@ -95,7 +95,7 @@ CALLABLE = _words("""
     torch.utils.data.RandomSampler torch.where
     unetpp_monai.io.case_name unetpp_monai.io.find_cases unetpp_monai.io.labelled_cases
     unetpp_monai.io.listed_folds unetpp_monai.task.check_run
-    unetpp_monai.case_checks.require_foreground unetpp_monai.initial_weights.weights_digest
+    unetpp_monai.training.require_foreground unetpp_monai.training.weights_digest
     unetpp_monai.training.newest_progress unetpp_monai.training.require_cases
     unetpp_monai.training.some_of
 """)

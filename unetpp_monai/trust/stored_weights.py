@@ -4,8 +4,8 @@ import pickle
 import zipfile
 from pathlib import Path
 
-from .errors import BundleError
-from .json_files import at
+from ..errors import BundleError
+from ..json_files import at
 
 # what `torch.load` and a network raise for files that are no weights, or another network's
 UNREADABLE_WEIGHTS = (

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from .errors import AmbiguityError, InputError
-from .files import sha256
-from .json_files import at, clipped
-from .stored_weights import UNREADABLE_WEIGHTS, check_stored
-from .task import ALL, RUNS, TRAINED
-from .trust import check_sums
+from ..errors import AmbiguityError, InputError
+from ..files import sha256
+from ..json_files import at, clipped
+from ..task import ALL, RUNS, TRAINED
+from ..trust import check_sums
+from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
 
 BUNDLED = f"models/{TRAINED}"  # weights of a packed bundle
 MODEL = "model"  # key of the weights in a checkpoint

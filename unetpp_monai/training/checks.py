@@ -9,7 +9,7 @@ from monai import transforms
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 
-from .errors import InputError
+from ..errors import InputError
 
 logger = logging.getLogger(__name__)
 
