@@ -24,7 +24,7 @@ from .runtimes.backend import ByWork, choose_device
 from .segmentation import Prepared, Segmentation, scores_of
 from .volume import Volume
 
-ONE_CHANNEL = {3: "give one 3-D volume, not a time series", 2: "convert the picture to grey"}  # way out, by dimensions
+WAYS_OUT = {3: "give one 3-D volume, not a time series", 2: "convert the picture to grey or RGB"}
 
 __all__ = ["Prepared", "Progress", "Segmentation", "Segmenter"]
 
@@ -219,7 +219,7 @@ class Segmenter:
             names = f" ({', '.join(self.bundle.input.channel_names)})" if channels > 1 else ""
             raise InputError(
                 f"{self.bundle.name} takes {channels} channel(s){names}, got {volume.array.shape[0]}; "
-                + (f"give a file or series for each of {channels}" if channels > 1 else ONE_CHANNEL[dims])
+                + (f"give a file or series for each of {channels}" if channels > 1 and dims == 3 else WAYS_OUT[dims])
             )
         check_image(volume.array, "the image")
         array = torch.from_numpy(float_array(volume, dims))

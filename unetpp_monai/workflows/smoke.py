@@ -42,8 +42,9 @@ def try_zip(packed: Bundle, archive: Path, *, case: HeldOut, reading: Reading) -
             file.extractall(folder / "unpacked")
         (root,) = (folder / "unpacked").iterdir()
         source = _staged(case, packed.channel_suffixes, folder)
-        options = ["--bundle", str(root), "--runtime", "eager", "--device", "cpu", "--format", "nifti"]
-        options += ["--series", reading.series] if reading.series else []
+        stated = {"bundle": str(root), "runtime": "eager", "device": "cpu", "format": "nifti"}
+        stated |= {"series": reading.series} if reading.series else {}
+        options = [part for name, value in stated.items() for part in (f"--{name}", value)]
         command = [sys.executable, "-W", "ignore", "-m", "unetpp_monai", "segment", str(source.resolve())]
         done = _run([*command, "-o", str(folder / "out"), *options], root)
         ending = FORMATS[format_for("nifti", source)][0]

@@ -15,7 +15,6 @@ from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
 from ..files import complete_file, locked
 from ..labels import read_labels
-from ..runtimes.backend import choose_device
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
 from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure, processes, rank, usual_steps
 
@@ -76,8 +75,8 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     since = clock.perf_counter()
     values = {**({} if dataset_dir is None else {"dataset_dir": str(dataset_dir)}), **(overrides or {})}
     _check_wishes(values, time, steps, mlflow)
-    choose_device(device)
     checked = check_task(task, overrides=values)
+    _check_device(device)
     known = {**base_config("train"), **checked.values, **values}
     if fold is not None:
         values["fold"] = known["fold"] = known["num_folds"] if fold == ALL else fold
@@ -111,6 +110,12 @@ def _check_wishes(values: Mapping[str, Any], time: float | None, steps: int | No
     if missing := [name for name in ("ignite", "tensorboard", "scipy") if find_spec(name) is None]:
         raise InputError(f"training needs {' and '.join(missing)}; pip install 'unetpp_monai[bundle,evaluation]'")
     check_mlflow(mlflow)
+
+
+def _check_device(device: str) -> None:
+    from ..runtimes.backend import choose_device
+
+    choose_device(device)
 
 
 def _home(task: str | Path, checked: Task) -> Path:

@@ -14,13 +14,14 @@ from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import InputError, TrainingError, UnetppError, cause_of
-from ..runtimes.backend import choose_device
 from ..task import BASE, DESCRIPTION, VALUES, Task, base_config
-from ..training import Measured, Stop, names_of
+
+if TYPE_CHECKING:
+    from ..training import Measured
 
 CACHE = "cache"  # folder of prepared cases
 LOG = "log.txt"
@@ -67,7 +68,7 @@ def usual_steps(run: Run) -> int:
     return max(-(-cases // int(run.known["batch_size"])), 1)
 
 
-def measure(run: Run, since: float) -> Measured:
+def measure(run: Run, since: float) -> "Measured":
     """Time ten steps and the validation of a case, in a workflow of their own that leaves nothing.
 
     Args:
@@ -76,6 +77,7 @@ def measure(run: Run, since: float) -> Measured:
     """
     from ignite.engine import Events
 
+    from ..training import Measured
     from ..training.history import TIMED, WARM
 
     with tempfile.TemporaryDirectory() as folder, _told(run, {}) as engines, _quiet() as hush:
@@ -115,6 +117,8 @@ def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: fl
         StoppedError: a signal came; the progress is saved.
         UnetppError: what else ends it; the message is one line, the trace is in the log.
     """
+    from ..training import Stop
+
     engines: dict[str, Any] = {}
     stop = Stop()
     with _told(run, engines), _quiet() as hush:
@@ -178,6 +182,8 @@ def _quiet() -> Iterator[Callable[[], None]]:
 @contextmanager
 def _told(run: Run, engines: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Make one sentence of whatever ends a training, with the names of the cases; the trace goes into the log."""
+    from ..training import names_of
+
     try:
         yield engines
     except Exception as error:  # noqa: BLE001 - the boundary of a training; whatever it is, its trace is logged
@@ -219,6 +225,8 @@ def _places(run: Run, output: Path) -> dict[str, Any]:
     if listed := run.task.values.get("cases_file"):
         places["cases_file"] = str(run.task.folder / listed)
     if run.device != "auto":
+        from ..runtimes.backend import choose_device
+
         places["device"] = f"$torch.device({str(choose_device(run.device))!r})"
     return places
 
@@ -235,7 +243,7 @@ def _preparation(known: Mapping[str, Any]) -> str:
     return sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _agreed(found: Measured) -> Measured:
+def _agreed(found: "Measured") -> "Measured":
     """What the first of several processes found."""
     import torch
 
