@@ -194,14 +194,14 @@ def test_a_training_begins_with_weights_of_a_task_with_other_labels_and_channels
     done = unetpp(*command, *settings, "max_epochs=1", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     said = "first convolution of 1 channel(s) instead of 2: repeated and divided by their number; heads of 2 labels "
-    assert f"{given.relative_to(tmp_path)}: {said}instead of 3, background included: new" in done.stdout
+    assert f"{given.relative_to(tmp_path)}: {said}instead of 3, background included: new" in done.stderr
     before, after = (torch.load(path, weights_only=True) for path in (given, tmp_path / "second/runs/fold0/model.pt"))
     first = "nodes.x_0_0.block.conv_0.conv.weight"
     assert torch.equal(after[first], before[first].repeat(1, 2, 1, 1, 1) / 2)
     same = [name for name in before if name != first and not name.startswith("outputs.")]
     assert same and all(torch.equal(after[name], before[name]) for name in same)
     again = unetpp(*command, *settings, "max_epochs=2", folder=tmp_path)
-    assert again.returncode == 0 and "began with" not in again.stdout, again.stderr[-2000:]
+    assert again.returncode == 0 and "began with" not in again.stderr, again.stderr[-2000:]
     other = unetpp(*command[:-2], *settings, "max_epochs=3", folder=tmp_path)
     assert other.returncode == 1 and "initial_weights" in other.stderr and "same run" in other.stderr
     lost = unetpp(*command[:-1], "nowhere", "-o", "third", *settings, "max_epochs=1", folder=tmp_path)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from ..networks import UNetPlusPlus
 from .depth import DepthInferer
 from .slab import Windows
 
@@ -23,14 +24,14 @@ class HeadsInferer(Inferer):
     def __call__(self, inputs: torch.Tensor, network: Any, *args: object) -> torch.Tensor:
         """Map images `(B, in_channels, *spatial)` to label maps `(B, heads, *spatial)`, int32, shallowest head first.
 
-        A network that has but one head gives one.
+        Another network than ours gives one.
         """
         alone = network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
         heads = 1
 
         def predictor(windows: torch.Tensor) -> Windows:
             nonlocal heads
-            logits = alone.heads(windows) if hasattr(alone, "heads") else [alone(windows)]
+            logits = alone.heads(windows) if isinstance(alone, UNetPlusPlus) else [alone(windows)]
             heads = len(logits)
             return Windows(torch.cat(logits, 1))
 
