@@ -76,7 +76,8 @@ def test_a_network_learns_from_an_archive(archive, tmp_path):
         file, _ = server.call("infer", model, other, {})
         after = Segmenter.from_bundle(root, device="cpu")(volumes[other]).labels
         answer = read_volume(file, labels=True)
-        assert answer.same_grid(after) and np.array_equal(answer.array, after.array)
+        assert answer.same_grid(after)  # the server may use another runtime, which rounds otherwise
+        assert np.mean(answer.array != after.array) < 1e-3
         assert not np.array_equal(after.array, segmenter(volumes[other]).labels.array)
     kept = set()
     for series in running.find(Modality="SEG"):
