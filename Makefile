@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --constraint constraints.txt
 
 # What each suite leaves out; pytest alone runs everything.
-QUICK = not (slow or server or browser or data or gpu)
+QUICK = not (slow or long or server or browser or data or gpu)
 USUAL = not (server or browser or long or (slow and data))
 WORKERS ?= 2
 # such as --cov, which counts subprocesses too, and slows all of it

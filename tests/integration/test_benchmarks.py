@@ -106,6 +106,7 @@ def benchmark(name, *arguments):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_errors_tell_outline_from_border(tmp_path):
     """A border two slices off, then also an outline one voxel too wide."""
     reference = np.zeros((1, 8, 12, 8), np.uint8)

@@ -133,6 +133,7 @@ def test_inference_network_is_a_tensor_in_both_modes_and_takes_dropout():
     assert not torch.equal(network.train()(images), network(images))
 
 
+@pytest.mark.slow
 def test_load_and_export(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {"config_file": str(INFERENCE), "meta_file": str(BUNDLE / "configs" / "metadata.json")}

@@ -89,6 +89,7 @@ def test_auroc_is_the_probability_of_the_right_order():
     assert auroc(np.zeros(4), positive) == 0.5
 
 
+@pytest.mark.slow
 def test_what_cannot_be_calibrated(segmenter, pairs):
     for wrong in ({"share": 0}, {"share": 2}, {"max_loss": -1}):
         with pytest.raises(InputError, match="max_loss must be >= 0 and share 0 < share <= 1"):

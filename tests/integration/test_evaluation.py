@@ -266,6 +266,7 @@ def test_pictures_are_compared_in_pixels_with_values_of_their_own(tmp_path):
         evaluate(tmp_path / "pred", tmp_path / "ref")
 
 
+@pytest.mark.slow
 def test_command_writes_json_table_and_plot(folders, tmp_path):
     report = tmp_path / "report.json"
     result = unetpp("evaluate", *folders, "-o", report)

@@ -28,6 +28,7 @@ def old(request, tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_voxels_are_equal(old, image_file):
     volume = read_volume(image_file)
     with pytest.warns(FutureWarning, match="inference.json is of an older version: names that have moved"):

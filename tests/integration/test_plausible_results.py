@@ -34,6 +34,7 @@ def bundle(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, "full", "auto"])
 @pytest.mark.parametrize("uncertainty", [False, True])
 def test_a_result_is_marked_and_kept(bundle, tmp_path, depth, uncertainty):

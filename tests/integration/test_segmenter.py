@@ -53,6 +53,7 @@ def test_sample_has_a_plausible_hippocampus(segmenter, sample):
     assert (result.depth, result.device, result.version) == (3, "cpu", segmenter.bundle.version)
 
 
+@pytest.mark.slow
 def test_depths_differ_a_little(segmenter, sample):
     full = segmenter(sample).labels.array > 0
     for depth in (1, 2):
@@ -81,6 +82,7 @@ def test_storage_order_does_not_matter(segmenter, sample, order):
         np.testing.assert_array_equal(result.labels.array[0], nib.orientations.apply_orientation(expected, transform))
 
 
+@pytest.mark.slow
 def test_other_spacings_give_similar_volumes(segmenter, sample):
     """2 mm slices: resampled to the network's 1 mm and back to the source grid."""
     thick = Volume(sample.array[..., ::2], sample.affine @ np.diag([1, 1, 2, 1]))
@@ -161,6 +163,7 @@ def test_mirroring_is_an_argument_and_is_said(segmenter, sample, tmp_path):
         segmenter(sample, mirror_axes=(0, 3))
 
 
+@pytest.mark.slow
 def test_a_depth_given_at_the_start_is_the_default(sample):
     auto = Segmenter.from_bundle(device="cpu", runtime="eager", depth="auto")
     assert list(auto.depths) == [1, 2, 3]
@@ -218,6 +221,7 @@ def test_fewer_heads_do_not_say_that_all_is_well(segmenter, sample, depth, score
     assert shallow(sample, depth="full", uncertainty=True).review is None
 
 
+@pytest.mark.slow
 def test_nothing_found_is_to_be_reviewed(sample, tmp_path):
     weights = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
     for depth in (1, 2, 3):

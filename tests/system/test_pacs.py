@@ -497,6 +497,7 @@ def test_dimse_with_tls(tmp_path, certificates, caplog):
         gc.collect()
 
 
+@pytest.mark.slow
 def test_what_got_no_answer_is_sent_once_more(tmp_path, monkeypatch):
     """An archive that drops the first association in the middle has everything in the end, each instance once."""
     monkeypatch.setattr("unetpp_monai.pacs.dimse.STORE_SECONDS", 2)

@@ -158,6 +158,7 @@ def test_torch_export_with_dynamic_shapes():
     torch.testing.assert_close(program.module()(other), network(other))
 
 
+@pytest.mark.slow
 def test_onnx_agrees_with_eager(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

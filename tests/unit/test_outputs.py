@@ -106,6 +106,7 @@ def test_a_label_map_in_any_orientation_lies_where_it_should_in_every_format(tmp
                 assert errors_of("dciodvfy", paths[kind]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", AFFINES)
 def test_every_format_becomes_every_other(tmp_path, images, geometry):
     folder, image = images[geometry]
@@ -261,6 +262,7 @@ def test_only_modalities_that_are_known_to_differ_are_refused(given, wanted, fit
             check_modality(header, wanted)
 
 
+@pytest.mark.slow
 def test_a_case_gives_every_format_and_a_proof_for_each(tmp_path, segmenter, brain):
     (tmp_path / "out").mkdir()
     result = segment_case(segmenter, brain, tmp_path / "out", Request(formats=ALL, depth=2, uncertainty=True))
@@ -281,6 +283,7 @@ def test_a_case_gives_every_format_and_a_proof_for_each(tmp_path, segmenter, bra
         segment_case(segmenter, brain, tmp_path / "out", Request())
 
 
+@pytest.mark.slow
 def test_nothing_is_left_if_one_format_fails(tmp_path, segmenter, brain):
     def no_reference(path):
         dataset = pydicom.dcmread(path)
@@ -296,6 +299,7 @@ def test_nothing_is_left_if_one_format_fails(tmp_path, segmenter, brain):
     segment_case(segmenter, brain, tmp_path / "out", Request(depth=1))  # NIfTI needs none
 
 
+@pytest.mark.slow
 def test_a_pseudonymised_case_names_nobody(tmp_path, segmenter, brain):
     secret = pydicom.dcmread(next(brain.iterdir()))
     (tmp_path / "out").mkdir()
@@ -320,6 +324,7 @@ def test_a_pseudonymised_case_names_nobody(tmp_path, segmenter, brain):
     assert not set(names) & {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # when the phantom is made
 def test_what_pydicom_quotes_is_not_in_a_pseudonymous_report(tmp_path, segmenter):
     """Its warnings repeat the values that they are about."""
@@ -336,6 +341,7 @@ def test_what_pydicom_quotes_is_not_in_a_pseudonymous_report(tmp_path, segmenter
     assert "SMITH" in (tmp_path / "out" / "brain.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_hash_of_a_series_is_without_our_results_below_it(tmp_path, segmenter, brain):
     before = sha256(brain)
     (brain / "out").mkdir()

@@ -143,6 +143,7 @@ def pictures(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_pictures_become_label_pictures(nuclei, pictures, tmp_path):
     assert [case.name for case in find_cases(pictures)] == ["a.png", "b.tif"]
     result = unetpp("segment", pictures, "-o", tmp_path / "out", "--bundle", nuclei)
@@ -168,6 +169,7 @@ def test_grey_pictures_do_not_fit_an_rgb_bundle(nuclei, tmp_path):
         Segmenter.from_bundle(nuclei)(read_volume(tmp_path / "grey.png"))
 
 
+@pytest.mark.slow
 def test_training_on_pictures_and_on_all_cases(tmp_path):
     for name in ("images", "labels"):
         (tmp_path / "data" / name).mkdir(parents=True)

@@ -248,6 +248,7 @@ def test_images_that_are_there_twice_share_a_group(root):
     assert groups["sub-01"] == groups["sub-02"] and len(set(groups.values())) == 5
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_finds(root, monkeypatch):
     value_7(root)
     alone = check(find_dataset(root))
@@ -257,6 +258,7 @@ def test_processes_find_what_one_finds(root, monkeypatch):
     assert [facts.sha256 for _, facts in together.cases] == [facts.sha256 for _, facts in alone.cases]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_the_row_of_one_case(root, monkeypatch):
     monkeypatch.setattr("unetpp_monai.planning.checking.ALONE", 0)
     monkeypatch.setattr("unetpp_monai.planning.checking.examine", examine_or_die)

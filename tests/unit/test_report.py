@@ -107,6 +107,7 @@ def test_what_decides_a_voxel_is_in_every_object(segmenter, brain, tmp_path):
         assert errors_of("dciodvfy", path) == []
 
 
+@pytest.mark.slow
 def test_without_options_none_is_stated(segmenter, brain, tmp_path):
     reported(segmenter, brain, tmp_path / "out", formats=("dicomseg",), depth=1)
     segment = pydicom.dcmread(tmp_path / "out" / "brain_seg.dcm").SegmentSequence[0]
@@ -158,6 +159,7 @@ def test_no_voxel_is_lost_by_rounding(edge_mm):
     assert len({_round_ml(count * voxel_ml, voxel_ml) for count in range(200)}) == 200
 
 
+@pytest.mark.slow
 def test_numbers_have_the_decimals_that_are_said(segmenter, brain, tmp_path):
     result, report = reported(segmenter, brain, tmp_path / "out", formats=ALL, uncertainty=True)
     assert report["score"] == round(result.score, 4) != result.score

@@ -70,6 +70,7 @@ def places_of(volume, value):
     return in_order(voxel_places(volume)[volume.array.ravel() == value])
 
 
+@pytest.mark.slow
 def test_slicer_finds_every_voxel_name_colour_and_code(tmp_path):
     volumes = {f"{number}.seg.nrrd": volume for number, (_, volume) in enumerate(grids())}
     for name, volume in volumes.items():
