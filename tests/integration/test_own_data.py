@@ -11,7 +11,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers import SHARED
 from helpers.commands import unetpp
 from helpers.datasets import folders, save
 from helpers.own_tasks import AIR, THICK, plan, thick_slices, train_config, untrained, values_of
@@ -154,13 +153,13 @@ def test_an_organ_in_hu_is_the_same_whatever_is_beside_it(tmp_path, spoil):
 @pytest.mark.data
 @pytest.mark.long
 @pytest.mark.parametrize("gib", [2, 3])
-def test_a_training_takes_at_least_half_of_the_memory_and_not_more_than_there_is(tmp_path, gib):
+def test_a_training_takes_at_least_half_of_the_memory_and_not_more_than_there_is(tmp_path, gib, shared_data):
     """Resident memory of `unetpp train` itself, over two steps of real images.
 
     In float32, which is planned for on a CPU; one with bfloat16 in hardware takes about half.
     """
     task = tmp_path / "task"
-    plan(SHARED / "data" / "ACDC", "-o", task, "--memory", f"{gib}GiB", "--group", r"^patient\d+")
+    plan(shared_data / "ACDC", "-o", task, "--memory", f"{gib}GiB", "--group", r"^patient\d+")
     cases = json.loads((task / "cases.json").read_text())
     few = [{**case, "fold": at % 2} for at, case in enumerate(cases[:4])]
     (task / "cases.json").write_text(json.dumps(few))

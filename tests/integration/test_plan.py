@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from helpers import SHARED
 from helpers.datasets import LABELS, NAMES, bids, folders, made_cases, msd, nnunet, save, table
 from typer.testing import CliRunner
 
@@ -211,7 +210,6 @@ def test_a_step_takes_at_least_half_of_the_memory_and_not_more_than_there_is(tmp
     assert 0.75 <= peak <= 1.5
 
 
-@pytest.mark.data
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
@@ -223,7 +221,7 @@ def test_a_step_takes_at_least_half_of_the_memory_and_not_more_than_there_is(tmp
         ("DSB2018", (), {"spatial_dims": 2, "label_values": [0, 255], "in_channels": 3}),
     ],
 )
-def test_real_data_are_planned(tmp_path, name, options, expected):
-    plan(SHARED / "data" / name, "-o", tmp_path / "task", "--memory", "2GiB", *options)
+def test_real_data_are_planned(tmp_path, shared_data, name, options, expected):
+    plan(shared_data / name, "-o", tmp_path / "task", "--memory", "2GiB", *options)
     values = check_task(tmp_path / "task").values
     assert {key: values[key] for key in expected} == expected
