@@ -61,8 +61,10 @@ def parse() -> argparse.Namespace:
 
 def configs(options: argparse.Namespace, network: str) -> list[Path]:
     """Base, task and network, in the order in which they are merged."""
-    found = next(ROOT.glob(f"benchmarks/*/{network}.json"))
-    return [BASE / "train.json", find_task(options.task) / VALUES, found]
+    found = [ROOT / "benchmarks" / kind / f"{network}.json" for kind in ("networks", "recipes")]
+    if not (known := [path for path in found if path.is_file()]):
+        raise SystemExit(f"networks must be of benchmarks/networks or benchmarks/recipes, got {network}")
+    return [BASE / "train.json", find_task(options.task) / VALUES, known[0]]
 
 
 def train(options: argparse.Namespace, network: str, fold: int, seed: int, folder: Path) -> None:

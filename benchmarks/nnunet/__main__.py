@@ -112,7 +112,7 @@ def nnunet(options: Options, minutes: int, folder: Path, name: str) -> None:
     if not (results / "checkpoint_final.pth").exists():
         command = [*program, "train", number, name, fold, "-tr", TRAINER, "-p", PLANS]
         going_on = ["--c"] if (results / "checkpoint_latest.pth").exists() else []
-        note_cost(folder, run([*command, "-device", options.device, *going_on], env=env))
+        run([*command, "-device", options.device, *going_on], env=env, folder=folder)
     images = Path(env["nnUNet_raw"]) / DATASET / f"imagesVal{options.fold}"
     command = [*program, "predict", "-i", images, "-o", folder / "predictions", "-d", number]
     chosen = ["-c", name, "-f", fold, "-tr", TRAINER, "-p", PLANS, "-device", options.device, "-npp", "1", "-nps", "1"]
@@ -126,12 +126,12 @@ def ours(options: Options, minutes: int, folder: Path) -> None:
     done = folder / "validation.json"
     if not done.exists():
         command = [HERE / "own.py", options.output / "task", folder, options.fold, minutes]
-        note_cost(folder, run([sys.executable, *command], env=environment(options, minutes)))
+        run([sys.executable, *command], env=environment(options, minutes), folder=folder)
     report = json.loads(done.read_text())
     for depth, rows in report["depths"].items():
         summary = summarise([CaseMetrics(**row) for row in rows])
         content = {"summary": [asdict(row) for row in summary]}
-        name = "evaluation" if depth == max(report["depths"]) else f"evaluation_depth{depth}"
+        name = "evaluation" if depth == max(report["depths"], key=int) else f"evaluation_depth{depth}"
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -143,20 +143,23 @@ def judge(options: Options, folder: Path) -> None:
     write_report(evaluate(folder / "predictions", references, labels=names), folder / "evaluation.json")
 
 
-def note_cost(folder: Path, seconds: tuple[float, float]) -> None:
-    """Add what a piece of a training took."""
+def run(command: list[object], env: dict[str, str] | None = None, *, folder: Path | None = None) -> None:
+    """Run a command; note what it took in a folder, also where it ended before its time, as a piece of a training."""
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    try:
+        subprocess.run([str(part) for part in command], check=True, env=env)
+    finally:
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        if folder is not None:
+            note_cost(folder, (time.perf_counter() - begin) / 60, used / 60 / (os.cpu_count() or 1))
+
+
+def note_cost(folder: Path, wall: float, cpu: float) -> None:
+    """Add minutes by the wall, and of the processors divided by their number, to those of former pieces."""
     path = folder / "cost.json"
     before = json.loads(path.read_text()) if path.exists() else {"wall": 0.0, "cpu": 0.0}
-    path.write_text(json.dumps({"wall": before["wall"] + seconds[0], "cpu": before["cpu"] + seconds[1]}) + "\n")
-
-
-def run(command: list[object], env: dict[str, str] | None = None) -> tuple[float, float]:
-    """Run a command; give its minutes by the wall and of its processors, divided by the cores."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, env=env)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return (time.perf_counter() - begin) / 60, used / 60 / (os.cpu_count() or 1)
+    path.write_text(json.dumps({"wall": before["wall"] + wall, "cpu": before["cpu"] + cpu}) + "\n")
 
 
 def write_table(options: Options) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import nnunetv2.inference.predict_from_raw_data as prediction
 import nnunetv2.run.run_training as training
 import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 WARM, TIMED = 3, 20  # steps before the clock counts, and those that it counts
@@ -47,8 +48,7 @@ class nnUNetTrainerMinutes(nnUNetTrainer):  # noqa: N801 - named as nnU-Net name
         if not noted.is_file():
             noted.write_text(json.dumps(self._measured(), indent=1) + "\n")
         self.num_epochs = json.loads(noted.read_text())["epochs"]
-        _, self.lr_scheduler = self.configure_optimizers()
-        self.lr_scheduler.optimizer = self.optimizer
+        self.lr_scheduler = PolyLRScheduler(self.optimizer, self.initial_lr, self.num_epochs)
         self.print_to_log_file(noted.read_text())
 
     def _measured(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, phantom, save_nifti
 from helpers.commands import unetpp
-from helpers.own_tasks import plan, values_of
+from helpers.planned_tasks import plan, values_of
 from PIL import Image
 
 from unetpp_monai.errors import InputError, UnetppError

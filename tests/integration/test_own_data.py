@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers.commands import unetpp
 from helpers.datasets import folders, save
-from helpers.own_tasks import AIR, THICK, plan, thick_slices, train_config, untrained, values_of
+from helpers.planned_tasks import AIR, THICK, plan, thick_slices, train_config, untrained, values_of
 
 from unetpp_monai import Segmenter
 from unetpp_monai.annotation.fine_tuning import Options, fine_tune, read_progress

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.label_server import label_python, serving
 from helpers.learning import ask, idle, model_of
-from helpers.own_tasks import plan, thick_slices, untrained, values_of
+from helpers.planned_tasks import plan, thick_slices, untrained, values_of
 
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.annotation.scores import read_scores
