@@ -113,12 +113,16 @@ def test_a_loss_that_is_no_number_names_its_cases(own, msd_folder):
 
 
 def stopped(command, folder, after, number):
-    """Start a training, and send it a signal so many seconds after its first step; its exit code and last line."""
-    log = folder / "own" / "runs" / "fold0" / "log.txt"
-    log.unlink(missing_ok=True)
+    """Start a training, and send it a signal so many seconds after its first checkpoint; its exit code and last line."""
+    fold = folder / "own" / "runs" / "fold0"
+
+    def checkpoints():
+        return {(path.name, path.stat().st_mtime_ns) for path in fold.glob("progress_*step=*.pt")}
+
+    before = checkpoints()
     with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as training:
-        while training.poll() is None and not (log.is_file() and "Engine run" in log.read_text()):
-            time.sleep(0.05)
+        while training.poll() is None and not checkpoints() - before:
+            time.sleep(0.02)
         time.sleep(after)
         training.send_signal(number)
         error = training.stderr.read()
@@ -128,11 +132,11 @@ def stopped(command, folder, after, number):
 @pytest.mark.long
 def test_wherever_it_is_killed_it_comes_to_the_same_weights(own, msd_folder, tmp_path):
     """Checkpoints within epochs, five kills and two requests to stop."""
-    command = [*UNETPP, *arguments(msd_folder, "--steps", 60, save_seconds=0.3, foreground_share=0.5)]
+    command = [*UNETPP, *arguments(msd_folder, "--steps", 60, save_seconds=0.1, foreground_share=0.5)]
     chance = random.Random(0)
     signals = [signal.SIGTERM, signal.SIGINT, *[signal.SIGKILL] * 5]
     for number in signals:
-        code, last = stopped(command, tmp_path, chance.uniform(0.5, 4), number)
+        code, last = stopped(command, tmp_path, chance.uniform(0, 0.4), number)
         if code == 0:
             break  # it was faster than we
         assert code == (-9 if number == signal.SIGKILL else 128 + number)
