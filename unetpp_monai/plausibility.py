@@ -56,12 +56,12 @@ class Plausible:
         try:
             return cls(
                 cases=int(stated["cases"]),
-                spacing=tuple(map(_range, stated.get("spacing", ()))),
-                extent=tuple(map(_range, stated.get("extent", ()))),
-                intensity={str(key): tuple(map(_range, each)) for key, each in stated.get("intensity", {}).items()},
+                spacing=tuple(map(as_range, stated.get("spacing", ()))),
+                extent=tuple(map(as_range, stated.get("extent", ()))),
+                intensity={str(key): tuple(map(as_range, each)) for key, each in stated.get("intensity", {}).items()},
                 absolute=bool(stated.get("absolute", False)),
-                volume={str(key): _range(each) for key, each in stated.get("volume", {}).items()},
-                share={str(key): _range(each) for key, each in stated.get("share", {}).items()},
+                volume={str(key): as_range(each) for key, each in stated.get("volume", {}).items()},
+                share={str(key): as_range(each) for key, each in stated.get("share", {}).items()},
                 **{key: stated[key] for key in stated if key not in cls.__dataclass_fields__},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -96,16 +96,16 @@ class Plausible:
     def _sentences(self, found: "Measures", names: Mapping[int, str]) -> Iterator[str]:
         for name in ("spacing", "extent"):
             for axis, value, bounds in zip(AXES, getattr(found, name), getattr(self, name), strict=False):
-                yield from _outside(f"{name} to the {axis}", value, bounds, "mm")
+                yield from outside(f"{name} to the {axis}", value, bounds, "mm")
         unit = "" if self.absolute else "deviations from the mean"
         for percentile, ranges in self.intensity.items():
             for channel, (value, bounds) in enumerate(zip(found.intensity[percentile], ranges, strict=False)):
                 where = f" of channel {channel}" if len(ranges) > 1 else ""
-                yield from _outside(f"intensity{where} at {percentile} %", value, bounds, unit)
+                yield from outside(f"intensity{where} at {percentile} %", value, bounds, unit)
         for name, unit in (("volume", "mL"), ("share", "of the picture")):
             for index, bounds in getattr(self, name).items():
                 value = getattr(found, name).get(int(index), 0.0)
-                yield from _outside(f"{name} of {names.get(int(index), index)}", value, bounds, unit)
+                yield from outside(f"{name} of {names.get(int(index), index)}", value, bounds, unit)
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,12 @@ def _intensities(cases: list[Mapping[str, tuple[float, ...]]]) -> dict[str, tupl
     return found
 
 
-def _range(stated: Any) -> Range:
+def as_range(stated: Any) -> Range:
+    """Read a lower and an upper bound.
+
+    Raises:
+        ValueError: they are none.
+    """
     lower, upper = (float(bound) for bound in stated)
     if not lower <= upper:  # or NaN
         raise ValueError(f"{stated}, which is no lower and upper bound")
@@ -241,6 +246,7 @@ def _rounded(bounds: Range) -> list[float]:
     return [float(f"{bound:.4g}") for bound in bounds]
 
 
-def _outside(what: str, value: float, bounds: Range, unit: str) -> Iterator[str]:
+def outside(what: str, value: float, bounds: Range, unit: str) -> Iterator[str]:
+    """Say that a value lies outside, if it does."""
     if not bounds[0] <= value <= bounds[1]:
         yield f"{what} is {value:.4g}{unit and ' '}{unit}, expected {bounds[0]:.4g} to {bounds[1]:.4g}"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .labels import Label
+from .located import Located
 from .volume import Volume
 
 
@@ -34,7 +35,10 @@ class Segmentation:
     score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
     measure: str  # what the scores are means of, by the bundle: one of `MAPS`
     measures: dict[str, float]  # the score by each of `MAPS`
-    plausibility: tuple[str, ...] | None  # what is unlike the bundle's training cases, in words; None: it states none
+    located: Located | None  # what was found before, and segmented in boxes; None: the bundle has no locator
+    plausibility: (
+        tuple[str, ...] | None
+    )  # what is outside of the bundle's ranges and gates, in words; None: it states none
     review: bool | None  # whether a person should look: implausible, nothing found, or scored so; None: not known
     device: str  # such as "cpu" or "cuda:0"
     runtime: str  # such as "eager" or "openvino"

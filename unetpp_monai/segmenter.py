@@ -3,7 +3,6 @@
 Preprocessing, inferer and postprocessing are built from the config; nothing of them is restated here.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,17 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
-from .bundle import CONFIG, Bundle, config_sha256, load_network, read_bundle
+from .bundle import CONFIG, Bundle, config_sha256, load_locator, load_network, read_bundle
 from .bundle.components import drop_file_steps
+from .bundle.judge import Judge
 from .bundle.trial import build_steps, try_steps
 from .depth import Depth, DepthLike
 from .errors import BundleError, InputError, cause_of
-from .inference import AnytimeNetwork, Progress, TimedSweep, Windows
+from .inference import AnytimeNetwork, Clock, Progress, TimedSweep, Windows, plain
 from .intensities import check_image
 from .io.monai_reader import float_array, metadata
 from .json_files import at
+from .located import Located
 from .runtimes.backend import ByWork, choose_device
 from .segmentation import Prepared, Segmentation, scores_of
 from .volume import Volume
@@ -83,6 +84,8 @@ class Segmenter:
         self._invert: Any = steps.invert
         self._postprocessing = steps.postprocessing
         self.default_depth = self._inferer.depth if depth is None else built
+        if self._inferer.locator is not None:
+            load_locator(bundle, self._inferer.locator, self.device)
         try_steps(self, steps, name, heads=heads, out_channels=network.out_channels)
 
     @classmethod
@@ -124,30 +127,31 @@ class Segmenter:
             Labels on the volume's grid, with volumes in mL.
 
         Raises:
-            InputError: wrong number of channels, a constant or not finite image, or a depth or axis that does not
-                exist.
+            InputError: wrong number of channels, a constant or not finite image, a depth or axis that does not exist,
+                or the bundle's locator does not find what it looks for.
         """
         chosen, axes = self.check_depth(depth), self.check_mirror_axes(mirror_axes)
         if uncertainty and self.depths[0] > 1:
             raise InputError(f"uncertainty needs a head at every depth, got a first one at {self.depths[0]}")
-        start = time.perf_counter()
+        clock = Clock()
         with torch.inference_mode():
             prepared = self.prepare(volume)
-            preprocessing = time.perf_counter() - start
-            network = self._runtimes.choose(*self._inferer.windows_of(prepared.data["image"].shape[1:]))
+            clock.lap("preprocessing")
+            located = self.locate(prepared)
+            if located is not None:
+                clock.lap("locating")
+            network = self._runtimes.choose(*self._inferer.windows_of(prepared.data["image"].shape[1:], located))
             predictor = self._inferer.predictor(network, chosen, mirror_axes=axes, uncertainty=uncertainty)
             sweep = TimedSweep(self._inferer, predictor, progress)
-            data = self._invert.from_slabs(prepared.data, sweep.slabs(self._batch(prepared)))
+            data = self._invert.from_slabs(prepared.data, sweep.slabs(self._batch(prepared), located))
             judged = self._voxels(data) if uncertainty else {}  # what the measures are means over
             data = self._postprocessing(data)
         labels = self._volume(data["pred"], volume)
-        rest = time.perf_counter() - start - preprocessing - sweep.seconds
+        clock.lap("postprocessing", network=sweep.seconds)
         voxels = self._voxels(data)
         means = data.get("pred_measures", {}) if chosen.has_score else {}
         scores = scores_of(means, judged, self.bundle.labels, measure=self.bundle.measure)
-        score = scores.by_measure.get(self.bundle.measure)
-        ranges, found = self.bundle.plausible, any(voxels.values())
-        plausibility = None if ranges is None else ranges.implausible(volume, voxels, self.bundle.labels)
+        judge = Judge(self.bundle, volume, voxels, located)
         return Segmentation(
             labels=labels,
             voxels=voxels,
@@ -158,12 +162,13 @@ class Segmenter:
             windows=sweep.stops(),
             uncertainty=self._volume(data["pred_uncertainty"], volume) if uncertainty else None,
             scores=scores.by_label,
-            score=score,
+            score=scores.by_measure.get(self.bundle.measure),
             measure=self.bundle.measure,
             measures=scores.by_measure,
-            plausibility=plausibility,
-            review=True if plausibility else self._review(score, chosen, found=found) if uncertainty else None,
-            seconds={"preprocessing": preprocessing, "network": sweep.seconds, "postprocessing": rest},
+            located=located,
+            plausibility=judge.implausible,
+            review=judge.review(scores, full=chosen.number == self.full_depth, asked=uncertainty),
+            seconds=clock.seconds,
             **self._identity(network),
         )
 
@@ -231,29 +236,42 @@ class Segmenter:
             raise
 
     @torch.inference_mode()
+    def locate(self, prepared: Prepared) -> Located | None:
+        """Find the boxes that are segmented; None: the bundle has no locator.
+
+        Raises:
+            InputError: it does not find what it looks for.
+        """
+        image, locator = prepared.data["image"], self._inferer.locator
+        return None if locator is None else locator(self._batch(prepared), image.affine.cpu().numpy())
+
+    @torch.inference_mode()
     def heads(self, windows: torch.Tensor) -> torch.Tensor:
         """Logits of every head: windows `(B, C, *spatial)` to `(L, B, out_channels, *spatial)`, depth 1 first."""
         grid = {"image": windows}
         return torch.stack([self._network.step(grid, depth).float() for depth in self.depths])
 
     @torch.inference_mode()
-    def replay(self, prepared: Prepared, predictor: Callable[[torch.Tensor], Windows]) -> Volume:
+    def replay(
+        self, prepared: Prepared, predictor: Callable[[torch.Tensor], Windows], located: Located | None = None
+    ) -> Volume:
         """Segment with another predictor, such as one that records the heads, or answers from a record.
 
         Args:
             prepared: by `prepare`.
             predictor: called with the windows `(B, C, *spatial)` that `__call__` would evaluate, in the same order.
+            located: by `locate`; None: it is called if there is a locator.
 
         Returns:
             Labels as `__call__` gives them.
         """
-        slabs = self._inferer.slabs(self._batch(prepared), predictor)
+        slabs = self._inferer.slabs(self._batch(prepared), predictor, located)
         data = self._postprocessing(self._invert.from_slabs(prepared.data, slabs))
         return self._volume(data["pred"], prepared.volume)
 
     def _batch(self, prepared: Prepared) -> torch.Tensor:
         """The image `(1, C, *network grid)`, on the device."""
-        return _plain(prepared.data["image"])[None].to(self.device)
+        return plain(prepared.data["image"])[None].to(self.device)
 
     def _volume(self, pred: torch.Tensor, volume: Volume) -> Volume:
         """A result `(1, *spatial)` of the postprocessing as a volume on the image's grid."""
@@ -265,15 +283,8 @@ class Segmenter:
 
     def _voxels(self, data: dict[str, Any]) -> dict[str, int]:
         """Label name -> how many."""
-        counts = torch.bincount(_plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
+        counts = torch.bincount(plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
         return {label.name: counts[label.index] for label in self.bundle.labels}
-
-    def _review(self, score: float | None, depth: Depth, *, found: bool) -> bool | None:
-        """Whether a person should look; the threshold was measured with all heads."""
-        threshold = self.bundle.review.threshold
-        if not found:
-            return True
-        return None if score is None or threshold is None or depth.number != self.full_depth else score >= threshold
 
     def _identity(self, network: AnytimeNetwork) -> dict[str, Any]:
         """What segments, and where, as `Segmentation` names it."""
@@ -286,8 +297,3 @@ class Segmenter:
             "weights_sha256": self.bundle.weights_sha256,
             "config_sha256": self._config_sha256,
         }
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    """The tensor without MONAI's metadata, which every operation would carry along."""
-    return image.as_tensor() if isinstance(image, MetaTensor) else image

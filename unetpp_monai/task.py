@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
+from .gates import Gates
 from .json_files import clipped, read_object
+from .label_rules import result_channels
 from .labels import read_labels
 from .last_line import say_ours_last
 from .plausibility import Plausible
@@ -31,6 +33,7 @@ OPTIONAL = (  # keys of metadata.json that the base does not have
     "depths",
     "review",
     "plausible",
+    "gates",
     "label_codes",
 )
 LOCAL = (
@@ -179,11 +182,12 @@ def _metadata_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> 
         yield f"the first entry of changelog must be the version, {version}, got {next(iter(changelog))}"
     review = dict.fromkeys(REVIEW)
     yield from (unknown_key(key, review, "review") for key in metadata.get("review", {}) if key not in review)
-    if metadata.get("plausible") is not None:
-        try:
-            Plausible.from_json(metadata["plausible"])
-        except BundleError as error:
-            yield str(error)
+    for key, kind in (("plausible", Plausible), ("gates", Gates)):
+        if metadata.get(key) is not None:
+            try:
+                kind.from_json(metadata[key])
+            except BundleError as error:
+                yield str(error)
     if metadata.get("network_data_format") is not None:
         yield from _format_faults(metadata, values)
 
@@ -193,20 +197,21 @@ def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> It
     try:
         image = metadata["network_data_format"]["inputs"]["image"]
         pred = metadata["network_data_format"]["outputs"]["pred"]
-        counts = (  # what, how many, key of the values
-            ("inputs.image.num_channels", image["num_channels"], "in_channels"),
-            ("inputs.image.channel_def", len(image["channel_def"]), "in_channels"),
-            ("inputs.image.spatial_shape", len(image["spatial_shape"]), "spatial_dims"),
-            ("outputs.pred.num_channels", pred["num_channels"], "out_channels"),
-            ("outputs.pred.channel_def", len(pred["channel_def"]), "out_channels"),
+        labels = "locator_labels" if values.get("locator_features") else "out_channels"
+        counts = (  # what, how many, key of the values, which says how many
+            ("inputs.image.num_channels", image["num_channels"], "in_channels", values["in_channels"]),
+            ("inputs.image.channel_def", len(image["channel_def"]), "in_channels", values["in_channels"]),
+            ("inputs.image.spatial_shape", len(image["spatial_shape"]), "spatial_dims", values["spatial_dims"]),
+            ("outputs.pred.num_channels", pred["num_channels"], labels, result_channels(values)),
+            ("outputs.pred.channel_def", len(pred["channel_def"]), labels, result_channels(values)),
         )
         names = dict(pred["channel_def"])
     except (KeyError, TypeError, ValueError) as error:
         yield f"network_data_format must describe inputs.image and outputs.pred, got {error!r}"
         return
-    for what, count, key in counts:
-        if values[key] is not None and count != values[key]:
-            yield f"{what} must agree with {key} of {VALUES}, {values[key]}, got {count}"
+    for what, count, key, wanted in counts:
+        if wanted is not None and count != wanted:
+            yield f"{what} must agree with {key} of {VALUES}, {wanted}, got {count}"
     if sorted(names) != sorted(map(str, range(len(names)))) or len(set(names.values())) < len(names):
         yield f"outputs.pred.channel_def must name the labels 0, 1, ..., each differently, got {names}"
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-Values = Mapping[str, Any]
+from .label_rules import Values, is_number, is_whole, label_faults, locator_faults
 
 # type of the values for which the base has none (null), or an expression
 TYPES: dict[str, tuple[type, ...]] = {
@@ -37,6 +37,7 @@ AT_LEAST = {
     "val_interval": 1,
     "patience": 1,
     **dict.fromkeys(("steps_per_epoch", "val_cases", "save_seconds"), 0),
+    **dict.fromkeys(("locator_margin", "locator_brain_ml", "locator_ml"), 0),
     "batch_size": 1,
     "sw_batch_size": 1,
     "num_workers": 0,
@@ -100,9 +101,10 @@ def value_faults(values: Values, types: Mapping[str, tuple[type, ...]], *, windo
     for key in sorted(wrong):
         yield f"{key} must be {' or '.join(WORDS[kind] for kind in types[key])}, got {stated[key]!r}"
     sound = {key: value for key, value in stated.items() if key not in wrong}
-    rules = (_numbers, _elements, _axes, _levels, _steps, _windows, _labels, _choices, _intensities, _suffixes)
+    rules = (_numbers, _elements, _axes, _levels, _steps, _windows, label_faults, _choices, _intensities, _suffixes)
     for rule in (rule for rule in rules if windows or rule is not _windows):
         yield from rule(sound)
+    yield from locator_faults(sound)
 
 
 def _is_of(value: object, types: tuple[type, ...]) -> bool:
@@ -129,19 +131,19 @@ def _numbers(values: Values) -> Iterator[str]:
 def _elements(values: Values) -> Iterator[str]:
     """Numbers within lists."""
     tests: dict[str, tuple[str, Callable[[Any], bool]]] = {
-        **dict.fromkeys(WHOLE, ("whole numbers >= 1", lambda x: _whole(x) and x >= 1)),
-        **dict.fromkeys(RANGES, ("numbers, or pairs of them", lambda x: _number(x) or _is_pair(x))),
-        "pixdim": ("numbers > 0 (mm)", lambda x: _number(x) and x > 0),
-        "head_weights": ("numbers >= 0", lambda x: _number(x) and x >= 0),
-        "exit_thresholds": ("numbers from 0 to 1", lambda x: _number(x) and 0 <= x <= 1),
-        "label_values": ("whole numbers", _whole),
+        **dict.fromkeys(WHOLE, ("whole numbers >= 1", lambda x: is_whole(x) and x >= 1)),
+        **dict.fromkeys(RANGES, ("numbers, or pairs of them", lambda x: is_number(x) or _is_pair(x))),
+        "pixdim": ("numbers > 0 (mm)", lambda x: is_number(x) and x > 0),
+        "head_weights": ("numbers >= 0", lambda x: is_number(x) and x >= 0),
+        "exit_thresholds": ("numbers from 0 to 1", lambda x: is_number(x) and 0 <= x <= 1),
+        "label_values": ("whole numbers", is_whole),
         "series": ("texts", lambda x: isinstance(x, str)),
     }
     for key, (words, test) in tests.items():
         if not all(map(test, values.get(key, ()))):
             yield f"{key} must hold {words}, got {values[key]}"
     for key in ("roi_size", "patch_size", "resize"):
-        sizes = [size for size in values.get(key, ()) if _whole(size)]
+        sizes = [size for size in values.get(key, ()) if is_whole(size)]
         if math.prod(sizes) > MAX_VOXELS:
             yield f"{key} must be at most {MAX_VOXELS} voxels in all, got {values[key]}"
     if "zoom_range" in values and not (_is_pair(zoom := values["zoom_range"]) and 0 < zoom[0] <= zoom[1]):
@@ -197,8 +199,8 @@ def _steps(values: Values) -> Iterator[str]:
     """Strides and kernels: one number, or one entry per step or level, a number or one per axis."""
     levels, dims = len(values.get("features", ())), values.get("spatial_dims", 3)
     tests: dict[str, tuple[int, str, Callable[[Any], bool]]] = {
-        "strides": (levels - 1, "whole numbers >= 1", lambda x: _whole(x) and x >= 1),
-        "kernel_size": (levels, "odd numbers >= 1", lambda x: _whole(x) and x >= 1 and x % 2 == 1),
+        "strides": (levels - 1, "whole numbers >= 1", lambda x: is_whole(x) and x >= 1),
+        "kernel_size": (levels, "odd numbers >= 1", lambda x: is_whole(x) and x >= 1 and x % 2 == 1),
     }
     for key, (count, words, test) in tests.items():
         stated = values.get(key)
@@ -222,7 +224,7 @@ def _windows(values: Values) -> Iterator[str]:
     products = [math.prod(entry[axis] for entry in per_axis) for axis in range(dims)]
     for key in ("patch_size", "roi_size"):
         sizes = values.get(key, ())
-        if any(_whole(size) and size % step for size, step in zip(sizes, products, strict=False)):
+        if any(is_whole(size) and size % step for size, step in zip(sizes, products, strict=False)):
             said = products[0] if len(set(products)) == 1 else products
             yield f"{key} must be multiples of {said}, as features has {levels} levels, got {sizes}"
 
@@ -252,28 +254,9 @@ def _suffixes(values: Values) -> Iterator[str]:
 
 def _is_rule(rule: Mapping[str, Any]) -> bool:
     if rule.get("kind") == "clip" and set(rule) == {"kind", "lower", "upper", "mean", "std"}:
-        numbers = all(_number(rule[key]) and math.isfinite(rule[key]) for key in ("lower", "upper", "mean", "std"))
+        numbers = all(is_number(rule[key]) and math.isfinite(rule[key]) for key in ("lower", "upper", "mean", "std"))
         return numbers and rule["lower"] < rule["upper"] and rule["std"] > 0
     return rule.get("kind") == "zscore" and set(rule) == {"kind", "mask"} and rule["mask"] in ("all", "nonzero")
-
-
-def _labels(values: Values) -> Iterator[str]:
-    channels, stated = values.get("out_channels"), values.get("label_values", [])
-    if channels is None:
-        return
-    if stated and (len(stated) != channels or len(set(map(repr, stated))) < channels):
-        yield f"label_values must be none or {channels} values (out_channels), each once, got {stated}"
-    for key in ("label_boundary", "largest_component"):
-        stated = values.get(key, [])
-        if not set(map(repr, stated)) <= set(map(str, range(1, channels))) or len(set(map(repr, stated))) < len(stated):
-            yield f"{key} must name labels from 1 to {channels - 1}, each once, got {stated}"
-    border = values.get("label_boundary", [])
-    if not border:
-        return
-    if values.get("spatial_dims", 3) != 3:
-        yield f"label_boundary must be none for pictures, got {border}"
-    if len(border) != 2:
-        yield f"label_boundary must be none or two labels, got {border}"
 
 
 def _choices(values: Values) -> Iterator[str]:
@@ -284,17 +267,9 @@ def _choices(values: Values) -> Iterator[str]:
         yield f"block must be one of {', '.join(BLOCKS)}, got {block!r}"
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_pair(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_number, value))
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))

@@ -9,10 +9,11 @@ from helpers import ROOT
 
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
-    {"errors", "faults", "_version"},
+    {"errors", "faults", "_version", "label_rules", "located"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
     | {"json_files", "last_line"},
     {"plausibility"},
+    {"gates"},
     {"task", "trust"},
     {"networks", "dicom", "segmentation"},
     {"inference", "runtimes", "training"},
@@ -30,15 +31,15 @@ ORDERS = {  # within a room, from the ground up
     "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours "
     "vocabulary series deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "model_cache openvino converters backend",
-    "inference": "patches slab anytime sliding_window autocast early_exit mirror depth heads timed_sweep "
-    "source_grid transforms",
+    "inference": "patches pieces slab anytime sliding_window autocast early_exit mirror locator boxes depth heads "
+    "timed_sweep source_grid transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader "
     "series_channels channels cases case_list label_files monai_reader monai_writer",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
-    "bundle": "configs metadata components folder trial",
+    "bundle": "configs metadata components folder judge trial",
     "trust": "names expressions configs sums stored_weights",
     "training": "sampling stored labels checks initial_weights cases progress scores curve schedule history guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "

@@ -19,7 +19,10 @@ from monai.bundle import ConfigParser
 
 from ..errors import BundleError, InputError
 from ..files import sha256
+from ..gates import Gates
+from ..inference import Locator
 from ..json_files import at, clipped
+from ..label_rules import result_channels
 from ..labels import Label
 from ..networks import UNetPlusPlus
 from ..networks.unetplusplus import depth_of
@@ -33,7 +36,9 @@ from .metadata import ImageInput, ReviewRule, described
 
 METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
-PARAMETER = re.compile(r"(nodes|outputs)\.(x_\d+_\d+)\.(?!.*(running_|num_batches))")  # its name in weights
+LOCATE, SEGMENT = "locate.", "segment."  # beginnings of names in the weights of a bundle with a locator
+# name of a parameter of the network that segments
+PARAMETER = re.compile(r"(?:segment\.)?(nodes|outputs)\.(x_\d+_\d+)\.(?!.*(running_|num_batches))")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Bundle:
     labels: tuple[Label, ...]  # structures, background left out
     review: ReviewRule
     plausible: Plausible | None  # what it was trained on; None: not stated
+    gates: Gates | None  # ranges of what it locates; None: not stated
     weights: Path  # models/model.pt, or the file that was given instead
     weights_sha256: str  # hexadecimal
     configs: Mapping[str, Mapping[str, Any]] = field(
@@ -176,6 +182,7 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
         labels=found.labels,
         review=found.review,
         plausible=found.plausible,
+        gates=found.gates,
         weights=path.resolve(),
         weights_sha256=digest,
         configs=configs,
@@ -203,30 +210,64 @@ def load_network(
     """
     with torch.device("meta"):  # shapes only: what is not needed is never made
         network = build_network(parser, at(bundle.root / CONFIG))
+    whole = bool(parser.get("locator_features"))
+    channels = result_channels(parser.config) if whole else network.out_channels
     indices, names = sorted(label.index for label in bundle.labels), {label.name for label in bundle.labels}
-    if indices != list(range(1, network.out_channels)) or len(names) < len(indices):
+    if indices != list(range(1, channels or 0)) or len(names) < len(indices):
         raise BundleError(
-            f"channel_def must name the labels 1 to {network.out_channels - 1} of network_def, each differently, got "
+            f"channel_def must name the labels 1 to {(channels or 0) - 1} of network_def, each differently, got "
             f"{clipped([f'{label.index} {label.name}' for label in bundle.labels], 150)} in {at(bundle.root)}"
         )
-    path = bundle.weights
     if depth is not None and not network.first_head <= depth <= network.depth:
         raise InputError(f"depth must be from {network.first_head} to {network.depth}, got {depth}")
+    network = _loaded(bundle.weights, network, "network_def", part=SEGMENT if whole else "", depth=depth)
+    return network.float().eval().to(device)
+
+
+def load_locator(bundle: Bundle, locator: Locator, device: torch.device) -> None:
+    """Load the weights of the network that locates, which lie in the same file as those of the one that segments.
+
+    Args:
+        bundle: whose weights to load; every entry must fit by name and shape.
+        locator: built of its `inference.json`.
+        device: to put the network on.
+
+    Raises:
+        BundleError: the weights do not belong to the locator.
+    """
+    _loaded(bundle.weights, locator.network, "the locator", part=LOCATE).float().eval().to(device)
+
+
+def _loaded(path: Path, network: UNetPlusPlus, name: str, *, part: str, depth: int | None = None) -> UNetPlusPlus:
+    """Load weights strictly; give the network.
+
+    Args:
+        path: of the file.
+        network: to load into.
+        name: of the network, for messages.
+        part: beginning of the names that are its own, where the file holds those of `LOCATE` and `SEGMENT`.
+        depth: keep no more of the network; None = all of it.
+    """
     try:
         check_stored(path)
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=depth is not None)
+        if part:
+            if others := [key for key in weights if not str(key).startswith((LOCATE, SEGMENT))]:
+                raise KeyError(f"{others[0]}, which begins with neither {LOCATE} nor {SEGMENT}")
+            weights = {key.removeprefix(part): value for key, value in weights.items() if key.startswith(part)}
         network.load_state_dict(weights, assign=True)
         network = network if depth is None else network.prune(depth)
     except UNREADABLE_WEIGHTS as error:
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         raise BundleError(
-            f"{at(path)} must hold the weights of network_def in {CONFIG}, got {clipped(' '.join(lines[:2]), 200)}"
+            f"{at(path)} must hold the weights of {name} in {CONFIG}, got {clipped(' '.join(lines[:2]), 200)}"
         ) from error
-    for name, parameter in network.named_parameters():
+
+    for key, parameter in network.named_parameters():
         odd = parameter.is_meta or parameter.layout != torch.strided or parameter.is_complex()
         if odd or not parameter.isfinite().all():
-            raise BundleError(f"weights must be finite numbers, got others for {name} in {at(path)}; take sound ones")
-    return network.float().eval().to(device)
+            raise BundleError(f"weights must be finite numbers, got others for {key} in {at(path)}; take sound ones")
+    return network
 
 
 def parameters_by_depth(bundle: Bundle) -> dict[int, int]:

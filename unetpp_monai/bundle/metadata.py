@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BundleError
+from ..gates import Gates
 from ..inference import MAPS
 from ..json_files import clipped
 from ..labels import Label, read_labels
@@ -46,6 +47,7 @@ class Described:
     labels: tuple[Label, ...]  # structures, background left out
     review: ReviewRule
     plausible: Plausible | None  # what it was trained on; None: not stated
+    gates: Gates | None  # of what is located; None: not stated
 
 
 def described(metadata: Mapping[str, Any], path: str) -> Described:
@@ -68,6 +70,7 @@ def described(metadata: Mapping[str, Any], path: str) -> Described:
         plausible = None if stated is None else Plausible.from_json(stated)
         if plausible is not None:  # its keys are percentiles and labels
             plausible.implausible(Volume(np.zeros((image["num_channels"], 2, 2, 2)), np.eye(4)), {}, labels)
+        gates = None if (bounds := metadata.get("gates")) is None else Gates.from_json(bounds)
     except (BundleError, KeyError, ValueError, TypeError, IndexError) as error:
         what = error if isinstance(error, BundleError) else f"plausible must name percentiles and labels, got {error!r}"
         raise BundleError(f"{path}: {clipped(what, 250)}") from error
@@ -76,6 +79,7 @@ def described(metadata: Mapping[str, Any], path: str) -> Described:
         labels,
         ReviewRule(**metadata.get("review", {})),
         plausible,
+        gates,
     )
 
 

@@ -17,6 +17,7 @@ from ..errors import BundleError, InputError
 from ..inference import DepthInferer, Windows
 from ..inference.transforms import InvertLabelsd
 from ..json_files import clipped
+from ..located import Found, Located
 from ..segmentation import Prepared
 from ..task_rules import MAX_VOXELS
 from ..volume import Volume
@@ -45,7 +46,9 @@ class Tried(Protocol):
     def prepare(self, volume: Volume) -> Prepared:
         """Check and preprocess a volume."""
 
-    def replay(self, prepared: Prepared, predictor: Callable[[torch.Tensor], Windows]) -> Volume:
+    def replay(
+        self, prepared: Prepared, predictor: Callable[[torch.Tensor], Windows], located: Located | None = None
+    ) -> Volume:
         """Segment with another predictor."""
 
 
@@ -71,6 +74,9 @@ def build_steps(parser: ConfigParser, name: str) -> Steps:
             f"{name} must have a DepthInferer as {INFERER}, and an InvertLabelsd first in its postprocessing, got "
             f"{clipped(type(inferer).__name__, 60)} and {clipped(type(first).__name__, 60)}; pack the bundle again"
         )
+    if (inferer.locator is not None) != bool(parser.get("locator_features")):
+        stated = parser.get("locator_features")
+        raise BundleError(f"{name}: {INFERER} must take the locator of locator_features, got {stated} and another")
     return Steps(preprocessing, inferer, first, Compose(postprocessing.transforms[1:]))
 
 
@@ -105,7 +111,22 @@ def try_steps(runner: Tried, steps: Steps, name: str, *, heads: range, out_chann
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of images this small
         prepared = attempt(lambda: runner.prepare(volume), f"{name}: {CHAINS[0]} must run on an image")
-        attempt(lambda: runner.replay(prepared, nothing), f"{name}: {INFERER} and {CHAINS[1]} must run on an image")
+        everywhere = _everywhere(inferer, prepared)
+        running = f"{name}: {INFERER} and {CHAINS[1]} must run on an image"
+        attempt(lambda: runner.replay(prepared, nothing, everywhere), running)
+
+
+def _everywhere(inferer: DepthInferer, prepared: Prepared) -> Located | None:
+    """What the locator would find if every structure filled the image."""
+    if inferer.locator is None:
+        return None
+    x, y, z = prepared.data["image"].shape[1:]
+    nowhere = (0.0, 0.0, 0.0)
+    found = (
+        Found("structure", labels, (0, 0, 0), (x, y, z), nowhere, nowhere, ml=0.0, doubt=0.0, cut=False)
+        for labels in inferer.locator.labels
+    )
+    return Located(tuple(found), 0.0)
 
 
 def _faults(inferer: DepthInferer, dims: int) -> Iterator[str]:

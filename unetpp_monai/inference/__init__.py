@@ -5,19 +5,23 @@ from .autocast import AutocastInferer, has_fast_bfloat16
 from .depth import DepthInferer, Predictor
 from .early_exit import AIR, EarlyExit, window_doubt
 from .heads import HeadsInferer
+from .locator import LocatedNetwork, Locator, located
 from .mirror import Mirrored
-from .slab import MAPS, Slab, Windows
+from .slab import MAPS, Slab, Windows, plain
 from .sliding_window import sweep, window_count
-from .timed_sweep import Progress, TimedSweep
+from .timed_sweep import Clock, Progress, TimedSweep
 
 __all__ = [
     "AIR",
     "MAPS",
     "AnytimeNetwork",
     "AutocastInferer",
+    "Clock",
     "DepthInferer",
     "EarlyExit",
     "HeadsInferer",
+    "LocatedNetwork",
+    "Locator",
     "Mirrored",
     "Predictor",
     "Progress",
@@ -25,6 +29,8 @@ __all__ = [
     "TimedSweep",
     "Windows",
     "has_fast_bfloat16",
+    "located",
+    "plain",
     "sweep",
     "window_count",
     "window_doubt",

@@ -8,8 +8,11 @@ from monai.utils import fall_back_tuple
 
 from ..depth import Depth, DepthLike
 from ..errors import BundleError
+from ..located import Located
 from .anytime import AnytimeNetwork
+from .boxes import Part, cut_out, pasted
 from .early_exit import EarlyExit
+from .locator import Locator
 from .mirror import Mirrored
 from .slab import Slab, Windows, pack
 from .sliding_window import sweep, window_count
@@ -25,6 +28,8 @@ class DepthInferer(Inferer):
         exit_thresholds: of "auto", see `EarlyExit`; none = every window goes all the way.
         mirror_axes: spatial axes (0 = first) over which to average mirrored passes; none = one pass.
         uncertainty: also give the maps of `EarlyExit`; `__call__` packs them behind the logits.
+        locator: finds the boxes that are segmented, each for itself, in an image that is normalised only within them;
+            None = the image is segmented as a whole.
     """
 
     def __init__(
@@ -35,9 +40,10 @@ class DepthInferer(Inferer):
         exit_thresholds: Sequence[float] = (),
         mirror_axes: Sequence[int] = (),
         uncertainty: bool = False,
+        locator: Locator | None = None,
     ) -> None:
         super().__init__()
-        self.inferer, self.depth = inferer, Depth.parse(depth)
+        self.inferer, self.depth, self.locator = inferer, Depth.parse(depth), locator
         self.exit_thresholds, self.mirror_axes = tuple(exit_thresholds), tuple(mirror_axes)
         self.uncertainty = uncertainty
 
@@ -49,29 +55,56 @@ class DepthInferer(Inferer):
         Args:
             inputs: `(B, C, *spatial)`.
             network: what to sweep; at full depth without uncertainty, any network.
-            args: for the wrapped inferer.
+            args: for the wrapped inferer; without a locator only.
             depth: instead of the inferer's own; None = that one.
 
         Returns:
             `(B, out_channels, *spatial)`, with uncertainty followed by the channels of `MAPS`.
         """
         predictor = self.predictor(network, depth)
+        if self.locator is not None:
+            return torch.cat([self._whole(image[None], predictor) for image in inputs])
         logits: torch.Tensor = self.inferer(inputs, lambda windows: pack(predictor(windows)), *args)
         return logits
 
-    def windows_of(self, shape: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-        """Count the windows of an image's spatial shape, and give their shape, voxels."""
+    def _whole(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows]) -> torch.Tensor:
+        """All slabs of one image `(1, C, *spatial)` in one tensor."""
+        slabs = (slab.layers for slab in self.slabs(image, predictor))
+        return pack(Windows(*(torch.cat(rows, 1)[None] for rows in zip(*slabs, strict=True))))
+
+    def windows_of(self, shape: Sequence[int], located: Located | None = None) -> tuple[int, tuple[int, ...]]:
+        """Count the windows of an image's spatial shape, or of the boxes in it, and give their shape, voxels."""
+        if located is not None:
+            counts, shapes = zip(*(self.windows_of(found.shape) for found in located.found), strict=True)
+            return sum(counts), shapes[0]
         if not isinstance(self.inferer, SlidingWindowInferer):
             return 1, tuple(shape)
         roi = fall_back_tuple(self.inferer.roi_size, shape)
         return window_count(shape, roi, float(self.inferer.overlap)), tuple(roi)
 
-    def slabs(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows]) -> Iterator[Slab]:
+    def slabs(
+        self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows], located: Located | None = None
+    ) -> Iterator[Slab]:
         """Sweep a predictor over one image `(1, C, *spatial)`, and give what it says in slabs along the first axis.
+
+        Args:
+            image: to sweep.
+            predictor: called with windows.
+            located: by the locator before; None: it looks now, if there is one.
 
         Raises:
             BundleError: the wrapped inferer is none that can be swept.
+            InputError: the locator does not find what it looks for.
         """
+        if located is None and self.locator is not None:
+            located = self.locator(image)
+        if located is None:
+            yield from self._swept(image, predictor)
+        else:
+            parts = [Part.of(found, self._swept(cut_out(image, found), predictor)) for found in located.found]
+            yield from pasted(image.shape[2:], parts)
+
+    def _swept(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows]) -> Iterator[Slab]:
         if isinstance(self.inferer, SlidingWindowInferer):
             yield from sweep(image, predictor, self.inferer)
         elif isinstance(self.inferer, SimpleInferer):

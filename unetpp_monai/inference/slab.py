@@ -6,6 +6,7 @@ Maps never travel among the logits, except through MONAI's door: see `pack`.
 from dataclasses import dataclass
 
 import torch
+from monai.data import MetaTensor
 
 MAPS = ("entropy", "disagreement")  # kinds of uncertainty, in the order of the channels of maps
 
@@ -57,3 +58,8 @@ def unpack(packed: torch.Tensor, *, maps: bool) -> Slab:
         maps: whether it has channels of maps.
     """
     return Slab(0, packed[: -len(MAPS)], packed[-len(MAPS) :]) if maps else Slab(0, packed)
+
+
+def plain(image: torch.Tensor) -> torch.Tensor:
+    """The tensor without MONAI's metadata, which every operation would carry along."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from ..located import Located
 from .depth import DepthInferer, Predictor
 from .slab import Slab, Windows
 
@@ -28,10 +29,10 @@ class TimedSweep:
         self.inferer, self.predictor, self.progress = inferer, predictor, progress
         self.seconds, self.done, self._total = 0.0, 0, 0
 
-    def slabs(self, image: torch.Tensor) -> Iterator[Slab]:
-        """Give what is predicted for an image `(1, C, *spatial)`, slab by slab."""
-        self._total, _ = self.inferer.windows_of(image.shape[2:])
-        yield from self.inferer.slabs(image, self._timed)
+    def slabs(self, image: torch.Tensor, located: Located | None = None) -> Iterator[Slab]:
+        """Give what is predicted for an image `(1, C, *spatial)`, or for the boxes in it, slab by slab."""
+        self._total, _ = self.inferer.windows_of(image.shape[2:], located)
+        yield from self.inferer.slabs(image, self._timed, located)
 
     def _timed(self, windows: torch.Tensor) -> Windows:
         start = time.perf_counter()
@@ -51,3 +52,17 @@ class TimedSweep:
             return {stop: count for stop, count in sorted(early_exit.counts.items()) if count}
         depth = self.predictor.network.depth if number is None else number
         return {depth: self.done * 2 ** len(self.predictor.mirror_axes)}
+
+
+class Clock:
+    """Seconds of the steps of a call, one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str, **apart: float) -> None:
+        """End a step, of which some seconds were spent on other steps."""
+        now = time.perf_counter()
+        self.seconds |= {**apart, step: now - self._last - sum(apart.values())}
+        self._last = now

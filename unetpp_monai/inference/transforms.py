@@ -5,16 +5,16 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 import torch
 from monai import transforms
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.utils import MetaKeys
-from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..label_rules import boundary_pairs
 from ..memory import check_memory
+from .pieces import largest_component
 from .slab import MAPS, Slab, unpack
 from .source_grid import SourceGrid
 
@@ -132,16 +132,6 @@ class LargestComponentd(transforms.MapTransform):
         return found
 
 
-def largest_component(mask: NDArray[np.bool_]) -> torch.Tensor:
-    """The largest connected piece of a mask `(*spatial)`; the first of equal ones, nothing of nothing."""
-    import SimpleITK
-
-    pieces = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.astype(np.uint8)), True)
-    numbers = SimpleITK.GetArrayViewFromImage(pieces)
-    sizes = np.bincount(numbers.ravel())
-    return torch.from_numpy(numbers == sizes[1:].argmax() + 1 if len(sizes) > 1 else np.zeros_like(mask))
-
-
 class InvertLabelsd(transforms.MapTransform):
     """MONAI's `Invertd` (linear) and argmax in one, plane by plane: see `SourceGrid`.
 
@@ -211,18 +201,18 @@ class InvertLabelsd(transforms.MapTransform):
 class PlanarLabelBoundaryd(transforms.MapTransform):
     """Let two labels meet in a plane between two slices, where annotators divide a structure so.
 
-    The boundary is the one that changes the fewest voxels. No voxel becomes or ceases to be foreground. Slices are
-    those of the image axis that is nearest to the direction.
+    Each pair of labels, such as those of one side, has a plane of its own: the one that changes the fewest voxels. No
+    voxel becomes or ceases to be foreground. Slices are those of the image axis that is nearest to the direction.
 
     Args:
         keys: labels `(1, X, Y, Z)`, integers, with an affine in RAS mm; replaced, same shape and dtype.
-        labels: index of the label on the side `towards`, and of the other one.
+        labels: index of the label on the side `towards`, and of the other one; or a list of such pairs.
         towards: side of the patient, one of R, L, A, P, S, I; "A" divides at a coronal slice.
     """
 
-    def __init__(self, keys: str, labels: Sequence[int], towards: str = "A") -> None:
+    def __init__(self, keys: str, labels: Sequence[int] | Sequence[Sequence[int]], towards: str = "A") -> None:
         super().__init__(keys)
-        self.first, self.second = labels
+        self.pairs = [(first, second) for first, second in boundary_pairs(labels)]
         self.world_axis = next(axis for axis, sides in enumerate(("RL", "AP", "SI")) if towards in sides)
         self.sign = 1 if towards in "RAS" else -1
 
@@ -242,11 +232,13 @@ class PlanarLabelBoundaryd(transforms.MapTransform):
             axis + 1, 0
         )  # a view, turned so that the last slice lies on the side of the first label
         slices = slices if ascending else slices.flip(0)
-        first, second = slices == self.first, slices == self.second
-        votes = (first.int() - second.int()).flatten(1).sum(1)
-        border = int(torch.nn.functional.pad(votes.cumsum(0), (1, 0)).argmin())  # slices on the other side
-        either, divided = first | second, slices.clone()
-        divided[border:][either[border:]] = self.first
-        divided[:border][either[:border]] = self.second
+        divided = slices.clone()
+        for ahead, behind in self.pairs:
+            first, second = slices == ahead, slices == behind
+            votes = (first.int() - second.int()).flatten(1).sum(1)
+            border = int(torch.nn.functional.pad(votes.cumsum(0), (1, 0)).argmin())  # slices on the other side
+            either = first | second
+            divided[border:][either[border:]] = ahead
+            divided[:border][either[:border]] = behind
         divided = divided if ascending else divided.flip(0)
         return divided.movedim(0, axis + 1).contiguous()

@@ -60,6 +60,7 @@ FULL = _words("""
     torch.optim.lr_scheduler.PolynomialLR torch.optim.lr_scheduler.ReduceLROnPlateau
     torch.optim.lr_scheduler.SequentialLR torch.optim.lr_scheduler.StepLR
     unetpp_monai.inference.AutocastInferer unetpp_monai.inference.DepthInferer unetpp_monai.inference.HeadsInferer
+    unetpp_monai.inference.Locator
     unetpp_monai.inference.patches.RandForegroundCropd unetpp_monai.inference.transforms.InvertLabelsd
     unetpp_monai.inference.transforms.LargestComponentd unetpp_monai.inference.transforms.NormalizeChannelsd
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd
@@ -93,7 +94,7 @@ CALLABLE = _words("""
     torch.distributed.get_world_size torch.distributed.init_process_group torch.distributed.is_initialized
     torch.manual_seed torch.sigmoid torch.softmax torch.stack torch.tensor
     torch.utils.data.RandomSampler torch.where
-    unetpp_monai.io.case_name unetpp_monai.io.find_cases unetpp_monai.io.labelled_cases
+    unetpp_monai.inference.located unetpp_monai.io.case_name unetpp_monai.io.find_cases unetpp_monai.io.labelled_cases
     unetpp_monai.io.listed_folds unetpp_monai.task.check_run
     unetpp_monai.training.require_foreground unetpp_monai.training.weights_digest
     unetpp_monai.training.newest_progress unetpp_monai.training.require_cases

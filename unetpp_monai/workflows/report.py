@@ -11,6 +11,7 @@ from typing import Any
 
 from .._version import __version__
 from ..io import SourceImage
+from ..located import Located
 from ..provenance import Algorithm
 from ..segmentation import Segmentation
 
@@ -18,6 +19,7 @@ SCHEMA = 1  # version of `report.schema.json`, raised whenever a key goes or cha
 PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "highdicom")  # whose versions decide a result
 ML_DECIMALS = 3  # a voxel of 1 mm³; more where one voxel is smaller, so that every voxel shows
 SCORE_DECIMALS = SECOND_DECIMALS = 4
+PLACE_DECIMALS = 1  # of where a structure was located, on a grid of some mm
 MM_DECIMALS = 6  # of a distance between two grids
 
 
@@ -56,6 +58,7 @@ def case_report(
         "score": None if result.score is None else round(result.score, SCORE_DECIMALS),
         "measure": result.measure,
         "measures": _rounded(result.measures, SCORE_DECIMALS),
+        "located": None if result.located is None else _located(result.located),
         "plausibility": None if result.plausibility is None else list(result.plausibility),
         "review": result.review,
         "device": result.device,
@@ -101,6 +104,21 @@ def _output(written: Mapping[str, Any]) -> dict[str, Any]:
     if proof is not None and "largest_mm" in proof:
         proof = {**proof, "largest_mm": round(proof["largest_mm"], MM_DECIMALS)}
     return {**written, "read_back": proof}
+
+
+def _located(located: Located) -> dict[str, Any]:
+    """State where each structure was found, and how sure."""
+    structures = {
+        found.name: {
+            "centre_mm": [round(length, PLACE_DECIMALS) for length in found.centre],
+            "size_mm": [round(length, PLACE_DECIMALS) for length in found.size],
+            "ml": round(found.ml, ML_DECIMALS),
+            "doubt": round(found.doubt, SCORE_DECIMALS),
+            "cut": found.cut,
+        }
+        for found in located.found
+    }
+    return {"structures": structures, "brain_ml": round(located.brain_ml, 1)}
 
 
 def _rounded(values: Mapping[str, float], decimals: int) -> dict[str, float]:

@@ -1,0 +1,193 @@
+"""Find structures in a whole image with a small network on a coarse grid, and the boxes in which to segment them."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import avg_pool3d
+
+from ..errors import InputError
+from ..label_rules import DIRECTIONS
+from ..located import Found, Located, Triple
+from ..networks import UNetPlusPlus
+from .pieces import largest_component
+from .slab import plain
+
+SAMPLE = 100_000  # voxels that show how an image's intensities are spread
+PERCENTILES = (0.01, 0.99)  # of them, which become 0 and 1
+WORDS = dict(zip(DIRECTIONS, ("right of", "in front of", "above"), strict=True))
+
+
+class Locator:
+    """Label a whole image coarsely, in one pass, and take a box around each structure.
+
+    The image is on the network's grid, RAS, as preprocessing leaves it; its intensities may have any scale.
+
+    Args:
+        features: channels per level of the network, finest first.
+        classes: names, the background first, then the structures in the order of `labels`, then others.
+        labels: of each structure, those of the result.
+        brain: names of the classes that are brain.
+        order: triples of class, direction (R, A or S) and class: the first must lie further that way.
+        spacing: of the coarse grid, mm; a multiple of `pixdim`.
+        pixdim: spacing of the network's grid, mm.
+        margin: of a box around its structure, mm.
+        extent: the least that a whole image measures to the right, front and top, mm; empty: any.
+        brain_ml: the least brain of a whole image, mL.
+        ml: the least volume of a structure, mL.
+        way_out: what to do with another image, in words.
+
+    Attributes:
+        network: labels a coarse image `(1, 1, X, Y, Z)`, 0 ... 1.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that a task states of its locator
+        self,
+        *,
+        features: Sequence[int],
+        classes: Sequence[str],
+        labels: Sequence[Sequence[int]],
+        brain: Sequence[str] = (),
+        order: Sequence[Sequence[str]] = (),
+        spacing: float = 3.0,
+        pixdim: Sequence[float] = (1.0, 1.0, 1.0),
+        margin: float = 6.0,
+        extent: Sequence[float] = (),
+        brain_ml: float = 0.0,
+        ml: float = 0.0,
+        way_out: str = "",
+    ) -> None:
+        self.classes, self.labels, self.order = tuple(classes), tuple(map(tuple, labels)), tuple(map(tuple, order))
+        self.brain = [self.classes.index(name) for name in brain]
+        self.spacing, self.pixdim, self.margin = spacing, tuple(pixdim), margin
+        self.extent, self.brain_ml, self.ml, self.way_out = tuple(extent), brain_ml, ml, way_out
+        self.factors = tuple(round(spacing / length) for length in self.pixdim)  # the network's voxels in a coarse one
+        self.network = UNetPlusPlus(3, 1, len(self.classes), features, deep_supervision=False).eval()
+
+    def __call__(self, image: torch.Tensor, affine: NDArray[np.float64] | None = None) -> Located:
+        """Locate the structures.
+
+        Args:
+            image: `(1, 1, X, Y, Z)`, on the device of the network.
+            affine: of its grid, RAS mm; None: a grid that begins at 0.
+
+        Raises:
+            InputError: no whole image, no brain, or not every structure.
+        """
+        self._check_extent(image.shape[2:])
+        affine = np.diag([*self.pixdim, 1.0]) if affine is None else np.asarray(affine)
+        classes, sure = self._classified(image)
+        counts = np.bincount(classes.ravel(), minlength=len(self.classes))
+        voxel_ml = math.prod(self.factors) * math.prod(self.pixdim) / 1000
+        brain = float(counts[self.brain].sum() * voxel_ml)
+        if self.brain and brain < self.brain_ml:
+            raise self._refusal(f"an image must show at least {self.brain_ml:.4g} mL of brain, got {brain:.4g} mL")
+        pieces = [largest_component(classes == number).numpy() for number in range(1, len(self.labels) + 1)]
+        sizes = [float(piece.sum() * voxel_ml) for piece in pieces]
+        if missing := [
+            f"{size:.2g} mL of {name}"
+            for name, size in zip(self.classes[1:], sizes, strict=False)
+            if size <= 0 or size < self.ml
+        ]:
+            names = ", ".join(self.classes[1 : len(self.labels) + 1])
+            raise self._refusal(f"{names} must be within the image, got {' and '.join(missing)}")
+        found = [self._found(at, piece, sure, affine, image.shape[2:]) for at, piece in enumerate(pieces)]
+        return Located(tuple(found), brain, tuple(self._contradictions(classes)))
+
+    def _check_extent(self, shape: Sequence[int]) -> None:
+        lengths = [size * length for size, length in zip(shape, self.pixdim, strict=True)]
+        if any(length < least for length, least in zip(lengths, self.extent, strict=False)):
+            least, came = (" x ".join(f"{length:.0f}" for length in each) for each in (self.extent, lengths))
+            raise self._refusal(f"a whole image must measure at least {least} mm (right, front, top), got {came} mm")
+
+    def _refusal(self, message: str) -> InputError:
+        return InputError("; ".join(part for part in (message, self.way_out) if part))
+
+    def _classified(self, image: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Class and its probability of every coarse voxel."""
+        coarse = avg_pool3d(plain(image).float(), self.factors, ceil_mode=True)
+        logits: torch.Tensor = self.network(normalised(coarse[0])[None])
+        sure, classes = logits.float().softmax(1)[0].max(0)
+        return classes.cpu().numpy(), sure.cpu().numpy()
+
+    def _found(
+        self,
+        at: int,
+        piece: NDArray[np.bool_],
+        sure: NDArray[np.float32],
+        affine: NDArray[np.float64],
+        shape: Sequence[int],
+    ) -> Found:
+        """Take the box around a structure, and measure it."""
+        places = np.argwhere(piece)
+        low, high = places.min(0), places.max(0) + 1  # coarse voxels
+        margins = [math.ceil(self.margin / length) for length in self.pixdim]
+        starts = [max(int(a) * f - more, 0) for a, f, more in zip(low, self.factors, margins, strict=True)]
+        stops = [
+            min(int(b) * f + more, size) for b, f, more, size in zip(high, self.factors, margins, shape, strict=True)
+        ]
+        centre = (places.mean(0) + 0.5) * self.factors - 0.5
+        return Found(
+            name=self.classes[at + 1],
+            labels=self.labels[at],
+            start=(starts[0], starts[1], starts[2]),
+            stop=(stops[0], stops[1], stops[2]),
+            centre=_triple(affine[:3, :3] @ centre + affine[:3, 3]),
+            size=_triple((high - low) * self.spacing),
+            ml=float(len(places) * math.prod(self.factors) * math.prod(self.pixdim) / 1000),
+            doubt=float(1 - sure[piece].mean()),
+            cut=bool((low == 0).any() or (high == piece.shape).any()),
+        )
+
+    def _contradictions(self, classes: NDArray[np.int64]) -> Iterator[str]:
+        """Say which classes lie the wrong way round: the header's orientation may be wrong."""
+        for first, direction, second in self.order:
+            axis = DIRECTIONS.index(direction)
+            near, far = (np.nonzero(classes == self.classes.index(name))[axis] for name in (second, first))
+            if len(near) and len(far) and far.mean() <= near.mean():
+                yield f"{first} does not lie {WORDS[direction]} {second}; check the orientation in the image's header"
+
+
+class LocatedNetwork(torch.nn.Module):
+    """The network that segments and the one that locates, so that one file has the weights of both.
+
+    Called as the former, which is all that an inferer asks of it.
+
+    Args:
+        segment: called with windows.
+        locate: of a `Locator`, which calls it itself.
+    """
+
+    def __init__(self, segment: UNetPlusPlus, locate: UNetPlusPlus) -> None:
+        super().__init__()
+        self.segment, self.locate = segment, locate
+        self.depth, self.first_head, self.out_channels = segment.depth, segment.first_head, segment.out_channels
+
+    def forward(self, images: torch.Tensor, depth: int | None = None) -> torch.Tensor:
+        """Segment windows `(B, in_channels, *spatial)`."""
+        logits: torch.Tensor = self.segment(images, depth)
+        return logits
+
+    def step(self, grid: dict[str, torch.Tensor], depth: int, *, last: bool = False) -> torch.Tensor:
+        """As `UNetPlusPlus.step`."""
+        return self.segment.step(grid, depth, last=last)
+
+
+def located(network: UNetPlusPlus, locator: Locator | None) -> torch.nn.Module:
+    """Put the network of a locator beside the one that segments; without a locator, the latter alone."""
+    return network if locator is None else LocatedNetwork(network, locator.network)
+
+
+def normalised(image: torch.Tensor) -> torch.Tensor:
+    """Scale an image `(1, X, Y, Z)` by `PERCENTILES`, clipped to 0 ... 1."""
+    sample = image.flatten()[:: max(image.numel() // SAMPLE, 1)]
+    low, high = torch.quantile(sample, torch.tensor(PERCENTILES, dtype=image.dtype, device=image.device)).tolist()
+    scaled: torch.Tensor = ((image - low) / max(high - low, 1e-6)).clamp(0, 1)
+    return scaled
+
+
+def _triple(values: NDArray[np.float64]) -> Triple:
+    x, y, z = map(float, values)
+    return x, y, z

@@ -1,0 +1,114 @@
+"""What a task's values must say of labels: which there are, which meet in a plane, which lie in a located box."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+Values = Mapping[str, Any]
+
+DIRECTIONS = "RAS"  # of `locator_order`: first lies further to the right, to the front or above
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number, true and false being none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def boundary_pairs(stated: Sequence[Any]) -> list[Sequence[int]]:
+    """List the pairs of `label_boundary`, which may state a single one without brackets around it.
+
+    Example:
+        >>> boundary_pairs([1, 2]), boundary_pairs([[1, 2], [3, 4]])
+        ([[1, 2]], [[1, 2], [3, 4]])
+    """
+    return [stated] if stated and not isinstance(stated[0], list | tuple) else list(stated)
+
+
+def result_channels(values: Values) -> int | None:
+    """Count the labels of a result, background included; None: not stated.
+
+    Without a locator they are those of the network. With one, each located box has labels of its own.
+    """
+    if values.get("locator_features"):
+        return 1 + sum(map(len, values.get("locator_labels", [])))
+    return values.get("out_channels")
+
+
+def label_faults(values: Values) -> Iterator[str]:
+    """Yield what is wrong with the labels of sound values."""
+    channels, stated = values.get("out_channels"), values.get("label_values", [])
+    if channels is None:
+        return
+    if stated and (len(stated) != channels or len(set(map(repr, stated))) < channels):
+        yield f"label_values must be none or {channels} values (out_channels), each once, got {stated}"
+    boundary = values.get("label_boundary", [])
+    pairs = boundary_pairs(boundary)
+    lists = all(isinstance(pair, list | tuple) for pair in pairs)
+    if all(isinstance(labels, list | tuple) for labels in values.get("locator_labels", [])):
+        channels = result_channels(values) or channels
+    for key, labels in (
+        ("label_boundary", list(chain.from_iterable(pairs)) if lists else pairs),
+        ("largest_component", values.get("largest_component", [])),
+    ):
+        if not set(map(repr, labels)) <= set(map(str, range(1, channels))) or len(set(map(repr, labels))) < len(labels):
+            yield f"{key} must name labels from 1 to {channels - 1}, each once, got {values[key]}"
+    if boundary and values.get("spatial_dims", 3) != 3:
+        yield f"label_boundary must be none for pictures, got {boundary}"
+    if lists and any(len(pair) != 2 for pair in pairs):
+        yield f"label_boundary must be none, two labels or pairs of them, got {boundary}"
+
+
+def locator_faults(values: Values) -> Iterator[str]:
+    """Yield what is wrong with a locator, where there is one."""
+    features = values.get("locator_features")
+    if not features:
+        return
+    if len(features) < 2 or not all(is_whole(count) and count >= 1 for count in features):
+        yield f"locator_features must hold whole numbers >= 1 for at least 2 levels, got {features}"
+    yield from _class_faults(values)
+    yield from _grid_faults(values)
+    for key, words, sound in (
+        ("spatial_dims", "3", values.get("spatial_dims", 3) == 3),
+        ("in_channels", "1", values.get("in_channels", 1) == 1),
+        ("intensity", "none", not values.get("intensity")),
+        ("resize", "none", not values.get("resize")),
+    ):
+        if not sound:
+            yield f"{key} must be {words} for images in which a locator looks, got {values[key]}"
+
+
+def _class_faults(values: Values) -> Iterator[str]:
+    classes, labels = values.get("locator_classes", []), values.get("locator_labels", [])
+    if not classes or len(set(map(repr, classes))) < len(classes) or not all(isinstance(name, str) for name in classes):
+        yield f"locator_classes must be different names, the background first, got {classes}"
+        return
+    if not labels or len(labels) >= len(classes) or not all(isinstance(each, list | tuple) for each in labels):
+        yield f"locator_labels must hold a list of labels for each structure that comes first, got {labels}"
+        return
+    flat = list(chain.from_iterable(labels))
+    if list(map(repr, flat)) != list(map(str, range(1, len(flat) + 1))):
+        yield f"locator_labels must hold the labels 1, 2, ... in this order, got {labels}"
+    channels = values.get("out_channels")
+    if channels is not None and any(len(each) != channels - 1 for each in labels):
+        yield f"locator_labels must have {channels - 1} label(s) a structure (out_channels), got {labels}"
+    if unknown := [name for name in values.get("locator_brain", []) if name not in classes]:
+        yield f"locator_brain must be of locator_classes, got {unknown}"
+    for rule in values.get("locator_order", []):
+        sound = isinstance(rule, list | tuple) and len(rule) == 3 and rule[0] in classes and rule[2] in classes
+        if not sound or rule[1] not in tuple(DIRECTIONS):
+            yield f"locator_order must hold [class, R, A or S, class], the first further that way, got {rule}"
+
+
+def _grid_faults(values: Values) -> Iterator[str]:
+    """The locator's voxels are blocks of the network's, so that a box of it is one of theirs."""
+    spacing, pixdim, extent = (values.get(key, ()) for key in ("locator_spacing", "pixdim", "locator_extent"))
+    lengths = [length for length in pixdim if is_number(length) and length > 0]
+    if not spacing or any(abs(spacing / length - round(spacing / length)) > 1e-6 for length in lengths):
+        yield f"locator_spacing must be a multiple of pixdim, {pixdim}, got {spacing} mm"
+    if len(extent) not in (0, 3) or not all(is_number(length) and length >= 0 for length in extent):
+        yield f"locator_extent must be none or three lengths in mm, got {extent}"
