@@ -71,7 +71,7 @@ class Gates:
         for axis, length, bounds in zip(AXES, found.size, self.size, strict=False):
             yield from outside(f"size of {found.name} to the {axis}", length, bounds, "mm")
         yield from _outside(f"volume of {found.name} as located", found.ml, self.located, "mL")
-        yield from _outside(f"doubt about where {found.name} is", found.doubt, self.doubt, "")
+        yield from _outside(f"the locator's doubt about {found.name}", found.doubt, self.doubt, "")
         yield from _outside(f"volume of {found.name}", total, self.volume, "mL")
         if len(found.labels) > 1:
             first, second = (ml.get(label, 0.0) for label in found.labels[:2])

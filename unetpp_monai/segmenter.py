@@ -146,14 +146,13 @@ class Segmenter:
             data = self._invert.from_slabs(prepared.data, sweep.slabs(self._batch(prepared), located))
             judged = self._voxels(data) if uncertainty else {}  # what the measures are means over
             data = self._postprocessing(data)
-        labels = self._volume(data["pred"], volume)
         clock.lap("postprocessing", network=sweep.seconds)
         voxels = self._voxels(data)
         means = data.get("pred_measures", {}) if chosen.has_score else {}
         scores = scores_of(means, judged, self.bundle.labels, measure=self.bundle.measure)
         judge = Judge(self.bundle, volume, voxels, located)
         return Segmentation(
-            labels=labels,
+            labels=self._volume(data["pred"], volume),
             voxels=voxels,
             ml={name: count * volume.voxel_ml for name, count in voxels.items() if self.spatial_dims == 3},
             depth=chosen.plain,

@@ -123,6 +123,47 @@ def test_a_value_that_does_not_fit_is_named(values, fault):
 
 
 @pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"locator_features": [8]}, "locator_features must hold whole numbers >= 1 for at least 2 levels, got [8]"),
+        ({"locator_classes": ["air", "air"]}, "locator_classes must be different names, the background first, got"),
+        ({"locator_labels": []}, "locator_labels must hold a list of labels for each structure that comes first"),
+        ({"locator_labels": [[1, 2], [4, 3]]}, "locator_labels must hold the labels 1, 2, ... in this order, got"),
+        (
+            {"locator_labels": [[1], [2]]},
+            "locator_labels must have 2 label(s) a structure (out_channels), got [[1], [2]]",
+        ),
+        (
+            {"locator_labels": [[1, 2]]},
+            "outputs.pred.channel_def must agree with locator_labels of task.json, 3, got 5",
+        ),
+        ({"locator_brain": ["liver"]}, "locator_brain must be of locator_classes, got ['liver']"),
+        ({"locator_order": [["head", "L", "head"]]}, "locator_order must hold [class, R, A or S, class], the first"),
+        ({"locator_spacing": 2.5}, "locator_spacing must be a multiple of pixdim, [1.0, 1.0, 1.0], got 2.5 mm"),
+        ({"locator_extent": [1.0]}, "locator_extent must be none or three lengths in mm, got [1.0]"),
+        ({"locator_margin": -1}, "locator_margin must be >= 0, got -1"),
+        (
+            {"intensity": [{"kind": "zscore", "mask": "all"}]},
+            "intensity must be none for images in which a locator looks",
+        ),
+        ({"resize": [64, 64, 64]}, "resize must be none for images in which a locator looks, got [64, 64, 64]"),
+        ({"label_boundary": [[1, 2], [2, 3]]}, "label_boundary must name labels from 1 to 4, each once, got"),
+        ({"label_boundary": [[1, 2, 3]]}, "label_boundary must be none, two labels or pairs of them, got [[1, 2, 3]]"),
+        ({"label_boundary": [[1, 2], 3]}, "label_boundary must name labels from 1 to 4, each once, got [[1, 2], 3]"),
+        ({"label_boundary": [4, 5]}, "label_boundary must name labels from 1 to 4, each once, got [4, 5]"),
+    ],
+)
+def test_a_locator_that_does_not_fit_is_named(values, fault):
+    task = read_task("hippocampus_head")
+    assert any(fault in found for found in faults(Task(task.folder, {**task.values, **values}, task.metadata)))
+
+
+def test_no_other_task_has_a_locator():
+    assert [path.name for path in TASKS if "locator_features" in read_task(path).values] == ["hippocampus_head"]
+    assert base_config("inference")["locator_features"] == []
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"mirror_axes": [0, 2], "depth": 2, "overlap": 0, "resize": [128, 128, 64]},
@@ -180,7 +221,9 @@ def test_overrides_are_judged_with_the_task():
 
 
 def test_folders_that_are_no_tasks(tmp_path):
-    with pytest.raises(BundleError, match="one of em_membrane_2d, hippocampus, left_atrium, nuclei_2d, got nothing"):
+    with pytest.raises(
+        BundleError, match="one of em_membrane_2d, hippocampus, hippocampus_head, left_atrium, nuclei_2d, got nothing"
+    ):
         find_task("nothing")
     (tmp_path / "task.json").write_text("{}")
     with pytest.raises(BundleError, match=r"metadata\.json must be a JSON object, got No such file"):

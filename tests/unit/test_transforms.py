@@ -142,3 +142,20 @@ def test_the_largest_piece_of_a_label_is_kept(shape):
     both = LargestComponentd("pred", [1, 2])({"pred": MetaTensor(labels.clone())})["pred"]
     assert not both[0, 6, 0].any() and both[0, 0, 6:8].all()
     assert not LargestComponentd("pred", [1])({"pred": torch.zeros(shape)})["pred"].any()
+
+
+def test_each_pair_of_labels_meets_in_a_slice_of_its_own():
+    labels = torch.zeros(1, 8, 9, 4, dtype=torch.uint8)
+    labels[:, 1:3, 1:4, 1:3], labels[:, 1:3, 4:8, 1:3] = 2, 1
+    labels[:, 5:7, 1:6, 1:3], labels[:, 5:7, 6:8, 1:3] = 4, 3
+    wanted = labels.clone()
+    labels[:, 1, 2, 1], labels[:, 6, 7, 2] = 1, 4  # strays on either side
+    ras = MetaTensor(labels, meta={"affine": np.eye(4)})
+    both = PlanarLabelBoundaryd("pred", [[1, 2], [3, 4]])({"pred": ras})["pred"]
+    assert torch.equal(both.as_tensor(), wanted)
+    one = PlanarLabelBoundaryd("pred", [[3, 4]])({"pred": ras})["pred"]
+    assert torch.equal(one[:, 5:].as_tensor(), wanted[:, 5:]) and torch.equal(one[:, :5].as_tensor(), labels[:, :5])
+    assert torch.equal(
+        PlanarLabelBoundaryd("pred", [1, 2])({"pred": ras})["pred"].as_tensor(),
+        PlanarLabelBoundaryd("pred", [[1, 2]])({"pred": ras})["pred"].as_tensor(),
+    )

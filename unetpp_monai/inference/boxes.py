@@ -34,8 +34,8 @@ class Part:
 
 def cut_out(image: torch.Tensor, found: Found) -> torch.Tensor:
     """Cut a box `(1, 1, *shape)` out of an image `(1, 1, X, Y, Z)`, with mean 0 and deviation 1, as in training."""
-    crop: torch.Tensor = NormalizeIntensity(channel_wise=True)(plain(image)[0][(slice(None), *found.box)])
-    return crop[None]
+    crop = plain(image)[0][(slice(None), *found.box)].clone(memory_format=torch.contiguous_format)
+    return plain(NormalizeIntensity(channel_wise=True)(crop))[None]  # in place
 
 
 def pasted(shape: Sequence[int], parts: Sequence[Part]) -> Iterator[Slab]:
