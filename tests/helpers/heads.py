@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import torch
 
@@ -21,7 +22,7 @@ CEREBELLUM = ((18, 54), (6, 24), (6, 21))
 INTENSITIES = (0, 80, 100, 30, 40, 20, 120)  # of the classes
 SMALL = {  # values of the task for so small a head
     "features": [4, 8, 8],
-    "exit_thresholds": [0.02],
+    "exit_thresholds": [0.3],
     "roi_size": [24, 24, 24],
     "locator_features": [8, 8],
     "locator_margin": 6.0,
@@ -64,6 +65,14 @@ def made_head(classes=None, scale=1.0):
     return Volume((image * scale)[None], np.array([[1, 0, 0, -36], [0, 1, 0, -50], [0, 0, 1, 7], [0, 0, 0, 1.0]]))
 
 
+def turned(volume, axcodes):
+    """The same volume with other axes."""
+    image = nib.Nifti1Image(volume.array[0], volume.affine)
+    start, end = (nib.orientations.axcodes2ornt(codes) for codes in (volume.axcodes, axcodes))
+    image = image.as_reoriented(nib.orientations.ornt_transform(start, end))
+    return Volume(np.asarray(image.dataobj)[None], image.affine)
+
+
 class Nearest(torch.nn.Module):
     """Takes every voxel for the class whose intensity is the nearest, when 120 has become 1."""
 
@@ -102,7 +111,7 @@ def taught(steps=300):
 def write_head_bundle(root, locator, **values):
     """A bundle of the task for made heads, and beside it the one that segments crops with the same network."""
     stated = {**SMALL, **values}
-    segmenter = UNetPlusPlus(3, 1, 3, stated["features"], seed=3)
+    segmenter = UNetPlusPlus(3, 1, 3, stated["features"], seed=13)
     for name, task, weights in (
         ("head", TASK, {**prefixed("locate.", locator), **prefixed("segment.", segmenter)}),
         ("crop", ROOT / "configs" / "hippocampus", segmenter.state_dict()),

@@ -97,9 +97,9 @@ def test_shared_numbers_are_equal_in_both_configs():
         "roi_size",
         "overlap",
         "device",
-        "network",
     )
     assert {key: inference[key] for key in keys} == {key: train[key] for key in keys}
+    assert train["network"] == inference["network"].replace("located(@network_def, @locator)", "@network_def")
     assert {**inference["network_def"], "deep_supervision": True} == train["network_def"]
     assert inference["inferer"]["inferer"] == {
         **train["validate"]["depth_inferer"]["inferer"],
@@ -110,6 +110,8 @@ def test_shared_numbers_are_equal_in_both_configs():
         for key in ("keys", "mode"):
             step[key] = step[key][0] if isinstance(step.get(key), list) else step.get(key)
     stated = [{"mode": None, **step} for step in inference["preprocessing"]["transforms"]]
+    located = [step.pop("_disabled_") for step in stated if "locator" in step.get("_disabled_", "")]
+    assert located == ["$bool(@locator_features)"]  # then each box is normalised for itself
     assert [step for step in deterministic if step["keys"] == "image"] == stated
     names = read(BUNDLE / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert len(names) == inference["out_channels"]

@@ -82,7 +82,7 @@ def test_intensities_are_scaled_as_in_training():
     [
         (
             (slice(0, 35), slice(0, 51), slice(0, 36)),
-            r"a whole image must measure at least 60 x 60 x 60 mm \(right, front, top\), got 35 x 51 x 36 mm; give a T1",
+            r"a whole image must measure at least 60 x 60 x 60 mm \(right, front, top\), got 35 x 51 x 36 mm; give",
         ),
         ((slice(None), slice(None), slice(33, 34)), "got 72 x 84 x 1 mm"),
     ],
@@ -104,9 +104,7 @@ def test_an_image_without_brain_or_with_one_side_is_refused():
     locator = made_locator()
     with pytest.raises(InputError, match=r"must show at least 100 mL of brain, got 0 mL; give a T1"):
         locator(batch(without(1, 2, 3, 4, 5, other=6)))
-    with pytest.raises(
-        InputError, match=r"^left hippocampus, right hippocampus must be within .* got 0 mL of right hipp"
-    ):
+    with pytest.raises(InputError, match=r"^left hippocampus, right hippocampus must be .* got 0 mL of right hip"):
         locator(batch(without(2, other=4)))
     with pytest.raises(InputError, match="got 0 mL of left hippocampus and 0 mL of right hippocampus;"):
         locator(batch(without(1, 2, other=3)))

@@ -135,7 +135,7 @@ def test_a_value_that_does_not_fit_is_named(values, fault):
         ),
         (
             {"locator_labels": [[1, 2]]},
-            "outputs.pred.channel_def must agree with locator_labels of task.json, 3, got 5",
+            "pred.channel_def must agree with locator_labels of task.json, 3, got 5",
         ),
         ({"locator_brain": ["liver"]}, "locator_brain must be of locator_classes, got ['liver']"),
         ({"locator_order": [["head", "L", "head"]]}, "locator_order must hold [class, R, A or S, class], the first"),

@@ -1,0 +1,167 @@
+"""Whole heads in, both structures out: a bundle of two networks, through every door."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from helpers import save_nifti
+from helpers.commands import run, unetpp
+from helpers.heads import LEFT, RIGHT, box, made_head, prefixed, taught, turned, write_head_bundle
+from helpers.reports import valid_report
+
+from unetpp_monai import Segmenter
+from unetpp_monai.bundle import load_locator, parameters_by_depth, read_bundle
+from unetpp_monai.errors import BundleError, InputError
+from unetpp_monai.inference import Locator
+from unetpp_monai.volume import Volume
+
+pytestmark = pytest.mark.slow
+BOXES = {(1, 2): box(LEFT), (3, 4): box(RIGHT)}
+
+
+@pytest.fixture(scope="module")
+def locator():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    network = taught()
+    torch.set_num_threads(threads)
+    return network
+
+
+@pytest.fixture(scope="module")
+def bundles(locator, tmp_path_factory):
+    """The bundle for heads, and the one for crops."""
+    return write_head_bundle(tmp_path_factory.mktemp("bundles"), locator)
+
+
+@pytest.fixture(scope="module")
+def segmenters(bundles):
+    return [Segmenter(bundle, device="cpu", runtime="eager") for bundle in bundles]
+
+
+def assembled(crops, head, **options):
+    """What the bundle for crops says of both boxes."""
+    wanted = np.zeros(head.shape, np.uint8)
+    for labels, place in BOXES.items():
+        affine = head.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [one.start for one in place]
+        found = crops(Volume(head.array[(slice(None), *place)].copy(), affine), **options).labels.array[0]
+        wanted[place] = np.array([0, *labels], np.uint8)[found]
+    return wanted
+
+
+@pytest.mark.parametrize("options", [{}, {"depth": 1}, {"depth": "auto"}, {"mirror_axes": [0, 1]}])
+def test_each_side_is_what_the_same_network_finds_in_its_crop(segmenters, options):
+    heads, crops = segmenters
+    head = made_head()
+    result = heads(head, **options)
+    np.testing.assert_array_equal(result.labels.array[0], assembled(crops, head, **options))
+    assert options or all(result.voxels.values())
+    assert sum(result.windows.values()) == 6 * 2 ** len(options.get("mirror_axes", []))
+    assert [found.box for found in result.located.found] == list(BOXES.values())
+    assert "locating" in result.seconds and crops(head).located is None
+
+
+def test_uncertainty_is_that_of_the_boxes(segmenters):
+    heads, _ = segmenters
+    result = heads(made_head(), uncertainty=True)
+    inside = np.zeros(made_head().shape, bool)
+    for place in BOXES.values():
+        inside[place] = True
+    assert result.uncertainty.array[0][inside].any() and not result.uncertainty.array[0][~inside].any()
+    assert set(result.scores) == set(result.voxels) and 0 < result.score < 1
+
+
+def test_the_order_of_a_files_axes_changes_nothing_in_world_space(segmenters):
+    heads, _ = segmenters
+    head = made_head()
+    wanted, places = heads(head).labels, [found.centre for found in heads(head).located.found]
+    for axcodes in ("LPS", "SRA", "PIL", "ILA"):
+        result = heads(turned(head, axcodes))
+        np.testing.assert_array_equal(turned(result.labels, "RAS").array, wanted.array)
+        assert np.allclose([found.centre for found in result.located.found], places)
+
+
+def test_gates_speak_in_words(segmenters):
+    """The made head has a brain of 0.2 L and a network that has learned nothing: nobody may take its volumes."""
+    heads, _ = segmenters
+    result = heads(made_head())
+    assert result.review is True
+    said = " | ".join(result.plausibility)
+    assert "brain is 233.3 mL, expected 1100 to 2200" in said and "size of left hippocampus" in said
+
+
+def test_a_crop_is_refused_with_the_way_out(segmenters):
+    heads, _ = segmenters
+    crop = Volume(made_head().array[:, :35, :51, :36], np.eye(4))
+    with pytest.raises(InputError, match="got 35 x 51 x 36 mm; give a T1-weighted image .* for the hippocampus task"):
+        heads(crop)
+
+
+def test_monais_runner_gives_the_same_voxels(bundles, segmenters, tmp_path):
+    head = made_head()
+    (tmp_path / "data").mkdir()
+    save_nifti(tmp_path / "data" / "head.nii.gz", head.array[0], head.affine)
+    root = bundles[0].root
+    arguments = ("--config_file", root / "configs" / "inference.json", "--bundle_root", root)
+    places = ("--dataset_dir", tmp_path / "data", "--output_dir", tmp_path / "out", "--device", "$torch.device('cpu')")
+    run(*arguments, *places, folder=tmp_path)
+    (written,) = (tmp_path / "out").iterdir()
+    np.testing.assert_array_equal(np.asarray(nib.load(written).dataobj), segmenters[0](head).labels.array[0])
+
+
+def test_the_command_line_reports_what_was_located(bundles, tmp_path):
+    head, root = made_head(), bundles[0].root
+    save_nifti(tmp_path / "head.nii.gz", head.array[0], head.affine)
+    save_nifti(tmp_path / "crop.nii.gz", head.array[0][:35, :51, :36], head.affine)
+    command = ("segment", "head.nii.gz", "crop.nii.gz", "-o", "out", "--bundle", root, "--format", "nifti")
+    result = unetpp(*command, "--format", "segnrrd", folder=tmp_path)
+    assert result.returncode == 1 and "crop.nii.gz" in result.stderr and "Traceback" not in result.stderr
+    assert "for the hippocampus task" in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out" / "crop.json").exists()
+    report = valid_report(tmp_path / "out" / "head.json")
+    assert list(report["ml"]) == [
+        f"{side} {part} hippocampus" for side in ("left", "right") for part in ("anterior", "posterior")
+    ]
+    structures = report["located"]["structures"]
+    assert list(structures) == ["left hippocampus", "right hippocampus"] and report["review"] is True
+    assert structures["left hippocampus"]["size_mm"] == [12.0, 24.0, 12.0]
+    assert report["located"]["brain_ml"] == pytest.approx(233.3) and "locating" in report["seconds"]
+
+
+def test_both_networks_are_loaded_strictly(locator, bundles, tmp_path):
+    heads, _ = write_head_bundle(tmp_path, locator)
+    path = heads.root / "models" / "model.pt"
+    weights = torch.load(path, weights_only=True)
+    one = next(key for key in weights if key.startswith("locate."))
+    for changed, message in (
+        ({key: value for key, value in weights.items() if key != one}, "must hold the weights of the locator"),
+        ({key: value for key, value in weights.items() if key.startswith("locate.")}, "the weights of network_def"),
+        ({**weights, "colour": torch.zeros(1)}, "colour, which begins with neither locate. nor segment."),
+        ({key.removeprefix("segment."): value for key, value in weights.items()}, "begins with neither"),
+        ({**weights, one: weights[one] * torch.nan}, f"got others for {one.removeprefix('locate.')}"),
+    ):
+        torch.save(changed, path)
+        with pytest.raises(BundleError, match=message):
+            Segmenter(read_bundle(heads.root), device="cpu", runtime="eager")
+    torch.save(prefixed("locate.", locator), path)
+    other = Locator(features=[4, 8], classes=["none", "one"], labels=[[1, 2]])
+    with pytest.raises(BundleError, match="must hold the weights of the locator"):
+        load_locator(read_bundle(heads.root), other, torch.device("cpu"))
+
+
+def test_depths_count_the_network_that_segments(bundles):
+    heads, crops = bundles
+    assert parameters_by_depth(heads) == parameters_by_depth(crops)
+
+
+def test_an_inferer_without_the_locator_is_refused(locator, tmp_path):
+    heads, _ = write_head_bundle(tmp_path, locator)
+    path = heads.root / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    del config["inferer"]["locator"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(BundleError, match="inferer must take the locator of locator_features"):
+        Segmenter(read_bundle(heads.root), device="cpu", runtime="eager")
