@@ -29,12 +29,17 @@ def boundary_pairs(stated: Sequence[Any]) -> list[Sequence[int]]:
     return [stated] if stated and not isinstance(stated[0], list | tuple) else list(stated)
 
 
+def has_locator(values: Values) -> bool:
+    """Whether a task locates structures in a whole image, and segments each in a box of its own."""
+    return bool(values.get("locator_features"))
+
+
 def result_channels(values: Values) -> int | None:
     """Count the labels of a result, background included; None: not stated.
 
     Without a locator they are those of the network. With one, each located box has labels of its own.
     """
-    if values.get("locator_features"):
+    if has_locator(values):
         return 1 + sum(map(len, values.get("locator_labels", [])))
     return values.get("out_channels")
 
@@ -65,9 +70,9 @@ def label_faults(values: Values) -> Iterator[str]:
 
 def locator_faults(values: Values) -> Iterator[str]:
     """Yield what is wrong with a locator, where there is one."""
-    features = values.get("locator_features")
-    if not features:
+    if not has_locator(values):
         return
+    features = values["locator_features"]
     if len(features) < 2 or not all(is_whole(count) and count >= 1 for count in features):
         yield f"locator_features must hold whole numbers >= 1 for at least 2 levels, got {features}"
     yield from _class_faults(values)

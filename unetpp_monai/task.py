@@ -10,7 +10,7 @@ from typing import Any
 from .errors import BundleError
 from .gates import Gates
 from .json_files import clipped, read_object
-from .label_rules import result_channels
+from .label_rules import has_locator, result_channels
 from .labels import read_labels
 from .last_line import say_ours_last
 from .plausibility import Plausible
@@ -197,7 +197,7 @@ def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> It
     try:
         image = metadata["network_data_format"]["inputs"]["image"]
         pred = metadata["network_data_format"]["outputs"]["pred"]
-        labels = "locator_labels" if values.get("locator_features") else "out_channels"
+        labels = "locator_labels" if has_locator(values) else "out_channels"
         counts = (  # what, how many, key of the values, which says how many
             ("inputs.image.num_channels", image["num_channels"], "in_channels", values["in_channels"]),
             ("inputs.image.channel_def", len(image["channel_def"]), "in_channels", values["in_channels"]),

@@ -1,14 +1,15 @@
 """Whole heads in, both structures out: a bundle of two networks, through every door."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers import save_nifti
-from helpers.commands import run, unetpp
-from helpers.heads import LEFT, RIGHT, box, made_head, prefixed, taught, turned, write_head_bundle
+from helpers import ROOT, save_nifti
+from helpers.commands import python, run, unetpp
+from helpers.heads import LEFT, RIGHT, SMALL, TASK, box, made_head, prefixed, taught, turned, write_head_bundle
 from helpers.reports import valid_report
 
 from unetpp_monai import Segmenter
@@ -16,6 +17,9 @@ from unetpp_monai.bundle import load_locator, parameters_by_depth, read_bundle
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.inference import Locator
 from unetpp_monai.volume import Volume
+from unetpp_monai.workflows.export import export
+from unetpp_monai.workflows.pack import pack
+from unetpp_monai.workflows.train import train
 
 pytestmark = pytest.mark.slow
 BOXES = {(1, 2): box(LEFT), (3, 4): box(RIGHT)}
@@ -96,7 +100,7 @@ def test_gates_speak_in_words(segmenters):
 def test_a_crop_is_refused_with_the_way_out(segmenters):
     heads, _ = segmenters
     crop = Volume(made_head().array[:, :35, :51, :36], np.eye(4))
-    with pytest.raises(InputError, match="got 35 x 51 x 36 mm; give a T1-weighted image .* for the hippocampus task"):
+    with pytest.raises(InputError, match=r"got 35 x 51 x 36 mm; give a T1-weighted image .* for the hippocampus task"):
         heads(crop)
 
 
@@ -163,5 +167,39 @@ def test_an_inferer_without_the_locator_is_refused(locator, tmp_path):
     config = json.loads(path.read_text())
     del config["inferer"]["locator"]
     path.write_text(json.dumps(config))
-    with pytest.raises(BundleError, match="inferer must take the locator of locator_features"):
+    with pytest.raises(BundleError, match="inferer must take the locator that locator_features states"):
         Segmenter(read_bundle(heads.root), device="cpu", runtime="eager")
+
+
+def test_a_head_task_is_packed_with_both_networks_and_neither_trained_nor_exported_as_one(locator, bundles, tmp_path):
+    task = tmp_path / "task"
+    shutil.copytree(TASK, task)
+    values = {**json.loads((TASK / "task.json").read_text()), **SMALL, "patch_size": [24, 24, 24]}
+    (task / "task.json").write_text(json.dumps({**values, "head_weights": [0.6, 0.4]}))
+    shutil.copyfile(bundles[0].weights, task / "model.pt")
+    packed = pack(tmp_path / "dist", task=task)
+    assert [path.name for path in sorted((packed.folder / "configs").glob("*.json"))] == [
+        "inference.json",
+        "metadata.json",
+    ]
+    head = made_head()
+    heads = Segmenter(read_bundle(packed.folder), device="cpu", runtime="eager")
+    crops = Segmenter(bundles[1], device="cpu", runtime="eager")
+    np.testing.assert_array_equal(heads(head).labels.array[0], assembled(crops, head))
+    torch.save(prefixed("segment.", locator), task / "model.pt")
+    with pytest.raises(BundleError, match="must hold the weights of network_def"):
+        pack(tmp_path / "other", task=task)
+    with pytest.raises(InputError, match="a task is trained as one network, got task with a locator beside it"):
+        train(task, fold=0)
+    with pytest.raises(InputError, match=r"a file of torchscript holds one network, got UNet\+\+ hippocampus"):
+        export(bundles[0], tmp_path / "model.ts", to="torchscript")
+
+
+def test_weights_are_joined_by_one_command(locator, bundles, tmp_path):
+    _, crops = bundles
+    torch.save(locator.state_dict(), tmp_path / "locator.pt")
+    arguments = (tmp_path / "locator.pt", crops.weights, "-o", tmp_path / "model.pt")
+    result = python("benchmarks.locator.join", *arguments, folder=ROOT)
+    assert result.returncode == 0, result.stderr
+    joined, wanted = (torch.load(path, weights_only=True) for path in (tmp_path / "model.pt", bundles[0].weights))
+    assert joined.keys() == wanted.keys() and all(torch.equal(joined[key], wanted[key]) for key in wanted)

@@ -22,7 +22,7 @@ from ..files import sha256
 from ..gates import Gates
 from ..inference import Locator
 from ..json_files import at, clipped
-from ..label_rules import result_channels
+from ..label_rules import has_locator, result_channels
 from ..labels import Label
 from ..networks import UNetPlusPlus
 from ..networks.unetplusplus import depth_of
@@ -30,7 +30,7 @@ from ..plausibility import Plausible
 from ..task import LOCAL
 from ..trust import Foreign, check_sums
 from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
-from .components import build_network, parser_of, part_faults
+from .components import build, build_network, parser_of, part_faults
 from .configs import CONFIG, foreign_in, read_configs, refuse, usable
 from .metadata import ImageInput, ReviewRule, described
 
@@ -210,8 +210,8 @@ def load_network(
     """
     with torch.device("meta"):  # shapes only: what is not needed is never made
         network = build_network(parser, at(bundle.root / CONFIG))
-    whole = bool(parser.get("locator_features"))
-    channels = result_channels(parser.config) if whole else network.out_channels
+    both = has_locator(parser.config)
+    channels = result_channels(parser.config) if both else network.out_channels
     indices, names = sorted(label.index for label in bundle.labels), {label.name for label in bundle.labels}
     if indices != list(range(1, channels or 0)) or len(names) < len(indices):
         raise BundleError(
@@ -220,7 +220,7 @@ def load_network(
         )
     if depth is not None and not network.first_head <= depth <= network.depth:
         raise InputError(f"depth must be from {network.first_head} to {network.depth}, got {depth}")
-    network = _loaded(bundle.weights, network, "network_def", part=SEGMENT if whole else "", depth=depth)
+    network = _loaded(bundle.weights, network, "network_def", part=SEGMENT if both else "", depth=depth)
     return network.float().eval().to(device)
 
 
@@ -236,6 +236,18 @@ def load_locator(bundle: Bundle, locator: Locator, device: torch.device) -> None
         BundleError: the weights do not belong to the locator.
     """
     _loaded(bundle.weights, locator.network, "the locator", part=LOCATE).float().eval().to(device)
+
+
+def check_weights(bundle: Bundle) -> None:
+    """Load the weights of a bundle once.
+
+    Raises:
+        BundleError: they, or the labels' names, do not belong to its networks.
+    """
+    parser, device = bundle.parser(), torch.device("cpu")
+    load_network(bundle, parser, device)
+    if has_locator(parser.config):
+        load_locator(bundle, build(parser, "locator", at(bundle.root / CONFIG)), device)
 
 
 def _loaded(path: Path, network: UNetPlusPlus, name: str, *, part: str, depth: int | None = None) -> UNetPlusPlus:

@@ -17,6 +17,7 @@ from ..errors import BundleError, InputError
 from ..inference import DepthInferer, Windows
 from ..inference.transforms import InvertLabelsd
 from ..json_files import clipped
+from ..label_rules import has_locator
 from ..located import Found, Located
 from ..segmentation import Prepared
 from ..task_rules import MAX_VOXELS
@@ -74,9 +75,8 @@ def build_steps(parser: ConfigParser, name: str) -> Steps:
             f"{name} must have a DepthInferer as {INFERER}, and an InvertLabelsd first in its postprocessing, got "
             f"{clipped(type(inferer).__name__, 60)} and {clipped(type(first).__name__, 60)}; pack the bundle again"
         )
-    if (inferer.locator is not None) != bool(parser.get("locator_features")):
-        stated = parser.get("locator_features")
-        raise BundleError(f"{name}: {INFERER} must take the locator of locator_features, got {stated} and another")
+    if (inferer.locator is not None) != has_locator(parser.config):
+        raise BundleError(f"{name}: {INFERER} must take the locator that locator_features states, got another or none")
     return Steps(preprocessing, inferer, first, Compose(postprocessing.transforms[1:]))
 
 

@@ -13,6 +13,7 @@ from .._version import __version__
 from ..bundle import Bundle, load_network
 from ..errors import BundleError, InputError, OutputError
 from ..files import complete_folder, sha256
+from ..label_rules import has_locator
 from ..networks import UNetPlusPlus
 from ..runtimes.converters import CONVERTERS, INPUT, OUTPUT, Run, require
 
@@ -54,6 +55,11 @@ def export(bundle: Bundle, output: Path, *, to: str, depth: int | None = None) -
         if target.exists():
             raise OutputError(f"{target} exists; choose another name")
     parser = bundle.parser()
+    if has_locator(parser.config):
+        raise InputError(
+            f"a file of {to} holds one network, got {bundle.name}, which locates with a second one; export the bundle "
+            "whose images are the boxes that are segmented"
+        )
     network = load_network(bundle, parser, torch.device("cpu"), depth=depth)
     roi = tuple(parser.get_parsed_content("roi_size"))
     with complete_folder(output.parent) as folder, torch.inference_mode():

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, folder_name, load_network, read_bundle
+from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, check_weights, folder_name, read_bundle
 from ..depth import Depth, DepthLike
 from ..errors import BundleError, OutputError
 from ..files import sha256, temporary_folder
 from ..json_files import read_object
+from ..label_rules import has_locator
 from ..moved_names import rename_moved
 from ..task import (
     ALL,
@@ -86,7 +85,7 @@ def pack(
             elif checked is not None:
                 write_bundle(checked, root, depth=depth)
             packed = read_bundle(root, trust=trust)
-            load_network(packed, packed.parser(), torch.device("cpu"))
+            check_weights(packed)
             targets = free_targets(output, packed.name)
             _copy_package(root)
             _write_sums(root)
@@ -136,7 +135,7 @@ def write_bundle(task: Task, root: Path, *, weights: Path | None = None, depth: 
     values = {key: value for key, value in task.values.items() if key not in LOCAL}
     if depth is not None:
         values["displayable_configs"] = {"depth": Depth.parse(depth).plain}
-    for name in CONFIGS:
+    for name in CONFIGS[:1] if has_locator(values) else CONFIGS:  # two networks are not trained as one
         _write(root / f"configs/{name}.json", merge_values(base_config(name), values))
     shutil.copyfile(BASE / "logging.conf", root / "configs/logging.conf")
     metadata = {**base_config("metadata"), **task.metadata}

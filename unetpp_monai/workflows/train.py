@@ -14,6 +14,7 @@ from typing import Any
 from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
 from ..files import complete_file, locked
+from ..label_rules import has_locator
 from ..labels import read_labels
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
 from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure, processes, rank, usual_steps
@@ -78,6 +79,11 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     checked = check_task(task, overrides=values)
     _check_device(device)
     known = {**base_config("train"), **checked.values, **values}
+    if has_locator(known):
+        raise InputError(
+            f"a task is trained as one network, got {checked.name} with a locator beside it; train the task of the "
+            "boxes that are segmented, and put both networks' weights into one file"
+        )
     if fold is not None:
         values["fold"] = known["fold"] = known["num_folds"] if fold == ALL else fold
     if not isinstance(known["fold"], int) or known["fold"] < 0:
