@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from unetpp_monai.bundle.folder import LOCATE, SEGMENT
+from unetpp_monai.bundle.weights import LOCATE, SEGMENT
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool3d
 
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.bundle.folder import LOCATE, SEGMENT
+from unetpp_monai.bundle.weights import LOCATE, SEGMENT
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.task import check_task, find_task
 from unetpp_monai.volume import Volume

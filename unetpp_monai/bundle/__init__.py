@@ -5,16 +5,13 @@ from .folder import (
     METADATA,
     WEIGHTS,
     Bundle,
-    check_weights,
     config_sha256,
     default_bundle,
     folder_name,
-    load_locator,
-    load_network,
-    parameters_by_depth,
     read_bundle,
 )
 from .metadata import ImageInput, ReviewRule
+from .weights import check_weights, load_locator, load_network, parameters_by_depth
 
 __all__ = [
     "CONFIG",

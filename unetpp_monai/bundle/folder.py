@@ -1,4 +1,4 @@
-"""Bundles on disk: find one, read its configs, decide what it may run, load its weights strictly.
+"""Bundles on disk: find one, read its configs, decide what it may run.
 
 Reading runs nothing of a bundle, and imports nothing for it; its configs are evaluated only by what `Bundle.parser`
 gives, which it refuses as long as they hold anything that is not listed (see `trust`) and nobody trusts them.
@@ -14,31 +14,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 
-from ..errors import BundleError, InputError
+from ..errors import BundleError
 from ..files import sha256
 from ..gates import Gates
-from ..inference import Locator
 from ..json_files import at, clipped
-from ..label_rules import has_locator, result_channels
 from ..labels import Label
-from ..networks import UNetPlusPlus
-from ..networks.unetplusplus import depth_of
 from ..plausibility import Plausible
 from ..task import LOCAL
 from ..trust import Foreign, check_sums
-from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
-from .components import build, build_network, parser_of, part_faults
+from .components import parser_of, part_faults
 from .configs import CONFIG, foreign_in, read_configs, refuse, usable
 from .metadata import ImageInput, ReviewRule, described
 
 METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
-LOCATE, SEGMENT = "locate.", "segment."  # beginnings of names in the weights of a bundle with a locator
-# name of a parameter of the network that segments
-PARAMETER = re.compile(r"(?:segment\.)?(nodes|outputs)\.(x_\d+_\d+)\.(?!.*(running_|num_batches))")
 
 
 @dataclass(frozen=True)
@@ -188,115 +179,3 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
         configs=configs,
         trusted=trust,
     )
-
-
-def load_network(
-    bundle: Bundle, parser: ConfigParser, device: torch.device, *, depth: int | None = None
-) -> UNetPlusPlus:
-    """Build the network of `inference.json` with the bundle's weights.
-
-    Args:
-        bundle: whose weights to load; every entry must fit by name and shape.
-        parser: of `bundle`, from which `network_def` is taken.
-        device: to put the network on.
-        depth: build no deeper than this, 1 ... the depth of `network_def`; None = all of it.
-
-    Returns:
-        The network in eval mode.
-
-    Raises:
-        BundleError: the weights or the labels' names do not belong to the network.
-        InputError: no such depth.
-    """
-    with torch.device("meta"):  # shapes only: what is not needed is never made
-        network = build_network(parser, at(bundle.root / CONFIG))
-    both = has_locator(parser.config)
-    channels = result_channels(parser.config) if both else network.out_channels
-    indices, names = sorted(label.index for label in bundle.labels), {label.name for label in bundle.labels}
-    if indices != list(range(1, channels or 0)) or len(names) < len(indices):
-        raise BundleError(
-            f"channel_def must name the labels 1 to {(channels or 0) - 1} of network_def, each differently, got "
-            f"{clipped([f'{label.index} {label.name}' for label in bundle.labels], 150)} in {at(bundle.root)}"
-        )
-    if depth is not None and not network.first_head <= depth <= network.depth:
-        raise InputError(f"depth must be from {network.first_head} to {network.depth}, got {depth}")
-    network = _loaded(bundle.weights, network, "network_def", part=SEGMENT if both else "", depth=depth)
-    return network.float().eval().to(device)
-
-
-def load_locator(bundle: Bundle, locator: Locator, device: torch.device) -> None:
-    """Load the weights of the network that locates, which lie in the same file as those of the one that segments.
-
-    Args:
-        bundle: whose weights to load; every entry must fit by name and shape.
-        locator: built of its `inference.json`.
-        device: to put the network on.
-
-    Raises:
-        BundleError: the weights do not belong to the locator.
-    """
-    _loaded(bundle.weights, locator.network, "the locator", part=LOCATE).float().eval().to(device)
-
-
-def check_weights(bundle: Bundle) -> None:
-    """Load the weights of a bundle once.
-
-    Raises:
-        BundleError: they, or the labels' names, do not belong to its networks.
-    """
-    parser, device = bundle.parser(), torch.device("cpu")
-    load_network(bundle, parser, device)
-    if has_locator(parser.config):
-        load_locator(bundle, build(parser, "locator", at(bundle.root / CONFIG)), device)
-
-
-def _loaded(path: Path, network: UNetPlusPlus, name: str, *, part: str, depth: int | None = None) -> UNetPlusPlus:
-    """Load weights strictly; give the network.
-
-    Args:
-        path: of the file.
-        network: to load into.
-        name: of the network, for messages.
-        part: beginning of the names that are its own, where the file holds those of `LOCATE` and `SEGMENT`.
-        depth: keep no more of the network; None = all of it.
-    """
-    try:
-        check_stored(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=depth is not None)
-        if part:
-            if others := [key for key in weights if not str(key).startswith((LOCATE, SEGMENT))]:
-                raise KeyError(f"{others[0]}, which begins with neither {LOCATE} nor {SEGMENT}")
-            weights = {key.removeprefix(part): value for key, value in weights.items() if key.startswith(part)}
-        network.load_state_dict(weights, assign=True)
-        network = network if depth is None else network.prune(depth)
-    except UNREADABLE_WEIGHTS as error:
-        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
-        raise BundleError(
-            f"{at(path)} must hold the weights of {name} in {CONFIG}, got {clipped(' '.join(lines[:2]), 200)}"
-        ) from error
-
-    for key, parameter in network.named_parameters():
-        odd = parameter.is_meta or parameter.layout != torch.strided or parameter.is_complex()
-        if odd or not parameter.isfinite().all():
-            raise BundleError(f"weights must be finite numbers, got others for {key} in {at(path)}; take sound ones")
-    return network
-
-
-def parameters_by_depth(bundle: Bundle) -> dict[int, int]:
-    """Count the parameters that each depth needs, from the names in the weights; no network is built.
-
-    Returns:
-        Depth with a head -> how many; empty for weights of another network.
-
-    Raises:
-        BundleError: the weights cannot be read.
-    """
-    try:
-        check_stored(bundle.weights)
-        weights = torch.load(bundle.weights, map_location="cpu", weights_only=True, mmap=True)
-        found = [(PARAMETER.match(name), value.numel()) for name, value in weights.items()]
-    except UNREADABLE_WEIGHTS as error:
-        raise BundleError(f"{at(bundle.weights)} must hold weights, got {clipped(error, 200)}") from error
-    sizes = [(parts[1], depth_of(parts[2]), size) for parts, size in found if parts]
-    heads = sorted({depth for kind, depth, _ in sizes if kind == "outputs"})
-    return {head: sum(size for _, depth, size in sizes if depth <= head) for head in heads}

@@ -64,6 +64,7 @@ FLAGS = {
     "spacing": "--spacing",
     "state": "--state",
     "steps": "--steps",
+    "task": "--task",
     "thickness": "--thickness",
     "time": "--time",
     "trust": "--trust",

@@ -103,7 +103,8 @@ class Locator:
             raise self._refusal(f"a whole image must measure at least {least} mm (right, front, top), got {came} mm")
 
     def _refusal(self, message: str) -> InputError:
-        return InputError("; ".join(part for part in (message, self.way_out) if part))
+        text = "; ".join(part for part in (message, self.way_out) if part)
+        return InputError(text, option="task" if self.way_out else None)
 
     def _classified(self, image: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Class and its probability of every coarse voxel."""
