@@ -6,6 +6,8 @@ from typing import Any
 
 Values = Mapping[str, Any]
 
+MOST_FEATURES, MOST_LEVELS = 256, 6  # of a locator's network: 1 GiB of weights
+COARSEST = 10.0  # mm of a locator's grid
 DIRECTIONS = "RAS"  # of `locator_order`: first lies further to the right, to the front or above
 
 
@@ -72,9 +74,7 @@ def locator_faults(values: Values) -> Iterator[str]:
     """Yield what is wrong with a locator, where there is one."""
     if not has_locator(values):
         return
-    features = values["locator_features"]
-    if len(features) < 2 or not all(is_whole(count) and count >= 1 for count in features):
-        yield f"locator_features must hold whole numbers >= 1 for at least 2 levels, got {features}"
+    yield from feature_faults(values["locator_features"])
     yield from _class_faults(values)
     yield from _grid_faults(values)
     for key, words, sound in (
@@ -85,6 +85,16 @@ def locator_faults(values: Values) -> Iterator[str]:
     ):
         if not sound:
             yield f"{key} must be {words} for images in which a locator looks, got {values[key]}"
+
+
+def feature_faults(features: Sequence[Any]) -> Iterator[str]:
+    """Yield what is wrong with the network of a locator, which is made before anything is known of its weights."""
+    sound = all(is_whole(count) and 1 <= count <= MOST_FEATURES for count in features)
+    if not 2 <= len(features) <= MOST_LEVELS or not sound:
+        yield (
+            f"locator_features must hold whole numbers from 1 to {MOST_FEATURES} for 2 to {MOST_LEVELS} levels, got "
+            f"{list(features)}"
+        )
 
 
 def _class_faults(values: Values) -> Iterator[str]:
@@ -111,9 +121,12 @@ def _class_faults(values: Values) -> Iterator[str]:
 
 def _grid_faults(values: Values) -> Iterator[str]:
     """The locator's voxels are blocks of the network's, so that a box of it is one of theirs."""
-    spacing, pixdim, extent = (values.get(key, ()) for key in ("locator_spacing", "pixdim", "locator_extent"))
+    pixdim, extent = values.get("pixdim", ()), values.get("locator_extent", ())
+    spacing = values.get("locator_spacing", COARSEST)
     lengths = [length for length in pixdim if is_number(length) and length > 0]
-    if not spacing or any(abs(spacing / length - round(spacing / length)) > 1e-6 for length in lengths):
+    if not 0 < spacing <= COARSEST:
+        yield f"locator_spacing must be > 0 and <= {COARSEST:g} mm, got {spacing}"
+    elif any(spacing < length or abs(spacing / length - round(spacing / length)) > 1e-6 for length in lengths):
         yield f"locator_spacing must be a multiple of pixdim, {pixdim}, got {spacing} mm"
     if len(extent) not in (0, 3) or not all(is_number(length) and length >= 0 for length in extent):
         yield f"locator_extent must be none or three lengths in mm, got {extent}"

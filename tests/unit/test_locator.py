@@ -206,6 +206,11 @@ def test_both_networks_have_names_of_their_own_in_one_file(network):
     assert (both.depth, both.first_head, both.out_channels) == (2, 1, 3)
 
 
+def test_a_network_too_large_to_locate_is_refused_before_it_is_made():
+    with pytest.raises(ValueError, match="locator_features must hold whole numbers from 1 to 256 for 2 to 6 levels"):
+        Locator(features=[10**9] * 3, classes=["none", "one"], labels=[[1, 2]])
+
+
 def test_the_made_head_is_what_these_tests_take_it_for():
     """Its blocks end where coarse voxels do, so that boxes can be compared exactly."""
     assert all(length % 3 == 0 for block in (HEAD, BRAIN, LEFT, RIGHT) for ends in block for length in ends)

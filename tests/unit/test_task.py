@@ -125,7 +125,12 @@ def test_a_value_that_does_not_fit_is_named(values, fault):
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"locator_features": [8]}, "locator_features must hold whole numbers >= 1 for at least 2 levels, got [8]"),
+        (
+            {"locator_features": [8]},
+            "locator_features must hold whole numbers from 1 to 256 for 2 to 6 levels, got [8]",
+        ),
+        ({"locator_features": [8, 10**9]}, "locator_features must hold whole numbers from 1 to 256"),
+        ({"locator_spacing": 300.0}, "locator_spacing must be > 0 and <= 10 mm, got 300.0"),
         ({"locator_classes": ["air", "air"]}, "locator_classes must be different names, the background first, got"),
         ({"locator_labels": []}, "locator_labels must hold a list of labels for each structure that comes first"),
         ({"locator_labels": [[1, 2], [4, 3]]}, "locator_labels must hold the labels 1, 2, ... in this order, got"),

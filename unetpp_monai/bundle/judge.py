@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..gates import Gates
 from ..located import Located
 from ..segmentation import Scores
 from ..volume import Volume
@@ -24,9 +25,9 @@ class Judge:
         bundle, said = self.bundle, None
         if bundle.plausible is not None:
             said = bundle.plausible.implausible(self.image, self.voxels, bundle.labels)
-        if bundle.gates is not None and self.located is not None:
+        if self.located is not None:
             ml = {label.index: self.voxels[label.name] * self.image.voxel_ml for label in bundle.labels}
-            said = (*(said or ()), *bundle.gates.implausible(self.located, ml))
+            said = (*(said or ()), *(bundle.gates or Gates()).implausible(self.located, ml))
         return said
 
     def review(self, scores: Scores, *, full: bool, asked: bool) -> bool | None:

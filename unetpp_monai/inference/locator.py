@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import avg_pool3d
 
 from ..errors import InputError
-from ..label_rules import DIRECTIONS
+from ..label_rules import DIRECTIONS, feature_faults
 from ..located import Found, Located, Triple
 from ..networks import UNetPlusPlus
 from .pieces import largest_component
@@ -39,6 +39,9 @@ class Locator:
         ml: the least volume of a structure, mL.
         way_out: what to do with another image, in words.
 
+    Raises:
+        ValueError: a network that is too large to be one that locates.
+
     Attributes:
         network: labels a coarse image `(1, 1, X, Y, Z)`, 0 ... 1.
     """
@@ -59,6 +62,8 @@ class Locator:
         ml: float = 0.0,
         way_out: str = "",
     ) -> None:
+        if fault := next(feature_faults(features), ""):
+            raise ValueError(fault)
         self.classes, self.labels, self.order = tuple(classes), tuple(map(tuple, labels)), tuple(map(tuple, order))
         self.brain = [self.classes.index(name) for name in brain]
         self.spacing, self.pixdim, self.margin = spacing, tuple(pixdim), margin
