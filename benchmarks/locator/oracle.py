@@ -7,7 +7,9 @@ numbers them. No weights of a locator are needed.
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +35,7 @@ class Known(UNetPlusPlus):
     def __init__(self, labels: Volume, classes: int) -> None:
         super().__init__(3, 1, classes, (2, 2))
         image = MetaTensor(torch.from_numpy(labels.array.astype(np.float32)), meta={"affine": labels.affine})
-        self.labels = Spacing((1.0, 1.0, 1.0), mode="nearest")(Orientation(axcodes="RAS")(image)).as_tensor()
+        self.labels = Spacing((1.0, 1.0, 1.0), mode="nearest")(Orientation(axcodes="RAS", labels=None)(image)).as_tensor()
 
     def forward(self, x: torch.Tensor, depth: int | None = None) -> torch.Tensor:
         """Logits `(1, classes, *spatial)` by the share of each coarse voxel that a structure has."""
@@ -50,17 +52,24 @@ def main() -> None:
     parser.add_argument("labels", type=Path)
     parser.add_argument("--margins", type=float, nargs="+", default=[4.0, 6.0, 7.0, 8.0, 10.0], help="mm")
     options = parser.parse_args()
-    head, labels = read_volume(options.head), read_volume(options.labels)
+    for row in measured(options.head, options.labels, options.margins):
+        print(json.dumps(row, default=float), flush=True)
+
+
+def measured(head: Path, known: Path, margins: Sequence[float], **options: Any) -> Iterator[dict[str, Any]]:
+    """Compare what is found in boxes of each margin, mm, with the labels that they are around."""
+    image, labels = read_volume(head), read_volume(known)
     segmenter = _segmenter()
     locator = segmenter._inferer.locator
     locator.network, locator.brain_ml = Known(labels, len(locator.classes)).eval(), 0.0
-    for margin in options.margins:
+    for margin in margins:
         locator.margin = margin
-        result = segmenter(head)
+        result = segmenter(image, **options)
         found = {number: np.isin(result.labels.array, own) for number, own in SIDES.items()}
         dice = {number: _dice(mask, labels.array == number) for number, mask in found.items()}
-        row = {"margin": margin, "dice": dice, "ml": result.ml, "seconds": result.seconds}
-        print(json.dumps(row, default=float), flush=True)
+        flagged = [said for said in result.plausibility if not said.startswith("brain")]  # which is not known
+        stated = {"ml": result.ml, "score": result.score, "flagged": flagged, "seconds": result.seconds}
+        yield {"margin": margin, "dice": dice, **stated}
 
 
 def _segmenter() -> Segmenter:

@@ -7,21 +7,24 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, save_nifti
+from helpers import ROOT, SHARED, save_nifti
 from helpers.commands import python, run, unetpp
 from helpers.heads import LEFT, RIGHT, SMALL, TASK, box, made_head, prefixed, taught, turned, write_head_bundle
 from helpers.reports import valid_report
 
+from benchmarks.locator.oracle import measured
 from unetpp_monai import Segmenter
 from unetpp_monai.bundle import load_locator, parameters_by_depth, read_bundle
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.inference import Locator
+from unetpp_monai.task import read_task
 from unetpp_monai.volume import Volume
 from unetpp_monai.workflows.export import export
 from unetpp_monai.workflows.pack import pack
 from unetpp_monai.workflows.train import train
 
 pytestmark = pytest.mark.slow
+HEADS = SHARED / "data" / "heads"
 BOXES = {(1, 2): box(LEFT), (3, 4): box(RIGHT)}
 
 
@@ -203,3 +206,14 @@ def test_weights_are_joined_by_one_command(locator, bundles, tmp_path):
     assert result.returncode == 0, result.stderr
     joined, wanted = (torch.load(path, weights_only=True) for path in (tmp_path / "model.pt", bundles[0].weights))
     assert joined.keys() == wanted.keys() and all(torch.equal(joined[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.data
+@pytest.mark.long
+@pytest.mark.skipif(not HEADS.is_dir(), reason="needs the heads beside the checkout")
+def test_known_boxes_on_a_real_head_give_a_result_that_nobody_need_look_at():
+    """What a locator has to reach; HippoDeep's labels are no truth, but another's."""
+    head, labels = HEADS / "chris_t1.nii.gz", HEADS / "chris_t1_hippodeep.nii.gz"
+    (row,) = measured(head, labels, [7.0], uncertainty=True)
+    assert min(row["dice"].values()) > 0.84
+    assert row["flagged"] == [] and row["score"] < read_task(TASK).metadata["review"]["threshold"]
