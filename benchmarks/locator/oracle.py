@@ -35,7 +35,9 @@ class Known(UNetPlusPlus):
     def __init__(self, labels: Volume, classes: int) -> None:
         super().__init__(3, 1, classes, (2, 2))
         image = MetaTensor(torch.from_numpy(labels.array.astype(np.float32)), meta={"affine": labels.affine})
-        self.labels = Spacing((1.0, 1.0, 1.0), mode="nearest")(Orientation(axcodes="RAS", labels=None)(image)).as_tensor()
+        self.labels = Spacing((1.0, 1.0, 1.0), mode="nearest")(
+            Orientation(axcodes="RAS", labels=None)(image)
+        ).as_tensor()
 
     def forward(self, x: torch.Tensor, depth: int | None = None) -> torch.Tensor:
         """Logits `(1, classes, *spatial)` by the share of each coarse voxel that a structure has."""

@@ -5,10 +5,12 @@ import shutil
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from helpers import ROOT, SHARED, save_nifti
 from helpers.commands import python, run, unetpp
+from helpers.dicom_phantoms import make_series
 from helpers.heads import LEFT, RIGHT, SMALL, TASK, box, made_head, prefixed, taught, turned, write_head_bundle
 from helpers.reports import valid_report
 
@@ -217,3 +219,27 @@ def test_known_boxes_on_a_real_head_give_a_result_that_nobody_need_look_at():
     (row,) = measured(head, labels, [7.0], uncertainty=True)
     assert min(row["dice"].values()) > 0.84
     assert row["flagged"] == [] and row["score"] < read_task(TASK).metadata["review"]["threshold"]
+
+
+def test_dicom_carries_the_four_labels_with_their_sides(bundles, segmenters, tmp_path):
+    head = turned(made_head(), "LPS")
+    stored = np.rint(head.array[0] + 50).astype(np.uint16)
+
+    def paint(dataset, index):
+        dataset.PixelData = stored[..., index].T.tobytes()
+
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ head.affine
+    make_series(tmp_path / "series", affine, shape=head.shape, change=paint)
+    formats = "nifti,segnrrd,dicomseg,rtstruct,sr"
+    result = unetpp("segment", "series", "-o", "out", "--bundle", bundles[0].root, "--format", formats, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = valid_report(tmp_path / "out" / "series.json")
+    wanted = segmenters[0](Volume(stored[None].astype(np.float32), head.affine))
+    assert report["voxels"] == wanted.voxels and all(wanted.voxels.values())
+    assert set(report["outputs"]) == set(formats.split(","))  # each was read again, voxel by voxel
+    seg = pydicom.dcmread(tmp_path / "out" / "series_seg.dcm")
+    kinds = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in seg.SegmentSequence]
+    sides = [kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning for kind in kinds]
+    assert sides == ["Left", "Left", "Right", "Right"]
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(report["ml"])
+    assert report["outputs"]["sr"]["read_back"].keys() == report["ml"].keys()
