@@ -15,6 +15,7 @@ from helpers.heads import LEFT, RIGHT, SMALL, TASK, box, made_head, prefixed, ta
 from helpers.reports import valid_report
 
 from benchmarks.locator.oracle import measured
+from benchmarks.locator.ranges import gates
 from unetpp_monai import Segmenter
 from unetpp_monai.bundle import load_locator, parameters_by_depth, read_bundle
 from unetpp_monai.errors import BundleError, InputError
@@ -26,7 +27,7 @@ from unetpp_monai.workflows.pack import pack
 from unetpp_monai.workflows.train import train
 
 pytestmark = pytest.mark.slow
-HEADS = SHARED / "data" / "heads"
+HEADS, MAPS = SHARED / "data" / "heads", SHARED / "data" / "SynthSeg_label_maps"
 BOXES = {(1, 2): box(LEFT), (3, 4): box(RIGHT)}
 
 
@@ -73,6 +74,14 @@ def test_each_side_is_what_the_same_network_finds_in_its_crop(segmenters, option
     assert "locating" in result.seconds and crops(head).located is None
 
 
+@pytest.mark.parametrize("runtime", ["openvino", "torchscript"])
+def test_another_runtime_finds_the_same_boxes_and_almost_the_same_labels(bundles, segmenters, runtime):
+    heads = Segmenter(bundles[0], device="cpu", runtime=runtime)
+    found, wanted = heads(made_head()), segmenters[0](made_head())
+    assert found.runtime == runtime and found.located == wanted.located
+    assert (found.labels.array == wanted.labels.array).mean() > 0.999
+
+
 def test_uncertainty_is_that_of_the_boxes(segmenters):
     heads, _ = segmenters
     result = heads(made_head(), uncertainty=True)
@@ -99,7 +108,7 @@ def test_gates_speak_in_words(segmenters):
     result = heads(made_head())
     assert result.review is True
     said = " | ".join(result.plausibility)
-    assert "brain is 233.3 mL, expected 1100 to 2200" in said and "size of left hippocampus" in said
+    assert "brain is 233.3 mL, expected 1110 to 2190" in said and "size of left hippocampus" in said
 
 
 def test_a_crop_is_refused_with_the_way_out(segmenters):
@@ -208,6 +217,14 @@ def test_weights_are_joined_by_one_command(locator, bundles, tmp_path):
     assert result.returncode == 0, result.stderr
     joined, wanted = (torch.load(path, weights_only=True) for path in (tmp_path / "model.pt", bundles[0].weights))
     assert joined.keys() == wanted.keys() and all(torch.equal(joined[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.data
+@pytest.mark.long
+@pytest.mark.skipif(not MAPS.is_dir(), reason="needs the label maps beside the checkout")
+def test_gates_are_those_of_the_label_maps():
+    stated = read_task(TASK).metadata["gates"]
+    assert gates(MAPS) == {key: stated[key] for key in ("size", "located", "brain", "sides")}
 
 
 @pytest.mark.data
