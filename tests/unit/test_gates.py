@@ -1,9 +1,12 @@
 """Ranges of what was located and segmented in a whole image."""
 
+import doctest
 from dataclasses import replace
 
 import pytest
 
+from unetpp_monai import gates as gates_module
+from unetpp_monai import label_rules
 from unetpp_monai.errors import BundleError
 from unetpp_monai.gates import Gates
 from unetpp_monai.labels import read_labels
@@ -94,3 +97,8 @@ def test_sides_are_named_and_coded():
     ):
         assert label.name == f"{side.lower()} {part} hippocampus" and label.modifier.meaning == side
     assert len({label.colour for label in read_labels(metadata)}) == 4
+
+
+@pytest.mark.parametrize("module", [gates_module, label_rules], ids=lambda module: module.__name__)
+def test_examples(module):
+    assert doctest.testmod(module).failed == 0 < doctest.testmod(module).attempted
