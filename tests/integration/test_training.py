@@ -320,6 +320,13 @@ def test_the_command_goes_on_and_ends(tmp_path, msd_folder):
     assert (task / "runs" / "fold0" / "model.pt").stat().st_mtime_ns == before
     other = unetpp(*arguments, "--fold", "1", "-o", task / "runs" / "fold0", folder=tmp_path)
     assert other.returncode == 1 and "got fold 0 instead of 1" in " ".join(other.stderr.split())
+    weights = task / "runs" / "all" / "model.pt"
+    for extra, named in (
+        (("--initial_weights", weights), "initial_weights None instead of "),
+        (("--set", "learning_rate=0.5"), "learning_rate 0.0025 instead of 0.5"),
+    ):
+        other = unetpp(*arguments, "--fold", "0", *extra, folder=tmp_path)
+        assert other.returncode == 1 and named in " ".join(other.stderr.split()), other.stderr
     longer = unetpp(*arguments, "--fold", "0", "--set", "max_epochs=2", folder=tmp_path)
     assert longer.returncode == 0 and re.findall(r"^(\d+)/2 ", longer.stderr, re.MULTILINE) == ["2"]
     with locked(task / "runs" / "fold0" / ".training", alone=True):

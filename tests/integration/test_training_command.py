@@ -113,7 +113,7 @@ def test_a_loss_that_is_no_number_names_its_cases(own, msd_folder):
 
 
 def stopped(command, folder, after, number):
-    """Start a training, and send it a signal so many seconds after its first checkpoint; its exit code and last line."""
+    """Send a training a signal so many seconds after its first checkpoint; its exit code and last line."""
     fold = folder / "own" / "runs" / "fold0"
 
     def checkpoints():

@@ -14,6 +14,7 @@ from typing import Any
 from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
 from ..files import complete_file, locked
+from ..json_files import clipped
 from ..label_rules import has_locator
 from ..labels import read_labels
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
@@ -21,6 +22,7 @@ from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 2  # version of the record
+SAID = 50  # characters of a value in a message
 IDENTITY = ("schema", "task", "fold", "num_folds", "seed")  # of a run
 LENGTH = (
     "max_epochs",
@@ -176,12 +178,13 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
         "schema": SCHEMA,
         "task": run.task.name,
         **{key: run.known[key] for key in ("fold", "num_folds", "seed")},
+        "values": _identity(run.known),
         "software": {"unetpp_monai": __version__, "torch": version("torch"), "monai": version("monai")},
         "finished": False,
     }
-    differences = [
-        f"{key} {noted[key]} instead of {record[key]}" for key in IDENTITY if noted and noted[key] != record[key]
-    ]
+    differences = _differences({key: noted[key] for key in IDENTITY if noted}, record)
+    if noted.get("finished"):  # what goes on compares its checkpoint itself
+        differences += _differences(noted.get("values", {}), record["values"])
     if differences:
         raise InputError(
             f"progress must be that of the same run, got {', '.join(differences)} in {run.output}; choose another "
@@ -202,6 +205,23 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
         record["max_epochs"] = run.known["max_epochs"]
     record |= wished
     return {**record, **{key: run.values[key] for key in LENGTH if key in run.values}}
+
+
+def _identity(known: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that make a training what it is, and the hash of the weights with which it begins."""
+    from ..training import weights_digest
+
+    stated = base_config("train")["run_identity"]
+    values = {key: known[key] for key in stated if stated[key] == f"@{key}" and key not in (*IDENTITY, *LENGTH)}
+    return {**values, "initial_weights": weights_digest(known["initial_weights"])}
+
+
+def _differences(noted: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} {clipped(noted[key], SAID)} instead of {clipped(wanted.get(key), SAID)}"
+        for key in noted
+        if noted[key] != wanted.get(key)
+    ]
 
 
 def _fix_length(run: Run, record: dict[str, Any], since: float) -> dict[str, Any]:
