@@ -168,7 +168,8 @@ def demo(
         request = Request(depth=depth, overwrite=True)
         result = segment_case(segmenter, sample, output, request, progress=_shown(progress, windows, sample))
     picture = output / f"{case_name(sample)}.png"
-    write_preview(read_volume(sample), result.labels, segmenter.bundle.labels, picture)
+    structures = [] if result.located is None else [found.labels for found in result.located.found]
+    write_preview(read_volume(sample), result.labels, segmenter.bundle.labels, picture, structures=structures)
     out = Console()
     for name, ml in result.ml.items():
         out.print(f"{name}: {ml:.2f} mL", highlight=False)

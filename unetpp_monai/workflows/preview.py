@@ -13,12 +13,21 @@ from ..labels import Label, label_colour
 from ..volume import Volume
 
 PLANES = ("sagittal", "coronal", "axial")  # normal to X, Y, Z of RAS
+AROUND = 12.0  # mm beside a structure that is shown close up
 
 
 def write_preview(
-    image: Volume, labels: Volume, names: Sequence[Label], path: Path, *, reference: Volume | None = None
+    image: Volume,
+    labels: Volume,
+    names: Sequence[Label],
+    path: Path,
+    *,
+    reference: Volume | None = None,
+    structures: Sequence[Sequence[int]] = (),
 ) -> None:
     """Draw sagittal, coronal and axial sections, outlines of the labels on the image, and their names.
+
+    The sections pass through the median of all labels; with `structures`, each has a row of its own, close up.
 
     Args:
         image: `(1, X, Y, Z)`; a single slice or picture, `(1 or 3, X, Y, 1)`, is one panel, y down.
@@ -26,6 +35,7 @@ def write_preview(
         names: of the labels, with colours.
         path: PNG to write.
         reference: `(1, X, Y, Z)` label indices on the same grid, whose outlines are dashed.
+        structures: label indices of each, such as those of the left and of the right.
 
     Raises:
         OutputError: matplotlib is not installed, or the file cannot be written.
@@ -35,25 +45,41 @@ def write_preview(
 
     voxels, mask, spacing = _to_ras(image), _to_ras(labels)[0], _ras_spacing(image)
     masks = {"solid": mask} if reference is None else {"solid": mask, "dashed": _to_ras(reference)[0]}
-    found = np.argwhere(mask > 0)
-    centre = np.median(found, axis=0).astype(int) if len(found) else np.array(mask.shape) // 2
     flat = mask.shape[2] == 1
     axes = (2,) if flat else (0, 1, 2)
-    figure = figure_class(figsize=(4 * len(axes), 4.6), layout="constrained", facecolor="black")
-    for axis, panel in zip(axes, figure.subplots(1, len(axes), squeeze=False)[0], strict=True):
-        across, up = (other for other in range(3) if other != axis)
-        _draw_section(panel, np.take(voxels, centre[axis], axis=axis + 1), spacing[up] / spacing[across], flat)
-        for style, drawn in masks.items():
-            _draw_outlines(panel, np.take(drawn, centre[axis], axis=axis).T, names, style)
-        if not flat:
-            panel.set_title(f"{PLANES[axis]}, {'RAS'[axis]} {_ras_mm(image, centre, axis):.0f} mm", color="white")
-        panel.axis("off")
+    rows = [] if flat else [np.argwhere(np.isin(mask, own)) for own in structures]
+    close = [near for near in rows if len(near)]
+    figure = figure_class(
+        figsize=(4 * len(axes), 0.6 + 4 * max(len(close), 1)), layout="constrained", facecolor="black"
+    )
+    panels = figure.subplots(max(len(close), 1), len(axes), squeeze=False)
+    for row, found in zip(panels, close or [np.argwhere(mask > 0)], strict=True):
+        centre = np.median(found, axis=0).astype(int) if len(found) else np.array(mask.shape) // 2
+        box = _around(found, spacing, mask.shape) if close else tuple(map(slice, mask.shape))
+        for axis, panel in zip(axes, row, strict=True):
+            plane = (*box[:axis], centre[axis], *box[axis + 1 :])
+            across, up = (other for other in range(3) if other != axis)
+            _draw_section(panel, voxels[(slice(None), *plane)], spacing[up] / spacing[across], flat)
+            for style, drawn in masks.items():
+                _draw_outlines(panel, drawn[plane].T, names, style)
+            if not flat:
+                panel.set_title(f"{PLANES[axis]}, {'RAS'[axis]} {_ras_mm(image, centre, axis):.0f} mm", color="white")
+            panel.axis("off")
     handles = [Line2D([], [], color=_colour(label), label=label.name) for label in names]
     if reference is not None:
         handles += [Line2D([], [], color="white", linestyle="dashed", label="reference")]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, facecolor="black", labelcolor="white")
     with complete_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _around(found: np.ndarray, spacing: np.ndarray, shape: Sequence[int]) -> tuple[slice, ...]:
+    """A cube around a structure, so that its three sections have one scale."""
+    low, high = found.min(0), found.max(0) + 1
+    half = ((high - low) * spacing).max() / 2 + AROUND
+    middle = (low + high) / 2
+    starts, stops = np.floor(middle - half / spacing).astype(int), np.ceil(middle + half / spacing).astype(int)
+    return tuple(slice(max(start, 0), min(stop, size)) for start, stop, size in zip(starts, stops, shape, strict=True))
 
 
 def _draw_section(panel: Any, section: np.ndarray, aspect: float, flat: bool) -> None:

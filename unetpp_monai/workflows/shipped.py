@@ -29,5 +29,5 @@ def task_bundle(task: str | Path, *, weights: str | Path | None = None) -> Itera
     checked = check_task(task)
     with TemporaryDirectory(prefix="unetpp_") as folder:
         root = Path(folder) / "bundle"
-        write_bundle(checked, root)
+        write_bundle(checked, root, weights=None if weights is None else Path(weights))
         yield read_bundle(root, weights=weights)
