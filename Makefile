@@ -43,10 +43,10 @@ usual:
 rest:
 	$(PYTEST) $(COVERAGE) $(if $(COVERAGE),--cov-append) -m "not ($(USUAL))"
 
-# bundle/ is what `pack` makes of the hippocampus, less the package's copy: change unetpp_monai/base or configs/ instead
+# bundle/ is what `pack` makes of the default task, less the package's copy: change unetpp_monai/base or configs/ instead
 bundle: $(VENV)/installed
 	rm -rf bundle
-	$(BIN)/python -c "from unetpp_monai.workflows.pack import *; write_bundle(check_task(DEFAULT_TASK), Path('bundle'))"
+	$(BIN)/python -c "from unetpp_monai.bundle.writing import *; from unetpp_monai.task import *; write_bundle(check_task(DEFAULT_TASK), Path('bundle'))"
 
 # torch comes first and alone: pinned, so that nothing after it asks for another build
 $(VENV)/installed: pyproject.toml constraints.txt

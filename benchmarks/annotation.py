@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compare import ROOT, parsed
-from benchmarks.fold import fold_cases
+from benchmarks.fold import TASK, fold_cases
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.annotation.scores import Score, urgency
 from unetpp_monai.files import complete_file
 from unetpp_monai.io import case_name
-from unetpp_monai.task import DEFAULT_TASK
 from unetpp_monai.workflows.metrics import mean_dice
 
 STRATEGIES = ("least_certain", "random")
@@ -56,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="float32", help="of segmenting; bfloat16 is faster where the CPU has it")
     parser.add_argument("--table", action="store_true", help="only write table and plot of what OUT holds")
     options, options.overrides = parser.parse_known_args()
-    options.task = DEFAULT_TASK
+    options.task = TASK
     if options.steps % EPOCH or any(count >= after for count, after in pairwise(options.labelled)):
         parser.error(f"--steps must be a multiple of {EPOCH} and --labelled ascend")
     return options

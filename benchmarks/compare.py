@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from benchmarks.fold import TASK
 from benchmarks.tables import timings, write_tables
-from unetpp_monai.task import BASE, DEFAULT_TASK, VALUES, find_task
+from unetpp_monai.task import BASE, VALUES, find_task
 from unetpp_monai.workflows.evaluate import CaseMetrics
 from unetpp_monai.workflows.metrics import compare_masks
 
@@ -48,7 +49,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
+    parser.add_argument("--task", default=TASK, help="folder of a task, or the name of one in configs/")
     parser.add_argument(
         "--networks", nargs="+", default=list(NETWORKS), help="names of networks/*.json or recipes/*.json"
     )

@@ -7,7 +7,9 @@ import argparse
 
 from monai.bundle import ConfigParser
 
-from unetpp_monai.task import BASE, DEFAULT_TASK, VALUES, find_task
+from unetpp_monai.task import BASE, VALUES, find_task
+
+TASK = "hippocampus"  # that is measured unless another is named
 
 
 def main() -> None:
@@ -15,13 +17,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fold", type=int)
     parser.add_argument("--dataset_dir", required=True)
-    parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
+    parser.add_argument("--task", default=TASK, help="folder of a task, or the name of one in configs/")
     options = parser.parse_args()
     for case in fold_cases(options.fold, options.dataset_dir, options.task):
         print(case["image"])
 
 
-def fold_cases(fold: int, dataset_dir: str, task: str = DEFAULT_TASK) -> list[dict[str, str]]:
+def fold_cases(fold: int, dataset_dir: str, task: str = TASK) -> list[dict[str, str]]:
     """Cases of a fold, "image" and "label" paths, as `train.json` divides them."""
     config = ConfigParser()
     config.read_config([str(BASE / "train.json"), str(find_task(task) / VALUES)])

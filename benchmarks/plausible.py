@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fold import TASK
 from unetpp_monai import Segmenter, Volume, read_volume
-from unetpp_monai.task import DEFAULT_TASK
 
 from .fold import fold_cases
 
@@ -21,7 +21,7 @@ def main() -> None:
     """Print how many are marked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", required=True)
-    parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
+    parser.add_argument("--task", default=TASK, help="folder of a task, or the name of one in configs/")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--weights", type=Path, help="trained without the fold")

@@ -18,12 +18,13 @@ from monai.transforms import ResampleToMatch
 from scipy.stats import spearmanr
 from torch.nn.functional import dropout
 
+from benchmarks.fold import TASK
 from unetpp_monai import Segmenter, Volume, read_bundle, read_volume
 from unetpp_monai.bundle import load_network
 from unetpp_monai.inference import MAPS
 from unetpp_monai.io.monai_reader import metadata, spatial_array
 from unetpp_monai.networks import UNetPlusPlus
-from unetpp_monai.task import DEFAULT_TASK, read_task
+from unetpp_monai.task import read_task
 from unetpp_monai.workflows.calibrate import auroc
 from unetpp_monai.workflows.metrics import mean_dice
 
@@ -38,7 +39,7 @@ def main() -> None:
     """Measure and write table.json and reliability.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", required=True)
-    parser.add_argument("--task", default=DEFAULT_TASK, help="folder of a task, or the name of one in configs/")
+    parser.add_argument("--task", default=TASK, help="folder of a task, or the name of one in configs/")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--weights", type=Path, help="trained without the fold")

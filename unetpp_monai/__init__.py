@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .workflows.convert import convert
     from .workflows.evaluate import evaluate
     from .workflows.pack import pack
-    from .workflows.shipped import task_bundle
     from .workflows.train import train
 
 
@@ -42,7 +41,6 @@ _HOMES = {
     "pack": "workflows.pack",
     "read_bundle": "bundle",
     "read_volume": "io",
-    "task_bundle": "workflows.shipped",
     "train": "workflows.train",
     "write_nifti": "io",
 }
@@ -63,7 +61,6 @@ __all__ = [
     "pack",
     "read_bundle",
     "read_volume",
-    "task_bundle",
     "train",
     "write_nifti",
 ]

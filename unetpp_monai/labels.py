@@ -34,18 +34,19 @@ def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
     """List the structures of a bundle's metadata, background left out, by index.
 
     Args:
-        metadata: with `network_data_format` (names) and, if there are codes, `label_codes` by index.
+        metadata: with `network_data_format` (names) or, where the network's labels are not those of a result,
+            `result_labels`; and, if there are codes, `label_codes` by index.
 
     Raises:
         BundleError: no names, codes for labels that do not exist, or parts of another form.
     """
     try:
-        names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        names = metadata.get("result_labels") or metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     except KeyError as error:
         raise BundleError(f"metadata must name the labels in network_data_format, got no {error}") from error
     codes = metadata.get("label_codes", {})
     if unknown := sorted(codes.keys() - names.keys()):
-        raise BundleError(f"label_codes must belong to labels of channel_def, got {unknown}")
+        raise BundleError(f"label_codes must belong to labels that are named, got {unknown}")
     try:
         return tuple(_label(int(index), name, codes.get(index, {})) for index, name in names.items() if index != "0")
     except (TypeError, ValueError) as error:

@@ -20,7 +20,7 @@ BASE = Path(__file__).resolve().parent / "base"
 VALUES, DESCRIPTION, TRAINED = "task.json", "metadata.json", "model.pt"  # files of a task
 RUNS, RECORD = "runs", "run.json"  # folder of a task's trainings, and what each notes of itself in its own
 ALL = "all"  # instead of a fold: train on every case, validate on none
-DEFAULT_TASK = "hippocampus"  # of the bundle that comes with the package
+DEFAULT_TASK = "hippocampus_head"  # of the bundle that comes with the package
 CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")  # of the base, all that a bundle has
 OPTIONAL = (  # keys of metadata.json that the base does not have
     "data_source",
@@ -35,6 +35,7 @@ OPTIONAL = (  # keys of metadata.json that the base does not have
     "plausible",
     "gates",
     "label_codes",
+    "result_labels",
 )
 LOCAL = (
     "bundle_root",
@@ -197,23 +198,25 @@ def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> It
     try:
         image = metadata["network_data_format"]["inputs"]["image"]
         pred = metadata["network_data_format"]["outputs"]["pred"]
-        labels = "locator_labels" if has_locator(values) else "out_channels"
+        result = metadata.get("result_labels", {})
         counts = (  # what, how many, key of the values, which says how many
             ("inputs.image.num_channels", image["num_channels"], "in_channels", values["in_channels"]),
             ("inputs.image.channel_def", len(image["channel_def"]), "in_channels", values["in_channels"]),
             ("inputs.image.spatial_shape", len(image["spatial_shape"]), "spatial_dims", values["spatial_dims"]),
-            ("outputs.pred.num_channels", pred["num_channels"], labels, result_channels(values)),
-            ("outputs.pred.channel_def", len(pred["channel_def"]), labels, result_channels(values)),
+            ("outputs.pred.num_channels", pred["num_channels"], "out_channels", values["out_channels"]),
+            ("outputs.pred.channel_def", len(pred["channel_def"]), "out_channels", values["out_channels"]),
+            ("result_labels", len(result), "locator_labels", result_channels(values) if has_locator(values) else 0),
         )
-        names = dict(pred["channel_def"])
+        named = {"outputs.pred.channel_def": dict(pred["channel_def"]), "result_labels": dict(result)}
     except (KeyError, TypeError, ValueError) as error:
         yield f"network_data_format must describe inputs.image and outputs.pred, got {error!r}"
         return
     for what, count, key, wanted in counts:
         if wanted is not None and count != wanted:
             yield f"{what} must agree with {key} of {VALUES}, {wanted}, got {count}"
-    if sorted(names) != sorted(map(str, range(len(names)))) or len(set(names.values())) < len(names):
-        yield f"outputs.pred.channel_def must name the labels 0, 1, ..., each differently, got {names}"
+    for what, names in named.items():
+        if sorted(names) != sorted(map(str, range(len(names)))) or len(set(names.values())) < len(names):
+            yield f"{what} must name the labels 0, 1, ..., each differently, got {names}"
     try:
         read_labels(metadata)
     except BundleError as error:

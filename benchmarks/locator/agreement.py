@@ -25,7 +25,6 @@ from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.errors import UnetppError
 from unetpp_monai.files import complete_file
 from unetpp_monai.volume import Volume
-from unetpp_monai.workflows.shipped import task_bundle
 
 SIDES = {17: (1, 2), 53: (3, 4)}  # FreeSurfer's number -> labels of the task
 WRONG = 0.8  # Dice of a side with that of the unchanged head, below which a result is wrong
@@ -43,8 +42,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of the names of the changes to make")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    with task_bundle("hippocampus_head", weights=options.weights) as bundle:
-        segmenter = Segmenter(bundle, runtime=options.runtime)
+    segmenter = Segmenter.from_bundle("hippocampus_head", weights=options.weights, runtime=options.runtime)
     rows = []
     for row in measured(segmenter, options):
         print(json.dumps(row), flush=True)

@@ -18,12 +18,11 @@ from monai.transforms import Orientation, Spacing
 from torch.nn.functional import avg_pool3d
 
 from unetpp_monai import Segmenter, read_volume
-from unetpp_monai.bundle import read_bundle
+from unetpp_monai.bundle import read_bundle, write_bundle
 from unetpp_monai.bundle.weights import LOCATE, SEGMENT
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.task import check_task, find_task
 from unetpp_monai.volume import Volume
-from unetpp_monai.workflows.pack import write_bundle
 
 SIDES = {17: (1, 2), 53: (3, 4)}  # FreeSurfer's number -> labels of the task
 SURE = 50.0  # logit of a voxel that is a structure's as a whole

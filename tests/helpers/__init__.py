@@ -5,13 +5,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from unetpp_monai.bundle import read_bundle
+
 ROOT = Path(__file__).parents[2]
-
-
 SHARED = ROOT.parent / "shared"
-
-
-BUNDLE = ROOT / "bundle"
+DEFAULT_BUNDLE = ROOT / "bundle"
+BUNDLE = read_bundle("hippocampus").root  # of crops, whatever the default is
 HELPERS = Path(__file__).parent
 TASKS = sorted(path.parent for path in (ROOT / "configs").glob("*/task.json"))
 

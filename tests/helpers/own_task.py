@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from helpers import phantom, save_nifti
-from unetpp_monai.bundle import read_bundle
+from unetpp_monai.bundle import read_bundle, write_bundle
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.task import RECORD, RUNS, TRAINED, check_task
-from unetpp_monai.workflows.pack import write_bundle
 from unetpp_monai.workflows.validation import validate_run
 
 VALUES = {

@@ -9,7 +9,7 @@ from helpers import ROOT
 from helpers.commands import python
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.annotation import DEFAULT_TASK, check_settings, choose, dice, divide, write_table
+from benchmarks.annotation import TASK, check_settings, choose, dice, divide, write_table
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def options(msd_folder, tmp_path):
         "steps": 20,
         "precision": "float32",
     }
-    return argparse.Namespace(**values, task=DEFAULT_TASK, overrides=[])
+    return argparse.Namespace(**values, task=TASK, overrides=[])
 
 
 def write_start(options, scores):

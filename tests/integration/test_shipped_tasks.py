@@ -1,33 +1,45 @@
 """Tasks that came along, chosen by name."""
 
 import nibabel as nib
-import numpy as np
 import pytest
+import torch
 from helpers.commands import unetpp
 from helpers.reports import valid_report
 
-from unetpp_monai import Segmenter, read_volume, task_bundle
+from unetpp_monai import Segmenter, UNetPlusPlus
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.errors import BundleError
+from unetpp_monai.task import DEFAULT_TASK, base_config, check_task
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_task_of_the_bundle_that_came_along_is_that_bundle(image_file):
-    with task_bundle("hippocampus") as bundle:
-        named = Segmenter(bundle, device="cpu", runtime="eager")
-    default = Segmenter(read_bundle(), device="cpu", runtime="eager")
+def test_the_default_is_a_task_that_came_along():
+    named = Segmenter.from_bundle(DEFAULT_TASK, device="cpu", runtime="eager")
+    default = Segmenter.from_bundle(device="cpu", runtime="eager")
     assert named.settings() == default.settings()  # weights and configs by their hashes
-    image = read_volume(image_file)
-    np.testing.assert_array_equal(named(image).labels.array, default(image).labels.array)
 
 
-def test_a_task_without_weights_or_name_is_told():
-    with pytest.raises(BundleError, match="must have trained weights to be packed"), task_bundle("left_atrium"):
-        pass
-    with pytest.raises(BundleError, match=r"a task must be a folder with task.json, or one of .*, got nothing"):  # noqa: SIM117
-        with task_bundle("nothing"):
-            pass
+def test_what_is_no_bundle_is_told(tmp_path, monkeypatch):
+    with pytest.raises(BundleError, match="must have trained weights to be packed"):
+        read_bundle("left_atrium")
+    with pytest.raises(BundleError, match=r"a task must be a folder with task.json, or one of .*, got nothing"):
+        read_bundle("nothing")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hippocampus").mkdir()
+    with pytest.raises(BundleError, match="named without doubt, got hippocampus, a task that came along and something"):
+        read_bundle("hippocampus")
+    with pytest.raises(BundleError, match=r"a bundle must hold configs/metadata.json, found none in .*/hippocampus"):
+        read_bundle(tmp_path / "hippocampus")
+
+
+def test_weights_of_ones_own_make_a_bundle_of_a_task_without(tmp_path):
+    task = check_task("left_atrium")
+    values = {**base_config("inference"), **task.values}
+    network = UNetPlusPlus(3, 1, values["out_channels"], values["features"], strides=values.get("strides", 2))
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    bundle = read_bundle("left_atrium", weights=tmp_path / "model.pt")
+    assert bundle.weights == tmp_path / "model.pt" and Segmenter(bundle, device="cpu", runtime="eager").depths
 
 
 def test_the_command_line_takes_a_task_by_its_name(image_file, tmp_path):
@@ -37,5 +49,5 @@ def test_the_command_line_takes_a_task_by_its_name(image_file, tmp_path):
     report = valid_report(tmp_path / "out" / "case_1.json")
     assert report["bundle"] == "UNet++ hippocampus MRI segmentation" and report["located"] is None
     assert nib.load(tmp_path / "out" / "case_1_seg.nii.gz").shape == nib.load(image_file).shape
-    both = unetpp(*command, "--task", "hippocampus", "--bundle", ".", folder=tmp_path)
-    assert both.returncode == 1 and "a bundle or a task must be chosen, got both, . and hippocampus" in both.stderr
+    shown = unetpp("info", "--task", "nuclei_2d", folder=tmp_path)
+    assert shown.returncode == 0 and "nuclei" in shown.stdout

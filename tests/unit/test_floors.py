@@ -39,11 +39,11 @@ ORDERS = {  # within a room, from the ground up
     "orthanc_feed receiver listener service",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
-    "bundle": "configs metadata components folder weights judge trial",
+    "bundle": "configs metadata components writing folder weights judge trial",
     "trust": "names expressions configs sums stored_weights",
     "training": "sampling stored labels checks initial_weights cases progress scores curve schedule history guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
-    "shipped held_out validation cross_validation card smoke pack_runs training_run train run",
+    "held_out validation cross_validation card smoke pack_runs training_run train run",
 }
 ROOMS = {
     "PIL": {"io"},

@@ -41,7 +41,7 @@ def test_codes_are_those_of_dicoms_dictionary(path):
 def test_codes_are_optional_but_must_belong_to_a_label():
     (label,) = read_labels(metadata())
     assert (label.index, label.name, label.type, label.colour) == (1, "a", None, None)
-    with pytest.raises(BundleError, match=r"label_codes must belong to labels of channel_def, got \['7'\]"):
+    with pytest.raises(BundleError, match=r"label_codes must belong to labels that are named, got \['7'\]"):
         read_labels(metadata(label_codes={"7": {}}))
     with pytest.raises(BundleError, match="metadata must name the labels"):
         read_labels({})

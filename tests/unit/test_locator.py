@@ -153,7 +153,7 @@ def test_each_box_is_swept_for_itself_and_monai_is_given_the_same(network):
         logits = torch.cat([slab.logits for slab in slabs], 1)
         assert torch.equal(logits, whole(image, boxes, network, inner))
         assert set(logits.argmax(0).unique().tolist()) <= set(range(5))
-        both = LocatedNetwork(network, UNetPlusPlus(3, 1, 2, [4, 8]))
+        both = LocatedNetwork(network, made_locator())
         assert torch.equal(inferer(image, both)[0], logits)
         assert torch.equal(image, before)
 

@@ -140,7 +140,7 @@ def test_a_value_that_does_not_fit_is_named(values, fault):
         ),
         (
             {"locator_labels": [[1, 2]]},
-            "pred.channel_def must agree with locator_labels of task.json, 3, got 5",
+            "result_labels must agree with locator_labels of task.json, 3, got 5",
         ),
         ({"locator_brain": ["liver"]}, "locator_brain must be of locator_classes, got ['liver']"),
         ({"locator_order": [["head", "L", "head"]]}, "locator_order must hold [class, R, A or S, class], the first"),
@@ -200,7 +200,7 @@ OUTPUT = ("network_data_format", "outputs", "pred")
         (("review",), {"treshold": 1}, "keys must exist in review, got 'treshold'; did you mean 'threshold'?"),
         (("version",), "0.2.0", "the first entry of changelog must be the version, 0.2.0, got 0.1.0"),
         (("authors",), ["me"], "authors must be a text, got ['me']"),
-        (("label_codes",), {"2": {}}, "label_codes must belong to labels of channel_def, got ['2']"),
+        (("label_codes",), {"2": {}}, "label_codes must belong to labels that are named, got ['2']"),
         (("label_codes",), {"1": {"type": {"value": "1"}}}, "codes of value, scheme and meaning"),
         ((*OUTPUT, "channel_def"), {"0": "background", "2": "x"}, "must name the labels 0, 1, ..., each differently"),
         ((*OUTPUT, "num_channels"), 3, "outputs.pred.num_channels must agree with out_channels of task.json, 2, got 3"),

@@ -8,12 +8,12 @@ import pytest
 from helpers import ROOT
 
 from unetpp_monai.bundle.configs import foreign_in, read_configs
+from unetpp_monai.bundle.writing import merge_values
 from unetpp_monai.moved_names import rename_moved
 from unetpp_monai.task import CONFIGS, base_config
 from unetpp_monai.trust import foreign
 from unetpp_monai.trust import names as trusted_names
 from unetpp_monai.trust.expressions import LONGEST
-from unetpp_monai.workflows.pack import merge_values
 
 MAIN = "configs/inference.json"
 BASE = base_config("inference")

@@ -89,7 +89,7 @@ def copies(bundles: Sequence[Path], folder: Path, *, trust: bool = False) -> lis
     """Copy bundles to where their weights may change; what was trained there before is kept.
 
     Args:
-        bundles: bundle folders; none: the one that came with this package.
+        bundles: bundle folders, or names of tasks that came along; none: the one that came with this package.
         folder: the server's own.
         trust: their configs may run anything, see `read_bundle`.
 
@@ -107,7 +107,7 @@ def copies(bundles: Sequence[Path], folder: Path, *, trust: bool = False) -> lis
         name = folder_name(bundle.name)
         if name in found:
             raise InputError(f"bundles must differ in name, got {found[name]} and {source}, both {bundle.name}")
-        found[name] = source
+        source = found[name] = bundle.root
         copy = copy_bundle(source, folder / BUNDLES / name)
         for part in (CONFIG, METADATA):
             if (copy / part).read_bytes() != (source / part).read_bytes():

@@ -1,9 +1,7 @@
 """Bundles on disk: found, read and judged; nothing of one runs before it is trusted."""
 
-from .configs import CONFIG, read_config
+from .configs import CONFIG, METADATA, WEIGHTS, read_config
 from .folder import (
-    METADATA,
-    WEIGHTS,
     Bundle,
     config_sha256,
     default_bundle,
@@ -12,6 +10,7 @@ from .folder import (
 )
 from .metadata import ImageInput, ReviewRule
 from .weights import check_weights, load_locator, load_network, parameters_by_depth
+from .writing import write_bundle
 
 __all__ = [
     "CONFIG",
@@ -29,4 +28,5 @@ __all__ = [
     "parameters_by_depth",
     "read_bundle",
     "read_config",
+    "write_bundle",
 ]

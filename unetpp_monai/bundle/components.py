@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from monai.bundle import ConfigParser
 
 from ..errors import BundleError, cause_of
+from ..inference.locator import LocatedNetwork
 from ..json_files import clipped
 from ..networks import UNetPlusPlus
 from ..task import base_config
@@ -90,12 +91,14 @@ def _depth(item: str) -> int:
 
 
 def build_network(parser: ConfigParser, name: str) -> UNetPlusPlus:
-    """Build the network of `inference.json`.
+    """Build the network of `inference.json` that segments.
 
     Raises:
         BundleError: it cannot be built, or is none of ours.
     """
     network = build(parser, NETWORK, name)
+    if isinstance(network, LocatedNetwork):
+        network = network.segment
     if not isinstance(network, UNetPlusPlus):
         raise BundleError(f"{name}: {NETWORK} must be a UNetPlusPlus, got {clipped(type(network).__name__, 60)}")
     return network

@@ -11,7 +11,7 @@ from ..moved_names import missing_names, rename_moved
 from ..task import BASE
 from ..trust import Foreign, foreign
 
-CONFIG = "configs/inference.json"
+CONFIG, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.pt"
 CONFIGS, LOGGING, OTHERS = "configs", "logging.conf", (".yaml", ".yml")
 
 

@@ -25,10 +25,10 @@ from ..plausibility import Plausible
 from ..task import LOCAL
 from ..trust import Foreign, check_sums
 from .components import parser_of, part_faults
-from .configs import CONFIG, foreign_in, read_configs, refuse, usable
+from .configs import CONFIG, METADATA, WEIGHTS, foreign_in, read_configs, refuse, usable
 from .metadata import ImageInput, ReviewRule, described
+from .writing import bundle_folder
 
-METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
 UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
 
 
@@ -144,20 +144,22 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
     """Read a bundle and check that its parts are there, and as they were packed; nothing of it is run.
 
     Args:
-        root: bundle folder; None = the one that came with this package.
+        root: bundle folder, a task's folder, or the name of a task that came with this package; None = the bundle that
+            came with it.
         weights: a file to take instead of the bundle's own, such as a training's `model.pt`; None = its own.
         trust: its configs may run anything, as with `monai.bundle run`; else only what is listed, see `Bundle.foreign`.
 
     Raises:
         BundleError: a file is missing, altered or no JSON, or the metadata lacks what we need.
     """
-    folder = default_bundle() if root is None else Path(root)
+    given = None if weights is None else Path(weights)
+    folder = default_bundle() if root is None else bundle_folder(root, weights=given)
     for part in (METADATA, CONFIG, *([] if weights is not None else [WEIGHTS])):
         if not (folder / part).is_file():
             raise BundleError(
                 f"a bundle must hold {part}, found none in {at(folder)}; name another folder or pack it again"
             )
-    path = folder / WEIGHTS if weights is None else Path(weights)
+    path = folder / WEIGHTS if given is None else given
     if not path.is_file():
         raise BundleError(f"weights must be a file, got {at(path)}; check the path")
     digest = sha256(path)

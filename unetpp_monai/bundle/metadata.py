@@ -94,6 +94,8 @@ def _faults(metadata: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong(metadata, "network_data_format#inputs#image#channel_def", _names, "an object of names")
     yield from _wrong(metadata, "network_data_format#inputs#image#spatial_shape", _axes, "a list of 2 or 3 axes")
     yield from _wrong(metadata, "network_data_format#outputs#pred#channel_def", _names, "an object of names")
+    if "result_labels" in metadata:
+        yield from _wrong(metadata, "result_labels", _names, "an object of names")
     yield from _code_faults(metadata.get("label_codes", {}))
     yield from _review_faults(metadata.get("review", {}))
     depths = metadata.get("depths", {})

@@ -47,7 +47,8 @@ def load_network(
     indices, names = sorted(label.index for label in bundle.labels), {label.name for label in bundle.labels}
     if indices != list(range(1, channels or 0)) or len(names) < len(indices):
         raise BundleError(
-            f"channel_def must name the labels 1 to {(channels or 0) - 1} of network_def, each differently, got "
+            f"{'result_labels' if both else 'channel_def'} must name the labels 1 to {(channels or 0) - 1} of "
+            "network_def, each differently, got "
             f"{clipped([f'{label.index} {label.name}' for label in bundle.labels], 150)} in {at(bundle.root)}"
         )
     if depth is not None and not network.first_head <= depth <= network.depth:

@@ -16,7 +16,14 @@ console = Console(stderr=True)
 if not console.is_terminal:
     console.width = 240  # a log has no edge to wrap at
 
-BundleOption = Annotated[Path | None, typer.Option("--bundle", help="Bundle folder; default: the one that came along.")]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        "--task",
+        help="Bundle folder, or the name of a task that came along, such as hippocampus; default: the bundle that did.",
+    ),
+]
 DepthOption = Annotated[
     str | None,
     typer.Option(metavar="N|auto|full", help="How deep to evaluate the network; auto: each window as needed."),

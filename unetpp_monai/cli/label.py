@@ -22,7 +22,12 @@ def label() -> None:
 def start(
     studies: Annotated[str, typer.Option(metavar="DIR|URL", help="Folder of images, or a DICOMweb server.")],
     bundle: Annotated[
-        list[Path] | None, typer.Option("--bundle", help="Bundle folder; repeatable. Default: the one that came along.")
+        list[Path] | None,
+        typer.Option(
+            "--bundle",
+            "--task",
+            help="Bundle folder, or the name of a task that came along; repeatable. Default: the bundle that did.",
+        ),
     ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder for trained versions, fetched series, logs. Default: unetpp_label.")

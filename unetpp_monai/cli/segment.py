@@ -1,7 +1,6 @@
 """`unetpp segment` and `unetpp demo`."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +31,6 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..bundle import Bundle
     from ..workflows.many import Row
 
 SHOWN = 10  # cases to review that are named
@@ -60,9 +58,6 @@ def segment(
         bool, typer.Option("--retain-uids", help="With --pseudonymise: keep UIDs, so that results fit their images.")
     ] = False,
     bundle: BundleOption = None,
-    task: Annotated[
-        str | None, typer.Option(help="Instead of --bundle: a task that came along, by its name, or a task's folder.")
-    ] = None,
     depth: DepthOption = None,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",
@@ -88,6 +83,7 @@ def segment(
     ] = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
+    from ..bundle import read_bundle
     from ..segmenter import Segmenter
     from ..workflows.many import collect_cases, segment_cases
     from ..workflows.request import Request
@@ -104,14 +100,13 @@ def segment(
         any_modality=any_modality,
         overwrite=overwrite,
     )
-    with _chosen(bundle, task, weights=weights, trust=trust) as found:
-        cases, rows = collect_cases(inputs, whole=bool(series), channels=found.channel_suffixes)
-        if cases:
-            make_folder(output)
-            segmenter = Segmenter(
-                found, device=device, depth=depth, runtime=runtime, precision=precision, volumes=len(cases)
-            )
+    found = read_bundle(bundle, weights=weights, trust=trust)
+    cases, rows = collect_cases(inputs, whole=bool(series), channels=found.channel_suffixes)
     if cases:
+        make_folder(output)
+        segmenter = Segmenter(
+            found, device=device, depth=depth, runtime=runtime, precision=precision, volumes=len(cases)
+        )
         segmenter.check_mirror_axes(request.mirror_axes)
         with progress_bars() as progress:
             bar = progress.add_task("cases", total=len(cases))
@@ -123,20 +118,6 @@ def segment(
         console.print(f"{done} of {len(rows)} cases were done before and are left as they are", highlight=False)
     _warn_of_implausible(rows)
     report_failures([(str(row.case), with_flag(row.reason, row.error)) for row in rows if row.status == "failed"])
-
-
-def _chosen(
-    bundle: Path | None, task: str | None, *, weights: Path | None, trust: bool
-) -> "AbstractContextManager[Bundle]":
-    """The bundle of a folder or of a task, for as long as a segmenter is built of it."""
-    from ..bundle import read_bundle
-    from ..workflows.shipped import task_bundle
-
-    if bundle is not None and task is not None:
-        raise InputError(f"a bundle or a task must be chosen, got both, {bundle} and {task}; name one")
-    if task is not None:
-        return task_bundle(task, weights=weights)
-    return nullcontext(read_bundle(bundle, weights=weights, trust=trust))
 
 
 def _warn_of_implausible(rows: "list[Row]") -> None:

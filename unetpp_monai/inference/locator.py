@@ -163,12 +163,12 @@ class LocatedNetwork(torch.nn.Module):
 
     Args:
         segment: called with windows.
-        locate: of a `Locator`, which calls it itself.
+        locator: which calls its network itself.
     """
 
-    def __init__(self, segment: UNetPlusPlus, locate: UNetPlusPlus) -> None:
+    def __init__(self, segment: UNetPlusPlus, locator: Locator) -> None:
         super().__init__()
-        self.segment, self.locate = segment, locate
+        self.segment, self.locate = segment, locator.network
         self.depth, self.first_head, self.out_channels = segment.depth, segment.first_head, segment.out_channels
 
     def forward(self, images: torch.Tensor, depth: int | None = None) -> torch.Tensor:
@@ -181,9 +181,9 @@ class LocatedNetwork(torch.nn.Module):
         return self.segment.step(grid, depth, last=last)
 
 
-def located(network: UNetPlusPlus, locator: Locator | None) -> torch.nn.Module:
-    """Put the network of a locator beside the one that segments; without a locator, the latter alone."""
-    return network if locator is None else LocatedNetwork(network, locator.network)
+def located(network: torch.nn.Module, locator: Locator | None) -> torch.nn.Module:
+    """Put the network of a locator beside the one that segments, unless it is there or there is no locator."""
+    return LocatedNetwork(network, locator) if locator and isinstance(network, UNetPlusPlus) else network
 
 
 def normalised(image: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,7 @@ FULL = _words("""
     torch.optim.lr_scheduler.PolynomialLR torch.optim.lr_scheduler.ReduceLROnPlateau
     torch.optim.lr_scheduler.SequentialLR torch.optim.lr_scheduler.StepLR
     unetpp_monai.inference.AutocastInferer unetpp_monai.inference.DepthInferer unetpp_monai.inference.HeadsInferer
-    unetpp_monai.inference.Locator
+    unetpp_monai.inference.LocatedNetwork unetpp_monai.inference.Locator
     unetpp_monai.inference.patches.RandForegroundCropd unetpp_monai.inference.transforms.InvertLabelsd
     unetpp_monai.inference.transforms.LargestComponentd unetpp_monai.inference.transforms.NormalizeChannelsd
     unetpp_monai.inference.transforms.PlanarLabelBoundaryd

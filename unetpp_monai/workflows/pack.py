@@ -1,38 +1,27 @@
 """A task and the base into one bundle: a folder, and a zip that runs where only MONAI is installed."""
 
-import json
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, check_weights, folder_name, read_bundle
-from ..depth import Depth, DepthLike
+from ..bundle import Bundle, check_weights, folder_name, read_bundle, write_bundle
+from ..bundle.writing import write_json
+from ..depth import DepthLike
 from ..errors import BundleError, OutputError
 from ..files import sha256, temporary_folder
 from ..json_files import read_object
-from ..label_rules import has_locator
 from ..moved_names import rename_moved
 from ..task import (
-    ALL,
-    BASE,
-    CONFIGS,
     DEFAULT_TASK,
-    LOCAL,
-    RECORD,
-    RUNS,
-    TRAINED,
     Task,
-    base_config,
     check_task,
 )
 from ..trust import SUMS
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle
-DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
 
 
 @dataclass(frozen=True)
@@ -118,69 +107,6 @@ def free_targets(output: Path, name: str) -> Packed:
     return targets
 
 
-def write_bundle(task: Task, root: Path, *, weights: Path | None = None, depth: DepthLike = None) -> None:
-    """Write a bundle without a copy of the package; the same task gives the same bytes.
-
-    Args:
-        task: of `check_task`, trained. Paths that it states stay out.
-        root: folder to make.
-        weights: to take instead of the task's.
-        depth: that is used unless another is asked for; None: the base's.
-
-    Raises:
-        BundleError: the task has no weights.
-    """
-    weights = _trained_weights(task) if weights is None else weights
-    (root / CONFIG).parent.mkdir(parents=True)
-    values = {key: value for key, value in task.values.items() if key not in LOCAL}
-    if depth is not None:
-        values["displayable_configs"] = {"depth": Depth.parse(depth).plain}
-    for name in CONFIGS[:1] if has_locator(values) else CONFIGS:  # two networks are not trained as one
-        _write(root / f"configs/{name}.json", merge_values(base_config(name), values))
-    shutil.copyfile(BASE / "logging.conf", root / "configs/logging.conf")
-    metadata = {**base_config("metadata"), **task.metadata}
-    _write(root / METADATA, metadata)
-    licence = task.folder / "LICENSE"
-    shutil.copyfile(licence if licence.is_file() else BASE / "LICENSE", root / "LICENSE")
-    if (task.folder / "docs").is_dir():
-        shutil.copytree(task.folder / "docs", root / "docs")
-    for name, keys in DOCUMENTS.items():
-        path = root / "docs" / name
-        path.parent.mkdir(exist_ok=True)
-        if not path.is_file():
-            path.write_text("".join(f"{metadata[key]}\n\n" for key in keys if key in metadata))
-    (root / WEIGHTS).parent.mkdir()
-    shutil.copyfile(weights, root / WEIGHTS)
-
-
-def _trained_weights(task: Task) -> Path:
-    """Weights of a task: its own, or else those of its finished run on all cases, or of its only finished one.
-
-    Raises:
-        BundleError: there are none, or those of several folds.
-    """
-    if task.weights.is_file():
-        return task.weights
-    records = (
-        path for path in sorted(task.folder.glob(f"{RUNS}/*/{RECORD}")) if read_object(path).get("finished", True)
-    )
-    finished = {path.parent.name: path.parent / TRAINED for path in records}
-    found = {name: path for name, path in finished.items() if path.is_file()}
-    if len(found) > 1 and ALL not in found:
-        raise BundleError(
-            f"a bundle holds the weights of one training, got {', '.join(found)} in {task.folder / RUNS}; train on all "
-            f"cases (fold {ALL}), or copy the {TRAINED} of one into {task.folder}"
-        )
-    if not found:
-        raise BundleError(f"a task must have trained weights to be packed, found no {task.weights}; train it first")
-    return found.get(ALL) or next(iter(found.values()))
-
-
-def merge_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the values of those top-level keys of a config that a task states too."""
-    return {key: values.get(key, value) for key, value in base.items()}
-
-
 def _copy(source: Path, root: Path) -> None:
     """Copy a bundle as it is, except for names in its configs that have moved since it was packed."""
     for part in BUNDLE_PARTS:
@@ -195,7 +121,7 @@ def _copy(source: Path, root: Path) -> None:
     for path in (root / "configs").glob("*.json"):
         config = read_object(path)
         if (renamed := rename_moved(config)) != config:
-            _write(path, renamed)
+            write_json(path, renamed)
 
 
 def _copy_package(root: Path) -> None:
@@ -222,7 +148,3 @@ def _zip(root: Path, name: str, folder: Path) -> Path:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, file.read_bytes())
     return path
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=4) + "\n")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle, read_bundle
+from ..bundle import Bundle, read_bundle, write_bundle
 from ..errors import InputError
 from ..files import complete_file
 from ..inference.pieces import largest_component
@@ -21,7 +21,6 @@ from ..task import LOCAL, TRAINED, Task, check_task
 from ..volume import Volume
 from .evaluate import CaseMetrics, compare_case
 from .held_out import HeldOut, Reading, held_out_cases
-from .pack import write_bundle
 
 VALIDATION = "validation.json"  # in a fold's folder, beside its weights
 SCHEMA = 1
