@@ -88,7 +88,7 @@ def learn(client: Any, model: str, folder: Path) -> None:
 
 
 def write_images(folder: Path) -> None:
-    """Write the package's MRI sample, and the same with noise."""
+    """Write a sample, a crop around one hippocampus, and the same with noise."""
     import nibabel as nib
     import numpy as np
 
@@ -108,8 +108,8 @@ def write_images(folder: Path) -> None:
 def serving(studies: Path, folder: Path, port: int) -> Iterator[str]:
     """Run the server while the block runs; give its address."""
     state, url = folder / "state", f"http://127.0.0.1:{port}"
-    options = ["--studies", studies, "--state", state, "--port", port]
-    say(f"$ unetpp label start --studies {studies.name} --port {port}")
+    options = ["--task", "hippocampus", "--studies", studies, "--state", state, "--port", port]
+    say(f"$ unetpp label start --task hippocampus --studies {studies.name} --port {port}")
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [UNETPP, "label", "start", *map(str, options)], stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -27,7 +27,10 @@ import unetpp_monai
 UNETPP = [sys.executable, "-m", "unetpp_monai"]
 SAMPLE = Path(unetpp_monai.__file__).parent / "sample" / "mni_hippocampus_right.nii.gz"
 PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-RULES = [{"modality": "MR", "description": "hippocampus", "min_slices": 16, "spacing_mm": {"min": 0.4, "max": 2}}]
+RULES = [
+    {"modality": "MR", "description": "right hippocampus", "min_slices": 16, "bundle": "hippocampus"},
+    {"modality": "MR", "min_slices": 100, "spacing_mm": {"min": 0.4, "max": 2}},  # whole heads
+]
 PATIENCE = 600  # seconds, which only a hang reaches
 
 

@@ -102,8 +102,11 @@ def _class_faults(values: Values) -> Iterator[str]:
     if not classes or len(set(map(repr, classes))) < len(classes) or not all(isinstance(name, str) for name in classes):
         yield f"locator_classes must be different names, the background first, got {classes}"
         return
-    if not labels or len(labels) >= len(classes) or not all(isinstance(each, list | tuple) for each in labels):
-        yield f"locator_labels must hold a list of labels for each structure that comes first, got {labels}"
+    structures = values.get("locator_structures", [])
+    if not structures or len(set(map(repr, structures))) < len(structures) or len(classes) < 2:
+        yield f"locator_structures must be different names, from left to right, of pieces of class 1, got {structures}"
+    if not labels or len(labels) != len(structures) or not all(isinstance(each, list | tuple) for each in labels):
+        yield f"locator_labels must hold a list of labels for each of locator_structures, got {labels}"
         return
     flat = list(chain.from_iterable(labels))
     if list(map(repr, flat)) != list(map(str, range(1, len(flat) + 1))):

@@ -16,14 +16,13 @@ from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 LEFT = (2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 17, 18, 25, 26, 28, 30, 136, 163)  # FreeSurfer's numbers
 RIGHT = (41, 42, 43, 44, 46, 47, 49, 50, 51, 52, 53, 54, 57, 58, 60, 62, 137, 164)
 BOTH = (14, 15, 16, 24, 85)
+HIPPOCAMPI = (17, 53)
 CEREBELLUM = (7, 8, 46, 47)
 OUTSIDE_BRAIN = 500  # labels from here on are skull, skin, ...
-CLASSES = (
-    *("background", "left hippocampus", "right hippocampus"),
-    *("left cerebrum", "right cerebrum", "other brain", "head"),
-)
+CLASSES = ("background", "hippocampus", "cerebrum", "other brain", "head")  # sides are told apart by their place
 HELD_OUT = (1, 7, 13, 18)  # maps that no training sees; 07, 01 and 18 have small hippocampi
 SPACING, SIZE = 3.0, 80  # mm and voxels of what the locator sees
+AS_MR, AS_T2 = 0.85, 0.15  # shares of images with the contrast of an MR image, and of these with that of a T2
 FINE = 2  # times finer is the grid on which intensities are drawn
 
 
@@ -53,13 +52,11 @@ def classes_of(values: Sequence[int]) -> torch.Tensor:
 
 
 def _class_of(value: int) -> int:
-    if value in (0, 17, 53):
-        return {0: 0, 17: 1, 53: 2}[value]
+    if value in (0, *HIPPOCAMPI):
+        return int(value in HIPPOCAMPI)
     if value >= OUTSIDE_BRAIN:
-        return 6
-    if value in BOTH or value in CEREBELLUM:
-        return 5
-    return 3 if value in LEFT else 4
+        return 4
+    return 3 if value in BOTH or value in CEREBELLUM else 2
 
 
 class Synthesis:
@@ -176,7 +173,7 @@ class Synthesis:
         if 0 in pairs:
             means[pairs[0]] = 0 if self.rng.random() < 0.7 else self.rng.uniform(0, 0.3)
             spreads[pairs[0]] = self.rng.uniform(0, 0.03)
-        if self.rng.random() < 0.5:
+        if self.rng.random() < AS_MR:
             self._as_mr(means, pairs)
         index = labels.long()
         noise = torch.from_numpy(self.rng.standard_normal(labels.shape, dtype=np.float32))
@@ -185,7 +182,7 @@ class Synthesis:
     def _as_mr(self, means: np.ndarray, pairs: dict[int, int]) -> None:
         """White, grey and fluid in the order of a T1 or a T2 image."""
         white, grey, fluid = np.sort(self.rng.uniform(0.1, 0.9, 3))[::-1]
-        if self.rng.random() < 0.25:
+        if self.rng.random() < AS_T2:
             white, fluid = fluid, white
         groups = (
             ((2, 41, 7, 46, 16, 28, 60), white),

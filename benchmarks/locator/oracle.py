@@ -42,7 +42,8 @@ class Known(UNetPlusPlus):
         """Logits `(1, classes, *spatial)` by the share of each coarse voxel that a structure has."""
         shares = avg_pool3d(torch.cat([(self.labels == number).float() for number in SIDES])[None], 3, ceil_mode=True)
         logits = x.new_zeros(1, self.out_channels, *x.shape[2:])
-        logits[0, 0], logits[0, 1 : 1 + len(SIDES)] = 1 - shares[0].sum(0), shares[0]
+        logits[0, 1] = shares[0].sum(0)
+        logits[0, 0] = 1 - logits[0, 1]
         return logits * SURE
 
 

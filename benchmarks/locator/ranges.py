@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool3d
 
-from benchmarks.locator.heads import CLASSES, SPACING, classes_of, read_maps
+from benchmarks.locator.heads import CLASSES, HIPPOCAMPI, SPACING, classes_of, read_maps
+from unetpp_monai.inference.pieces import components
 
 SMALL = (1, 7, 18)  # maps whose hippocampi are too small to show what is normal
 WIDER = 1.25
-BRAIN = range(1, 6)  # of `CLASSES`
+BRAIN = range(1, 4)  # of `CLASSES`
 
 
 def main() -> None:
@@ -43,8 +44,8 @@ def _measured(folder: Path, number: int) -> dict[str, Any]:
     step = int(SPACING)
     shares = [avg_pool3d((classes == at)[None].float(), step, ceil_mode=True)[0] for at in range(len(CLASSES))]
     coarse = torch.stack(shares).argmax(0).numpy()
-    places = [np.argwhere(coarse == side) for side in (1, 2)]
-    fine = [int((classes == side).sum()) for side in (1, 2)]
+    places = [np.argwhere(piece) for piece in components(coarse == 1, 2)[0]]
+    fine = [int((head.labels == head.values.index(side)).sum()) for side in HIPPOCAMPI]
     return {
         "size": [(place.max(0) + 1 - place.min(0)) * SPACING for place in places],
         "located": [len(place) * SPACING**3 / 1000 for place in places],

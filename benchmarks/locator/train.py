@@ -9,15 +9,45 @@ import time
 from pathlib import Path
 
 import torch
-from monai.losses import DeepSupervisionLoss, DiceCELoss
+from monai.losses import DeepSupervisionLoss, DiceLoss
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmarks.locator.heads import CLASSES, HELD_OUT, Synthesis, read_maps
 from unetpp_monai.networks import UNetPlusPlus
 
 FEATURES = (8, 16, 32, 64)
 HEADS = (0.6, 0.25, 0.15)
+RARE = 40.0  # weight of a voxel of a hippocampus in the cross entropy: they are one in a thousand
 WINDOW = 64  # voxels per axis
 EVERY = 100  # steps between checkpoints
+
+
+class Windows(Dataset):
+    """One window of one head for each step."""
+
+    def __init__(self, synthesis: Synthesis, steps: int) -> None:
+        self.synthesis, self.steps = synthesis, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return cut(*self.synthesis(step), step)
+
+
+class Loss(torch.nn.Module):
+    """Dice and cross entropy, in which a hippocampus counts more than its few voxels would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = torch.tensor([RARE if name == "hippocampus" else 1.0 for name in CLASSES])
+        self.dice = DiceLoss(to_onehot_y=True, softmax=True, include_background=False)
+        self.entropy = torch.nn.CrossEntropyLoss(weight=weights)
+
+    def forward(self, logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """Compare logits `(1, C, X, Y, Z)` with classes `(1, 1, X, Y, Z)`."""
+        found: torch.Tensor = self.dice(logits, classes) + self.entropy(logits, classes[:, 0].long())
+        return found
 
 
 def main() -> None:
@@ -26,27 +56,26 @@ def main() -> None:
     parser.add_argument("maps", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--initial_weights", type=Path, help="of a locator, to begin with")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     maps = read_maps(options.maps, [number for number in range(1, 21) if number not in HELD_OUT])
     synthesis = Synthesis(maps, options.output / "deformed")
     network = UNetPlusPlus(3, 1, len(CLASSES), FEATURES)
+    if options.initial_weights is not None:
+        network.load_state_dict(torch.load(options.initial_weights, weights_only=True))
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=options.steps, pct_start=0.05)
-    loss_of = DeepSupervisionLoss(
-        DiceCELoss(to_onehot_y=True, softmax=True, include_background=False), weights=list(HEADS)
-    )
+    loss_of = DeepSupervisionLoss(Loss(), weights=list(HEADS))
     done, progress = 0, options.output / "progress.pt"
     if progress.exists():
         state = torch.load(progress, weights_only=True)
         done = state["done"]
         for part, name in ((network, "network"), (optimizer, "optimizer"), (schedule, "schedule")):
             part.load_state_dict(state[name])
+    windows = Subset(Windows(synthesis, options.steps), range(done, options.steps))
     begin, losses = time.perf_counter(), []
-    for step in range(done, options.steps):
-        pairs = [cut(*synthesis(step * options.batch + number), step) for number in range(options.batch)]
-        image, classes = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    for step, (image, classes) in enumerate(DataLoader(windows, num_workers=1, prefetch_factor=4), done):
         with torch.autocast("cpu", torch.bfloat16):
             heads = network(image)
         loss = loss_of([head.float() for head in heads], classes)

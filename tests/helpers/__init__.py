@@ -10,6 +10,7 @@ from unetpp_monai.bundle import read_bundle
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 DEFAULT_BUNDLE = ROOT / "bundle"
+HEAD = ROOT / "unetpp_monai" / "sample" / "mni_head.nii.gz"  # with its skull
 BUNDLE = read_bundle("hippocampus").root  # of crops, whatever the default is
 HELPERS = Path(__file__).parent
 TASKS = sorted(path.parent for path in (ROOT / "configs").glob("*/task.json"))

@@ -19,7 +19,7 @@ SHAPE, SPACING = (72, 84, 66), 3
 HEAD, BRAIN = ((3, 69), (3, 81), (3, 63)), ((6, 66), (6, 78), (6, 60))  # blocks, mm; their faces lie on the coarse grid
 LEFT, RIGHT = ((12, 24), (30, 54), (24, 36)), ((48, 60), (33, 54), (24, 39))  # the two structures
 CEREBELLUM = ((18, 54), (6, 24), (6, 21))
-INTENSITIES = (0, 80, 100, 30, 40, 20, 120)  # of the classes
+INTENSITIES = (0, 80, 30, 20, 120)  # of the classes
 SMALL = {  # values of the task for so small a head
     "features": [4, 8, 8],
     "exit_thresholds": [0.3],
@@ -45,10 +45,7 @@ def box(block, margin=6, shape=SHAPE):
 def made_classes():
     """Class of every voxel, 1 mm, RAS."""
     classes = np.zeros(SHAPE, np.uint8)
-    classes[at(HEAD)] = 6
-    classes[at(BRAIN)] = 3
-    classes[SHAPE[0] // 2 :][classes[SHAPE[0] // 2 :] == 3] = 4
-    for block, number in ((CEREBELLUM, 5), (LEFT, 1), (RIGHT, 2)):
+    for block, number in ((HEAD, 4), (BRAIN, 2), (CEREBELLUM, 3), (LEFT, 1), (RIGHT, 1)):
         classes[at(block)] = number
     return classes
 

@@ -18,7 +18,19 @@ def segment_oblique(folder):
     turn.SetRotation(0.2, -0.15, 0.3)
     image.SetDirection((np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))).ravel())
     SimpleITK.WriteImage(image, str(folder / "case.nrrd"))
-    command = [sys.executable, "-m", "unetpp_monai", "segment", "case.nrrd", "-o", ".", "--format", "segnrrd,nifti"]
+    command = [
+        sys.executable,
+        "-m",
+        "unetpp_monai",
+        "segment",
+        "case.nrrd",
+        "--task",
+        "hippocampus",
+        "-o",
+        ".",
+        "--format",
+        "segnrrd,nifti",
+    ]
     subprocess.run([*command, "--uncertainty", *OPTIONS], check=True, capture_output=True, cwd=folder)
     return folder
 

@@ -57,6 +57,9 @@ class Widget:
             return self.hold if name.startswith("set") else lambda: self.node
         raise AttributeError(f"a {self.kind} has no {name}")
 
+    def setCurrentText(self, text):
+        self.currentText = text
+
     def hold(self, node):
         self.node = node
 
@@ -234,7 +237,7 @@ def counts():
 
 def task_logic(module, image, folder, executable):
     volume, logic = read_volume(image, moved=True), module.UNetPlusPlusLogic()
-    logic.apply(volume, module.Options(executable=executable, depth="full", device="cpu"))
+    logic.apply(volume, module.Options(executable=executable, bundle="hippocampus", depth="full", device="cpu"))
     seen = finish(logic)
     save_labels(logic.results, volume, folder / "labels.nrrd")
     return {"seen": seen, "running": logic.running, **described(logic.results)}
@@ -242,7 +245,7 @@ def task_logic(module, image, folder, executable):
 
 def task_cancel(module, image, folder, executable):
     volume, logic = read_volume(image), module.UNetPlusPlusLogic()
-    logic.apply(volume, module.Options(executable=executable, device="cpu"))
+    logic.apply(volume, module.Options(executable=executable, bundle="hippocampus", device="cpu"))
     wait_for(lambda: logic.update() or logic.progress, "the network's progress", every=0.02)
     before = logic.progress
     logic.cancel()
@@ -255,7 +258,12 @@ def task_errors(module, image, folder, executable):
 
     def attempt(node, **options):
         try:
-            logic.apply(node, module.Options(**{"executable": executable, "device": "cpu", "depth": "1", **options}))
+            logic.apply(
+                node,
+                module.Options(
+                    **{"executable": executable, "bundle": "hippocampus", "device": "cpu", "depth": "1", **options}
+                ),
+            )
             finish(logic)
         except module.SegmentationError as error:
             said.append(str(error))
@@ -264,7 +272,7 @@ def task_errors(module, image, folder, executable):
     attempt(empty)
     attempt(volume, executable="/bin/true")
     attempt(volume, bundle=str(folder / "no bundle"))
-    logic.apply(volume, module.Options(executable=executable, depth="1", device="cpu"))
+    logic.apply(volume, module.Options(executable=executable, bundle="hippocampus", depth="1", device="cpu"))
     attempt(volume)  # a second one at the same time
     slicer.mrmlScene.RemoveNode(volume)
     attempt_end(module, logic, said)
@@ -307,6 +315,7 @@ def task_window(module, image, folder, executable):
     ui.volumeSelector.emit(volume)
     note()
     ui.depthSelector.currentText, ui.executablePath.currentPath = "1", executable
+    ui.taskSelector.currentText = "hippocampus"
     rising = run()
     table, results = ui.volumesTable.node.GetNumberOfRows(), panel.logic.results
     ui.applyButton.emit()
@@ -339,7 +348,7 @@ def task_picture(module, image, folder, executable):
     volume.GetRASBounds(bounds)
     middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
     view = slicer_view.show(scene, application, volume, middle)
-    logic.apply(volume, module.Options(executable=executable, device="cpu"))
+    logic.apply(volume, module.Options(executable=executable, bundle="hippocampus", device="cpu"))
     finish(logic)
     logic.results.segmentation.GetDisplayNode().SetOpacity2DFill(0)  # outlines, so that the map is seen
     slicer_view.draw(view, application, str(folder / "slicer_module.png"))

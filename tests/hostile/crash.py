@@ -43,7 +43,16 @@ class Cohort:
 
     def start(self, output: Path, *, die_before: int = NEVER, name: str = "run") -> Run:
         """Segment all cases, as a user does who repeats his command."""
-        arguments = ["segment", str(self.folder / "cases"), "-o", str(output), "--device", "cpu"]
+        arguments = [
+            "segment",
+            "--task",
+            "hippocampus",
+            str(self.folder / "cases"),
+            "-o",
+            str(output),
+            "--device",
+            "cpu",
+        ]
         arguments += ["--runtime", "eager", "--depth", "1", "--bundle", str(self.folder / "bundle")]
         return start(arguments, output, self.folder / f"{name}.log", die_before=die_before)
 

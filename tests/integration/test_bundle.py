@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers import BUNDLE, ROOT, SHARED, phantom, save_nifti
+from helpers import BUNDLE, DEFAULT_BUNDLE, ROOT, SHARED, phantom, save_nifti
 from helpers.commands import read, run
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, load, verify_metadata, verify_net_in_out
 
@@ -140,7 +140,7 @@ def test_load_and_export(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {"config_file": str(INFERENCE), "meta_file": str(BUNDLE / "configs" / "metadata.json")}
     ckpt_export("network_def", "model.ts", ckpt_file=str(BUNDLE / "models" / "model.pt"), **options)
-    network = load(name="bundle", bundle_dir=str(ROOT), source="github", workflow_type="inference").eval()
+    network = load(name="bundle", bundle_dir=str(BUNDLE.parent), source="github", workflow_type="inference").eval()
     weights = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
     images = torch.rand(1, 1, 24, 24, 24)
@@ -191,7 +191,7 @@ def test_run_inference_with_auto_depth_and_uncertainty(tmp_path, image_file):
     arguments = ("--config_file", INFERENCE, "--bundle_root", BUNDLE, "--dataset_dir", image_file.parent)
     options = ("--depth", "auto", "--uncertainty", True, "--device", "cpu")
     run(*arguments, "--output_dir", tmp_path / "out", *options, folder=tmp_path)
-    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
+    segmenter = Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager")
     expected = segmenter(read_volume(image_file), depth="auto", uncertainty=True)
     labels, doubts = (read_volume(tmp_path / "out" / f"case_1_{name}.nii.gz") for name in ("seg", "uncertainty"))
     assert labels.same_grid(expected.labels) and doubts.same_grid(expected.labels)
@@ -241,7 +241,7 @@ def test_names_must_be_those_of_the_networks_channels(copied, names):
 
 
 def test_default_bundle_is_found_from_a_checkout():
-    assert default_bundle() == BUNDLE
+    assert default_bundle() == DEFAULT_BUNDLE
     bundle = read_bundle()
     assert bundle.version == next(iter(bundle.metadata["changelog"]))
     assert load_network(bundle, bundle.parser(), torch.device("cpu")).training is False

@@ -19,14 +19,14 @@ from unetpp_monai.workflows.metrics import mean_dice
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter.from_bundle(device="cpu", runtime="eager")
+    return Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager")
 
 
 @pytest.fixture(scope="module")
 def pairs():
     """Images, and as references what the network finds in them at full depth, a little moved."""
     images = [Volume(phantom((32, 48, 40), seed)[0][None], np.eye(4)) for seed in range(4)]
-    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
+    segmenter = Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager")
     return [(image, Volume(np.roll(segmenter(image).labels.array, 1, axis=1), np.eye(4))) for image in images]
 
 
@@ -105,7 +105,16 @@ def test_what_cannot_be_calibrated(segmenter, pairs):
 def test_command(msd_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.01))
     images, references = msd_folder / "imagesTr", msd_folder / "labelsTr"
-    arguments = ["calibrate", str(images), "--references", str(references), "--runtime", "eager"]
+    arguments = [
+        "calibrate",
+        str(images),
+        "--references",
+        str(references),
+        "--task",
+        "hippocampus",
+        "--runtime",
+        "eager",
+    ]
     result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "c.json")])
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "c.json").read_text())

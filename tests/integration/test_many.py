@@ -21,7 +21,7 @@ from unetpp_monai.workflows.request import Request
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter.from_bundle(device="cpu", runtime="eager", depth=1)
+    return Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager", depth=1)
 
 
 @pytest.fixture
@@ -262,6 +262,8 @@ def test_the_same_command_again_is_a_success(cases, tmp_path):
     command = (
         "segment",
         tmp_path / "in",
+        "--task",
+        "hippocampus",
         "-o",
         tmp_path / "out",
         "--device",

@@ -20,7 +20,7 @@ def test_runs_of_monai_write_what_the_command_line_writes(tmp_path):
     arguments = ("--config_file", BUNDLE / "configs" / "inference.json", "--bundle_root", BUNDLE, "--device", "cpu")
     options = ("--dataset_dir", tmp_path / "images", "--output_dir", tmp_path / "theirs", "--uncertainty", True)
     run(*arguments, *options, folder=tmp_path)
-    segmenter = Segmenter.from_bundle(device="cpu", runtime="eager")
+    segmenter = Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager")
     for source in sources:
         expected = segmenter(read_volume(source), uncertainty=True)
         for ending, volume in (("seg", expected.labels), ("uncertainty", expected.uncertainty)):

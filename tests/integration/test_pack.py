@@ -105,7 +105,7 @@ def test_runs_in_a_foreign_folder_without_the_package(packed, tmp_path, image_fi
     result = isolated(script, tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     volume = read_volume(image_file)
-    expected = Segmenter.from_bundle(device="cpu")(volume).labels
+    expected = Segmenter.from_bundle("hippocampus", device="cpu")(volume).labels
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "case_1_seg.nii.gz").array, expected.array)
 
 

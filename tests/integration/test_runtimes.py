@@ -77,8 +77,8 @@ def test_labels_of_the_sample_are_the_same(runtime):
     """Real weights on a real volume."""
     needs(runtime)
     volume = read_volume(CASE)
-    eager = Segmenter.from_bundle(device="cpu", runtime="eager")
-    other = Segmenter.from_bundle(device="cpu", runtime=runtime)
+    eager = Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager")
+    other = Segmenter.from_bundle("hippocampus", device="cpu", runtime=runtime)
     for depth in (1, 2, 3, "auto"):
         expected, result = eager(volume, depth=depth), other(volume, depth=depth)
         assert (result.runtime, expected.runtime) == (runtime, "eager")

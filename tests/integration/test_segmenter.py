@@ -24,7 +24,7 @@ SAMPLE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 
 
 # without ranges of its training cases, which the sample, a mean of many heads, is unlike
-BARE = replace(read_bundle(), plausible=None)
+BARE = replace(read_bundle("hippocampus"), plausible=None)
 
 
 @pytest.fixture(scope="module")
@@ -121,16 +121,16 @@ def test_one_voxel_is_an_image(segmenter):
 
 
 def test_only_what_a_depth_needs_is_built(segmenter, sample):
-    small = Segmenter.from_bundle(device="cpu", runtime="eager", depth=1)
+    small = Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager", depth=1)
     assert (list(small.depths), small.full_depth, small.default_depth) == ([1], 3, Depth(1))
-    bundle = read_bundle()
+    bundle = read_bundle("hippocampus")
     network = load_network(bundle, bundle.parser(), torch.device("cpu"), depth=1)
     assert sum(parameter.numel() for parameter in network.parameters()) == 74099
     result = small(sample)
     assert result.depth == 1
     np.testing.assert_array_equal(result.labels.array, segmenter(sample, depth=1).labels.array)
     with pytest.raises(InputError, match="depth must be from 1 to 3, got 4"):
-        Segmenter.from_bundle(device="cpu", depth=4)
+        Segmenter.from_bundle("hippocampus", device="cpu", depth=4)
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_mirroring_is_an_argument_and_is_said(segmenter, sample, tmp_path):
 
 @pytest.mark.slow
 def test_a_depth_given_at_the_start_is_the_default(sample):
-    auto = Segmenter.from_bundle(device="cpu", runtime="eager", depth="auto")
+    auto = Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager", depth="auto")
     assert list(auto.depths) == [1, 2, 3]
     assert auto(sample).depth == "auto" and auto(sample, depth=2).depth == 2
 
@@ -227,7 +227,7 @@ def test_nothing_found_is_to_be_reviewed(sample, tmp_path):
     for depth in (1, 2, 3):
         weights[f"outputs.x_0_{depth}.bias"][0] += 100  # background everywhere
     torch.save(weights, tmp_path / "model.pt")
-    segmenter = Segmenter.from_bundle(weights=tmp_path / "model.pt", device="cpu", runtime="eager")
+    segmenter = Segmenter.from_bundle("hippocampus", weights=tmp_path / "model.pt", device="cpu", runtime="eager")
     result = segmenter(sample, uncertainty=True)
     assert not result.labels.array.any()
     assert (result.score, result.scores, result.review) == (None, {}, True)

@@ -165,7 +165,7 @@ def test_both_networks_are_loaded_strictly(locator, bundles, tmp_path):
         with pytest.raises(BundleError, match=message):
             Segmenter(read_bundle(heads.root), device="cpu", runtime="eager")
     torch.save(prefixed("locate.", locator), path)
-    other = Locator(features=[4, 8], classes=["none", "one"], labels=[[1, 2]])
+    other = Locator(features=[4, 8], classes=["none", "one"], structures=["one"], labels=[[1, 2]])
     with pytest.raises(BundleError, match="must hold the weights of the locator"):
         load_locator(read_bundle(heads.root), other, torch.device("cpu"))
 

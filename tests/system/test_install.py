@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
+from helpers import BUNDLE, ROOT
 from helpers.dicom_phantoms import axial_affine, make_series
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -48,7 +48,7 @@ def test_wheel_carries_bundle_and_sample(site, tmp_path):
     result = unetpp(site, "info", folder=tmp_path)
     assert result.returncode == 0 and str(site / "unetpp_monai" / "default_bundle") in result.stdout, result.stderr
     result = unetpp(site, "demo", folder=tmp_path)
-    assert result.returncode == 0 and (tmp_path / "demo_output" / "mni_hippocampus_right.json").exists(), result.stderr
+    assert result.returncode == 0 and (tmp_path / "demo_output" / "mni_head.json").exists(), result.stderr
 
 
 def test_wheel_trains_and_packs(site, tmp_path, msd_folder):
@@ -61,10 +61,13 @@ def test_wheel_trains_and_packs(site, tmp_path, msd_folder):
     for name, task in (("unetpp_nuclei_microscopy_segmentation", "nuclei_2d"), (HIPPOCAMPUS, "own")):
         result = unetpp(site, "pack", "--task", task, folder=tmp_path)
         assert result.returncode == 0 and (tmp_path / "dist" / f"{name}.zip").is_file(), result.stderr
-    found, wanted = tmp_path / "dist" / HIPPOCAMPUS / "configs", ROOT / "bundle" / "configs"
+    found, wanted = tmp_path / "dist" / HIPPOCAMPUS / "configs", BUNDLE / "configs"
     assert all((found / path.name).read_bytes() == path.read_bytes() for path in wanted.iterdir())
     result = unetpp(site, "train", "nowhere", folder=tmp_path)
-    assert result.returncode == 1 and "em_membrane_2d, hippocampus, left_atrium, nuclei_2d" in result.stderr
+    assert (
+        result.returncode == 1
+        and "em_membrane_2d, hippocampus, hippocampus_head, left_atrium, nuclei_2d" in result.stderr
+    )
 
 
 def test_segments_with_pydicom_2_4(tmp_path):
@@ -72,6 +75,6 @@ def test_segments_with_pydicom_2_4(tmp_path):
     site = tmp_path / "site"
     pip("install", "--no-deps", "--target", site, "pydicom==2.4.5")
     make_series(tmp_path / "series", axial_affine())
-    result = unetpp(site, "segment", "series", "-o", "out", "--depth", 1, folder=tmp_path)
+    result = unetpp(site, "segment", "series", "-o", "out", "--task", "hippocampus", "--depth", 1, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert '"pydicom": "2.4.5"' in (tmp_path / "out" / "series.json").read_text()

@@ -38,8 +38,10 @@ def site(tmp_path_factory):
     make_series(folder / "ct", oblique_affine(), modality="CT")
     with orthanc(folder / "orthanc") as archive:
         archive.upload([*(folder / "mr").iterdir(), *(folder / "ct").iterdir()])
-        run_label("segment", folder / "mr", "-o", folder / "cli", "--device", "cpu", folder=folder)
-        with serving(archive.dicomweb_url, folder / "server") as server:
+        run_label(
+            "segment", "--task", "hippocampus", folder / "mr", "-o", folder / "cli", "--device", "cpu", folder=folder
+        )
+        with serving(archive.dicomweb_url, folder / "server", "--task", "hippocampus") as server:
             yield archive, server, folder
 
 
@@ -150,7 +152,7 @@ def test_submitted_labels_go_into_the_archive_and_come_back(site, expected, tmp_
     assert [label.name for label in structures] == names and same_places(labels, expected)
     assert errors_of("dciodvfy", stored) == []
     # another server, which has fetched nothing yet, trains on what is in the archive
-    with serving(archive.dicomweb_url, folder / "second") as second:
+    with serving(archive.dicomweb_url, folder / "second", "--task", "hippocampus") as second:
         status, body = second.request("/datastore/?output=train")
         (pair,) = json.loads(body)
         assert status == 200 and Path(pair["image"]).name == f"{image}.nii.gz"

@@ -41,7 +41,7 @@ def studies(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(studies, tmp_path_factory):
-    with serving(studies, tmp_path_factory.mktemp("server")) as running:
+    with serving(studies, tmp_path_factory.mktemp("server"), "--task", "hippocampus") as running:
         yield running
 
 
@@ -51,7 +51,12 @@ def by_cli(studies, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     cases = [str(studies / f"{case}.nii.gz") for case in CASES]
     depths = ("full", "1", "auto")
-    run_cli(*(["segment", *cases, "-o", str(folder / depth), "--depth", depth, "--device", "cpu"] for depth in depths))
+    run_cli(
+        *(
+            ["segment", "--task", "hippocampus", *cases, "-o", str(folder / depth), "--depth", depth, "--device", "cpu"]
+            for depth in depths
+        )
+    )
     return {depth: {case: read_volume(folder / depth / f"{case}_seg.nii.gz") for case in CASES} for depth in depths}
 
 
@@ -215,7 +220,19 @@ def test_weights_that_change_on_disk_are_the_ones_that_answer(server, by_cli, st
     other = {key: value * (0.5 if "weight" in key and value.ndim > 1 else 1) for key, value in values.items()}
     torch.save(other, tmp_path / "model.pt")
     image = studies / f"{CASES[0]}.nii.gz"
-    run_label("segment", image, "-o", tmp_path, "--weights", tmp_path / "model.pt", "--device", "cpu", folder=tmp_path)
+    run_label(
+        "segment",
+        "--task",
+        "hippocampus",
+        image,
+        "-o",
+        tmp_path,
+        "--weights",
+        tmp_path / "model.pt",
+        "--device",
+        "cpu",
+        folder=tmp_path,
+    )
     expected = read_volume(tmp_path / f"{CASES[0]}_seg.nii.gz")
     assert not np.array_equal(expected.array, by_cli["full"][CASES[0]].array)
     try:
@@ -252,7 +269,7 @@ def test_wrong_starts_end_with_one_line(studies, tmp_path):
     for arguments, message in (
         ([studies, "--bundle", tmp_path / "bundle"], "must hold the weights of network_def"),
         ([studies, "--bundle", BUNDLE, "--bundle", BUNDLE], "bundles must differ in name"),
-        ([tmp_path / "nothing"], "studies must be a folder or a DICOMweb address"),
+        ([tmp_path / "nothing", "--task", "hippocampus"], "studies must be a folder or a DICOMweb address"),
     ):
         done = run_label(*start, *arguments, folder=tmp_path, check=False)
         assert done.returncode == 1 and "error: " in done.stderr and message in done.stderr, done.stderr

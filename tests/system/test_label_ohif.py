@@ -147,7 +147,7 @@ def opened(folder):
     study = write_series(folder / "mr")
     with orthanc(folder / "orthanc") as archive:
         archive.upload((folder / "mr").iterdir())
-        with serving(archive.dicomweb_url, folder / "server") as server, annotator() as view:
+        with serving(archive.dicomweb_url, folder / "server", "--task", "hippocampus") as server, annotator() as view:
             yield view, server.url, study
 
 
@@ -166,7 +166,19 @@ def session(tmp_path_factory):
         seen["overlaid"] = {name: view.view(name) for name in VIEWS}
         seen["colours"] = np.array(view.page.evaluate(COLOURS), float)
         seen["posted"], seen["next"] = view.posted, view.next_sample()
-    run_label("segment", folder / "mr", "-o", folder / "cli", "--depth", "2", "--device", "cpu", folder=folder)
+    run_label(
+        "segment",
+        "--task",
+        "hippocampus",
+        folder / "mr",
+        "-o",
+        folder / "cli",
+        "--depth",
+        "2",
+        "--device",
+        "cpu",
+        folder=folder,
+    )
     return seen, folder
 
 

@@ -80,7 +80,12 @@ def test_depth_is_an_option(server):
 def test_voxels_at_each_depth_are_those_of_the_command_line(server, folder):
     """One network is cached for all depths: going back and forth must not mix them up."""
     image = str(folder / "studies" / f"{CASES[0]}.nii.gz")
-    run_cli(*(["segment", image, "-o", str(folder / d), "--depth", d, "--device", "cpu"] for d in DEPTHS))
+    run_cli(
+        *(
+            ["segment", "--task", "hippocampus", image, "-o", str(folder / d), "--depth", d, "--device", "cpu"]
+            for d in DEPTHS
+        )
+    )
     order = [*DEPTHS, *reversed(DEPTHS)]
     answers = server.calls([["infer", NAME, CASES[0], {"depth": depth}] for depth in order])
     for depth, answer in zip(order, answers, strict=True):
@@ -92,7 +97,9 @@ def test_voxels_at_each_depth_are_those_of_the_command_line(server, folder):
 def test_results_have_the_headers_of_the_command_line(server, folder):
     kinds = ("bare", "metre", "micron", "turned")
     cases = [str(save_forms(folder / "forms" / f"{kind}.nii.gz", kind, phantom()[0])) for kind in kinds]
-    run_cli(*(["segment", case, "-o", str(folder / "forms"), "--device", "cpu"] for case in cases))
+    run_cli(
+        *(["segment", "--task", "hippocampus", case, "-o", str(folder / "forms"), "--device", "cpu"] for case in cases)
+    )
     answers = server.calls([["infer", NAME, case, {"result_extension": ".nii.gz"}] for case in cases])
     for kind, answer in zip(kinds, answers, strict=True):
         ours, theirs = (nib.load(path) for path in (folder / "forms" / f"{kind}_seg.nii.gz", answer["result"][0]))

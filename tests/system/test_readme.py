@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from helpers import BUNDLE, ROOT, phantom, save_nifti
+from helpers import BUNDLE, DEFAULT_BUNDLE, HEAD, ROOT, phantom, save_nifti
 from helpers.commands import python, unetpp
 from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.label_server import label_python
@@ -49,6 +49,9 @@ def desk(tmp_path_factory, msd_folder):
     """A folder that holds what the README names."""
     folder = tmp_path_factory.mktemp("desk")
     save_nifti(folder / "case.nii.gz", phantom()[0])
+    (folder / "folder_of_heads").mkdir()
+    for name in ("head", "folder_of_heads/other"):
+        shutil.copy(HEAD, folder / f"{name}.nii.gz")
     for name in ("folder_of_nifti", "folder"):
         (folder / name).mkdir()
         save_nifti(folder / name / f"{name}.nii.gz", phantom((20, 20, 20))[0])
@@ -66,7 +69,7 @@ def desk(tmp_path_factory, msd_folder):
     for name in ("listener_demo.py", "label_demo.py"):
         shutil.copy(ROOT / "docs" / name, folder / "docs")
     shutil.copytree(msd_folder, folder / "Task04_Hippocampus")
-    shutil.copytree(BUNDLE, folder / "bundle")
+    shutil.copytree(DEFAULT_BUNDLE, folder / "bundle")
     shutil.copytree(ROOT / "configs", folder / "configs")
     shutil.copytree(ROOT / "unetpp_monai" / "base", folder / "unetpp_monai" / "base")
     shutil.copytree(msd_folder, folder / "data" / "LeftAtrium")
@@ -119,7 +122,7 @@ def test_code(desk, monkeypatch):
     monkeypatch.setattr("builtins.print", lambda *_: None)
     first, second = blocks("python")
     exec(first, {})
-    assert (desk / "case_seg.nii.gz").exists()
+    assert (desk / "head_seg.nii.gz").exists()
     names = {"images": torch.rand(1, 1, 16, 16, 16)}
     exec(second, names)
     assert len(names["heads"]) == 3 and names["small"].depth == 2

@@ -102,7 +102,11 @@ def test_uncertainty_lies_over_the_volume(tmp_path):
     ]
     assert found["rising"]
     assert (found["rows"], found["Segmentation"], found["ScalarVolume"], found["Table"]) == (2, 1, 2, 1)
-    assert found["kept"] == {"UNetPlusPlus/executable": "/nowhere/unetpp", "UNetPlusPlus/bundle": ""}
+    assert found["kept"] == {
+        "UNetPlusPlus/executable": "/nowhere/unetpp",
+        "UNetPlusPlus/bundle": "",
+        "UNetPlusPlus/task": "hippocampus",
+    }
     (message,) = found["shown"]
     assert message.startswith("/nowhere/unetpp is not a program that can be run; give the path of python or unetpp")
     display = found["uncertainty"]

@@ -13,7 +13,7 @@ def metadata(**codes):
     return {"network_data_format": {"outputs": {"pred": {"channel_def": {"0": "background", "1": "a"}}}}, **codes}
 
 
-def test_default_bundle():
+def test_labels_of_the_hippocampus():
     labels = read_labels(json.loads((BUNDLE / "configs" / "metadata.json").read_text()))
     assert [(label.index, label.name) for label in labels] == [
         (1, "anterior hippocampus"),

@@ -217,7 +217,7 @@ def test_what_the_formats_need():
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter.from_bundle(runtime="eager")
+    return Segmenter.from_bundle("hippocampus", runtime="eager")
 
 
 @pytest.fixture

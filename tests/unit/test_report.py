@@ -26,7 +26,7 @@ ALL = ("nifti", "segnrrd", "dicomseg", "rtstruct", "sr")
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter.from_bundle(device="cpu", runtime="eager")
+    return Segmenter.from_bundle("hippocampus", device="cpu", runtime="eager")
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,9 @@ def test_a_value_that_does_not_fit_is_named(values, fault):
         ({"locator_features": [8, 10**9]}, "locator_features must hold whole numbers from 1 to 256"),
         ({"locator_spacing": 300.0}, "locator_spacing must be > 0 and <= 10 mm, got 300.0"),
         ({"locator_classes": ["air", "air"]}, "locator_classes must be different names, the background first, got"),
-        ({"locator_labels": []}, "locator_labels must hold a list of labels for each structure that comes first"),
+        ({"locator_labels": []}, "locator_labels must hold a list of labels for each of locator_structures"),
+        ({"locator_structures": []}, "locator_structures must be different names, from left to right, of pieces of"),
+        ({"locator_structures": ["a", "a"]}, "locator_structures must be different names, from left to right, of"),
         ({"locator_labels": [[1, 2], [4, 3]]}, "locator_labels must hold the labels 1, 2, ... in this order, got"),
         (
             {"locator_labels": [[1], [2]]},

@@ -153,6 +153,8 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
         BundleError: a file is missing, altered or no JSON, or the metadata lacks what we need.
     """
     given = None if weights is None else Path(weights)
+    if given is not None and not given.is_file():
+        raise BundleError(f"weights must be a file, got {at(given)}; check the path")
     folder = default_bundle() if root is None else bundle_folder(root, weights=given)
     for part in (METADATA, CONFIG, *([] if weights is not None else [WEIGHTS])):
         if not (folder / part).is_file():
@@ -160,8 +162,6 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
                 f"a bundle must hold {part}, found none in {at(folder)}; name another folder or pack it again"
             )
     path = folder / WEIGHTS if given is None else given
-    if not path.is_file():
-        raise BundleError(f"weights must be a file, got {at(path)}; check the path")
     digest = sha256(path)
     own = weights is None
     check_sums(folder, known={WEIGHTS: digest} if own else {}, replaced=None if own else WEIGHTS)

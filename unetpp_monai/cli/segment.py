@@ -141,7 +141,7 @@ def demo(
     from ..workflows.request import Request
     from ..workflows.segment import segment_case
 
-    sample = Path(__file__).parents[1] / "sample" / "mni_hippocampus_right.nii.gz"
+    sample = Path(__file__).parents[1] / "sample" / "mni_head.nii.gz"
     make_folder(output)
     segmenter = Segmenter.from_bundle(device=device, depth=depth, runtime=runtime)
     with progress_bars() as progress:

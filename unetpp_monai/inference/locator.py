@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from ..errors import InputError
 from ..label_rules import DIRECTIONS, feature_faults
 from ..located import Found, Located, Triple
 from ..networks import UNetPlusPlus
-from .pieces import largest_component
+from .pieces import components
 from .slab import plain
 
 SAMPLE = 100_000  # voxels that show how an image's intensities are spread
@@ -23,11 +24,15 @@ WORDS = dict(zip(DIRECTIONS, ("right of", "in front of", "above"), strict=True))
 class Locator:
     """Label a whole image coarsely, in one pass, and take a box around each structure.
 
+    The structures are of one class, the largest connected pieces of it from left to right: what is the same on both
+    sides needs no network to tell the sides apart.
+
     The image is on the network's grid, RAS, as preprocessing leaves it; its intensities may have any scale.
 
     Args:
         features: channels per level of the network, finest first.
-        classes: names, the background first, then the structures in the order of `labels`, then others.
+        classes: names, the background first, then what is located, then others.
+        structures: names of the pieces that are located, from left to right.
         labels: of each structure, those of the result.
         brain: names of the classes that are brain.
         order: triples of class, direction (R, A or S) and class: the first must lie further that way.
@@ -51,6 +56,7 @@ class Locator:
         *,
         features: Sequence[int],
         classes: Sequence[str],
+        structures: Sequence[str],
         labels: Sequence[Sequence[int]],
         brain: Sequence[str] = (),
         order: Sequence[Sequence[str]] = (),
@@ -65,6 +71,7 @@ class Locator:
         if fault := next(feature_faults(features), ""):
             raise ValueError(fault)
         self.classes, self.labels, self.order = tuple(classes), tuple(map(tuple, labels)), tuple(map(tuple, order))
+        self.structures = tuple(structures)
         self.brain = [self.classes.index(name) for name in brain]
         self.spacing, self.pixdim, self.margin = spacing, tuple(pixdim), margin
         self.extent, self.brain_ml, self.ml, self.way_out = tuple(extent), brain_ml, ml, way_out
@@ -89,17 +96,19 @@ class Locator:
         brain = float(counts[self.brain].sum() * voxel_ml)
         if self.brain and brain < self.brain_ml:
             raise self._refusal(f"an image must show at least {self.brain_ml:.4g} mL of brain, got {brain:.4g} mL")
-        pieces = [largest_component(classes == number).numpy() for number in range(1, len(self.labels) + 1)]
-        sizes = [float(piece.sum() * voxel_ml) for piece in pieces]
-        if missing := [
-            f"{size:.2g} mL of {name}"
-            for name, size in zip(self.classes[1:], sizes, strict=False)
-            if size <= 0 or size < self.ml
-        ]:
-            names = ", ".join(self.classes[1 : len(self.labels) + 1])
-            raise self._refusal(f"{names} must be within the image, got {' and '.join(missing)}")
-        found = [self._found(at, piece, sure, affine, image.shape[2:]) for at, piece in enumerate(pieces)]
-        return Located(tuple(found), brain, tuple(self._contradictions(classes)))
+        wanted = len(self.structures)
+        pieces, counts_of = components(classes == 1, wanted)
+        sizes = [count * voxel_ml for count in counts_of]
+        if sum(size >= self.ml for size in sizes) < wanted:
+            names, came = (
+                " and ".join(self.structures),
+                ", ".join(f"{size:.2g} mL" for size in sizes[:wanted]) or "none",
+            )
+            raise self._refusal(f"{names} must be within the image, at least {self.ml:g} mL each, got {came}")
+        chosen = sorted(pieces, key=lambda piece: float(np.argwhere(piece)[:, 0].mean()))
+        found = [self._found(at, piece, sure, affine, image.shape[2:]) for at, piece in enumerate(chosen)]
+        remarks = (*self._contradictions(classes), *self._oddities(chosen, sizes))
+        return Located(tuple(found), brain, remarks)
 
     def _check_extent(self, shape: Sequence[int]) -> None:
         lengths = [size * length for size, length in zip(shape, self.pixdim, strict=True)]
@@ -136,7 +145,7 @@ class Locator:
         ]
         centre = (places.mean(0) + 0.5) * self.factors - 0.5
         return Found(
-            name=self.classes[at + 1],
+            name=self.structures[at],
             labels=self.labels[at],
             start=(starts[0], starts[1], starts[2]),
             stop=(stops[0], stops[1], stops[2]),
@@ -154,6 +163,16 @@ class Locator:
             near, far = (np.nonzero(classes == self.classes.index(name))[axis] for name in (second, first))
             if len(near) and len(far) and far.mean() <= near.mean():
                 yield f"{first} does not lie {WORDS[direction]} {second}; check the orientation in the image's header"
+
+    def _oddities(self, chosen: Sequence[NDArray[np.bool_]], sizes: Sequence[float]) -> Iterator[str]:
+        """Say what is odd about the pieces: not side by side, or one too many."""
+        centres = [np.argwhere(piece).mean(0) for piece in chosen]
+        for (one, other), (start, end) in zip(pairwise(self.structures), pairwise(centres), strict=True):
+            if np.abs(end - start).argmax() != 0:
+                yield f"{one} and {other} do not lie side by side; check the orientation in the image's header"
+        count = len(chosen)
+        if len(sizes) > count and sizes[count] > sizes[count - 1] / 2:
+            yield f"{self.classes[1]} was seen in {sizes[count]:.2g} mL elsewhere too"
 
 
 class LocatedNetwork(torch.nn.Module):

@@ -53,6 +53,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         settings = qt.QSettings()
         self.ui.executablePath.currentPath = settings.value(f"{SETTINGS}executable", "")
         self.ui.bundlePath.currentPath = settings.value(f"{SETTINGS}bundle", "")
+        self.ui.taskSelector.setCurrentText(settings.value(f"{SETTINGS}task", "hippocampus_head"))
         self.show_state()
 
     def cleanup(self) -> None:  # noqa: D102 - Slicer's name
@@ -63,14 +64,15 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         """Start to segment the selected volume."""
         options = Options(
             executable=self.ui.executablePath.currentPath,
-            bundle=self.ui.bundlePath.currentPath,
+            bundle=self.ui.bundlePath.currentPath or self.ui.taskSelector.currentText,
             depth=self.ui.depthSelector.currentText,
             device=self.ui.deviceEdit.text.strip() or "auto",
             uncertainty=self.ui.uncertaintyCheckBox.checked,
         )
         settings = qt.QSettings()
         settings.setValue(f"{SETTINGS}executable", options.executable)
-        settings.setValue(f"{SETTINGS}bundle", options.bundle)
+        settings.setValue(f"{SETTINGS}bundle", self.ui.bundlePath.currentPath)
+        settings.setValue(f"{SETTINGS}task", self.ui.taskSelector.currentText)
         try:
             self.logic.apply(self.ui.volumeSelector.currentNode(), options)
         except SegmentationError as error:
@@ -135,7 +137,7 @@ class UNetPlusPlusTest(ScriptedLoadableModuleTest):
         slicer.util.updateVolumeFromArray(source, _noise())
         volume = slicer.mrmlScene.AddNode(source)
         logic = UNetPlusPlusLogic()
-        logic.apply(volume, Options(depth="1", device="cpu"))
+        logic.apply(volume, Options(bundle="hippocampus", depth="1", device="cpu"))
         while not logic.update():
             time.sleep(INTERVAL_MS / 1000)
         segments = logic.results.segmentation.GetSegmentation()

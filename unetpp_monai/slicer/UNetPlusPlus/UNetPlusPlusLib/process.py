@@ -35,7 +35,7 @@ class Options:
     """How to segment."""
 
     executable: str = ""  # python or unetpp; empty: of the environment this file lies in, or on the PATH
-    bundle: str = ""  # folder; empty: the bundle that came with unetpp_monai
+    bundle: str = ""  # folder, or name of a task that came with unetpp_monai; empty: the bundle that did
     depth: str = "full"  # 1, 2, ..., auto or full
     device: str = "auto"  # auto, cpu or cuda:N
     uncertainty: bool = True  # also make the map
