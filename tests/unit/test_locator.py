@@ -110,7 +110,7 @@ def test_an_image_without_brain_or_with_one_side_is_refused():
         locator(batch(without(1, 2, 3, other=4)))
     with pytest.raises(InputError, match=r"^left hippocampus and right hippocampus must be .* each, got 3.5 mL; give"):
         locator(batch(without(1, other=2, part=slice(SHAPE[0] // 2, None))))
-    with pytest.raises(InputError, match="at least 0.3 mL each, got none; give"):
+    with pytest.raises(InputError, match=r"at least 0\.3 mL each, got none; give"):
         locator(batch(without(1, other=2)))
 
 
