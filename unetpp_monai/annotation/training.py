@@ -12,7 +12,7 @@ from ..bundle import read_bundle
 from ..errors import InputError
 from ..runtimes.backend import choose_device
 from .datastores import image_path
-from .fine_tuning import Options, check_options, fine_tune, read_progress
+from .fine_tuning import TRAIN, Options, check_options, fine_tune, read_progress
 from .model_registry import device_choices, first_of
 from .training_cases import Labelled, cases_for
 
@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {"max_epochs": 20, "learning_rate": 0.0003, "val_spli
 
 
 def trainers(bundles: Mapping[str, Path], device: str, *, trust: bool = False) -> dict[str, TrainTask]:
-    """Training tasks by the name of their model.
+    """Training tasks by the name of their model; a bundle without `train.json`, as one of two networks, has none.
 
     Args:
         bundles: folder of each served bundle by its model's name; copies, whose weights may change.
@@ -32,6 +32,7 @@ def trainers(bundles: Mapping[str, Path], device: str, *, trust: bool = False) -
     return {
         model: FineTuneTask(root, [other for other in bundles.values() if other != root], device=device, trust=trust)
         for model, root in bundles.items()
+        if (root / TRAIN).is_file()
     }
 
 
