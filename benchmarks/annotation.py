@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import ROOT, parsed
+from benchmarks.compare import parsed
 from benchmarks.fold import TASK, fold_cases
-from unetpp_monai import Segmenter, read_volume
+from unetpp_monai import Segmenter, read_bundle, read_volume
 from unetpp_monai.annotation.scores import Score, urgency
 from unetpp_monai.files import complete_file
 from unetpp_monai.io import case_name
@@ -140,7 +140,7 @@ def train(options: argparse.Namespace, cases: list[Case], seed: int, folder: Pat
     parser.get_parsed_content("run")
     (folder / "configs").mkdir()
     for name in ("inference.json", "metadata.json"):
-        config = json.loads((ROOT / "bundle/configs" / name).read_text())
+        config = json.loads((read_bundle(TASK).root / "configs" / name).read_text())
         replaced = {key.removeprefix("--"): json.loads(value) for key, value in pairs(options.overrides)}
         config.update({key: value for key, value in replaced.items() if key in config})
         (folder / "configs" / name).write_text(json.dumps(config))

@@ -30,7 +30,7 @@ def main() -> None:
     """Start the contenders, let them take turns, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", type=Path, help="NIfTI volume, picture (ours), or ct: a made-up one of 512x512x300")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundle")
+    parser.add_argument("--bundle", type=Path, default=read_bundle("hippocampus").root)
     parser.add_argument("--weights", type=Path, help="instead of the bundle's own")
     parser.add_argument("--contenders", nargs="+", default=DEFAULT.split(), help="the first is what ratios refer to")
     parser.add_argument("--pixdim", type=float, help="mm, instead of the bundle's spacing")

@@ -11,15 +11,14 @@ import resource
 import statistics
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import torch
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.networks.nets import BasicUNetPlusPlus
 
-from unetpp_monai import UNetPlusPlus
+from unetpp_monai import UNetPlusPlus, read_bundle
 
-TRAIN = Path(__file__).parents[1] / "bundle/configs/train.json"
+TRAIN = read_bundle("hippocampus").root / "configs/train.json"
 NAMES = ("monai BasicUNetPlusPlus", "ours, final head", "ours, deep supervision", "ours, deep supervision, bfloat16")
 
 

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers import BUNDLE, ROOT
+from helpers import BUNDLE, DEFAULT_BUNDLE, ROOT
 from monai.bundle import ConfigParser
 
 from unetpp_monai import Segmenter, pack, read_volume
@@ -26,7 +26,7 @@ NAME = "unetpp_hippocampus_mri_segmentation"
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    return pack(tmp_path_factory.mktemp("dist"))
+    return pack(tmp_path_factory.mktemp("dist"), task="hippocampus")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_folder_zip_and_hashes(packed):
 
 
 def test_archives_of_the_same_files_are_equal(packed, tmp_path):
-    assert pack(tmp_path).archive.read_bytes() == packed.archive.read_bytes()
+    assert pack(tmp_path, task="hippocampus").archive.read_bytes() == packed.archive.read_bytes()
 
 
 def test_a_bundle_without_its_licence_is_refused(packed, tmp_path):
@@ -74,7 +74,7 @@ def test_a_bundle_without_its_licence_is_refused(packed, tmp_path):
 def test_nothing_is_overwritten(packed):
     before = packed.archive.stat()
     with pytest.raises(OutputError, match="must not exist yet"):
-        pack(packed.folder.parent)
+        pack(packed.folder.parent, task="hippocampus")
     assert packed.archive.stat() == before
     assert sorted(path.name for path in packed.folder.parent.iterdir()) == [NAME, f"{NAME}.zip"]
 
@@ -130,10 +130,10 @@ def bytes_of(root):
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_the_bundle_in_the_checkout_is_what_pack_writes(packed):
+def test_the_bundle_in_the_checkout_is_what_pack_writes(tmp_path):
     """`make bundle` writes it; what only a packed bundle has is the package and the sums."""
-    found = {name: content for name, content in bytes_of(BUNDLE).items() if not name.startswith("eval/")}
-    wanted = bytes_of(packed.folder)
+    found = {name: content for name, content in bytes_of(DEFAULT_BUNDLE).items() if not name.startswith("eval/")}
+    wanted = bytes_of(pack(tmp_path).folder)
     extra = {name for name in wanted if name == "SHA256SUMS" or name.startswith("unetpp_monai/")}
     assert {"unetpp_monai/base/train.json", "SHA256SUMS"} <= extra
     assert sorted(found) == sorted(wanted.keys() - extra)

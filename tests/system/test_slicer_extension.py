@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import SimpleITK
-from helpers import HELPERS, ROOT, phantom, save_nifti
+from helpers import BUNDLE, HELPERS, ROOT, phantom, save_nifti
 from helpers.slicer_cases import SAMPLE, read, segment_oblique
 from helpers.slicer_processes import wait_until_gone, working_in
 from helpers.waiting import DEADLINE, wait_for
@@ -52,7 +52,7 @@ def in_slicer(task, image, folder):
 def test_from_a_volume_node_to_nodes(tmp_path):
     segment_oblique(tmp_path)
     found = in_slicer("logic", tmp_path / "case.nrrd", tmp_path)
-    labels = json.loads((ROOT / "bundle" / "configs" / "metadata.json").read_text())["label_codes"]
+    labels = json.loads((BUNDLE / "configs" / "metadata.json").read_text())["label_codes"]
     report = json.loads((tmp_path / "case.json").read_text())
     assert [one["name"] for one in found["segments"]] == list(report["ml"])
     for one, code in zip(found["segments"], labels.values(), strict=True):
