@@ -2,8 +2,8 @@
 
 HEAD is segmented as it is and after each change of `changes.py`. Every result is laid on the grid of HEAD and compared
 with that of the unchanged head and, with `--labels`, with labels of another program, 17 left and 53 right as FreeSurfer
-numbers them. `--others` are images without a hippocampus: files, or folders of which the first three are taken. A
-failure is silent if a result is wrong and nothing says so.
+numbers them. `--others` are images without a hippocampus, or such that no result could be right: files, folders of
+which the first three are taken, DICOM series. A failure is silent if a result is wrong and nothing says so.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def _pair(values: list[float] | None) -> list[str]:
 
 def _others(paths: list[Path]) -> Iterator[Change]:
     for path in paths:
-        files = sorted(path.rglob("*.nii.gz"))[:3] if path.is_dir() else [path]
+        files = sorted(path.rglob("*.nii.gz"))[:3] or [path]  # else a file, or a DICOM series
         for file in files:
             yield Change(file.name, NONE, lambda file=file: read_volume(file))
 

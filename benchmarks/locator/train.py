@@ -17,7 +17,11 @@ from unetpp_monai.networks import UNetPlusPlus
 
 FEATURES = (8, 16, 32, 64)
 HEADS = (0.6, 0.25, 0.15)
-RARE = 40.0  # weight of a voxel of a hippocampus in the cross entropy: they are one in a thousand
+RARE = (
+    40.0,
+    4.0,
+)  # weight of a hippocampus' voxels in the cross entropy: at first, as they are one in a thousand; then
+EARLY = 0.47  # share of the steps with the first
 WINDOW = 64  # voxels per axis
 EVERY = 100  # steps between checkpoints
 
@@ -40,9 +44,8 @@ class Loss(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        weights = torch.tensor([RARE if name == "hippocampus" else 1.0 for name in CLASSES])
         self.dice = DiceLoss(to_onehot_y=True, softmax=True, include_background=False)
-        self.entropy = torch.nn.CrossEntropyLoss(weight=weights)
+        self.entropy = torch.nn.CrossEntropyLoss(weight=torch.ones(len(CLASSES)))
 
     def forward(self, logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Compare logits `(1, C, X, Y, Z)` with classes `(1, 1, X, Y, Z)`."""
@@ -66,7 +69,8 @@ def main() -> None:
         network.load_state_dict(torch.load(options.initial_weights, weights_only=True))
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=options.steps, pct_start=0.05)
-    loss_of = DeepSupervisionLoss(Loss(), weights=list(HEADS))
+    compared = Loss()
+    loss_of = DeepSupervisionLoss(compared, weights=list(HEADS))
     done, progress = 0, options.output / "progress.pt"
     if progress.exists():
         state = torch.load(progress, weights_only=True)
@@ -76,6 +80,7 @@ def main() -> None:
     windows = Subset(Windows(synthesis, options.steps), range(done, options.steps))
     begin, losses = time.perf_counter(), []
     for step, (image, classes) in enumerate(DataLoader(windows, num_workers=1, prefetch_factor=4), done):
+        compared.entropy.weight[CLASSES.index("hippocampus")] = RARE[step >= EARLY * options.steps]
         with torch.autocast("cpu", torch.bfloat16):
             heads = network(image)
         loss = loss_of([head.float() for head in heads], classes)
