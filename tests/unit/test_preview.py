@@ -34,6 +34,18 @@ def test_outlines_follow_the_labels(tmp_path):
         )  # the legend
 
 
+def test_each_structure_has_a_row_close_up(tmp_path):
+    image, labels = phantom((60, 40, 50))
+    both = np.where(np.arange(60)[:, None, None] < 30, labels, 0)
+    volume, found = Volume(image[None], np.eye(4)), Volume(both[None].astype(np.uint8), np.eye(4))
+    sizes = []
+    for structures in ((), [(1,)], [(1,), (2,)], [(1,), (7,)]):
+        write_preview(volume, found, [RED, PLAIN], tmp_path / "rows.png", structures=structures)
+        sizes.append(image_module.imread(tmp_path / "rows.png").shape[0])
+        assert red_pixels(tmp_path / "rows.png").any()
+    assert sizes[0] == sizes[1] == sizes[3] and sizes[2] > 1.5 * sizes[1]  # what was not found has no row
+
+
 def test_a_picture_that_cannot_be_written(tmp_path):
     volume = Volume(phantom((8, 8, 8))[0][None], np.eye(4))
     with pytest.raises(OutputError, match="must be writable"):
