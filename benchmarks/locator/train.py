@@ -5,6 +5,7 @@ Goes on where it stopped. What is drawn for a step follows from the step's numbe
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -97,7 +98,15 @@ def main() -> None:
             state = {"done": step + 1, **{name: part.state_dict() for name, part in parts.items()}}
             torch.save(state, progress.with_suffix(".part"))
             progress.with_suffix(".part").replace(progress)
-    torch.save(network.state_dict(), options.output / "locator.pt")
+    torch.save(true_odds(network.state_dict()), options.output / "locator.pt")
+
+
+def true_odds(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Take back what the last weight of the hippocampi added to their logits, in every head."""
+    for name in weights:
+        if name.startswith("outputs.") and name.endswith(".bias"):
+            weights[name][CLASSES.index("hippocampus")] -= math.log(RARE[-1])
+    return weights
 
 
 def cut(image: torch.Tensor, classes: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
