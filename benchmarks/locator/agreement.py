@@ -60,8 +60,8 @@ def measured(segmenter: Segmenter, options: argparse.Namespace) -> Iterator[dict
     first = segmenter(head)
     brain = _brain(segmenter, head)
     yield row_of(Change("as it is", SOUND, lambda: head), segmenter, first.labels, known)
-    changes = [*sound(head, brain), *orientations(head), *doubtful(head, brain), *without(head, brain)]
-    for change in [*changes, *_others(options.others)]:
+    changes = [*sound(head, brain), *doubtful(head, brain), *without(head, brain), *_others(options.others)]
+    for change in [*changes, *orientations(head)]:
         if options.only in change.name:
             yield row_of(change, segmenter, first.labels, known)
 

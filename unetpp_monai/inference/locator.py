@@ -17,6 +17,7 @@ from .pieces import components
 from .slab import plain
 
 SAMPLE = 100_000  # voxels that show how an image's intensities are spread
+AIR_SHARE, AIR_MARGIN = 0.1, 3  # of the brightest, below which a voxel may be air; voxels of air that are left
 PERCENTILES = (0.01, 0.99)  # of them, which become 0 and 1
 WORDS = dict(zip(DIRECTIONS, ("right of", "in front of", "above"), strict=True))
 
@@ -122,10 +123,13 @@ class Locator:
 
     def _classified(self, image: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Class and its probability of every coarse voxel."""
-        coarse = avg_pool3d(plain(image).float(), self.factors, ceil_mode=True)
-        logits: torch.Tensor = self.network(normalised(coarse[0])[None])
-        sure, classes = logits.float().softmax(1)[0].max(0)
-        return classes.cpu().numpy(), sure.cpu().numpy()
+        coarse = avg_pool3d(plain(image).float(), self.factors, ceil_mode=True)[0]
+        box = shown(coarse)
+        logits: torch.Tensor = self.network(normalised(coarse[(slice(None), *box)])[None])
+        found = logits.float().softmax(1)[0].max(0)
+        classes, sure = np.zeros(coarse.shape[1:], np.int64), np.ones(coarse.shape[1:], np.float32)
+        sure[box], classes[box] = found.values.cpu().numpy(), found.indices.cpu().numpy()
+        return classes, sure
 
     def _found(
         self,
@@ -205,12 +209,30 @@ def located(network: torch.nn.Module, locator: Locator | None) -> torch.nn.Modul
     return LocatedNetwork(network, locator) if locator and isinstance(network, UNetPlusPlus) else network
 
 
+def shown(image: torch.Tensor) -> tuple[slice, slice, slice]:
+    """The part of an image `(1, X, Y, Z)` that is not air: how much air is around a head shall not matter."""
+    low, high = _quantiles(image, (0.01, 0.995))
+    bright = image[0] > low + AIR_SHARE * (high - low)
+    ends = []
+    for axis in range(3):
+        places = bright.any(tuple(other for other in range(3) if other != axis)).nonzero()[:, 0]
+        first, last = (int(places[0]), int(places[-1])) if len(places) else (0, bright.shape[axis] - 1)
+        ends.append(slice(max(first - AIR_MARGIN, 0), last + 1 + AIR_MARGIN))
+    x, y, z = ends
+    return x, y, z
+
+
 def normalised(image: torch.Tensor) -> torch.Tensor:
     """Scale an image `(1, X, Y, Z)` by `PERCENTILES`, clipped to 0 ... 1."""
-    sample = image.flatten()[:: max(image.numel() // SAMPLE, 1)]
-    low, high = torch.quantile(sample, torch.tensor(PERCENTILES, dtype=image.dtype, device=image.device)).tolist()
+    low, high = _quantiles(image, PERCENTILES)
     scaled: torch.Tensor = ((image - low) / max(high - low, 1e-6)).clamp(0, 1)
     return scaled
+
+
+def _quantiles(image: torch.Tensor, shares: tuple[float, float]) -> list[float]:
+    sample = image.flatten()[:: max(image.numel() // SAMPLE, 1)]
+    found: list[float] = torch.quantile(sample, torch.tensor(shares, dtype=image.dtype, device=image.device)).tolist()
+    return found
 
 
 def _triple(values: NDArray[np.float64]) -> Triple:
