@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import BUNDLE
+from helpers import DEFAULT_BUNDLE
 from helpers.waiting import DEADLINE
 
 from unetpp_monai.annotation.version_store import Origin, VersionStore, copy_bundle
@@ -23,7 +23,7 @@ SIZE = 300_000  # bytes of the stand-ins for weights
 @pytest.fixture
 def bundle(tmp_path):
     """A copy of the package's bundle whose weights are bytes that say which version they are."""
-    root = copy_bundle(BUNDLE, tmp_path / "hippocampus")
+    root = copy_bundle(DEFAULT_BUNDLE, tmp_path / "hippocampus")
     (root / "models" / "model.pt").write_bytes(weights(0))
     return root
 
@@ -39,10 +39,10 @@ def given(tmp_path, number):
 
 
 def test_copy_is_a_bundle_and_is_made_once(tmp_path):
-    root = copy_bundle(BUNDLE, tmp_path / "deep" / "hippocampus")
-    assert read_bundle(root).weights_sha256 == read_bundle(BUNDLE).weights_sha256
+    root = copy_bundle(DEFAULT_BUNDLE, tmp_path / "deep" / "hippocampus")
+    assert read_bundle(root).weights_sha256 == read_bundle(DEFAULT_BUNDLE).weights_sha256
     (root / "models" / "model.pt").write_bytes(b"learned")
-    assert copy_bundle(BUNDLE, root) == root
+    assert copy_bundle(DEFAULT_BUNDLE, root) == root
     assert (root / "models" / "model.pt").read_bytes() == b"learned"
     assert [path.name for path in root.parent.iterdir()] == ["hippocampus"]
 
@@ -55,7 +55,7 @@ def test_copy_of_no_bundle_is_refused(tmp_path):
 
 def test_the_packages_own_bundle_is_never_changed():
     with pytest.raises(BundleError, match="the package's own"):
-        VersionStore(BUNDLE)
+        VersionStore(DEFAULT_BUNDLE)
 
 
 def test_publish_serves_the_new_and_keeps_the_old(bundle, tmp_path):
