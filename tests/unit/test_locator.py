@@ -65,6 +65,16 @@ def test_boxes_do_not_depend_on_the_scale_of_intensities_and_end_with_the_image(
         assert (left.box, right.box) == (box(LEFT, 40), box(RIGHT, 40))
 
 
+def test_air_around_a_head_does_not_matter():
+    volume = made_head()
+    wide = np.pad(volume.array, [(0, 0), (60, 90), (30, 120), (0, 60)])
+    close, far = made_locator()(batch(volume)), made_locator()(torch.from_numpy(wide)[None])
+    assert (far.brain_ml, far.remarks) == (close.brain_ml, close.remarks)
+    for one, other in zip(close.found, far.found, strict=True):
+        assert other.start == (one.start[0] + 60, one.start[1] + 30, one.start[2]) and other.shape == one.shape
+        assert other.doubt == pytest.approx(one.doubt, abs=1e-6)
+
+
 def test_only_the_two_largest_pieces_count_and_a_third_is_told():
     classes = made_classes()
     classes[3:6, 66:69, 48:51] = 1
