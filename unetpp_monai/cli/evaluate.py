@@ -22,7 +22,10 @@ def evaluate(
         Path | None, typer.Option("-o", "--output", help="JSON to write; .csv and .svg beside it.")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="Bundle folder whose labels to compare, by name.")
+        Path | None,
+        typer.Option(
+            "--bundle", "--task", help="Bundle folder, or task that came along, whose labels to compare, by name."
+        ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Of surface Dice, mm; pixels for pictures.")] = 1.0,
     grid_tolerance: Annotated[
