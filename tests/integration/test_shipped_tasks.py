@@ -7,7 +7,7 @@ from helpers.commands import unetpp
 from helpers.reports import valid_report
 
 from unetpp_monai import Segmenter, UNetPlusPlus
-from unetpp_monai.bundle import read_bundle
+from unetpp_monai.bundle import read_bundle, release
 from unetpp_monai.errors import BundleError
 from unetpp_monai.task import DEFAULT_TASK, base_config, check_task
 
@@ -49,5 +49,9 @@ def test_the_command_line_takes_a_task_by_its_name(image_file, tmp_path):
     report = valid_report(tmp_path / "out" / "case_1.json")
     assert report["bundle"] == "UNet++ hippocampus MRI segmentation" and report["located"] is None
     assert nib.load(tmp_path / "out" / "case_1_seg.nii.gz").shape == nib.load(image_file).shape
+    read_bundle(read_bundle("hippocampus").root)  # it lasts as long as the process, unless it is released
+    root = read_bundle("hippocampus").root
+    release(root)
+    assert not root.exists()
     shown = unetpp("info", "--task", "nuclei_2d", folder=tmp_path)
     assert shown.returncode == 0 and "nuclei" in shown.stdout

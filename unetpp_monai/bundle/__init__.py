@@ -10,7 +10,7 @@ from .folder import (
 )
 from .metadata import ImageInput, ReviewRule
 from .weights import check_weights, load_locator, load_network, parameters_by_depth
-from .writing import write_bundle
+from .writing import release, write_bundle
 
 __all__ = [
     "CONFIG",
@@ -28,5 +28,6 @@ __all__ = [
     "parameters_by_depth",
     "read_bundle",
     "read_config",
+    "release",
     "write_bundle",
 ]

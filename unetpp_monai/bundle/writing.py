@@ -28,6 +28,7 @@ from ..task import (
 )
 from .configs import CONFIG, METADATA, WEIGHTS
 
+_made: dict[Path, TemporaryDirectory[str]] = {}  # bundles of tasks that were named, by their folder
 BOTH = "unetpp_monai.inference.LocatedNetwork"
 DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
 
@@ -53,9 +54,19 @@ def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
         )
     made = TemporaryDirectory(prefix="unetpp_")
     atexit.register(made.cleanup)
-    root = Path(made.name) / "bundle"
+    root = Path(made.name).resolve() / "bundle"
+    _made[root] = made
     write_bundle(check_task(name), root, weights=weights)
     return root
+
+
+def release(root: Path) -> None:
+    """Remove a bundle that `bundle_folder` made, before the process ends; others stay.
+
+    A segmenter that was built of it needs it no more.
+    """
+    if root in _made:
+        _made.pop(root).cleanup()
 
 
 def write_bundle(task: Task, root: Path, *, weights: Path | None = None, depth: DepthLike = None) -> None:

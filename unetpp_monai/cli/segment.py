@@ -83,7 +83,7 @@ def segment(
     ] = False,
 ) -> None:
     """Segment images; exit 0 only if every case was written."""
-    from ..bundle import read_bundle
+    from ..bundle import read_bundle, release
     from ..segmenter import Segmenter
     from ..workflows.many import collect_cases, segment_cases
     from ..workflows.request import Request
@@ -107,6 +107,7 @@ def segment(
         segmenter = Segmenter(
             found, device=device, depth=depth, runtime=runtime, precision=precision, volumes=len(cases)
         )
+        release(found.root)
         segmenter.check_mirror_axes(request.mirror_axes)
         with progress_bars() as progress:
             bar = progress.add_task("cases", total=len(cases))

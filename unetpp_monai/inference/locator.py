@@ -118,8 +118,9 @@ class Locator:
             raise self._refusal(f"a whole image must measure at least {least} mm (right, front, top), got {came} mm")
 
     def _refusal(self, message: str) -> InputError:
-        text = "; ".join(part for part in (message, self.way_out) if part)
-        return InputError(text, option="task" if self.way_out else None)
+        if not self.way_out:
+            return InputError(message)
+        return InputError(f"{message}; {self.way_out}", option="task")
 
     def _classified(self, image: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Class and its probability of every coarse voxel."""
