@@ -49,6 +49,7 @@ def test_processes_share_each_epoch():
     assert {draw.case for share in shares for draw in share} == set(range(7))
 
 
+@pytest.mark.slow
 def test_workers_change_nothing():
     cases = [{"image": torch.full((1, 4, 4), float(number))} for number in range(5)]
     noise = Compose([RandGaussianNoised("image", prob=1.0)])
@@ -56,7 +57,13 @@ def test_workers_change_nothing():
     for workers in (0, 2):
         dataset = CheckedDataset(cases, noise)
         sampler = CaseSampler(dataset, batch_size=2, seed=1)
-        found.append(
-            [batch["image"] for batch in DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=workers)]
+        # from a server of forks: this process has threads of other tests' libraries
+        loader = DataLoader(
+            dataset,
+            batch_size=2,
+            sampler=sampler,
+            num_workers=workers,
+            multiprocessing_context="forkserver" if workers else None,
         )
+        found.append([batch["image"] for batch in loader])
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
