@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--mirror", type=int, nargs="*", default=[], help="axes to average mirrored passes over")
     options = parser.parse_args()
-    segmenter = Segmenter.from_bundle(device=options.device, runtime=options.runtime)
+    segmenter = Segmenter.from_bundle("hippocampus", device=options.device, runtime=options.runtime)
     volume = read_volume(SAMPLE)
     depths = [*segmenter.depths, "auto"]
     seconds: dict[int | str, list[float]] = {depth: [] for depth in depths}

@@ -27,7 +27,7 @@ def main() -> None:
     worst = kinds.add_parser("worst")
     for name in ("predictions", "references", "images"):
         worst.add_argument(name, type=Path)
-    worst.add_argument("--bundle", type=Path)
+    worst.add_argument("--bundle", type=Path, default=Path("hippocampus"))
     worst.add_argument("--count", type=int, default=3)
     worst.add_argument("--reference_values", type=int, nargs="*", default=[], help="of the labels 0, 1, ...")
     worst.set_defaults(draw=draw_worst)

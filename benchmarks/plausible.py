@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--dataset_dir", required=True)
     parser.add_argument("--task", default=TASK, help="folder of a task, or the name of one in configs/")
     parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--bundle", type=Path, default=Path("hippocampus"))
     parser.add_argument("--weights", type=Path, help="trained without the fold")
     parser.add_argument("--cases", type=int, help="no more than these")
     options = parser.parse_args()

@@ -42,14 +42,18 @@ def main() -> int:
     different = 0
     with tempfile.TemporaryDirectory() as folder:
         trees = {"before": options.before.resolve(), "after": ROOT}
-        nuclei = {name: _packed(tree, Path(folder) / f"nuclei_{name}") for name, tree in trees.items()}
+        bundles = {
+            (task, name): _packed(tree, task, Path(folder) / f"{task}_{name}")
+            for task in ("hippocampus", "nuclei_2d")
+            for name, tree in trees.items()
+        }
         for run, arguments in RUNS.items():
             found = {}
             for name, tree in trees.items():
                 out = Path(folder) / name / run.replace(" ", "_")
-                _unetpp(tree, "segment", *volumes, "-o", out, "--runtime", "eager", "--device", "cpu", *arguments)
-                pictured = ("--bundle", nuclei[name], "--runtime", "eager", "--device", "cpu", *arguments)
-                _unetpp(tree, "segment", *pictures, "-o", out, *pictured)
+                for task, images in (("hippocampus", volumes), ("nuclei_2d", pictures)):
+                    options_of = ("--bundle", bundles[task, name], "--runtime", "eager", "--device", "cpu", *arguments)
+                    _unetpp(tree, "segment", *images, "-o", out, *options_of)
                 found[name] = {
                     path.name: _voxels(path) for path in sorted(out.glob("*_seg.*")) if path.suffix != ".tsv"
                 }
@@ -66,8 +70,8 @@ def _compared(run: str, before: dict[str, np.ndarray], after: dict[str, np.ndarr
     return sum(wrong.values())
 
 
-def _packed(tree: Path, folder: Path) -> Path:
-    _unetpp(tree, "pack", "--task", "nuclei_2d", "-o", folder)
+def _packed(tree: Path, task: str, folder: Path) -> Path:
+    _unetpp(tree, "pack", "--task", task, "-o", folder)
     return next(path for path in folder.iterdir() if path.is_dir())
 
 

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--dataset_dir", required=True)
     parser.add_argument("--task", default=TASK, help="folder of a task, or the name of one in configs/")
     parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--bundle", type=Path, default=Path("hippocampus"))
     parser.add_argument("--weights", type=Path, help="trained without the fold")
     parser.add_argument("--ensemble", type=Path, nargs="+", default=[], help="more weights, trained without the fold")
     parser.add_argument("--other", type=Path, help="an image of another organ, cut to each case's size")
