@@ -5,15 +5,22 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from unetpp_monai.bundle import read_bundle
-
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 DEFAULT_BUNDLE = ROOT / "bundle"
 HEAD = ROOT / "unetpp_monai" / "sample" / "mni_head.nii.gz"  # with its skull
-BUNDLE = read_bundle("hippocampus").root  # of crops, whatever the default is
 HELPERS = Path(__file__).parent
 TASKS = sorted(path.parent for path in (ROOT / "configs").glob("*/task.json"))
+
+
+def __getattr__(name):
+    """`BUNDLE`, of crops whatever the default is; made where it is asked for, as that loads the libraries."""
+    if name != "BUNDLE":
+        raise AttributeError(name)
+    from unetpp_monai.bundle import read_bundle
+
+    globals()[name] = read_bundle("hippocampus").root
+    return globals()[name]
 
 
 def phantom(shape=(34, 50, 36), seed=0):
