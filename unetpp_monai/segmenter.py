@@ -137,8 +137,7 @@ class Segmenter:
         with torch.inference_mode():
             prepared = self.prepare(volume)
             clock.lap("preprocessing")
-            located = self.locate(prepared)
-            if located is not None:
+            if (located := self.locate(prepared)) is not None:
                 clock.lap("locating")
             network = self._runtimes.choose(*self._inferer.windows_of(prepared.data["image"].shape[1:], located))
             predictor = self._inferer.predictor(network, chosen, mirror_axes=axes, uncertainty=uncertainty)

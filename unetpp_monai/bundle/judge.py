@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..gates import Gates
 from ..located import Located
@@ -19,7 +20,7 @@ class Judge:
     voxels: Mapping[str, int]  # label name -> how many
     located: Located | None  # None: the bundle has no locator
 
-    @property
+    @cached_property
     def implausible(self) -> tuple[str, ...] | None:
         """What lies outside of the bundle's ranges and gates, one sentence each; None: it states none."""
         bundle, said = self.bundle, None
