@@ -10,7 +10,8 @@ USUAL = not (server or browser or long or (slow and data))
 WORKERS ?= 2
 # such as --cov, which counts subprocesses too, and slows all of it
 COVERAGE ?=
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# a worker that is killed ends the run: xdist would wait for the tests of its file for ever
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo quick test check test-all lint usual rest label bundle
 .NOTPARALLEL:

@@ -117,7 +117,7 @@ def test_every_format_becomes_every_other(tmp_path, images, geometry):
         command = ["convert", str(tmp_path / f"case{FORMATS[kind][0]}"), "-o", str(output), "--format", ",".join(ALL)]
         result = CliRunner().invoke(app, [*command, "--source", str(folder), "--made-by", "automatic:phantom:1"])
         assert result.exit_code == 0, result.exception
-        assert len(list(output.iterdir())) == 6 == len(result.output.split()) + 1  # the table is not named
+        assert len(list(output.iterdir())) == 6 == len(result.stdout.split()) + 1  # the table is not named
         for ending in ("_seg.nii.gz", ".seg.nrrd", "_seg.dcm", "_rtstruct.dcm"):
             found, structures = read_label_file(output / f"case{ending}", grid=image.volume)
             back = sampled_at(found.array[0], found.affine, voxel_places(labels)).reshape(labels.shape)
