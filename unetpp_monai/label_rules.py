@@ -64,10 +64,17 @@ def label_faults(values: Values) -> Iterator[str]:
     ):
         if not set(map(repr, labels)) <= set(map(str, range(1, channels))) or len(set(map(repr, labels))) < len(labels):
             yield f"{key} must name labels from 1 to {channels - 1}, each once, got {values[key]}"
+    yield from _prompt_faults(values)
     if boundary and values.get("spatial_dims", 3) != 3:
         yield f"label_boundary must be none for pictures, got {boundary}"
     if lists and any(len(pair) != 2 for pair in pairs):
         yield f"label_boundary must be none, two labels or pairs of them, got {boundary}"
+
+
+def _prompt_faults(values: Values) -> Iterator[str]:
+    prompted, own = values.get("prompt_labels", []), range(values["out_channels"])
+    if not set(map(repr, prompted)) <= set(map(str, own)) or len(set(map(repr, prompted))) < len(prompted):
+        yield f"prompt_labels must name labels from 0 (background) to {own[-1]}, each once, got {prompted}"
 
 
 def locator_faults(values: Values) -> Iterator[str]:
@@ -82,6 +89,7 @@ def locator_faults(values: Values) -> Iterator[str]:
         ("in_channels", "1", values.get("in_channels", 1) == 1),
         ("intensity", "none", not values.get("intensity")),
         ("resize", "none", not values.get("resize")),
+        ("prompt_labels", "none", not values.get("prompt_labels")),
     ):
         if not sound:
             yield f"{key} must be {words} for images in which a locator looks, got {values[key]}"

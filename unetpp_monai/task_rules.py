@@ -44,8 +44,14 @@ AT_LEAST = {
     "learning_rate": 0,
     "weight_decay": 0,
     "noise_std": 0,
+    "prompt_radius": 0,
+    "prompt_rounds": 1,
+    "prompt_jitter": 0,
 }
-PROBABILITIES = ("affine_prob", "rotate90_prob", "intensity_prob", "foreground_share")
+PROBABILITIES = (
+    *("affine_prob", "rotate90_prob", "intensity_prob", "foreground_share"),
+    *("prompt_share", "prompt_scribbles"),
+)
 WHOLE = ("features", "patch_size", "roi_size", "resize")  # lists of whole numbers >= 1
 RANGES = ("rotate_range", "scale_range", "shear_range", "translate_range")  # of a number, or (lowest, highest)
 MAX_VOXELS = 1 << 27  # of a window, 512 in each direction

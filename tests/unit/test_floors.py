@@ -11,7 +11,7 @@ PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "faults", "_version", "label_rules", "located"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
-    | {"json_files", "last_line"},
+    | {"json_files", "last_line", "prompts"},
     {"plausibility"},
     {"gates"},
     {"task", "trust"},
@@ -41,7 +41,8 @@ ORDERS = {  # within a room, from the ground up
     "folds augmentation decisions describe planner",
     "bundle": "configs metadata components writing folder weights judge trial",
     "trust": "names expressions configs sums stored_weights",
-    "training": "sampling stored labels checks initial_weights cases progress scores curve schedule history guard",
+    "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "
+    "guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
     "held_out validation cross_validation card smoke pack_runs training_run train run",
 }

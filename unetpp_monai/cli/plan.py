@@ -38,6 +38,9 @@ def plan(
     group: GroupOption = "",
     image: ImageOption = "",
     label: LabelOption = "",
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="A network that takes clicks and scribbles, too.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the cases; write nothing.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -50,7 +53,7 @@ def plan(
         raise InputError("a plan must be written somewhere, got no folder; name one with -o, or only --check")
     if output is not None:
         check_folder(output, overwrite=overwrite)
-    options = Options(modality, memory, time, spacing_of(spacing), folds)
+    options = Options(modality, memory, time, spacing_of(spacing), folds, interactive)
     found = find_dataset(dataset, images=comma_separated(image) if image else (), label=label, group=group)
     out = Console()
     checked = checked_dataset(found, out)

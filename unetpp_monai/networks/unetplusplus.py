@@ -25,6 +25,7 @@ from .blocks import (
     up_sampling,
 )
 from .options import PerLevel, choice, depth_within, odd, per_level, positive, widths
+from .prompts import take_leading_channels
 
 BLOCKS = {"plain": PlainBlock, "residual": ResidualBlock}
 UPSAMPLE = ("deconv", "interp", "pixelshuffle")
@@ -68,6 +69,7 @@ class UNetPlusPlus(nn.Module):
         deep_supervision: in training, return the logits of all heads.
         final_head_only: build no head but the last; then no smaller depth can be chosen.
         checkpointing: in training, trade time for memory (with batch norm, running statistics move twice a step).
+        prompt_channels: maps of prompts, 0 or 1, that images may have behind their channels; without them: all 0.
         seed: of the initial weights: He normal (He et al. 2015) for convolutions, zero biases, own generator.
 
     Raises:
@@ -97,6 +99,7 @@ class UNetPlusPlus(nn.Module):
         deep_supervision: bool = True,
         final_head_only: bool = False,
         checkpointing: bool = False,
+        prompt_channels: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -112,6 +115,7 @@ class UNetPlusPlus(nn.Module):
         self.depth = depth_within(depth, 1, steps)
         self.in_channels = positive("in_channels", in_channels)
         self.out_channels = positive("out_channels", out_channels)
+        self.prompt_channels = 0 if prompt_channels == 0 else positive("prompt_channels", prompt_channels)
         if isinstance(dropout, float | int) and not 0 <= dropout < 1:
             raise ValueError(f"dropout must be a probability with 0 <= p < 1, got {dropout}")
         if final_head_only and deep_supervision:
@@ -121,13 +125,8 @@ class UNetPlusPlus(nn.Module):
         self.ceil_mode, self.checkpointing = ceil_mode, checkpointing
         self.first_head = self.depth if final_head_only else 1  # the smallest depth that has a head
 
-        unit: dict[str, object] = {
-            "spatial_dims": spatial_dims,
-            "norm": norm,
-            "act": act,
-            "dropout": dropout,
-            "bias": bias,
-        }
+        unit: dict[str, object] = {"norm": norm, "act": act, "dropout": dropout, "bias": bias}
+        unit["spatial_dims"] = spatial_dims
         with torch.random.fork_rng(devices=[]):  # building leaves the caller's random numbers alone
             self.nodes = nn.ModuleDict({"x_0_0": self._node(0, 0, unit)})
             for d in range(1, self.depth + 1):
@@ -150,8 +149,10 @@ class UNetPlusPlus(nn.Module):
             neighbour, channels = f"x_{i - 1}_0", self.features[i - 1]
             resample = down_sampling(self.spatial_dims, self.strides[i - 1], ceil_mode=self.ceil_mode)
         else:
-            neighbour, channels, resample = "image", self.in_channels, nn.Identity()
+            neighbour, channels, resample = "image", self.in_channels + self.prompt_channels, nn.Identity()
         block = BLOCKS[self.block]({**unit, "kernel_size": self.kernels[i]}, channels, self.width(i, j))
+        if neighbour == "image" and self.prompt_channels > 0:
+            take_leading_channels(block)
         modes = {"ceil_mode": self.ceil_mode, "checkpointing": self.checkpointing}
         return Node((i, j), neighbour, resample, gate, block, **modes)
 
@@ -163,7 +164,7 @@ class UNetPlusPlus(nn.Module):
         """Segment a batch.
 
         Args:
-            x: images `(B, in_channels, *spatial)`, any spatial shape >= 1 voxel per axis, float.
+            x: images `(B, in_channels [+ prompt_channels], *spatial)`, any spatial shape >= 1 voxel per axis, float.
             depth: how many anti-diagonals to evaluate, 1 ... the depth built; None = all. Deeper ones are not computed.
 
         Returns:
@@ -259,7 +260,8 @@ class UNetPlusPlus(nn.Module):
         last = self.depth if depth is None else depth
         if last < self.first_head or last > self.depth:
             raise ValueError(f"depth must be from {self.first_head} to {self.depth}, got {last}")
-        if not torch.jit.is_tracing() and (x.dim() != self.spatial_dims + 2 or x.size(1) != self.in_channels):
+        known = [self.in_channels, self.in_channels + self.prompt_channels]
+        if not torch.jit.is_tracing() and (x.dim() != self.spatial_dims + 2 or x.size(1) not in known):
             raise ValueError(
                 f"images must be (B, {self.in_channels}, + {self.spatial_dims} spatial axes), got {list(x.shape)}"
             )

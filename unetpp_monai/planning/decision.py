@@ -26,6 +26,7 @@ class Wishes:
     modality: str = ""
     spacing: tuple[float, ...] = ()
     folds: int = 0
+    interactive: bool = False  # a network that takes prompts, too
 
 
 def times(numbers: Sequence[float]) -> str:

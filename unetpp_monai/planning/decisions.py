@@ -21,6 +21,7 @@ WORTH = 0.9  # share of a case's voxels below which cutting off what is 0 is wor
 SEEN = 0.05  # share of all voxels that one step sees at most
 STEPS = {False: 50, True: 250}  # of an epoch, without and with a GPU
 EPOCHS = {False: 50, True: 200}
+RADIUS = 1.5  # of prompts, in voxels of the finest axis
 FOREGROUND = 0.33  # share of patches that are centred on a labelled voxel
 
 
@@ -55,13 +56,16 @@ def decide(checked: Checked, wishes: Wishes) -> Decided:
     rules = intensity_rules(checked, kinds)
     crop, why = _crop(facts)
     shapes = [each.inner if crop else each.shape for each in facts]
-    network = Shape(dims, len(facts[0].channels), len(checked.values), width_for(wishes.budget), half=wishes.budget.gpu)
+    labels = len(checked.values)
+    channels = len(facts[0].channels) + (labels if wishes.interactive else 0)
+    network = Shape(dims, channels, labels, width_for(wishes.budget), half=wishes.budget.gpu)
     grid = find_grid(facts, shapes, wishes, network)
     folds, fold_inputs = choose_folds(checked, wishes.folds)
     decisions = [
         *_of_images(checked, kinds, rules),
         Decision("crop_foreground", crop, "cut off what is 0 if that is worth it and no label is in it", why, EDIT),
         *_of_network(grid, network, wishes),
+        *(_of_prompts(labels, grid) if wishes.interactive else []),
         *_of_training(checked, grid, network, wishes),
         Decision(
             "num_folds",
@@ -152,6 +156,14 @@ def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
         )
     )
     return found
+
+
+def _of_prompts(labels: int, grid: Grid) -> Iterator[Decision]:
+    """Which labels can be prompted, and how."""
+    every = list(range(labels))
+    yield Decision("prompt_labels", every, "every label, the background too", "option interactive", EDIT)
+    radius = round(RADIUS * min(grid.spacing), 3)
+    yield Decision("prompt_radius", radius, f"mm, {RADIUS:g} voxels of the finest axis", "pixdim", EDIT)
 
 
 def _steps(grid: Grid) -> Iterator[Decision]:

@@ -31,6 +31,7 @@ class Options:
     time: str = ""  # of a training, such as 2h
     spacing: tuple[float, ...] = ()  # mm, right, anterior, superior
     folds: int = 0
+    interactive: bool = False  # a network that takes prompts, too
 
 
 def plan(checked: Checked, output: str | Path, *, options: Options | None = None, overwrite: bool = False) -> Decided:
@@ -56,7 +57,7 @@ def plan(checked: Checked, output: str | Path, *, options: Options | None = None
     check_folder(folder, overwrite=overwrite)
     _check_time(options.time)
     budget = memory_budget(options.memory)
-    decided = decide(checked, Wishes(budget, options.modality, options.spacing, options.folds))
+    decided = decide(checked, Wishes(budget, options.modality, options.spacing, options.folds, options.interactive))
     name = folder.resolve().name
     values = {"dataset_dir": str(checked.dataset.root.resolve()), **decided.values}
     files = {

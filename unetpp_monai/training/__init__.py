@@ -7,6 +7,7 @@ from .history import History
 from .initial_weights import InitialWeights, weights_digest
 from .labels import CheckLabelsd
 from .progress import ProgressSaver, RunIdentity, newest_progress
+from .prompting import PromptedBatch
 from .sampling import CaseSampler, Draw
 from .schedule import Measured, Schedule, schedule_of_steps, schedule_of_time
 from .scores import HeadsDice
@@ -23,6 +24,7 @@ __all__ = [
     "InitialWeights",
     "Measured",
     "ProgressSaver",
+    "PromptedBatch",
     "RunIdentity",
     "Schedule",
     "Stop",

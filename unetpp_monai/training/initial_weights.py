@@ -65,7 +65,8 @@ class InitialWeights:
         path = weights_file(self.path)
         inner = getattr(self.network, "module", self.network)
         network = inner if isinstance(inner, torch.nn.Module) else self.network
-        fitted = fit_weights(read_weights(path), network.state_dict())
+        prompts: int = getattr(network, "prompt_channels", 0)
+        fitted = fit_weights(read_weights(path), network.state_dict(), prompts=prompts)
         said = "; ".join(fitted.notes) or "all of them fit"
         if fitted.share < LEAST:
             raise InputError(
@@ -134,23 +135,34 @@ def read_weights(path: Path) -> State:
     return dict(stored)
 
 
-def fit_weights(stored: State, own: State) -> Fitted:
+def fit_weights(stored: State, own: State, *, prompts: int = 0) -> Fitted:
     """Take what fits a network by name and shape, and what its first convolution can take of other channels.
 
     One stored channel is repeated for several and divided by their number, several are added up for one: images whose
     channels are alike then give what they gave before. Which of several are which of others nobody knows: new.
+    Channels of prompts begin at zero: without prompts, and with them too, images give what they gave before.
 
     Args:
         stored: of a file.
         own: of the network, as it was built.
+        prompts: how many channels of the network follow those of its images.
     """
     taken = {name: stored[name] for name, tensor in own.items() if _same_shape(stored.get(name), tensor)}
+    others = {name: tensor for name, tensor in own.items() if name not in taken}
+    prompted = {
+        name: torch.cat([stored[name], stored[name].new_zeros(tensor[:, -prompts:].shape)], 1)
+        for name, tensor in others.items()
+        if prompts and _is_without_prompts(name, stored.get(name), tensor, prompts)
+    }
     joined = {
         name: _other_channels(stored[name], tensor.shape[1])
-        for name, tensor in own.items()
-        if name not in taken and _is_other_channels(name, stored.get(name), tensor)
+        for name, tensor in others.items()
+        if not prompts and _is_other_channels(name, stored.get(name), tensor)
     }
-    notes = tuple(_notes(stored, own, {**taken, **joined}, joined))
+    notes = tuple(_notes(stored, own, {**taken, **joined, **prompted}, joined))
+    if prompted:
+        notes = (f"first convolution without {prompts} channel(s) of prompts: zero", *notes)
+    joined |= prompted
     total = sum(tensor.numel() for tensor in own.values())
     fitting = sum(own[name].numel() for name in (*taken, *joined))
     return Fitted({**taken, **joined}, fitting / total, notes)
@@ -172,6 +184,13 @@ def _is_other_channels(name: str, stored: torch.Tensor | None, own: torch.Tensor
         return False
     alike = stored.shape[0] == own.shape[0] and stored.shape[2:] == own.shape[2:]
     return alike and 1 in (stored.shape[1], own.shape[1])
+
+
+def _is_without_prompts(name: str, stored: torch.Tensor | None, own: torch.Tensor, prompts: int) -> bool:
+    """Whether a kernel lacks the channels of prompts alone."""
+    if stored is None or not name.startswith(FIRST) or stored.dim() != own.dim() or own.dim() < 3:
+        return False
+    return stored.shape[1] + prompts == own.shape[1] and stored[:, 0].shape == own[:, 0].shape
 
 
 def _other_channels(stored: torch.Tensor, count: int) -> torch.Tensor:

@@ -68,7 +68,7 @@ FULL = _words("""
     unetpp_monai.training.CheckLabelsd unetpp_monai.training.CheckedDataset unetpp_monai.training.FiniteLoss
     unetpp_monai.training.EndOfPreparation
     unetpp_monai.training.HeadsDice unetpp_monai.training.History unetpp_monai.training.ProgressSaver
-    unetpp_monai.training.RunIdentity
+    unetpp_monai.training.PromptedBatch unetpp_monai.training.RunIdentity
     unetpp_monai.training.WarnOfCasesd unetpp_monai.training.InitialWeights
 """)
 # what writes or reads files, or calls others: no part of what segments

@@ -1,0 +1,84 @@
+"""Prompts as the network sees them: marked voxels of its grid, one channel for each label that can be prompted.
+
+Training and interactive sessions draw with the same functions. Voxels only; no file, no patient space.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Marks = NDArray[np.int16]  # (*spatial): number of the channel that a voxel is marked in, NO_MARK = in none
+NO_MARK = -1
+
+
+def no_marks(shape: Sequence[int]) -> Marks:
+    """Marks of a grid without prompts."""
+    return np.full(tuple(shape), NO_MARK, np.int16)
+
+
+def ball(radius: float, pixdim: Sequence[float]) -> NDArray[np.int64]:
+    """Offsets `(N, axes)` in voxels of the voxels within a radius.
+
+    Args:
+        radius: mm; less than a voxel: the voxel alone.
+        pixdim: spacing of the grid, mm.
+
+    Example:
+        >>> len(ball(1.0, (1.0, 1.0, 1.0))), len(ball(3.0, (1.5, 1.5, 10.0)))
+        (7, 13)
+    """
+    reach = [int(radius / length) for length in pixdim]
+    axes = np.meshgrid(*(np.arange(-far, far + 1) for far in reach), indexing="ij")
+    offsets = np.stack(axes, -1).reshape(-1, len(reach)).astype(np.int64)
+    near: NDArray[np.bool_] = ((offsets * np.asarray(pixdim)) ** 2).sum(1) <= radius**2 + 1e-9
+    return np.asarray(offsets[near])
+
+
+def line(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Voxels `(N, axes)` along straight pieces between corners `(M, axes)`, in voxels; none is left out."""
+    found = [np.rint(corners[:1])]
+    for start, stop in pairwise(corners):
+        steps = max(int(np.ceil(2 * np.abs(stop - start).max())), 1)  # half a voxel each
+        found.append(np.rint(start + (stop - start) * np.arange(1, steps + 1)[:, None] / steps))
+    voxels = np.concatenate(found).astype(np.int64)
+    return np.asarray(voxels[np.append(True, (voxels[1:] != voxels[:-1]).any(1))])
+
+
+def mark(marks: Marks, voxels: NDArray[np.int64], channel: int, offsets: NDArray[np.int64]) -> None:
+    """Mark voxels and what is around them, in place; what was marked before is marked anew.
+
+    Args:
+        marks: of the grid.
+        voxels: `(N, axes)`; what reaches over the grid's ends is left out.
+        channel: 0, 1, ...
+        offsets: of `ball`.
+    """
+    places = (voxels[:, None] + offsets).reshape(-1, marks.ndim)
+    inside = ((places >= 0) & (places < marks.shape)).all(1)
+    marks[tuple(places[inside].T)] = channel
+
+
+def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
+    """Maps `(channels, *spatial)`, 1 where a voxel is marked and 0 elsewhere, as they follow the image's channels."""
+    numbers = np.arange(channels).reshape(-1, *[1] * marks.ndim)
+    return np.asarray(marks == numbers, np.float32)
+
+
+def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The inner half of a mask `(*spatial)`: at least half as many voxels from its border as the deepest one.
+
+    It keeps a distance that a person who scribbles keeps as well. Nothing of nothing.
+    """
+    layer = torch.from_numpy(np.pad(mask, 1))[None, None].float()
+    pool = torch.nn.functional.max_pool3d if mask.ndim == 3 else torch.nn.functional.max_pool2d
+    depth = torch.zeros_like(layer)
+    while layer.any():
+        depth += layer
+        layer = -pool(-layer, 3, 1, 1)
+    found: NDArray[np.bool_] = (
+        mask.astype(bool) & (depth[0, 0].numpy() > depth.max().item() / 2)[(slice(1, -1),) * mask.ndim]
+    )
+    return found

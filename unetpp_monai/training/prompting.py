@@ -1,0 +1,152 @@
+"""Prompts for a training: in some steps none, in the others such as a person would give who sees what is wrong.
+
+Source: Diaz-Pinto et al. 2022, "DeepEdit", arXiv 2305.10655; here, one prompt a round and case.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..prompts import Marks, ball, core, line, mark, no_marks, prompt_maps
+
+Inferer = Callable[[torch.Tensor, torch.nn.Module], Any]
+SEEN = 0.25  # share of first rounds that scribble in every label, right or wrong, as who begins with scribbles does
+STRAIGHT = 0.5  # share of scribbles that are lines; the others are what lies deep
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How prompts are given."""
+
+    share: float  # of steps that have some, 0 ... 1
+    rounds: int  # at most, each after a look at the result
+    scribbles: float  # share of prompts that are no points, 0 ... 1
+    jitter: int  # voxels at most that a point is beside its aim, along each axis
+
+
+class PromptedBatch:
+    """Prepare a batch as MONAI's trainer does, with maps of prompts behind the images' channels.
+
+    Without labels to prompt, images stay as they are. All that is random comes from torch's generator.
+
+    Args:
+        network: that trains; it is asked what it sees before each round.
+        inferer: how it is asked.
+        labels: that can be prompted, by index; each has a channel, in this order.
+        radius: of the ball around a point, mm.
+        pixdim: spacing of the network's grid, mm.
+        share, rounds, scribbles, jitter: see `Habits`.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that a task states of its prompts
+        self,
+        network: torch.nn.Module,
+        inferer: Inferer,
+        *,
+        labels: Sequence[int] = (),
+        radius: float = 0.0,
+        pixdim: Sequence[float] = (),
+        share: float = 0.5,
+        rounds: int = 1,
+        scribbles: float = 0.0,
+        jitter: int = 0,
+    ) -> None:
+        self.network, self.inferer, self.labels = network, inferer, tuple(labels)
+        self.offsets = ball(radius, pixdim) if self.labels else np.zeros((0, 0), np.int64)
+        self.habits = Habits(share, rounds, scribbles, jitter)
+
+    def __call__(
+        self, batch: Mapping[str, torch.Tensor], device: Any = None, non_blocking: bool = False, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give images `(B, C + prompts, *spatial)` and labels `(B, 1, *spatial)`, on the device."""
+        image, label = (
+            batch[key].to(device=device, non_blocking=non_blocking, **options) for key in ("image", "label")
+        )
+        if not self.labels:
+            return image, label
+        rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
+        maps = image.new_zeros(len(image), len(self.labels), *image.shape[2:])
+        if rng.random() >= self.habits.share:
+            return torch.cat([image, maps], 1), label
+        truth = label[:, 0].cpu().numpy().astype(np.int64)
+        marks = [no_marks(image.shape[2:]) for _ in image]
+        everywhere = rng.random() < SEEN
+        for number in range(int(rng.integers(1, self.habits.rounds + 1))):
+            if everywhere and number == 0:
+                for each, case in zip(marks, truth, strict=True):
+                    self._scribble_in_all(each, case, rng)
+            else:
+                seen = self._seen(torch.cat([image, maps], 1))
+                for each, case, found in zip(marks, truth, seen, strict=True):
+                    self._correct(each, case, found, rng)
+            drawn = np.stack([prompt_maps(each, len(self.labels)) for each in marks])
+            maps = torch.from_numpy(drawn).to(image)
+        return torch.cat([image, maps], 1), label
+
+    def _seen(self, images: torch.Tensor) -> NDArray[np.int64]:
+        """Labels `(B, *spatial)` that the network gives now."""
+        was_training = self.network.training
+        self.network.eval()
+        with torch.no_grad():
+            logits: torch.Tensor = self.inferer(images, self.network)
+        self.network.train(was_training)
+        return logits.argmax(1).cpu().numpy()
+
+    def _scribble_in_all(self, marks: Marks, truth: NDArray[np.int64], rng: np.random.Generator) -> None:
+        for channel, label in enumerate(self.labels):
+            piece, size = largest_piece(truth == label)
+            if size:
+                mark(marks, scribble(piece, truth == label, rng), channel, self.offsets)
+
+    def _correct(
+        self, marks: Marks, truth: NDArray[np.int64], seen: NDArray[np.int64], rng: np.random.Generator
+    ) -> None:
+        """Prompt the largest error of one label; of which label is drawn by its size."""
+        pieces = [largest_piece((truth == label) & (seen != label)) for label in self.labels]
+        sizes = np.array([size for _, size in pieces], float)
+        if not sizes.any():
+            return
+        channel = int(rng.choice(len(sizes), p=sizes / sizes.sum()))
+        piece, allowed = pieces[channel][0], truth == self.labels[channel]
+        if rng.random() < self.habits.scribbles:
+            voxels = scribble(piece, allowed, rng)
+        else:
+            voxels = point(piece, allowed, rng, jitter=self.habits.jitter)
+        mark(marks, voxels, channel, self.offsets)
+
+
+def largest_piece(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
+    """The largest connected piece of a mask `(*spatial)`, voxels that touch at a corner together, and its voxels."""
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(mask, np.ones([3] * mask.ndim))
+    if not count:
+        return mask, 0
+    sizes = np.bincount(pieces.ravel())[1:]
+    return pieces == sizes.argmax() + 1, int(sizes.max())
+
+
+def point(
+    piece: NDArray[np.bool_], allowed: NDArray[np.bool_], rng: np.random.Generator, *, jitter: int
+) -> NDArray[np.int64]:
+    """Draw a voxel `(1, axes)` of a piece, rather a deep one, and go beside it where that is still allowed."""
+    from scipy import ndimage
+
+    places = np.argwhere(piece)
+    weights = ndimage.distance_transform_edt(np.pad(piece, 1))[(slice(1, -1),) * piece.ndim][piece] ** 2
+    aim = places[rng.choice(len(places), p=weights / weights.sum())]
+    beside = np.clip(aim + rng.integers(-jitter, jitter + 1, len(aim)), 0, np.array(piece.shape) - 1)
+    return np.asarray((beside if allowed[tuple(beside)] else aim)[None])
+
+
+def scribble(piece: NDArray[np.bool_], allowed: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw voxels `(N, axes)`: a line between two voxels of a piece, where it is allowed, or what lies deep in it."""
+    if rng.random() >= STRAIGHT:
+        return np.argwhere(core(piece))
+    places = np.argwhere(piece)
+    voxels = line(places[rng.integers(len(places), size=2)].astype(float))
+    return np.asarray(voxels[allowed[tuple(voxels.T)]])
