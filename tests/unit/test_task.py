@@ -116,6 +116,9 @@ def test_an_empty_task_is_told_what_is_missing(folder):
         ({"out_channels": 3}, "outputs.pred.channel_def must agree with out_channels of task.json, 3, got 2"),
         ({"in_channels": 2}, "inputs.image.num_channels must agree with in_channels of task.json, 2, got 1"),
         ({"head_weights": None}, "task.json: a task must state head_weights, got none"),
+        ({"prompt_labels": [0, 2]}, "prompt_labels must name labels from 0 (background) to 1, each once, got [0, 2]"),
+        ({"prompt_labels": [1, 1]}, "prompt_labels must name labels from 0 (background) to 1, each once, got [1, 1]"),
+        ({"prompt_radius": -1}, "prompt_radius must be >= 0, got -1"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(values, fault):
@@ -153,6 +156,7 @@ def test_a_value_that_does_not_fit_is_named(values, fault):
             {"intensity": [{"kind": "zscore", "mask": "all"}]},
             "intensity must be none for images in which a locator looks",
         ),
+        ({"prompt_labels": [0, 1]}, "prompt_labels must be none for images in which a locator looks, got [0, 1]"),
         ({"resize": [64, 64, 64]}, "resize must be none for images in which a locator looks, got [64, 64, 64]"),
         ({"label_boundary": [[1, 2], [2, 3]]}, "label_boundary must name labels from 1 to 4, each once, got"),
         ({"label_boundary": [[1, 2, 3]]}, "label_boundary must be none, two labels or pairs of them, got [[1, 2, 3]]"),
@@ -229,7 +233,8 @@ def test_overrides_are_judged_with_the_task():
 
 def test_folders_that_are_no_tasks(tmp_path):
     with pytest.raises(
-        BundleError, match="one of em_membrane_2d, hippocampus, hippocampus_head, left_atrium, nuclei_2d, got nothing"
+        BundleError,
+        match="one of em_membrane_2d, hippocampus, hippocampus_head, hippocampus_interactive, left_atrium, nuclei_2d",
     ):
         find_task("nothing")
     (tmp_path / "task.json").write_text("{}")
