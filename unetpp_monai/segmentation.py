@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from .errors import BundleError
 from .labels import Label
 from .located import Located
 from .volume import Volume
@@ -76,3 +78,26 @@ def scores_of(
     values = {name: [by_index[label.index] for label in found] for name, by_index in means.items()}
     by_label = dict(zip((label.name for label in found), values[measure], strict=True))
     return Scores(by_label, {name: float(np.average(each, weights=counts)) for name, each in values.items()})
+
+
+def on_grid_of(pred: torch.Tensor, volume: Volume) -> Volume:
+    """Make a volume of a result `(1, *spatial)` of the postprocessing.
+
+    Args:
+        pred: to take.
+        volume: the image, on whose grid it is.
+
+    Raises:
+        BundleError: it is of another shape.
+    """
+    array = pred.cpu().numpy().reshape(1, *pred.shape[1:], *[1] * (4 - pred.dim()))
+    found = Volume(array, volume.affine)
+    if found.shape != volume.shape:
+        raise BundleError(f"postprocessing must give the grid of the image, {volume.shape}, got {found.shape}")
+    return found
+
+
+def voxel_counts(pred: torch.Tensor, labels: Sequence[Label]) -> dict[str, int]:
+    """Count the voxels of each label in a label map, by name."""
+    counts = torch.bincount(pred.flatten().cpu(), minlength=256).tolist()
+    return {label.name: counts[label.index] for label in labels}

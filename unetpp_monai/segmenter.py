@@ -15,17 +15,16 @@ from .bundle.components import drop_file_steps
 from .bundle.judge import Judge
 from .bundle.trial import build_steps, try_steps
 from .depth import Depth, DepthLike
-from .errors import BundleError, InputError, cause_of
-from .inference import AnytimeNetwork, Clock, Progress, TimedSweep, Windows, plain
+from .errors import InputError, cause_of
+from .inference import AnytimeNetwork, Clock, Predictor, Progress, TimedSweep, Windows, plain
 from .intensities import check_image
+from .interactive import Prompting, Session
 from .io.monai_reader import float_array, metadata
 from .json_files import at
 from .located import Located
 from .runtimes.backend import ByWork, choose_device
-from .segmentation import Prepared, Segmentation, scores_of
+from .segmentation import Prepared, Segmentation, on_grid_of, scores_of, voxel_counts
 from .volume import Volume
-
-WAYS_OUT = {3: "give one 3-D volume, not a time series", 2: "convert the picture to grey or RGB"}
 
 __all__ = ["Prepared", "Progress", "Segmentation", "Segmenter"]
 
@@ -79,6 +78,7 @@ class Segmenter:
         self.depths = range(network.first_head, network.depth + 1)
         self._runtimes = ByWork(network, runtime, device=self.device, precision=precision, volumes=volumes)
         self._network: AnytimeNetwork = self._runtimes.network
+        self._prompting = Prompting.of(parser, bundle.labels, network.prompt_channels)
         steps, heads = build_steps(parser, name), range(network.first_head, self.full_depth + 1)
         self._preprocessing, self._inferer = steps.preprocessing, steps.inferer
         self._invert: Any = steps.invert
@@ -143,22 +143,22 @@ class Segmenter:
             predictor = self._inferer.predictor(network, chosen, mirror_axes=axes, uncertainty=uncertainty)
             sweep = TimedSweep(self._inferer, predictor, progress)
             data = self._invert.from_slabs(prepared.data, sweep.slabs(self._batch(prepared), located))
-            judged = self._voxels(data) if uncertainty else {}  # what the measures are means over
+            counted = voxel_counts(plain(data["pred"]), self.bundle.labels) if uncertainty else {}
             data = self._postprocessing(data)
         clock.lap("postprocessing", network=sweep.seconds)
-        voxels = self._voxels(data)
+        voxels = voxel_counts(plain(data["pred"]), self.bundle.labels)
         means = data.get("pred_measures", {}) if chosen.has_score else {}
-        scores = scores_of(means, judged, self.bundle.labels, measure=self.bundle.measure)
+        scores = scores_of(means, counted, self.bundle.labels, measure=self.bundle.measure)
         judge = Judge(self.bundle, volume, voxels, located)
         return Segmentation(
-            labels=self._volume(data["pred"], volume),
+            labels=on_grid_of(data["pred"], volume),
             voxels=voxels,
             ml={name: count * volume.voxel_ml for name, count in voxels.items() if self.spatial_dims == 3},
             depth=chosen.plain,
             exit_thresholds=self._inferer.exit_thresholds if chosen.adaptive else (),
             mirror_axes=axes,
             windows=sweep.stops(),
-            uncertainty=self._volume(data["pred_uncertainty"], volume) if uncertainty else None,
+            uncertainty=on_grid_of(data["pred_uncertainty"], volume) if uncertainty else None,
             scores=scores.by_label,
             score=scores.by_measure.get(self.bundle.measure),
             measure=self.bundle.measure,
@@ -200,9 +200,8 @@ class Segmenter:
             InputError: the network has no such depth or axis.
         """
         chosen = self.check_depth(depth)
-        stated = {
-            key: value for key, value in self._identity(self._network).items() if key not in ("device", "runtime")
-        }
+        own = self._identity(self._network)
+        stated = {key: own[key] for key in own if key not in ("device", "runtime")}
         return {
             **stated,
             "depth": chosen.plain,
@@ -217,13 +216,8 @@ class Segmenter:
             InputError: wrong number of channels, a constant or not finite image, intensities that the network would get
                 as others, or a grid that does not fit into memory.
         """
-        channels, dims = self.in_channels, self.spatial_dims
-        if volume.array.shape[0] != channels:
-            names = f" ({', '.join(self.bundle.input.channel_names)})" if channels > 1 else ""
-            raise InputError(
-                f"{self.bundle.name} takes {channels} channel(s){names}, got {volume.array.shape[0]}; "
-                + (f"give a file or series for each of {channels}" if channels > 1 and dims == 3 else WAYS_OUT[dims])
-            )
+        dims = self.spatial_dims
+        self.bundle.input.check_channels(volume, self.in_channels, self.bundle.name)
         check_image(volume.array, "the image")
         array = torch.from_numpy(float_array(volume, dims))
         try:
@@ -249,9 +243,26 @@ class Segmenter:
         grid = {"image": windows}
         return torch.stack([self._network.step(grid, depth).float() for depth in self.depths])
 
+    def session(self, volume: Volume) -> Session:
+        """Hold a volume that is corrected by clicks and scribbles; see `Session`.
+
+        Raises:
+            InputError: as `prepare`, or the bundle takes no prompts.
+        """
+        return Session(self, self.prepare(volume), self._prompting)
+
+    def predictor(self, depth: DepthLike = None) -> Predictor:
+        """What `__call__` would call with windows, at a depth; in the runtime for much work."""
+        return self._inferer.predictor(self._network, self.check_depth(depth))
+
     @torch.inference_mode()
     def replay(
-        self, prepared: Prepared, predictor: Callable[[torch.Tensor], Windows], located: Located | None = None
+        self,
+        prepared: Prepared,
+        predictor: Callable[[torch.Tensor], Windows],
+        located: Located | None = None,
+        *,
+        prompts: torch.Tensor | None = None,
     ) -> Volume:
         """Segment with another predictor, such as one that records the heads, or answers from a record.
 
@@ -259,30 +270,20 @@ class Segmenter:
             prepared: by `prepare`.
             predictor: called with the windows `(B, C, *spatial)` that `__call__` would evaluate, in the same order.
             located: by `locate`; None: it is called if there is a locator.
+            prompts: maps `(P, *network grid)` that windows have behind the image's channels; None: none.
 
         Returns:
             Labels as `__call__` gives them.
         """
-        slabs = self._inferer.slabs(self._batch(prepared), predictor, located)
+        image = self._batch(prepared)
+        image = image if prompts is None else torch.cat([image, prompts[None].to(image)], 1)
+        slabs = self._inferer.slabs(image, predictor, located)
         data = self._postprocessing(self._invert.from_slabs(prepared.data, slabs))
-        return self._volume(data["pred"], prepared.volume)
+        return on_grid_of(data["pred"], prepared.volume)
 
     def _batch(self, prepared: Prepared) -> torch.Tensor:
         """The image `(1, C, *network grid)`, on the device."""
         return plain(prepared.data["image"])[None].to(self.device)
-
-    def _volume(self, pred: torch.Tensor, volume: Volume) -> Volume:
-        """A result `(1, *spatial)` of the postprocessing as a volume on the image's grid."""
-        array = pred.cpu().numpy().reshape(1, *pred.shape[1:], *[1] * (3 - self.spatial_dims))
-        found = Volume(array, volume.affine)
-        if found.shape != volume.shape:
-            raise BundleError(f"postprocessing must give the grid of the image, {volume.shape}, got {found.shape}")
-        return found
-
-    def _voxels(self, data: dict[str, Any]) -> dict[str, int]:
-        """Label name -> how many."""
-        counts = torch.bincount(plain(data["pred"]).flatten().cpu(), minlength=256).tolist()
-        return {label.name: counts[label.index] for label in self.bundle.labels}
 
     def _identity(self, network: AnytimeNetwork) -> dict[str, Any]:
         """What segments, and where, as `Segmentation` names it."""

@@ -19,6 +19,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"inference", "runtimes", "training"},
     {"io"},
     {"bundle"},
+    {"interactive"},
     {"segmenter"},
     {"planning"},
     {"workflows"},
@@ -39,6 +40,7 @@ ORDERS = {  # within a room, from the ground up
     "orthanc_feed receiver listener service",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
+    "interactive": "kinds held_windows session",
     "bundle": "configs metadata components writing folder weights judge trial",
     "trust": "names expressions configs sums stored_weights",
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "

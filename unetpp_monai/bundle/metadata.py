@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BundleError
+from ..errors import BundleError, InputError
 from ..gates import Gates
 from ..inference import MAPS
 from ..json_files import clipped
@@ -15,6 +15,7 @@ from ..plausibility import Plausible
 from ..volume import Volume
 
 KEY = 60  # characters of a value in a message
+WAYS_OUT = {3: "give one 3-D volume, not a time series", 2: "convert the picture to grey or RGB"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,24 @@ class ImageInput:
     channel_names: tuple[str, ...]  # one per channel
     modality: str  # DICOM's word, such as "MR" or "CT"
     spatial_dims: int  # 2 or 3
+
+    def check_channels(self, volume: Volume, channels: int, name: str) -> None:
+        """Refuse a volume of another number of channels.
+
+        Args:
+            volume: `(C, X, Y, Z)`.
+            channels: of the network.
+            name: of the bundle, for messages.
+
+        Raises:
+            InputError: it has more or less than the network takes.
+        """
+        if (got := volume.array.shape[0]) == channels:
+            return
+        names = f" ({', '.join(self.channel_names)})" if channels > 1 else ""
+        several = channels > 1 and self.spatial_dims == 3
+        way_out = f"give a file or series for each of {channels}" if several else WAYS_OUT[self.spatial_dims]
+        raise InputError(f"{name} takes {channels} channel(s){names}, got {got}; {way_out}")
 
 
 @dataclass(frozen=True)

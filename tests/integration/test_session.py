@@ -1,0 +1,220 @@
+"""Clicks and scribbles on one image: exact whatever was computed before, undone exactly, in the patient's space."""
+
+import numpy as np
+import pytest
+from helpers import BUNDLE, phantom
+from helpers.interactive import interactive_bundle, tiny_interactive
+
+from unetpp_monai import Segmenter, Volume
+from unetpp_monai.errors import InputError
+from unetpp_monai.interactive import InitialLabels, Point, Scribble
+from unetpp_monai.interactive.session import MOST_POSITIONS, MOST_PROMPTS
+
+SHAPE = (22, 30, 20)  # 2 x 3 x 2 windows of 16 voxels, which are 1 mm and not resampled
+AFFINE = np.array([[-1.0, 0, 0, 20], [0, 1.0, 0, -31], [0, 0, 1.0, 7], [0, 0, 0, 1]])  # the first axis points left
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny_interactive(tmp_path_factory.mktemp("interactive") / "made")
+
+
+@pytest.fixture(scope="module")
+def segmenter(root):
+    return Segmenter.from_bundle(root, device="cpu", runtime="eager")
+
+
+@pytest.fixture(scope="module")
+def volume():
+    return Volume(phantom(SHAPE)[0][None], AFFINE)
+
+
+def at(volume, *voxel):
+    return tuple((volume.affine @ [*voxel, 1])[:3])
+
+
+def prompts_of(volume):
+    path = [at(volume, 8, 8, 8), at(volume, 14, 8, 9), at(volume, 14, 18, 9)]
+    return [
+        Point(at(volume, 5, 6, 7), "posterior hippocampus"),
+        Scribble(np.array(path), "background"),
+        Point(at(volume, 18, 27, 16), 1),
+        Point(at(volume, 11, 15, 10), 0),
+    ]
+
+
+@pytest.mark.slow
+def test_without_prompts_it_is_what_the_automatic_bundle_gives(tmp_path):
+    automatic = Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager")
+    interactive = Segmenter.from_bundle(interactive_bundle(tmp_path / "made"), device="cpu", runtime="eager")
+    volume = Volume(phantom((34, 50, 36))[0][None], AFFINE)
+    session = interactive.session(volume)
+    for depth in (1, "full"):
+        expected = automatic(volume, depth=depth).labels
+        assert np.array_equal(interactive(volume, depth=depth).labels.array, expected.array)
+        found = session.labels(depth)
+        assert np.array_equal(found.array, expected.array) and found.same_grid(volume) and found.array.any()
+    session.add(Point(at(volume, 17, 25, 18), 0))
+    assert not np.array_equal(session.labels("full").array, found.array)
+
+
+@pytest.mark.parametrize("runtime", ["eager", "openvino"])
+@pytest.mark.parametrize("depth", [1, 2, 3, "auto"])
+def test_what_is_held_is_what_everything_computed_anew_gives(root, volume, runtime, depth):
+    pytest.importorskip("openvino")
+    segmenter = Segmenter.from_bundle(root, device="cpu", runtime=runtime)
+    session, results = segmenter.session(volume), []
+    results.append(session.labels(depth).array)
+    everything = session._held.computed
+    assert everything == segmenter._inferer.windows_of(SHAPE)[0] == 12
+    for prompt in prompts_of(volume):
+        session.add(prompt)
+        before = session._held.computed
+        results.append(session.labels(depth).array)
+        assert 0 < session._held.computed - before <= everything
+        fresh = segmenter.session(volume)
+        for other in prompts_of(volume)[: len(results) - 1]:
+            fresh.add(other)
+        assert np.array_equal(results[-1], fresh.labels(depth).array)
+    assert len({result.tobytes() for result in results}) == len(results)
+    for expected in results[-2::-1]:
+        session.undo()
+        assert np.array_equal(session.labels(depth).array, expected)
+    assert session.steps == 0
+
+
+def test_a_corner_reaches_one_window_and_undo_none(segmenter, volume):
+    session = segmenter.session(volume)
+    session.labels(1)
+    before = session._held.computed
+    session.add(Point(at(volume, 2, 2, 1), "background"))
+    session.labels(1)
+    assert session._held.computed == before + 1
+    session.undo()
+    session.labels(1)
+    assert session._held.computed == before + 1
+
+
+def test_little_memory_gives_the_same(segmenter, volume):
+    plenty, little = segmenter.session(volume), segmenter.session(volume)
+    little._held.most = 2 * 3 * 16**3 * 4  # bytes of two windows
+    for prompt in prompts_of(volume)[:2]:
+        for session in (plenty, little):
+            session.add(prompt)
+        assert np.array_equal(plenty.labels(1).array, little.labels(1).array)
+        assert len(little._held._found) == 2 and little._held._bytes <= little._held.most
+    for session in (plenty, little):
+        session.undo()
+    assert np.array_equal(plenty.labels(1).array, little.labels(1).array)
+    assert little._held.computed > plenty._held.computed
+
+
+def test_any_orientation_and_both_spaces_are_the_same_patient(segmenter, volume):
+    found = []
+    for order, flips in (((0, 1, 2), ()), ((2, 0, 1), (0,)), ((1, 2, 0), (1, 2))):
+        array, affine = np.transpose(volume.array, (0, *(axis + 1 for axis in order))), volume.affine[:, [*order, 3]]
+        for axis in flips:
+            array, last = np.flip(array, axis + 1), array.shape[axis + 1] - 1
+            affine = affine @ _flip(axis, last)
+        turned = Volume(np.ascontiguousarray(array), affine)
+        session = segmenter.session(turned)
+        for prompt in prompts_of(volume):
+            session.add(prompt)
+        back = session.labels(1).array
+        for axis in flips:
+            back = np.flip(back, axis + 1)
+        found.append(np.transpose(back, (0, *(order.index(axis) + 1 for axis in range(3)))))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    session = segmenter.session(volume)
+    for prompt in prompts_of(volume):
+        if isinstance(prompt, Point):
+            x, y, z = prompt.position
+            session.add(Point((-x, -y, z), prompt.label, space="LPS"))
+        else:
+            session.add(Scribble(prompt.positions * [-1, -1, 1], prompt.label, space="LPS"))
+    assert np.array_equal(session.labels(1).array, found[0])
+
+
+def _flip(axis, last):
+    matrix = np.eye(4)
+    matrix[axis, axis], matrix[axis, 3] = -1, last
+    return matrix
+
+
+def test_resampled_images_are_marked_where_they_were_clicked(segmenter, volume):
+    coarse = Volume(phantom((11, 15, 10))[0][None], AFFINE @ np.diag([2, 2, 2, 1]))
+    session = segmenter.session(coarse)
+    session.add(Point(at(coarse, 5, 7, 4), 1))
+    (channel, voxels), grid = session._states[-1].drawn[0], session._prepared.data["image"]
+    assert channel == 1 and len(voxels) == 1
+    place = np.asarray(grid.affine) @ [*voxels[0], 1]
+    assert np.abs(place[:3] - at(coarse, 5, 7, 4)).max() <= 0.5
+    assert session.labels(1).same_grid(coarse)
+
+
+def test_locked_labels_stay_and_take_nothing(segmenter, volume):
+    session = segmenter.session(volume)
+    before = session.labels(1).array
+    session.lock("anterior hippocampus")
+    for prompt in prompts_of(volume):
+        session.add(prompt)
+    after = session.labels(1).array
+    assert np.array_equal(after == 1, before == 1) and not np.array_equal(after == 2, before == 2)
+    session.lock()
+    assert not np.array_equal(session.labels(1).array == 1, before == 1)
+    session.undo()
+    assert np.array_equal(session.labels(1).array, after)
+    session.reset()
+    assert np.array_equal(session.labels(1).array, before) and session.steps == 0
+
+
+def test_labels_from_elsewhere_are_scribbles(segmenter, volume):
+    session, labels = segmenter.session(volume), phantom(SHAPE)[1][None]
+    before = session.labels(1).array
+    session.add(InitialLabels(Volume(labels, AFFINE)))
+    assert session.steps == 1 and not np.array_equal(session.labels(1).array, before)
+    for channel, voxels in session._states[-1].drawn:
+        places = np.asarray(session._prepared.data["image"].affine) @ [*voxels[0], 1]
+        voxel = np.rint(np.linalg.inv(AFFINE) @ places)[:3].astype(int)
+        assert labels[0][tuple(voxel)] == channel > 0
+    session.undo()
+    assert np.array_equal(session.labels(1).array, before)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (Point((20.0, -31.0, 7.0), "liver"), "a label must be one of background, anterior hippocampus, .* got 'liver'"),
+        (Point((20.0, -31.0, 7.0), 3), "a label must be one of background, .* or its index, got 3"),
+        (Point((20.0, -31.0, 7.0), True), "a label must be one of"),
+        (Point((21.0, -31.0, 7.0), 1), r"within the image of \(22, 30, 20\) voxels, got \(21, -31, 7\) mm RAS, which"),
+        (Point((float("nan"), 0, 0), 1), "positions must be finite, got NaN or infinite ones"),
+        (Point((float("inf"), 0, 0), 1), "positions must be finite"),
+        (Point((1.0, 2.0), 1), "positions must be 1 to 1000000 times x, y and z in mm, got another form"),
+        (Point(("a", 2.0, 3.0), 1), "positions must be 1 to"),
+        (Point((20.0, -31.0, 7.0), 1, space="LAS"), "the space of positions must be RAS or LPS, got 'LAS'"),
+        (Scribble(np.zeros((0, 3)), 1), "positions must be 1 to"),
+        (Scribble(np.zeros((MOST_POSITIONS + 1, 3)), 1), "positions must be 1 to"),
+        (InitialLabels(Volume(np.ones((1, 4, 4, 4)), AFFINE)), "initial labels must be .* on another"),
+        (InitialLabels(Volume(np.full((1, *SHAPE), 9), AFFINE)), r"initial labels must be of 0 to 2, got \[9\]"),
+        (InitialLabels(Volume(np.zeros((1, *SHAPE)), AFFINE)), "must show a label that can be prompted, got none"),
+    ],
+)
+def test_what_is_no_prompt_is_refused_and_changes_nothing(segmenter, volume, prompt, message):
+    session = segmenter.session(volume)
+    with pytest.raises(InputError, match=message):
+        session.add(prompt)
+    with pytest.raises(InputError, match="must have a prompt to be undone, got none"):
+        session.undo()
+    assert session.steps == 0
+
+
+def test_a_thousand_prompts_are_enough_and_automatic_bundles_take_none(segmenter, volume):
+    session = segmenter.session(volume)
+    for _ in range(MOST_PROMPTS):
+        session.add(Point(at(volume, 5, 6, 7), 1))
+    with pytest.raises(InputError, match=f"at most {MOST_PROMPTS} prompts, got one more; undo some, or reset it"):
+        session.add(Point(at(volume, 5, 6, 7), 1))
+    assert session.steps == MOST_PROMPTS and session.labels(1).array.shape == (1, *SHAPE)
+    with pytest.raises(InputError, match="a bundle must take prompts to be corrected, this one takes none"):
+        Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager").session(volume)

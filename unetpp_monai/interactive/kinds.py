@@ -1,0 +1,98 @@
+"""What a person can say about an image, and which of it a bundle takes.
+
+Positions are mm in the patient, RAS unless said otherwise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from monai.bundle import ConfigParser
+from numpy.typing import NDArray
+
+from ..errors import BundleError, InputError
+from ..labels import Label
+from ..volume import Volume
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A click: here is that label."""
+
+    position: Sequence[float]  # mm in the patient
+    label: str | int  # name or index; "background" or 0
+    space: str = "RAS"  # of the position, or "LPS" as DICOM has it
+
+
+@dataclass(frozen=True, eq=False)
+class Scribble:
+    """A line, or places one by one: all of them are that label."""
+
+    positions: NDArray[np.floating[Any]] | Sequence[Sequence[float]]  # (N, 3), mm in the patient
+    label: str | int  # name or index; "background" or 0
+    connected: bool = True  # by straight lines, in their order; False: each stands alone
+    space: str = "RAS"  # of the positions, or "LPS" as DICOM has it
+
+
+@dataclass(frozen=True, eq=False)
+class InitialLabels:
+    """Labels from elsewhere to begin with: what lies deep in them counts as scribbled."""
+
+    labels: Volume  # (1, X, Y, Z), label indices, on the grid of the image
+
+
+Prompt = Point | Scribble | InitialLabels
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """Which prompts a bundle takes."""
+
+    names: tuple[str, ...]  # of every label by index, the background first
+    labels: tuple[int, ...]  # that can be prompted; each has a channel, in this order; none: the bundle is automatic
+    radius: float  # of a point, mm
+    pixdim: tuple[float, ...]  # spacing of the network's grid, mm
+
+    @classmethod
+    def of(cls, parser: ConfigParser, labels: Sequence[Label], channels: int) -> "Prompting":
+        """Read what `inference.json` states.
+
+        Args:
+            parser: of it.
+            labels: of the bundle.
+            channels: of prompts that its network has.
+
+        Raises:
+            BundleError: they are not as many as labels that can be prompted.
+        """
+        prompted = tuple(parser.config.get("prompt_labels", ()))
+        if len(prompted) != channels:
+            raise BundleError(f"prompt_labels must be as many as prompt_channels of network_def, got {len(prompted)}")
+        names = (BACKGROUND, *(label.name for label in sorted(labels, key=lambda label: label.index)))
+        radius, pixdim = parser.config.get("prompt_radius", 0.0), parser.config.get("pixdim") or ()
+        return cls(names, prompted, float(radius), tuple(map(float, pixdim)))
+
+    def index(self, label: str | int) -> int:
+        """Index of a label by its name or index.
+
+        Raises:
+            InputError: there is none.
+        """
+        known = isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.names)
+        if not known and label not in self.names:
+            raise InputError(f"a label must be one of {', '.join(self.names)}, or its index, got {label!r}")
+        return self.names.index(label) if isinstance(label, str) else label
+
+    def channel(self, label: str | int) -> int:
+        """Channel of a label that can be prompted.
+
+        Raises:
+            InputError: there is no such label, or it cannot be.
+        """
+        if (index := self.index(label)) not in self.labels:
+            names = ", ".join(self.names[each] for each in self.labels)
+            raise InputError(f"a label must be one that can be prompted, {names}, got {label!r}")
+        return self.labels.index(index)

@@ -1,0 +1,226 @@
+"""One image while a person corrects it: prompts in, labels out, and only what a prompt can reach is computed anew.
+
+Positions are mm in the patient, RAS unless said otherwise; the image may have any orientation.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from monai.data.utils import to_affine_nd
+from numpy.typing import NDArray
+
+from ..depth import DepthLike
+from ..errors import InputError
+from ..inference import Predictor, Windows
+from ..prompts import ball, core, line, mark, no_marks, prompt_maps
+from ..segmentation import Prepared
+from ..volume import Volume
+from .held_windows import HeldWindows
+from .kinds import InitialLabels, Point, Prompt, Prompting
+
+MOST_PROMPTS, MOST_POSITIONS = 1000, 1_000_000  # of a session, of one scribble
+SPACES = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1)}  # signs that make RAS of it
+
+
+class Segments(Protocol):
+    """What segments: `Segmenter`."""
+
+    def predictor(self, depth: DepthLike = None) -> Predictor:
+        """What is called with windows, at a depth."""
+
+    def replay(
+        self,
+        prepared: Prepared,
+        predictor: Callable[[torch.Tensor], Windows],
+        *,
+        prompts: torch.Tensor | None = None,
+    ) -> Volume:
+        """Segment with another predictor."""
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """All that prompts did so far; a new one for each step, so that a step can be undone."""
+
+    drawn: tuple[tuple[int, NDArray[np.int64]], ...] = ()  # channel, and its voxels (N, axes) on the network's grid
+    locked: tuple[int, ...] = ()  # labels that stay as they are
+    kept: NDArray[np.generic] | None = None  # labels (1, X, Y, Z) when they were locked
+
+
+class Session:
+    """One image, its prompts and what was computed of it.
+
+    Made by `Segmenter.session`. A window is computed anew only where its prompts have changed, and without prompts it
+    gives what the automatic network gives. So labels are those that a session gives which has had the same prompts at
+    once. For one thread at a time.
+
+    Args:
+        segmenter: what segments.
+        prepared: the image.
+        prompting: which prompts the bundle takes.
+
+    Raises:
+        InputError: it takes none.
+
+    Attributes:
+        volume: the image, on whose grid labels are.
+        names: of the labels by index, the background first.
+        steps: how many can be undone.
+    """
+
+    def __init__(self, segmenter: Segments, prepared: Prepared, prompting: Prompting) -> None:
+        if not prompting.labels:
+            raise InputError("a bundle must take prompts to be corrected, this one takes none; train one that does")
+        self.volume, self.names = prepared.volume, prompting.names
+        self._segmenter, self._prepared, self._prompting = segmenter, prepared, prompting
+        image = prepared.data["image"]
+        self._shape = tuple(image.shape[1:])
+        self._to_voxels = np.linalg.inv(to_affine_nd(len(self._shape), np.asarray(image.affine.cpu())))
+        self._channels = len(image)
+        self._offsets = ball(prompting.radius, prompting.pixdim)
+        self._held = HeldWindows(self._channels)
+        self._states = [_State()]
+        self._last: DepthLike = None
+
+    @property
+    def steps(self) -> int:
+        """How many steps can be undone."""
+        return len(self._states) - 1
+
+    def add(self, prompt: Prompt) -> None:
+        """Take a prompt; where it contradicts an older one, it counts.
+
+        Raises:
+            InputError: no such label, a position outside of the image or not finite, labels on another grid, or too
+                many prompts.
+        """
+        if isinstance(prompt, InitialLabels):
+            drawn = self._deep_in(prompt.labels)
+        elif isinstance(prompt, Point):
+            drawn = [(self._prompting.channel(prompt.label), self._voxels([prompt.position], prompt.space))]
+        else:
+            channel = self._prompting.channel(prompt.label)
+            drawn = [(channel, self._voxels(prompt.positions, prompt.space, connected=prompt.connected))]
+        state = self._states[-1]
+        self._push(replace(state, drawn=(*state.drawn, *drawn)))
+
+    def lock(self, *labels: str | int) -> None:
+        """Let labels stay as `labels` gave them last; other labels take nothing of them, and they take nothing else.
+
+        Raises:
+            InputError: there is no such label.
+        """
+        locked = tuple(sorted({self._prompting.index(label) for label in labels}))
+        kept = self.labels(self._last).array if locked else None
+        self._push(replace(self._states[-1], locked=locked, kept=kept))
+
+    def undo(self) -> None:
+        """Take back the last prompt, or the last change of locks.
+
+        Raises:
+            InputError: there is nothing to take back.
+        """
+        if not self.steps:
+            raise InputError("a session must have a prompt to be undone, got none")
+        self._states.pop()
+
+    def reset(self) -> None:
+        """Take back everything."""
+        self._states = [_State()]
+
+    @torch.inference_mode()
+    def labels(self, depth: DepthLike = None) -> Volume:
+        """Segment with all prompts.
+
+        Args:
+            depth: as in `Segmenter.__call__`.
+
+        Returns:
+            Label indices `(1, X, Y, Z)`, uint8, on the grid of the image.
+
+        Raises:
+            InputError: the network has no such depth.
+        """
+        state, marks = self._states[-1], no_marks(self._shape)
+        for channel, voxels in state.drawn:
+            mark(marks, voxels, channel, self._offsets)
+        predictor = self._segmenter.predictor(depth)
+        prompts = torch.from_numpy(prompt_maps(marks, len(self._prompting.labels)))
+        found = self._segmenter.replay(self._prepared, self._held.over(predictor), prompts=prompts)
+        self._last = depth
+        if state.kept is None:
+            return found
+        stays = np.isin(found.array, state.locked) | np.isin(state.kept, state.locked)
+        return Volume(np.where(stays, state.kept, found.array), found.affine)
+
+    def position(self, voxel: Sequence[float]) -> tuple[float, float, float]:
+        """Where a voxel of the image is, by its index (0-based, X, Y, Z), mm, RAS."""
+        x, y, z = (self.volume.affine @ (*voxel, 1.0))[:3]
+        return float(x), float(y), float(z)
+
+    def _push(self, state: _State) -> None:
+        if self.steps >= MOST_PROMPTS:
+            raise InputError(f"a session takes at most {MOST_PROMPTS} prompts, got one more; undo some, or reset it")
+        self._states.append(state)
+
+    def _voxels(self, positions: Any, space: str, *, connected: bool = False) -> NDArray[np.int64]:
+        """Voxels `(N, axes)` of the network's grid at positions `(N, 3)`."""
+        if space not in SPACES:
+            raise InputError(f"the space of positions must be {' or '.join(SPACES)}, got {space!r}")
+        try:
+            found = np.asarray(positions, np.float64) * SPACES[space]
+        except (TypeError, ValueError):
+            found = np.zeros(0)
+        if found.ndim != 2 or found.shape[1] != 3 or not 0 < len(found) <= MOST_POSITIONS:
+            raise InputError(f"positions must be 1 to {MOST_POSITIONS} times x, y and z in mm, got another form")
+        self._check_inside(found)
+        dims = len(self._shape)
+        places = found[:, :dims] @ self._to_voxels[:dims, :dims].T + self._to_voxels[:dims, dims]
+        voxels = line(places) if connected else np.rint(places).astype(np.int64)
+        seen = voxels[((voxels >= -1) & (voxels <= self._shape)).all(1)]  # a grid may end a voxel before the image
+        if not len(seen):
+            raise InputError("positions must be where the network sees the image, got what is cut off as all 0")
+        return np.unique(np.clip(seen, 0, np.array(self._shape) - 1), axis=0)
+
+    def _check_inside(self, positions: NDArray[np.float64]) -> None:
+        if not np.isfinite(positions).all():
+            raise InputError("positions must be finite, got NaN or infinite ones")
+        to_voxels = np.linalg.inv(self.volume.affine)
+        voxels = positions @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        outside = ((voxels < -0.5) | (voxels >= np.array(self.volume.shape) - 0.5)).any(1)
+        if outside.any():
+            place = ", ".join(f"{value:.4g}" for value in positions[outside][0])
+            voxel = ", ".join(f"{value:.4g}" for value in voxels[outside][0])
+            raise InputError(
+                f"positions must be within the image of {self.volume.shape} voxels, got ({place}) mm RAS, which is "
+                f"voxel ({voxel}); are they of this image, and RAS or LPS?"
+            )
+
+    def _deep_in(self, labels: Volume) -> list[tuple[int, NDArray[np.int64]]]:
+        """What lies deep in labels on the image's grid, for each that can be prompted and is no background."""
+        if len(labels.array) != 1 or not labels.same_grid(self.volume):
+            raise InputError(
+                f"initial labels must be (1, X, Y, Z) on the grid of the image, {self.volume.shape}, got "
+                f"{labels.array.shape} on {'it' if labels.same_grid(self.volume) else 'another'}"
+            )
+        if unknown := sorted(set(np.unique(labels.array).tolist()) - set(range(len(self.names)))):
+            raise InputError(f"initial labels must be of 0 to {len(self.names) - 1}, got {unknown[:3]}")
+        on_grid = self._on_network_grid(labels)
+        pairs = ((channel, np.argwhere(core(on_grid == label))) for channel, label in enumerate(self._prompting.labels))
+        found = [(channel, voxels) for channel, voxels in pairs if len(voxels) and self._prompting.labels[channel]]
+        if not found:
+            raise InputError("initial labels must show a label that can be prompted, got none")
+        return found
+
+    def _on_network_grid(self, labels: Volume) -> NDArray[np.generic]:
+        """Labels `(*network grid)`, of the nearest voxel."""
+        dims = len(self._shape)
+        to_source = np.linalg.inv(to_affine_nd(dims, labels.affine)) @ np.linalg.inv(self._to_voxels)
+        grid = np.stack(np.meshgrid(*map(np.arange, self._shape), indexing="ij"), -1).reshape(-1, dims)
+        voxels = np.rint(grid @ to_source[:dims, :dims].T + to_source[:dims, dims]).astype(np.int64)
+        voxels = np.clip(voxels, 0, np.array(self.volume.shape[:dims]) - 1)
+        array = labels.array[0] if dims == 3 else labels.array[0, :, :, 0]
+        return np.asarray(array[tuple(voxels.T)].reshape(self._shape))
