@@ -105,6 +105,10 @@ class LabelApp(MONAILabelApp):
         """What to read for a path of the datastore."""
         return self.datastore().source(image)  # type: ignore[no-any-return]
 
+    def prompt_keys(self, model: str) -> tuple[str, ...]:
+        """Keys of a request that say what was clicked; none for a model that takes no prompts."""
+        return self._infers[model].prompt_keys()  # type: ignore[no-any-return]
+
     def init_strategies(self) -> dict[str, Strategy]:
         """Orders in which images come to annotators."""
         return strategies(self.folders)

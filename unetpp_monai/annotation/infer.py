@@ -7,10 +7,13 @@ from typing import Any
 from monailabel.interfaces.exception import ImageNotFoundException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from ..bundle import WEIGHTS, read_bundle
+from ..bundle import WEIGHTS, Bundle, read_bundle
 from ..depth import Depth
 from ..errors import InputError
+from ..interactive import BACKGROUND
+from ..io import read_volume
 from ..labels import label_colour
+from .corrections import FOREGROUND, LABEL, SCRIBBLES, Corrected, Corrections, clicks_of
 from .model_registry import Served, device_choices, first_of
 from .results import Wanted, segment_image
 
@@ -26,10 +29,11 @@ class SegmentTask(InferTask):
 
     def __init__(self, served: Served, source: Callable[[Path], Path], *, any_modality: bool = False) -> None:
         self.served, self.source, self.any_modality = served, source, any_modality
+        self.corrections = Corrections()
         bundle = read_bundle(served.root)  # no weights: processes that train build this task too
         super().__init__(
-            type=InferType.SEGMENTATION,
-            labels={label.name: label.index for label in bundle.labels},
+            type=InferType.DEEPEDIT if bundle.is_interactive else InferType.SEGMENTATION,
+            labels=_labels(bundle),
             dimension=bundle.input.spatial_dims,
             description=str(bundle.metadata.get("description", served.name)),
         )
@@ -55,7 +59,7 @@ class SegmentTask(InferTask):
         bundle = self.served.bundle
         return {
             **super().info(),
-            "labels": {label.name: label.index for label in bundle.labels},
+            "labels": _labels(bundle),
             "label_colours": {label.name: label_colour(label) for label in bundle.labels},
             "version": bundle.version,
             "weights_sha256": bundle.weights_sha256,
@@ -69,7 +73,8 @@ class SegmentTask(InferTask):
         """Segment `request["image"]`.
 
         Args:
-            request: a path, options as in `config`, and `result_extension`, `result_dtype`, `result_compress`.
+            request: a path, options as in `config`, and `result_extension`, `result_dtype`, `result_compress`;
+                `prompts`, as `clicks_of` takes them.
 
         Returns:
             A temporary file and the report.
@@ -88,10 +93,31 @@ class SegmentTask(InferTask):
             compress=flag(request, "result_compress"),
             any_modality=self.any_modality,
         )
+        image = Path(request["image"])
         with self.served.lock:
             segmenter = self.served.segmenter(first_of(request.get("device")))
-            file, report = segment_image(segmenter, self.source(Path(request["image"])), wanted)
+            source = self.source(image)
+            if clicks := clicks_of(request.get("prompts") or {}, self._names(segmenter.bundle)):
+                affine = None if source == image else read_volume(image).affine
+                held = None if request.get("file") else image
+                segmenter = Corrected(segmenter, self.corrections, clicks, image=held, affine=affine)  # type: ignore[assignment]
+            file, report = segment_image(segmenter, source, wanted)
         return str(file), report
+
+    def prompt_keys(self) -> tuple[str, ...]:
+        """Keys of a request that say what was clicked."""
+        bundle = self.served.bundle
+        return (FOREGROUND, LABEL, SCRIBBLES, *self._names(bundle)) if bundle.is_interactive else ()
+
+    @staticmethod
+    def _names(bundle: Bundle) -> list[str]:
+        return [BACKGROUND, *(label.name for label in bundle.labels)]
+
+
+def _labels(bundle: Bundle) -> dict[str, int]:
+    """Labels as clients show them; where there are prompts, the background can be clicked too."""
+    void = {BACKGROUND: 0} if bundle.is_interactive else {}
+    return {**void, **{label.name: label.index for label in bundle.labels}}
 
 
 def flag(request: Mapping[str, Any], name: str) -> bool:

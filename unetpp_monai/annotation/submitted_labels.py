@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError, InputError
+from ..interactive import BACKGROUND
 from ..io import read_volume
 from ..io.label_files import read_label_file
 from ..labels import Label
@@ -44,6 +45,9 @@ def read_submitted(
     else:
         volume = read_volume(path, labels=True)
         structures = tuple(_label(entry) for entry in info) or choices[0]
+    if void := [label.index for label in structures if label.name.casefold() == BACKGROUND]:  # a segment for clicks
+        volume = Volume(np.where(np.isin(volume.array, void), 0, volume.array), volume.affine)
+        structures = tuple(label for label in structures if label.index not in void) or choices[0]
     if unknown := sorted(set(np.unique(volume.array).tolist()) - {0, *(label.index for label in structures)}):
         raise InputError(
             f"values of a label map must be named in label_info or by the bundle, got {unknown[:5]} besides "

@@ -49,7 +49,8 @@ def infer(  # noqa: PLR0913  # the protocol's fields
 ) -> Any:
     """Answer as MONAI Label does, in a thread, so that other requests are answered meanwhile; SEGs by our writer."""
     app = app_instance()
-    wanted = _only(json_object(params, "params"), INFER)
+    asked = json_object(params, "params")
+    wanted = {**_only(asked, INFER), "prompts": _only(asked, app.prompt_keys(model))}
     if output is ResultType.dicom_seg:
         wanted, output = {**wanted, "result_extension": ".dcm"}, ResultType.image
     with _source(image, session_id, file) as path:

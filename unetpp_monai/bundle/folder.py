@@ -72,6 +72,11 @@ class Bundle:
         return tuple(stated) if isinstance(stated, list) and all(isinstance(end, str) for end in stated) else ()
 
     @property
+    def is_interactive(self) -> bool:
+        """Whether its network takes prompts; see `Segmenter.session`."""
+        return bool(self.configs[CONFIG].get("prompt_labels"))
+
+    @property
     def config_sha256(self) -> str:
         """Hash of `inference.json` as it is; see `config_sha256` for one that was changed."""
         return config_sha256(self.parser())

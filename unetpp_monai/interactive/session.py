@@ -90,6 +90,11 @@ class Session:
         """How many steps can be undone."""
         return len(self._states) - 1
 
+    @property
+    def computed(self) -> int:
+        """How many windows were computed so far."""
+        return self._held.computed
+
     def add(self, prompt: Prompt) -> None:
         """Take a prompt; where it contradicts an older one, it counts.
 
