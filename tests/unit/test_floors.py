@@ -24,7 +24,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"planning"},
     {"workflows"},
     {"pacs"},
-    {"annotation"},
+    {"annotation", "click_server"},
     {"cli", "slicer"},
     {"__main__"},
 ]
@@ -36,6 +36,7 @@ ORDERS = {  # within a room, from the ground up
     "timed_sweep source_grid transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader "
     "series_channels channels cases case_list label_files monai_reader monai_writer",
+    "click_server": "arrays clicked leases site protocol server",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
@@ -58,6 +59,7 @@ ROOMS = {
     "fastapi": {"annotation"},
     "uvicorn": {"annotation"},
     "filelock": {"annotation"},
+    "blosc2": {"click_server"},
     "slicer": {"slicer"},
     "qt": {"slicer"},
     "vtk": {"slicer"},

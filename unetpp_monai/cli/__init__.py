@@ -9,6 +9,7 @@ import typer
 from ..errors import StoppedError, UnetppError
 from .bundle import export, info, pack
 from .calibrate import calibrate, ranges
+from .clicks import clicks
 from .common import console, message_of, print_error
 from .convert import convert
 from .evaluate import evaluate
@@ -25,7 +26,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may name patients
 )
-for command in (segment, convert, evaluate, calibrate, ranges, info, export, plan, train, pack, run, listen, demo):
+for command in (
+    segment,
+    convert,
+    evaluate,
+    calibrate,
+    ranges,
+    info,
+    export,
+    plan,
+    train,
+    pack,
+    run,
+    listen,
+    clicks,
+    demo,
+):
     app.command()(command)
 app.add_typer(pacs, name="pacs")
 app.add_typer(label, name="label")

@@ -1,0 +1,249 @@
+"""What one client of nnInteractive's protocol corrects: its image, its target buffer, and our session behind them.
+
+The protocol knows one object and no patient: the object is one label of ours, and how the image lies in the patient is
+what the server was told when it was started.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..depth import DepthLike
+from ..errors import InputError
+from ..interactive import BACKGROUND, InitialLabels, Point, Scribble, Session
+from ..prompts import core
+from ..segmenter import Segmenter
+from ..volume import Volume
+
+AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}  # letter -> RAS axis, sign
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the server was told of images and of the object."""
+
+    label: str  # of the bundle: the object
+    axes: str  # where the array's axes point, such as "SPL"
+    spacing: tuple[float, ...] = ()  # mm along them where the client states none; empty: it must
+    depth: DepthLike = None  # of results
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed in a client's target buffer."""
+
+    ran: bool  # whether anything was segmented, or taken back
+    box: list[list[int]] | None = None  # first and last + 1 along each axis; None: nothing changed
+    part: NDArray[np.uint8] | None = None  # what it is now there, 0 or 1
+
+
+class Clicked:
+    """One image of one client.
+
+    Args:
+        segmenter: what segments.
+        setting: of the server.
+    """
+
+    def __init__(self, segmenter: Segmenter, setting: Setting) -> None:
+        self.segmenter, self.setting = segmenter, setting
+        self._session: Session | None = None
+        self._shown: Mask | None = None  # what the client's buffer shows
+        self._begun: list[Mask | None] = []  # of each step: labels that it showed as they came; None: it segmented
+
+    def set_image(self, array: NDArray[np.generic], properties: Mapping[str, Any]) -> list[int]:
+        """Take another image `(C, *axes)`; what was before is forgotten.
+
+        Returns:
+            Its shape.
+
+        Raises:
+            InputError: it cannot be segmented, or nobody says how large its voxels are.
+        """
+        self._session = self._shown = None
+        self._begun = []
+        affine = affine_of(self.setting.axes, self._spacing(properties.get("spacing")))
+        self._session = self.segmenter.session(Volume(array, affine))
+        return list(array.shape)
+
+    def set_target_buffer(self, shape: Any, dtype: Any) -> None:
+        """Take note of the buffer that the client shows, which is empty.
+
+        Raises:
+            InputError: there is no image, or it is of another shape.
+        """
+        expected = list(self._image().volume.shape)
+        if shape != expected:
+            raise InputError(f"a target buffer must have the shape of the image, {expected}, got {str(shape)[:60]}")
+        if not isinstance(dtype, str) or dtype not in ("bool", "uint8", "uint16", "int16", "int32", "float32"):
+            raise InputError(f"a target buffer must be of bool, uint8, uint16, int16, int32 or float32, got {dtype!r}")
+        self._shown = np.zeros(expected, bool)
+        self._image().reset()
+        self._begun = []
+
+    def point(self, coordinates: Any, *, include: bool, run: bool) -> Change:
+        """Take a click on a voxel, in the order of the array's axes."""
+        session = self._ready()
+        sound = isinstance(coordinates, list) and len(coordinates) == 3
+        if not sound or not all(isinstance(each, int | float) for each in coordinates):
+            raise InputError(f"coordinates must be three numbers, got {str(coordinates)[:60]}")
+        session.add(Point(session.position(coordinates), self._label(include)))
+        return self._after(run)
+
+    def scribble(self, mask: NDArray[Any], box: Any, *, include: bool, run: bool, filled: bool = False) -> Change:
+        """Take a mask; of a lasso, which is filled, what lies deep in it.
+
+        Args:
+            mask: of the whole image, or of a part of it.
+            box: of the part, first and last + 1 along each axis; None: the whole.
+            include: whether it is of the object.
+            run: segment now.
+            filled: whether it was a lasso.
+        """
+        session = self._ready()
+        marked = _flat_core(mask > 0) if filled else mask > 0
+        voxels = np.argwhere(marked) + self._corner(mask.shape, box)
+        if not len(voxels):
+            raise InputError("a scribble must mark a voxel, got none")
+        affine = session.volume.affine
+        positions = voxels @ affine[:3, :3].T + affine[:3, 3]
+        session.add(Scribble(positions, self._label(include), connected=False))
+        return self._after(run)
+
+    def initial(self, mask: NDArray[Any], *, run: bool) -> Change:
+        """Begin with a mask of the object from elsewhere; without `run`, it is shown as it is."""
+        session = self._ready()
+        if mask.shape != session.volume.shape:
+            raise InputError(f"an initial segmentation must be of the image's shape, got {list(mask.shape)}")
+        if not (mask > 0).any():
+            raise InputError("an initial segmentation must show the object, got nothing")
+        index = session.names.index(self.setting.label)
+        session.reset()
+        session.add(InitialLabels(Volume((mask > 0)[None].astype(np.uint8) * np.uint8(index), session.volume.affine)))
+        self._begun = [None if run else mask > 0]
+        return self._now() if run else self._show(mask > 0, ran=False)
+
+    def undo(self) -> Change:
+        """Take back the last step; the buffer then shows what it would without it."""
+        session = self._ready()
+        if not session.steps:
+            return Change(ran=False)
+        session.undo()
+        self._begun.pop()
+        return self._now()
+
+    def reset(self) -> None:
+        """Take back everything; the client empties its buffer itself."""
+        if self._session is not None:
+            self._session.reset()
+        self._begun = []
+        if self._shown is not None:
+            self._shown = np.zeros_like(self._shown)
+
+    def predict(self) -> Change:
+        """Segment with what was given so far."""
+        if not self._ready().steps:
+            return Change(ran=False)
+        self._begun[-1] = None
+        return self._now()
+
+    def _image(self) -> Session:
+        if self._session is None:
+            raise InputError("an image must come before anything else, got none; call set_image")
+        return self._session
+
+    def _ready(self) -> Session:
+        session = self._image()
+        if self._shown is None:
+            raise InputError("a target buffer must come before prompts, got none; call set_target_buffer")
+        return session
+
+    def _label(self, include: bool) -> str:
+        return self.setting.label if include else BACKGROUND
+
+    def _spacing(self, stated: Any) -> Sequence[float]:
+        spacing = self.setting.spacing if stated is None else stated
+        if not isinstance(spacing, list | tuple) or len(spacing) != 3 or not all(map(_is_length, spacing)):
+            raise InputError(
+                f"image_properties must hold spacing, mm along the array's three axes, got {str(stated)[:60]}; or "
+                "start the server with the spacing of all images"
+            )
+        return spacing
+
+    def _corner(self, shape: tuple[int, ...], box: Any) -> NDArray[np.int64]:
+        """First voxel of a part of the image."""
+        whole = self._image().volume.shape
+        try:
+            ends = np.array([[0, size] for size in whole] if box is None else box, np.int64)
+            sound = ends.shape == (3, 2) and tuple(ends[:, 1] - ends[:, 0]) == shape
+            sound = sound and bool((ends[:, 0] >= 0).all() and (ends[:, 1] <= whole).all())
+        except (TypeError, ValueError, OverflowError):
+            sound = False
+        if not sound:
+            raise InputError(f"a mask must be of the image's shape, {list(whole)}, or of its box's, got {list(shape)}")
+        return np.asarray(ends[:, 0])
+
+    def _after(self, run: bool) -> Change:
+        self._begun.append(None)
+        return self._now() if run else Change(ran=False)
+
+    def _now(self) -> Change:
+        """Show what the last step shows."""
+        session = self._ready()
+        if not session.steps:
+            return self._show(np.zeros(session.volume.shape, bool), ran=True)
+        if (begun := self._begun[-1]) is not None:
+            return self._show(begun, ran=True)
+        labels = session.labels(self.setting.depth).array[0]
+        return self._show(labels == session.names.index(self.setting.label), ran=True)
+
+    def _show(self, mask: Mask, *, ran: bool) -> Change:
+        before, self._shown = self._shown, mask
+        places = np.argwhere(mask != before)
+        if not ran or not len(places):
+            return Change(ran)
+        box = [[int(low), int(high) + 1] for low, high in zip(places.min(0), places.max(0), strict=True)]
+        return Change(ran, box, mask[tuple(slice(*ends) for ends in box)].astype(np.uint8))
+
+
+def affine_of(axes: str, spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Affine, RAS, of an array whose axes point to sides of the patient, such as "SPL"; it begins at 0."""
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for column, (letter, length) in enumerate(zip(axes, spacing, strict=True)):
+        row, sign = AXES[letter]
+        affine[row, column] = sign * float(length)
+    return affine
+
+
+def check_axes(axes: str) -> str:
+    """Refuse what are not three sides of the patient, one of each pair.
+
+    Raises:
+        InputError: they are not.
+    """
+    if len(axes) != 3 or sorted(AXES[letter][0] for letter in axes if letter in AXES) != [0, 1, 2]:
+        raise InputError(
+            f"axes must be one of R L, one of A P and one of S I, such as SPL, got {axes!r}", option="axes"
+        )
+    return axes
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _flat_core(mask: Mask) -> Mask:
+    """What lies deep in a lasso, which is one slice thick."""
+    flat = [axis for axis, size in enumerate(np.ptp(np.argwhere(mask), axis=0) + 1) if size == 1] if mask.any() else []
+    if len(flat) != 1:
+        return core(mask)
+    found = np.zeros_like(mask)
+    at = int(np.argwhere(mask)[0, flat[0]])
+    place = tuple(at if axis == flat[0] else slice(None) for axis in range(3))
+    found[place] = core(mask[place])
+    return found

@@ -1,0 +1,250 @@
+"""Requests as nnInteractive's clients send them: who may ask, what they get.
+
+Source: MIC-DKFZ/nnInteractive, SERVER_CLIENT.md.
+"""
+
+import hmac
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Protocol
+
+from ..errors import InputError, UnetppError
+from .arrays import MOST_BYTES, pack, unpack
+from .clicked import Change
+from .leases import FullError, Lease, Leases, NoLeaseError
+from .site import Site
+
+META, LEASE = "X-Meta", "X-Lease-Token"
+MOST_TEXT = 1 << 20  # bytes of JSON, in a body or a header
+WAIT = 120.0  # seconds for the next bytes of a request
+NO_BOX = "this network takes points, scribbles and lassos, no boxes; click within the structure instead"
+
+logger = logging.getLogger(__name__)
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a fault
+    """An answer of another status than 200."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+class Serves(Protocol):
+    """What a connection asks of its server."""
+
+    site: Site
+    leases: Leases
+    capabilities: dict[str, Any]
+    predicting: threading.Lock  # one at a time
+
+
+class Connection(BaseHTTPRequestHandler):
+    """One connection of a client, of any number of requests."""
+
+    server: Any  # a `Serves`
+    protocol_version, timeout = "HTTP/1.1", WAIT
+
+    def do_GET(self) -> None:
+        """Answer what changes nothing."""
+        self._answer({"/healthz": self._health, "/capabilities": self._capabilities, "/lease_status": self._status})
+
+    def do_POST(self) -> None:
+        """Answer everything else."""
+        self._answer({
+            "/claim": self._claim,
+            "/release": self._release,
+            "/heartbeat": self._heartbeat,
+            "/set_image": self._with(self._set_image),
+            "/set_target_buffer": self._with(self._set_target_buffer),
+            "/set_do_autozoom": self._with(lambda lease: {}),
+            "/reset_interactions": self._with(self._reset),
+            "/undo": self._with(lambda lease: lease.clicked.undo()),
+            "/predict": self._with(lambda lease: lease.clicked.predict()),
+            "/add_point_interaction": self._with(self._point),
+            "/add_scribble_interaction": self._with(lambda lease: self._mask(lease, filled=False)),
+            "/add_lasso_interaction": self._with(lambda lease: self._mask(lease, filled=True)),
+            "/add_initial_seg_interaction": self._with(self._initial),
+            "/add_bbox_interaction": self._no_box,
+        })  # fmt: skip
+
+    def _answer(self, known: Mapping[str, Callable[[], Any]]) -> None:
+        self._body: bytes | None = None
+        try:
+            self._send_found(self._found(known))
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary of a request; the trace is logged
+            self._refuse(*self._told(error))
+
+    def _found(self, known: Mapping[str, Callable[[], Any]]) -> Any:
+        if self.headers.get("Origin"):
+            raise Refusal(403, "requests must be a viewer's, got one of a web page")
+        if self.path not in known:
+            raise Refusal(404, f"there is no {self.path[:80]}")
+        if self.path != "/healthz":
+            self._check_token()
+        return known[self.path]()
+
+    def _told(self, error: Exception) -> tuple[int, str]:
+        """Status and one line of what went wrong."""
+        if isinstance(error, Refusal):
+            return error.status, error.detail
+        if isinstance(error, NoLeaseError):
+            return 410, "a session must be open, got none of that lease; it was released, idle or silent"
+        if isinstance(error, FullError):
+            return 503, f"at most {self.server.site.most} sessions are open at a time; try again later"
+        if isinstance(error, UnetppError):
+            return 400, str(error)
+        logger.error("a request could not be answered", exc_info=error)
+        return 500, "the server could not answer; its log says why"
+
+    def _check_token(self) -> None:
+        token = self.server.site.token
+        if token is not None and not hmac.compare_digest(
+            (self.headers.get("Authorization") or "").encode(), f"Bearer {token}".encode()
+        ):
+            raise Refusal(401, "requests must have the server's token")
+
+    def _with(self, action: Callable[[Lease], Any]) -> Callable[[], Any]:
+        """Do something with a client's lease, for it alone, and with the network for nobody else."""
+
+        def run() -> Any:
+            lease = self.server.leases.find(self.headers.get(LEASE), active=True)
+            with lease.lock:
+                self._read()  # before anybody else waits for this client
+                with self.server.predicting:
+                    return action(lease)
+
+        return run
+
+    def _health(self) -> Any:
+        return {"ok": True}
+
+    def _capabilities(self) -> Any:
+        return self.server.capabilities
+
+    def _claim(self) -> Any:
+        lease, site = self.server.leases.claim(), self.server.site
+        limits = {"idle_timeout_seconds": site.idle, "liveness_timeout_seconds": site.silent}
+        return {"lease_token": lease.token, **limits, "max_sessions": site.most}
+
+    def _release(self) -> Any:
+        self.server.leases.release(self.headers.get(LEASE))
+        return {"released": True}
+
+    def _heartbeat(self) -> Any:
+        lease = self.server.leases.find(self.headers.get(LEASE), active=False)
+        return {"remaining_seconds": self.server.leases.left(lease)}
+
+    def _status(self) -> Any:
+        return {**self._heartbeat(), "idle_timeout_seconds": self.server.site.idle}
+
+    def _set_image(self, lease: Lease) -> Any:
+        properties = self._meta().get("image_properties")
+        array = unpack(self._read(), axes=4)
+        shape = lease.clicked.set_image(array, properties if isinstance(properties, dict) else {})
+        return {"original_image_shape": shape}
+
+    def _set_target_buffer(self, lease: Lease) -> Any:
+        asked = self._json()
+        lease.clicked.set_target_buffer(asked.get("shape"), asked.get("dtype"))
+        return {}
+
+    def _reset(self, lease: Lease) -> Any:
+        lease.clicked.reset()
+        return {}
+
+    def _point(self, lease: Lease) -> Any:
+        asked = self._json()
+        return lease.clicked.point(asked.get("coordinates"), **_choices(asked))
+
+    def _mask(self, lease: Lease, *, filled: bool) -> Any:
+        meta, mask = self._meta(), unpack(self._read(), axes=3)
+        return lease.clicked.scribble(mask, meta.get("interaction_bbox"), filled=filled, **_choices(meta))
+
+    def _initial(self, lease: Lease) -> Any:
+        run = _flag(self._meta(), "run_prediction", default=False)
+        return lease.clicked.initial(unpack(self._read(), axes=3), run=run)
+
+    def _no_box(self) -> Any:
+        raise Refusal(400, NO_BOX)
+
+    def _read(self) -> bytes:
+        """The body, whole; what is too long is not read."""
+        if self._body is None:
+            length = self._length()
+            if length < 0 or self.headers.get("Transfer-Encoding"):
+                raise Refusal(411, "a request must state its length")
+            if length > MOST_BYTES:
+                raise Refusal(413, f"a request must have at most {MOST_BYTES} bytes, got {length}")
+            self._body = self.rfile.read(length)
+            if len(self._body) < length:
+                raise ConnectionResetError("the client went away")
+        return self._body
+
+    def _length(self) -> int:
+        """Bytes of the body; -1: not said."""
+        stated = self.headers.get("Content-Length") or "0"
+        return int(stated) if stated.isdecimal() and len(stated) < 20 else -1
+
+    def _json(self) -> dict[str, Any]:
+        return _object(self._read(), "a request")
+
+    def _meta(self) -> dict[str, Any]:
+        return _object((self.headers.get(META) or "{}").encode(), META)
+
+    def _send_found(self, found: Any) -> None:
+        if not isinstance(found, Change):
+            self._send(200, json.dumps(found).encode(), "application/json")
+            return
+        meta = {"ran_prediction": found.ran, "bbox": found.box}
+        content = b"" if found.part is None else pack(found.part)
+        self._send(200, content, "application/octet-stream", {META: json.dumps(meta)})
+
+    def _refuse(self, status: int, detail: str) -> None:
+        if self._body is None and (self._length() or self.headers.get("Transfer-Encoding")):
+            self.close_connection = True  # what was not read would be taken for the next request
+        self._send(status, json.dumps({"detail": detail}).encode(), "application/json")
+
+    def _send(self, status: int, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        retry = {"Retry-After": "10"} if status == 503 else {}
+        closing = {"Connection": "close"} if self.close_connection else {}
+        for key, value in {"Content-Type": kind, **retry, **closing, **(headers or {})}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def version_string(self) -> str:
+        """The name of the server, without versions of what it is made of."""
+        return "unetpp"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are no news."""
+        logger.debug(format, *args)
+
+
+def _object(content: bytes, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(content) if len(content) <= MOST_TEXT else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{what} must be a JSON object of at most {MOST_TEXT} bytes, got another")
+    return found
+
+
+def _choices(asked: Mapping[str, Any]) -> dict[str, bool]:
+    return {"include": _flag(asked, "include_interaction"), "run": _flag(asked, "run_prediction", default=True)}
+
+
+def _flag(asked: Mapping[str, Any], key: str, *, default: bool | None = None) -> bool:
+    value = asked.get(key, default)
+    if not isinstance(value, bool):
+        raise InputError(f"{key} must be true or false, got {str(value)[:20]}")
+    return value

@@ -1,0 +1,51 @@
+"""What is served, where and for how many, and what clients are told of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .._version import __version__
+from ..errors import InputError
+from ..segmenter import Segmenter
+from .clicked import Setting
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served, where, and for how many."""
+
+    setting: Setting
+    host: str = "127.0.0.1"
+    port: int = 1527
+    token: str | None = None  # every request must have it; None: none
+    most: int = 2  # clients at a time
+    idle: float = 600.0  # seconds without anything that a user does
+    silent: float = 60.0  # seconds without any request
+
+
+def capabilities_of(segmenter: Segmenter, setting: Setting) -> dict[str, Any]:
+    """What clients are told of the network: which prompts it takes, and that it segments one structure only.
+
+    Raises:
+        InputError: it takes no prompts, or has no such label.
+    """
+    bundle = segmenter.bundle
+    names = [label.name for label in bundle.labels]
+    if not bundle.is_interactive:
+        raise InputError(f"a bundle must take prompts to be served for clicks, got {bundle.name}; train one that does")
+    if setting.label not in names:
+        raise InputError(f"a label must be one of {', '.join(names)}, got {setting.label!r}", option="label")
+    kinds = {"points": True, "scribble": True, "lasso": True, "bbox2d": False, "bbox3d": False}
+    return {
+        "supported_interactions": kinds,
+        "channel_mapping": {"points": [0, 1], "scribble": [0, 1], "lasso": [0, 1]},
+        "num_interaction_channels": 2,
+        "supports_initial_label": True,
+        "supports_zero_shot_label_refinement": False,
+        "supports_undo": True,
+        "preferred_scribble_thickness": [1, 1, 1],
+        "interaction_decay": 1.0,
+        "do_autozoom": False,
+        "inference_session_version": f"unetpp_monai {__version__}",
+        "license": str(bundle.metadata.get("copyright", "not stated")),
+        "model": f"{bundle.name} {bundle.version}: segments {setting.label} only, and no other structure",
+    }
