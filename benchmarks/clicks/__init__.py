@@ -1,0 +1,1 @@
+"""What clicks are worth."""
