@@ -26,8 +26,11 @@ def main() -> None:
 def fold_cases(fold: int, dataset_dir: str, task: str = TASK) -> list[dict[str, str]]:
     """Cases of a fold, "image" and "label" paths, as `train.json` divides them."""
     config = ConfigParser()
-    config.read_config([str(BASE / "train.json"), str(find_task(task) / VALUES)])
+    folder = find_task(task)
+    config.read_config([str(BASE / "train.json"), str(folder / VALUES)])
     config["dataset_dir"] = dataset_dir
+    if listed := config["cases_file"]:
+        config["cases_file"] = str(folder / listed)
     return list(config.get_parsed_content("folds")[fold])
 
 

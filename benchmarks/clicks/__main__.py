@@ -67,7 +67,7 @@ def measure(segmenter: Segmenter, options: argparse.Namespace) -> None:
     values = read_task(options.task).values.get("label_values", [])
     indices = [label.index for label in segmenter.bundle.labels]
     for case in fold_cases(options.fold, options.dataset, options.task)[: options.cases]:
-        name = Path(case["image"]).name.removesuffix(".nii.gz")
+        name = Path(case["label"]).name.removesuffix(".nii.gz")
         place = options.output / f"{name}.json"
         known = json.loads(place.read_text()) if place.is_file() else {}
         for contender, corrector in contenders.items():
