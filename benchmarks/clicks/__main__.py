@@ -1,7 +1,8 @@
 """What clicks are worth: `python -m benchmarks.clicks DATASET --task TASK --weights WEIGHTS -o OUT`.
 
 A robot clicks with jitter into the largest error of cases that the weights were not trained on. Dice, HD95 and seconds
-over clicks, for each depth, and beside it for a random walker on the probabilities (`--random_walker`). What was
+over clicks, for each depth, and beside it for a random walker on the probabilities
+(`--random_walker`) and MONAI's DeepEdit (`--deepedit`). What was
 measured is kept by case, so that a run which was interrupted goes on; `--table` writes table.md and clicks.png.
 """
 
@@ -51,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--depths", nargs="+", default=["1", "2", "full"])
     parser.add_argument("--scribbles", type=Path, help="folder of label maps that people scribbled: the first prompts")
     parser.add_argument("--random_walker", action="store_true")
+    parser.add_argument("--deepedit", type=Path, help="weights of benchmarks.clicks.deepedit")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", action="store_true", help="only write table.md and clicks.png of what is there")
@@ -64,6 +66,10 @@ def measure(segmenter: Segmenter, options: argparse.Namespace) -> None:
     contenders: dict[str, Corrector] = {f"{prefix}depth {depth}": Ours(segmenter, depth) for depth in options.depths}
     if options.random_walker:
         contenders["random walker"] = RandomWalker(segmenter)
+    if options.deepedit:
+        from .deepedit import DeepEdit
+
+        contenders["DeepEdit"] = DeepEdit(segmenter, options.deepedit)
     values = read_task(options.task).values.get("label_values", [])
     indices = [label.index for label in segmenter.bundle.labels]
     for case in fold_cases(options.fold, options.dataset, options.task)[: options.cases]:
