@@ -1,12 +1,15 @@
 """Clicks and scribbles on one image: exact whatever was computed before, undone exactly, in the patient's space."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from helpers import BUNDLE, phantom
 from helpers.interactive import interactive_bundle, tiny_interactive
 
 from unetpp_monai import Segmenter, Volume
-from unetpp_monai.errors import InputError
+from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.interactive import InitialLabels, Point, Scribble
 from unetpp_monai.interactive.session import MOST_POSITIONS, MOST_PROMPTS
 
@@ -207,6 +210,29 @@ def test_what_is_no_prompt_is_refused_and_changes_nothing(segmenter, volume, pro
     with pytest.raises(InputError, match="must have a prompt to be undone, got none"):
         session.undo()
     assert session.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prompt_labels": [1, 2]}, "prompt_labels must be 3 labels"),
+        ({"prompt_labels": []}, "prompt_labels must be 3 labels"),
+        ({"prompt_radius": "@out_channels"}, None),
+        ({"prompt_radius": "$'x'"}, "prompt_radius must"),
+        ({"prompt_labels": [0, 1, 5]}, "prompt_labels must name labels from 0"),
+    ],
+)
+def test_a_bundle_whose_prompts_do_not_fit_its_network_is_refused(root, tmp_path, values, message):
+    shutil.copytree(root, tmp_path / "bundle")
+    path = tmp_path / "bundle" / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    config["network_def"]["prompt_channels"] = 3
+    path.write_text(json.dumps({**config, **values}))
+    if message is None:
+        assert Segmenter.from_bundle(tmp_path / "bundle", device="cpu", runtime="eager").depths[-1] == 3
+        return
+    with pytest.raises(BundleError, match=message):
+        Segmenter.from_bundle(tmp_path / "bundle", device="cpu", runtime="eager")
 
 
 def test_a_thousand_prompts_are_enough_and_automatic_bundles_take_none(segmenter, volume):

@@ -11,6 +11,7 @@ import numpy as np
 from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 
+from ..bundle.components import attempt
 from ..errors import BundleError, InputError
 from ..labels import Label
 from ..volume import Volume
@@ -66,14 +67,27 @@ class Prompting:
             channels: of prompts that its network has.
 
         Raises:
-            BundleError: they are not as many as labels that can be prompted.
+            BundleError: they are not as many as labels that can be prompted, or no values.
         """
-        prompted = tuple(parser.config.get("prompt_labels", ()))
-        if len(prompted) != channels:
-            raise BundleError(f"prompt_labels must be as many as prompt_channels of network_def, got {len(prompted)}")
         names = (BACKGROUND, *(label.name for label in sorted(labels, key=lambda label: label.index)))
-        radius, pixdim = parser.config.get("prompt_radius", 0.0), parser.config.get("pixdim") or ()
-        return cls(names, prompted, float(radius), tuple(map(float, pixdim)))
+        if not channels and not parser.config.get("prompt_labels"):
+            return cls(names, (), 0.0, ())
+
+        def stated(key: str, kind: type) -> tuple[Any, ...]:
+            found = attempt(lambda: parser.get_parsed_content(key), f"{key} must be stated")
+            values = found if isinstance(found, list | tuple) else [found]
+            return attempt(lambda: tuple(map(kind, values)), f"{key} must hold numbers")
+
+        prompted, (radius, *_), pixdim = (
+            stated("prompt_labels", int),
+            stated("prompt_radius", float),
+            stated("pixdim", float),
+        )
+        if len(prompted) != channels or not set(prompted) <= set(range(len(names))):
+            raise BundleError(
+                f"prompt_labels must be {channels} labels (prompt_channels of network_def), got {prompted}"
+            )
+        return cls(names, prompted, radius, pixdim)
 
     def index(self, label: str | int) -> int:
         """Index of a label by its name or index.
