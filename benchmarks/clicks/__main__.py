@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.fold import fold_cases
 from unetpp_monai import Segmenter, Volume, check_task, read_volume
+from unetpp_monai.bundle import write_bundle
 from unetpp_monai.files import complete_file
 from unetpp_monai.task import read_task
-from unetpp_monai.workflows.pack import write_bundle
 
 from .correctors import Ours, RandomWalker
 from .robot import Case, Corrector, correct

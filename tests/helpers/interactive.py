@@ -5,10 +5,10 @@ import json
 import torch
 
 from helpers import BUNDLE
+from unetpp_monai.bundle import write_bundle
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.task import check_task
 from unetpp_monai.training.initial_weights import fit_weights
-from unetpp_monai.workflows.pack import write_bundle
 
 FIRST = "nodes.x_0_0.block.conv_0.conv.weight"
 
