@@ -32,6 +32,12 @@ def available_memory() -> int | None:
     return min((max(free, 0) for free in (*_of_machine(), *_of_groups(), *_of_process())), default=None)
 
 
+def memory_kills() -> int:
+    """How many processes the system has ended since it began, because memory was short; 0: it does not say."""
+    lines = (line.split() for line in _text(PROC / "vmstat").splitlines())
+    return sum(int(value) for name, value in lines if name == "oom_kill")
+
+
 def _of_machine() -> Iterator[int]:
     for line in _text(PROC / "meminfo").splitlines():
         if line.startswith("MemAvailable:"):

@@ -47,8 +47,7 @@ class Segmenter:
         default_depth: what a call without depth gives.
         depths: numbers of anti-diagonals that can be evaluated; `Depth` "auto" can be if the first is 1.
         full_depth: of the bundle's network, however deep it was built.
-        spatial_dims: 2 or 3.
-        in_channels: of an image.
+        spatial_dims, in_channels: of an image, 2 or 3 and 1 or more.
 
     Raises:
         BundleError: the bundle's parts do not fit each other.
@@ -65,8 +64,7 @@ class Segmenter:
         precision: str = "float32",
         volumes: int | None = None,
     ) -> None:
-        built = Depth.parse(depth)
-        self.bundle, self.device = bundle, choose_device(device)
+        built, self.bundle, self.device = Depth.parse(depth), bundle, choose_device(device)
         parser, name = bundle.parser(), at(bundle.root / CONFIG)
         self._config_sha256 = config_sha256(parser)
         parser["device"] = self.device
@@ -191,6 +189,11 @@ class Segmenter:
             raise InputError(f"axes to mirror must be of {allowed}, got {', '.join(map(str, chosen))}")
         return tuple(sorted(set(chosen)))
 
+    def batches_of(self, windows: int) -> int:
+        """Evaluate so many windows at once from now on, for the same config; return how many it was."""
+        before, self._inferer.sw_batch_size = self._inferer.sw_batch_size, windows
+        return int(before)
+
     def settings(self, *, depth: DepthLike = None, mirror_axes: Sequence[int] | None = None) -> dict[str, Any]:
         """State what would decide the voxels of a call, by the names of `Segmentation` and in JSON's types.
 
@@ -200,8 +203,8 @@ class Segmenter:
             InputError: the network has no such depth or axis.
         """
         chosen = self.check_depth(depth)
-        own = self._identity(self._network)
-        stated = {key: own[key] for key in own if key not in ("device", "runtime")}
+        stated = self._identity(self._network)
+        del stated["device"], stated["runtime"]
         return {
             **stated,
             "depth": chosen.plain,

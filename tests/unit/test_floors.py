@@ -25,20 +25,23 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"workflows"},
     {"pacs"},
     {"annotation", "click_server"},
+    {"annotation"},
+    {"cohort"},
     {"cli", "slicer"},
     {"__main__"},
 ]
 ORDERS = {  # within a room, from the ground up
     "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours "
     "vocabulary series deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
-    "runtimes": "model_cache openvino converters backend",
+    "runtimes": "threads model_cache openvino converters backend",
     "inference": "patches pieces slab anytime sliding_window autocast early_exit mirror locator boxes depth heads "
     "timed_sweep source_grid transforms",
-    "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture seg_nrrd label_table reader "
+    "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table reader "
     "series_channels channels cases case_list label_files monai_reader monai_writer",
     "click_server": "arrays clicked leases site protocol server",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
+    "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table review run begin",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
     "interactive": "kinds held_windows session",

@@ -10,6 +10,7 @@ from ..errors import StoppedError, UnetppError
 from .bundle import export, info, pack
 from .calibrate import calibrate, ranges
 from .clicks import clicks
+from .cohort import cohort
 from .common import console, message_of, print_error
 from .convert import convert
 from .evaluate import evaluate
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (
     segment,
+    cohort,
     convert,
     evaluate,
     calibrate,

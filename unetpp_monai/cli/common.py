@@ -40,6 +40,30 @@ TrustOption = Annotated[
     bool,
     typer.Option("--trust", help="Let the bundle's configs run anything; read them first. `unetpp info` says what."),
 ]
+FormatOption = Annotated[str, typer.Option("--format", help="Comma-separated: nifti, segnrrd, dicomseg, rtstruct, sr.")]
+SeriesOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Which DICOM series of each input: UID, number or description. Once for each channel."),
+]
+EncodingOption = Annotated[str, typer.Option(help="Of DICOM SEG: binary, or labelmap (smaller, fewer readers).")]
+PseudonymiseOption = Annotated[
+    Path | None, typer.Option(metavar="KEYFILE", help="Replace identifiers in results by keyed hashes.")
+]
+RetainUidsOption = Annotated[
+    bool, typer.Option("--retain-uids", help="With --pseudonymise: keep UIDs, so that results fit their images.")
+]
+MirrorOption = Annotated[
+    str | None, typer.Option(help="Average mirrored passes over these axes of the network's grid, as in 0 or 0,1,2.")
+]
+UncertaintyOption = Annotated[
+    bool, typer.Option("--uncertainty", help="Also write <case>_uncertainty.nii.gz, scores, and whether to review.")
+]
+AnyModalityOption = Annotated[
+    bool, typer.Option("--any-modality", help="Also take DICOM of another modality than the bundle's.")
+]
+VerifyOption = Annotated[
+    bool, typer.Option("--verify", help="Read inputs and results whole to see which cases are done already.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 
 
@@ -82,6 +106,14 @@ FLAGS = {
 def comma_separated(text: str) -> tuple[str, ...]:
     """Parse `--format`."""
     return tuple(text.replace(" ", "").split(","))
+
+
+def axes_of(text: str | None) -> tuple[int, ...] | None:
+    """Parse `--mirror`; None: not given."""
+    try:
+        return None if text is None else tuple(int(axis) for axis in text.split(","))
+    except ValueError as error:
+        raise InputError(f"axes to mirror must be numbers as in 0,1,2, got {text!r}") from error
 
 
 def seconds_of(text: str) -> float:

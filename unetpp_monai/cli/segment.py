@@ -10,18 +10,27 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from ..dicom.deidentify import read_key
-from ..errors import InputError
 from ..files import make_folder
 from ..io import case_name, read_volume
 from .common import (
+    AnyModalityOption,
     BundleOption,
     DepthOption,
     DeviceOption,
+    EncodingOption,
+    FormatOption,
+    MirrorOption,
     OverwriteOption,
     PrecisionOption,
+    PseudonymiseOption,
+    RetainUidsOption,
     RuntimeOption,
+    SeriesOption,
     TrustOption,
+    UncertaintyOption,
+    VerifyOption,
     WeightsOption,
+    axes_of,
     comma_separated,
     console,
     print_progress,
@@ -41,43 +50,23 @@ def segment(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for <case>_seg.nii.gz (or .png, .dcm ...) and <case>.json.")
     ],
-    formats: Annotated[
-        str, typer.Option("--format", help="Comma-separated: nifti, segnrrd, dicomseg, rtstruct, sr.")
-    ] = "nifti",
-    series: Annotated[
-        list[str] | None,
-        typer.Option(help="Which DICOM series of each input: UID, number or description. Once for each channel."),
-    ] = None,
-    encoding: Annotated[
-        str, typer.Option(help="Of DICOM SEG: binary, or labelmap (smaller, fewer readers).")
-    ] = "binary",
-    pseudonymise: Annotated[
-        Path | None, typer.Option(metavar="KEYFILE", help="Replace identifiers in results by keyed hashes.")
-    ] = None,
-    retain_uids: Annotated[
-        bool, typer.Option("--retain-uids", help="With --pseudonymise: keep UIDs, so that results fit their images.")
-    ] = False,
+    formats: FormatOption = "nifti",
+    series: SeriesOption = None,
+    encoding: EncodingOption = "binary",
+    pseudonymise: PseudonymiseOption = None,
+    retain_uids: RetainUidsOption = False,
     bundle: BundleOption = None,
     depth: DepthOption = None,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "float32",
-    mirror: Annotated[
-        str | None,
-        typer.Option(help="Average mirrored passes over these axes of the network's grid, as in 0 or 0,1,2."),
-    ] = None,
-    uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write <case>_uncertainty.nii.gz, scores, and whether to review.")
-    ] = False,
+    mirror: MirrorOption = None,
+    uncertainty: UncertaintyOption = False,
     weights: WeightsOption = None,
     trust: TrustOption = False,
-    any_modality: Annotated[
-        bool, typer.Option("--any-modality", help="Also take DICOM of another modality than the bundle's.")
-    ] = False,
+    any_modality: AnyModalityOption = False,
     overwrite: OverwriteOption = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read inputs and results whole to see which cases are done already.")
-    ] = False,
+    verify: VerifyOption = False,
     lines: Annotated[
         bool, typer.Option("--progress", help="Print lines such as progress 3/8 on stderr, for other programs.")
     ] = False,
@@ -92,7 +81,7 @@ def segment(
         formats=comma_separated(formats),
         series=tuple(series or ()),
         depth=depth,
-        mirror_axes=_axes(mirror),
+        mirror_axes=axes_of(mirror),
         uncertainty=uncertainty,
         encoding=encoding,
         key=None if pseudonymise is None else read_key(pseudonymise),
@@ -156,14 +145,6 @@ def demo(
     for name, ml in result.ml.items():
         out.print(f"{name}: {ml:.2f} mL", highlight=False)
     out.print(f"{sum(result.seconds.values()):.2f} s on {result.device}; look at {picture}", soft_wrap=True)
-
-
-def _axes(text: str | None) -> tuple[int, ...] | None:
-    """Parse `--mirror`; None: not given."""
-    try:
-        return None if text is None else tuple(int(axis) for axis in text.split(","))
-    except ValueError as error:
-        raise InputError(f"axes to mirror must be numbers as in 0,1,2, got {text!r}") from error
 
 
 def _shown(bars: Progress, task: TaskID, case: Path, *, lines: bool = False) -> Callable[[int, int], None]:

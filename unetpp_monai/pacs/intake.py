@@ -75,12 +75,19 @@ def folder_facts(folder: Path) -> SeriesFacts:
         InputError: a UID is none.
         BaseException: whatever damaged data make pydicom raise.
     """
-    headers = []
-    for path in sorted(folder.glob("*.dcm")):
-        with path.open("rb") as file:
-            header = parse(file, HEADER_TAGS)
-        headers.append({keyword: _text(header, keyword) for keyword in HEADER_TAGS if keyword in header})
+    headers = [header_texts(path) for path in sorted(folder.glob("*.dcm"))]
     return with_uids(SeriesFacts.from_headers(headers))
+
+
+def header_texts(path: Path) -> dict[str, str]:
+    """Read of a DICOM file what rules look at: keyword -> text.
+
+    Raises:
+        BaseException: whatever damaged data make pydicom raise.
+    """
+    with path.open("rb") as file:
+        header = parse(file, HEADER_TAGS)
+    return {keyword: _text(header, keyword) for keyword in HEADER_TAGS if keyword in header}
 
 
 def with_uids(facts: SeriesFacts) -> SeriesFacts:

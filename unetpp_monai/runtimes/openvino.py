@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from . import model_cache
+from .threads import thread_limit
 
 if TYPE_CHECKING:
     import openvino
@@ -78,6 +79,8 @@ def _compiled(
     openvino = import_openvino()
     core = openvino.Core()
     hints = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
+    if (threads := thread_limit()) is not None:  # still one stream per thread, so that a window's logits are the same
+        hints |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": str(threads)}
     cpu = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     shapes = [tuple(example.shape) for example in examples]
     key = model_cache.fingerprint(module, shapes, hints, openvino.get_version(), cpu, os.cpu_count())

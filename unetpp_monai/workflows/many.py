@@ -14,7 +14,7 @@ from ..io import case_name, list_cases
 from ..segmenter import Progress, Segmentation, Segmenter
 from .done import is_done
 from .request import Request
-from .segment import REPORT, segment_case
+from .segment import REPORT, Unless, segment_case
 
 LOG = "unetpp_errors.log"  # in the folder of the results: what a row has no place for
 REASON_LENGTH = 400  # characters of a row
@@ -91,15 +91,35 @@ def segment_cases(
     """
     finish_interrupted(output, ending=REPORT)
     for case in cases:
-        try:
-            unless = partial(is_done, verify=verify)
-            result = segment_case(segmenter, case, output, request, unless=unless, progress=progress(case))
-            row = Row(case, "done" if result is None else "written", result=result)
-        except STOP:
-            raise
-        except BaseException as error:  # noqa: BLE001 - one case, one row; decoders written in Rust raise BaseException
-            row = failed(case, error, log=None if request.key is not None else output / LOG)
-        yield row
+        yield attempt(segmenter, case, output, request, unless=partial(is_done, verify=verify), progress=progress(case))
+
+
+def attempt(
+    segmenter: Segmenter,
+    case: Path,
+    output: Path,
+    request: Request,
+    *,
+    unless: Unless,
+    progress: Progress | None = None,
+) -> Row:
+    """Segment one case; whatever it raises is its row.
+
+    Args:
+        segmenter: see `segment_case`, as of all others.
+        case: which.
+        output: an existing folder.
+        request: what to write.
+        unless: says whether it is done.
+        progress: called after each batch of windows.
+    """
+    try:
+        result = segment_case(segmenter, case, output, request, unless=unless, progress=progress)
+        return Row(case, "done" if result is None else "written", result=result)
+    except STOP:
+        raise
+    except BaseException as error:  # noqa: BLE001 - one case, one row; decoders written in Rust raise BaseException
+        return failed(case, error, log=None if request.key is not None else output / LOG)
 
 
 def failed(case: Path, error: BaseException, *, log: Path | None = None) -> Row:

@@ -38,6 +38,18 @@ DICOM_FORMATS = ("dicomseg", "rtstruct", "sr")
 
 
 @dataclass(frozen=True)
+class Naming:
+    """What the files of a case are called, after its name."""
+
+    formats: Mapping[str, tuple[str, ...]]  # format -> endings, as `FORMATS`
+    report: str = ".json"
+
+
+PLAIN = Naming(FORMATS)
+BIDS = Naming({**FORMATS, "nifti": ("_dseg.nii.gz", "_dseg.tsv")}, "_dseg.json")  # derivatives: the report is a sidecar
+
+
+@dataclass(frozen=True)
 class Findings:
     """What was found in one image, with all that the formats want to know about it."""
 
@@ -78,9 +90,16 @@ def check_formats(formats: Sequence[str], *, dicom: bool) -> tuple[str, ...]:
 
 
 def write_outputs(
-    findings: Findings, folder: Path, name: str, *, formats: Sequence[str] = ("nifti",)
+    findings: Findings, folder: Path, name: str, *, formats: Sequence[str] = ("nifti",), naming: Naming = PLAIN
 ) -> dict[str, dict[str, Any]]:
     """Write a label map in several formats; each is read back and compared before it gets its name.
+
+    Args:
+        findings: what to write.
+        folder: where.
+        name: of the case.
+        formats: of `FORMATS`.
+        naming: what the files are called.
 
     Returns:
         Format -> `file`, `sha256` and `read_back`, which says what was compared.
@@ -92,7 +111,7 @@ def write_outputs(
     written: dict[str, dict[str, Any]] = {}
     seg: SegFrames | None = None
     for kind in check_formats(formats, dicom=bool(findings.sources)):
-        path = folder / f"{name}{FORMATS[kind][0]}"
+        path = folder / f"{name}{naming.formats[kind][0]}"
         proof: Any
         if kind == "dicomseg":
             proof, seg = _dicomseg(findings, path)

@@ -68,7 +68,7 @@ def case_report(
         "version": result.version,
         "weights_sha256": result.weights_sha256,
         "config_sha256": result.config_sha256,
-        "software": {"unetpp_monai": __version__, "python": platform.python_version(), **_versions()},
+        "software": {"unetpp_monai": __version__, "python": platform.python_version(), **versions()},
         "seconds": _rounded(seconds, SECOND_DECIMALS),
     }
 
@@ -131,7 +131,8 @@ def _round_ml(ml: float, voxel_ml: float) -> float:
     return round(ml, max(ML_DECIMALS, needed))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide a result."""
     found = {}
     for package in PACKAGES:
         try:

@@ -1,11 +1,14 @@
 """What is wanted of a case, and how reports state it."""
 
+import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..depth import DepthLike
 from ..io import SeriesChoice, series_names
 from ..segmenter import Segmenter
+from .outputs import PLAIN, Naming
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Request:
     retain_uids: bool = False  # when pseudonymising
     any_modality: bool = False  # also take a series of another modality than the bundle's
     overwrite: bool = False  # replace results that exist
+    name: str | None = None  # of the results; None: that of the case
+    naming: Naming = PLAIN  # what files are called, after that
 
 
 def settings_of(segmenter: Segmenter, request: Request, formats: tuple[str, ...]) -> dict[str, Any]:
@@ -39,7 +44,7 @@ def settings_of(segmenter: Segmenter, request: Request, formats: tuple[str, ...]
         **segmenter.settings(depth=request.depth, mirror_axes=request.mirror_axes),
         "request": {
             "formats": list(formats),
-            "series": _stated(series_names(request.series)),
+            "series": _stated([_said(name, request.key) for name in series_names(request.series)]),
             "encoding": request.encoding,
             "uncertainty": request.uncertainty,
             "retain_uids": request.retain_uids,
@@ -47,5 +52,10 @@ def settings_of(segmenter: Segmenter, request: Request, formats: tuple[str, ...]
     }
 
 
-def _stated(series: tuple[str, ...]) -> str | list[str] | None:
+def _said(series: str, key: bytes | None) -> str:
+    """A series as reports name it: with a key, so that nobody without it can find the patient by a UID."""
+    return series if key is None else hmac.new(key, series.encode(), "sha256").hexdigest()
+
+
+def _stated(series: Sequence[str]) -> str | list[str] | None:
     return list(series) if len(series) > 1 else next(iter(series), None)

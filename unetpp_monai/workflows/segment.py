@@ -15,12 +15,11 @@ from ..files import check_free, complete_folder
 from ..io import ImageFormat, SourceImage, case_name, channel_files, image_format, read_case, write_nifti
 from ..segmenter import Progress, Segmentation, Segmenter
 from .done import Origin
-from .outputs import FORMATS, Findings, check_formats, format_for, write_outputs
+from .outputs import PLAIN, Findings, check_formats, format_for, write_outputs
 from .report import algorithm_of, case_report
 from .request import Request, settings_of
 
-REPORT = ".json"  # ending of a report's name, after the case's
-
+REPORT = PLAIN.report  # ending of a report's name
 
 Unless = Callable[[Path, Mapping[str, Any], Origin, list[str]], bool]
 
@@ -83,7 +82,7 @@ def segment_case(
     formats = _formats(case, kind, request)
     origin = Origin(channel_files(case, channels), output, request.key)
     results = _Results(output, request, formats, settings_of(segmenter, request, formats), origin)
-    name = case_name(case, channels)
+    name = request.name or case_name(case, channels)
     if request.key is None and results.is_done(name, unless):
         return None
     start = time.perf_counter()
@@ -145,7 +144,7 @@ class _Results:
 
     def is_done(self, name: str, unless: Unless | None) -> bool:
         """Whether nothing is left to do; an error if other results are in the way."""
-        report = self.output / f"{name}{REPORT}"
+        report = self.output / f"{name}{self.request.naming.report}"
         if not self.request.overwrite and unless is not None:
             if unless(report, self.settings, self.origin, self.names(name)):
                 return True
@@ -160,8 +159,9 @@ class _Results:
 
     def names(self, name: str) -> list[str]:
         """Names of all files of the case."""
-        endings = [ending for kind in self.formats for ending in FORMATS[kind]]
-        endings += [REPORT, *(["_uncertainty.nii.gz"] if self.request.uncertainty else [])]
+        naming = self.request.naming
+        endings = [ending for kind in self.formats for ending in naming.formats[kind]]
+        endings += [naming.report, *(["_uncertainty.nii.gz"] if self.request.uncertainty else [])]
         return [f"{name}{ending}" for ending in endings]
 
     def write(
@@ -176,21 +176,23 @@ class _Results:
     ) -> None:
         """Write all files of the case; the report appears last."""
         stated = self.origin.stated(image.sha256)
+        naming = self.request.naming
+        report = f"{name}{naming.report}"
 
         def check() -> None:
             if self.is_done(name, unless):
                 raise _DoneMeanwhileError
 
-        with complete_folder(self.output, last=f"{name}{REPORT}", check=check) as folder:
+        with complete_folder(self.output, last=report, check=check) as folder:
             start = time.perf_counter()
-            outputs = write_outputs(findings, folder, name, formats=self.formats)
+            outputs = write_outputs(findings, folder, name, formats=self.formats, naming=naming)
             if result.uncertainty is not None:
                 write_nifti(result.uncertainty, folder / f"{name}_uncertainty.nii.gz", like=findings.like)
             spent = {**seconds, **result.seconds, "writing": time.perf_counter() - start}
-            report = case_report(
+            content = case_report(
                 image, result, origin=stated, request=self.settings["request"], outputs=outputs, seconds=spent
             )
-            (folder / f"{name}{REPORT}").write_text(json.dumps(report, indent=2) + "\n")
+            (folder / report).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _formats(case: Path, kind: ImageFormat, request: Request) -> tuple[str, ...]:

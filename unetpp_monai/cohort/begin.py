@@ -1,0 +1,127 @@
+"""From what a user wants to a cohort that can be run: its bundle, cases, reviews, and what is done anew."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..bundle import Bundle, read_bundle
+from ..errors import InputError
+from ..pacs.rules import Rule, read_rules
+from ..workflows.outputs import Naming
+from ..workflows.request import Request
+from .cases import Case, Wanted, list_cohort
+from .launch import Launch
+from .ledger import Ledger
+from .review import apply_review, read_review
+from .run import Cohort, cohort_records, prepare
+from .work import Model, Segmenting, Work
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted of a cohort, besides what is wanted of each of its cases."""
+
+    image: str = "T1w"  # suffix of images of a BIDS data set
+    participants: tuple[str, ...] = ()  # of it; empty: all
+    rules: Path | None = None  # of series of a DICOM tree; None: those of the bundle's modality
+    review: Path | None = None  # of the report
+    pictures: bool = True  # draw one of each case
+    verify: bool = False  # see `is_done`
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A cohort, and what is to be run."""
+
+    cohort: Cohort
+    cases: tuple[Case, ...]  # of this launcher
+    builds: Segmenting
+    work: Work
+    outdated: tuple[str, ...] = field(default=())  # cases whose review was of another result
+
+
+def begin(
+    inputs: Sequence[Path], output: Path, model: Model, request: Request, *, options: Options, launch: Launch
+) -> Begun:
+    """List the cases and make the folders.
+
+    Args:
+        inputs: see `list_cohort`.
+        output: folder of the results.
+        model: what segments.
+        request: what is wanted of each case.
+        options: what else is wanted.
+        launch: by which loops.
+
+    Raises:
+        InputError: inputs, rules or reviews are none.
+        BundleError: the bundle cannot be used.
+        OutputError: the folder cannot be used.
+    """
+    bundle = read_bundle(model.bundle, weights=model.weights, trust=model.trust)
+    bundle.check_trust()
+    wanted = Wanted(
+        channels=bundle.channel_suffixes,
+        series=tuple(request.series or ()),
+        rules=_rules(options.rules, bundle),
+        image=options.image,
+        participants=options.participants,
+        key=request.key,
+    )
+    listed = list_cohort(inputs, output, wanted)
+    cohort = Cohort(listed, output, bundle, request.key is not None, stated=_stated(request, model))
+    prepare(cohort)
+    cases = launch.part(listed)
+    ledger = cohort.ledger
+    outdated: tuple[str, ...] = ()
+    if options.review is not None:
+        reviewed = apply_review(read_review(options.review), cohort_records(cohort))
+        cohort, outdated = replace(cohort, excluded=reviewed.excluded), reviewed.outdated
+        again = {record.id for record in reviewed.again}
+        clear_results([case for case in cases if case.id in again], ledger, listed.naming)
+    if request.overwrite:
+        clear_results(cases, ledger, listed.naming)
+    work = Work(
+        replace(request, overwrite=False, naming=listed.naming),
+        verify=options.verify,
+        pictures=ledger.pictures if options.pictures else None,
+    )
+    return Begun(cohort, cases, Segmenting(replace(model, volumes=len(cases)), work, launch.threads), work, outdated)
+
+
+def clear_results(cases: Sequence[Case], ledger: Ledger, naming: Naming) -> None:
+    """Remove the results of cases, so that they are segmented again."""
+    endings = [ending for files in naming.formats.values() for ending in files]
+    for case in cases:
+        row = ledger.row(case.id)
+        name = case.name or (row.name if row is not None else None)
+        for ending in [naming.report, *endings, "_uncertainty.nii.gz"] if name else []:
+            (case.folder / f"{name}{ending}").unlink(missing_ok=True)
+        ledger.forget(case.id)
+
+
+def _rules(path: Path | None, bundle: Bundle) -> tuple[Rule, ...]:
+    """Which series of a DICOM tree are wanted."""
+    if path is None:
+        return (Rule(modality=bundle.input.modality),)
+    rules = read_rules(path)
+    if any(rule.bundle is not None or rule.depth is not None for rule in rules):
+        raise InputError(f"rules of a cohort must leave bundle and depth to its options, got others in {path}")
+    return rules
+
+
+def _stated(request: Request, model: Model) -> dict[str, Any]:
+    """What of a run can be told: all of it, unless it may name a patient."""
+    keyed = request.key is not None
+    wanted = {
+        "formats": list(request.formats),
+        "depth": None if request.depth is None else str(request.depth),
+        "uncertainty": request.uncertainty,
+        "pseudonymised": keyed,
+        "device": model.device,
+        "runtime": model.runtime,
+        "precision": model.precision,
+    }
+    return {"wanted": wanted, **({} if keyed else {"command": sys.argv[1:], "folder": str(Path.cwd())})}

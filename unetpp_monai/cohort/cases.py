@@ -1,0 +1,199 @@
+"""Which cases a cohort has, by whatever its input is: folder, BIDS data set, nnU-Net's imagesTs, list, DICOM tree."""
+
+import csv
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..dicom.discovery import is_dicom_source
+from ..errors import AmbiguityError, InputError
+from ..io import case_name
+from ..io.cases import image_files
+from ..pacs.rules import Rule
+from ..workflows.many import Row, collect_cases, failed
+from ..workflows.outputs import BIDS, PLAIN, Naming
+from .dicom_tree import series_below
+
+DESCRIPTION = "dataset_description.json"  # that makes a folder a BIDS data set
+FIRST_CHANNEL = "_0000"  # ending of every name in nnU-Net's folders
+COLUMNS = ("image", "name", "series")  # of a list of cases; the first must be there
+ID_DIGITS = 24  # hexadecimal, of a case that may not be called by its name
+NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a cohort."""
+
+    path: Path  # as `segment` takes it
+    id: str  # of its claim and its row; a keyed hash where nothing may name the patient
+    folder: Path  # of its results
+    name: str | None  # of its results; None: not known before it was read
+    series: str | None = None  # UID of its DICOM series, where its folder holds several
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which cases of an input are wanted, and what of them may be known."""
+
+    channels: tuple[str, ...] = ()  # endings of names, by the bundle
+    series: tuple[str, ...] = ()  # as `segment` takes them: every DICOM folder is one case
+    rules: tuple[Rule, ...] = ()  # of series in a DICOM tree
+    image: str = "T1w"  # suffix of images in a BIDS data set
+    participants: tuple[str, ...] = ()  # of a BIDS data set, without sub-; empty: all
+    key: bytes | None = None  # nothing may name the patient
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The cases of a cohort."""
+
+    kind: str  # of input, in words
+    cases: tuple[Case, ...]
+    rows: tuple[Row, ...] = ()  # of inputs that are none, and why
+    left_out: tuple[str, ...] = ()  # what no rule accepts, in words; nothing of a patient
+    naming: Naming = field(default=PLAIN)
+
+
+def list_cohort(inputs: Sequence[Path], output: Path, wanted: Wanted) -> Listed:
+    """List the cases of inputs.
+
+    Args:
+        inputs: files and folders as `segment` takes them, or alone a BIDS data set, a `.csv` or a DICOM tree.
+        output: folder of the results.
+        wanted: which.
+
+    Raises:
+        InputError: an input of several kinds, a list that is none, or nothing found.
+        AmbiguityError: two cases would have one name.
+    """
+    for is_kind, read in KINDS:
+        if read is _dicom and wanted.series:
+            continue
+        if any(map(is_kind, inputs)):
+            if len(inputs) > 1:
+                raise InputError(f"a data set, list or DICOM tree must be the only input, got {len(inputs)} inputs")
+            return _checked(read(inputs[0], output, wanted), wanted)
+    found, rows = collect_cases(inputs, whole=bool(wanted.series), channels=wanted.channels)
+    stripped = _nnunet_names(found, wanted.channels)
+    cases = (Case(path, name, output, name) for path, name in zip(found, stripped, strict=True))
+    kind = "nnU-Net's folder" if found and stripped[0] != case_name(found[0], wanted.channels) else "images"
+    return _checked(Listed(kind, tuple(cases), tuple(rows)), wanted)
+
+
+def case_id(key: bytes, path: Path, series: str | None) -> str:
+    """Name a case by a keyed hash of where it lies."""
+    return hmac.new(key, f"{path.resolve()}\0{series or ''}".encode(), "sha256").hexdigest()[:ID_DIGITS]
+
+
+def shard_of(cases: Sequence[Case], index: int, count: int) -> tuple[Case, ...]:
+    """The part of the cases with a number, 1 ... count; each is in one part, wherever that is asked.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    if not 1 <= index <= count:
+        raise InputError(f"a shard must be one of 1/{count} to {count}/{count}, got {index}/{count}")
+    numbers = (int(hashlib.sha256(case.id.encode()).hexdigest()[:12], 16) for case in cases)
+    return tuple(case for case, number in zip(cases, numbers, strict=True) if number % count == index - 1)
+
+
+def _checked(listed: Listed, wanted: Wanted) -> Listed:
+    """Refuse two cases of one name, and hide names where they must be."""
+    names: dict[tuple[Path, str | None], Case] = {}
+    for case in listed.cases:
+        other = names.setdefault((case.folder, case.name), case)
+        if other is not case:
+            raise AmbiguityError(f"cases must have names of their own, got {other.path} and {case.path} as {case.name}")
+    if wanted.key is None:
+        return listed
+    key = wanted.key
+    hidden = (replace(case, id=case_id(key, case.path, case.series), name=None) for case in listed.cases)
+    return replace(listed, cases=tuple(hidden))
+
+
+def _nnunet_names(cases: Sequence[Path], channels: Sequence[str]) -> list[str]:
+    """Names without nnU-Net's number of the only channel, if every case has it."""
+    names = [case_name(path, channels) for path in cases]
+    if names and not channels and all(name.endswith(FIRST_CHANNEL) and name != FIRST_CHANNEL for name in names):
+        return [name.removesuffix(FIRST_CHANNEL) for name in names]
+    return names
+
+
+def _is_bids(path: Path) -> bool:
+    return (path / DESCRIPTION).is_file()
+
+
+def _bids(root: Path, output: Path, wanted: Wanted) -> Listed:
+    """Images of a BIDS data set; results lie and are called as derivatives."""
+    participants = {name.removeprefix("sub-") for name in wanted.participants}
+    found = []
+    for path in sorted([*root.glob("sub-*/anat/*.nii*"), *root.glob("sub-*/ses-*/anat/*.nii*")]):
+        stem, _, ending = path.name.partition(".")
+        *entities, suffix = stem.split("_")
+        subject = path.relative_to(root).parts[0]
+        if suffix != wanted.image or ending not in ("nii", "nii.gz"):
+            continue
+        if participants and subject.removeprefix("sub-") not in participants:
+            continue
+        name = "_".join((*entities, "desc-unetpp"))
+        found.append(Case(path, name, output / path.parent.relative_to(root), name))
+    missing = participants - {case.path.relative_to(root).parts[0].removeprefix("sub-") for case in found}
+    if missing or not found:
+        what = f"{root} must hold sub-*/[ses-*/]anat/*_{wanted.image}.nii[.gz]"
+        raise InputError(f"{what}, found none{f' of {sorted(missing)[0]}' if missing else ''}", option="image")
+    return Listed("BIDS data set", tuple(found), naming=BIDS)
+
+
+def _is_list(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _csv(path: Path, output: Path, wanted: Wanted) -> Listed:
+    """Cases of a table: `image`, relative to it, and as wanted `name` and `series`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"a list of cases must be a CSV file in UTF-8, got {error} for {path}") from error
+    if not rows or not rows[0].get("image"):
+        raise InputError(f"a list of cases must have the column image, and may have name and series, got {path}")
+    if other := sorted(set(rows[0]) - set(COLUMNS), key=str):
+        said = ", ".join(map(str, other))
+        raise InputError(f"a list of cases must have no columns but {', '.join(COLUMNS)}, got {said} in {path}")
+    cases, bad = [], []
+    for row in rows:
+        image = path.parent / (row["image"] or "")
+        name = (row.get("name") or "").strip() or case_name(image, wanted.channels)
+        if not NAME.fullmatch(name) or name.startswith("."):
+            bad.append(failed(image, InputError(f"a name must be one of a file, got {name!r}; correct the list")))
+            continue
+        cases.append(Case(image, name, output, name, (row.get("series") or "").strip() or None))
+    return Listed("list of cases", tuple(cases), tuple(bad))
+
+
+def _is_dicom_tree(path: Path) -> bool:
+    """Whether a folder holds DICOM, in it or below, and no image files."""
+    return path.is_dir() and not (path / "imagesTs").is_dir() and not image_files(path) and is_dicom_source(path)
+
+
+def _dicom(root: Path, output: Path, wanted: Wanted) -> Listed:
+    """Series of a tree that a rule accepts, wherever their files lie."""
+    cases, left_out = [], []
+    for series in series_below(root):
+        if reason := series.objection(wanted.rules):
+            left_out.append(reason)
+            continue
+        parts = series.folder.resolve().relative_to(root.resolve()).parts or (root.resolve().name,)
+        name = "_".join((*parts, *([] if series.alone else [series.facts.series])))
+        cases.append(Case(series.folder, name, output, name, None if series.alone else series.facts.series))
+    if not cases:
+        raise InputError(f"a DICOM tree must hold a series that is wanted, found none in {root}; see --rules")
+    return Listed("DICOM tree", tuple(cases), left_out=tuple(left_out))
+
+
+Kind = tuple[Callable[[Path], bool], Callable[[Path, Path, Wanted], Listed]]
+KINDS: tuple[Kind, ...] = ((_is_bids, _bids), (_is_list, _csv), (_is_dicom_tree, _dicom))

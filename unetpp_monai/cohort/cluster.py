@@ -1,0 +1,160 @@
+"""Workers on other machines, by Ray: actors hold the model, and the cluster starts them again when they die."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from ..errors import OutputError, UnetppError
+from ..faults import STOP
+from .dispatch import Lost
+from .ledger import Ledger, Outcome
+from .loop import Loop
+from .messages import Broken, Start
+from .work import Task
+
+IN_FLIGHT = 2  # cases of an actor: one that is segmented, one that waits, so that no actor waits for us
+LOOPBACK = "127.0.0.1"
+AUTO = "auto"  # a cluster that runs here, else one of this machine alone
+OFF = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported to anyone
+
+
+class LoopActor:
+    """A loop in a process of the cluster.
+
+    Args:
+        start: what segments, and what is wanted.
+    """
+
+    def __init__(self, start: Start) -> None:
+        self._broken: Broken | None = None
+        try:
+            segments = start.builds()
+            self._loop = Loop(segments, start.work, Ledger(start.output, keyed=start.keyed)).__enter__()
+        except STOP:
+            raise
+        except BaseException as error:  # noqa: BLE001 - told to the driver; an actor whose making fails is made again
+            self._broken = Broken(f"{'' if isinstance(error, UnetppError) else type(error).__name__ + ': '}{error}")
+
+    def segment(self, task: Task) -> Outcome | Broken:
+        """Segment a case."""
+        return self._broken or self._loop(task)
+
+
+@dataclass
+class _Actor:
+    """An actor, and its cases in the order in which it was given them."""
+
+    handle: Any
+    refs: list[Any] = field(default_factory=list)
+    orphans: list[Any] = field(default_factory=list)  # those that waited when it died, of no fault of their own
+
+
+class Actors:
+    """A crew of actors of a Ray cluster.
+
+    Args:
+        address: of the cluster, `AUTO`, or "local" for one of this machine alone.
+        start: what each is told.
+        count: how many; 0: one for each GPU, or each machine.
+        gpu: each wants a GPU.
+    """
+
+    def __init__(self, address: str, start: Start, *, count: int = 0, gpu: bool = False) -> None:
+        self._address, self._start, self._count, self._gpu = address, start, count, gpu
+        self._actors: list[_Actor] = []
+        self._tasks: dict[Any, Task] = {}
+        self._ray = _import_ray()
+
+    def __enter__(self) -> "Actors":
+        quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+        try:
+            self._ray.init(address=self._address, **quiet)
+        except (ConnectionError, ValueError) as error:
+            if self._address != AUTO:
+                what = f"a Ray cluster must be reached at {self._address}, got {_line(error)}"
+                raise OutputError(f"{what}; start it, or name another") from error
+            self._ray.init(address="local", _node_ip_address=LOOPBACK, include_dashboard=False, **quiet)
+        found = self._ray.cluster_resources()
+        nodes = sum(node["Alive"] for node in self._ray.nodes())
+        count = self._count or int(found.get("GPU", 0) if self._gpu else nodes)
+        if count < 1:
+            raise OutputError("a cluster must have a GPU for --device cuda, got none; take device cpu")
+        gpus = 1 if self._gpu else 0
+        options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
+        kind = self._ray.remote(LoopActor).options(**options, scheduling_strategy="SPREAD")
+        start = self._ray.put(self._start)
+        self._actors = [_Actor(kind.remote(start)) for _ in range(count)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for actor in self._actors:
+            self._ray.kill(actor.handle)
+        self._ray.shutdown()
+
+    def has_room(self) -> bool:
+        """As `Crew.has_room`."""
+        return any(len(actor.refs) < IN_FLIGHT for actor in self._actors)
+
+    def give(self, task: Task) -> None:
+        """As `Crew.give`."""
+        self._give(min(self._actors, key=lambda actor: len(actor.refs)), task)
+
+    def wait(self) -> Sequence[Outcome | Lost]:
+        """As `Crew.wait`.
+
+        Raises:
+            OutputError: the model cannot be loaded, or the cluster is lost.
+        """
+        events: list[Outcome | Lost] = []
+        ready, _ = self._ray.wait(list(self._tasks), num_returns=1)
+        for ref in ready:
+            actor = next(actor for actor in self._actors if ref in actor.refs)
+            task = self._tasks.pop(ref)
+            try:
+                said = self._ray.get(ref)
+            except self._ray.exceptions.RayActorError as error:
+                events += self._lost(actor, ref, task, error)
+            except self._ray.exceptions.RayError as error:
+                message = f"the Ray cluster must stay, got {_line(error)}; start again, which goes on with what is left"
+                raise OutputError(message) from error
+            else:
+                actor.refs.remove(ref)
+                if isinstance(said, Broken):
+                    raise OutputError(said.message)
+                events.append(said)
+        return events
+
+    def _give(self, actor: _Actor, task: Task) -> None:
+        ref = actor.handle.segment.remote(task)
+        actor.refs.append(ref)
+        self._tasks[ref] = task
+
+    def _lost(self, actor: _Actor, ref: Any, task: Task, error: Exception) -> list[Lost]:
+        """What to say of a case whose actor died; one that only waited there is given again without a word."""
+        waited = ref in actor.orphans or actor.refs.index(ref) > 0
+        actor.orphans = [other for other in {*actor.orphans, *actor.refs} if other != ref]
+        actor.refs.remove(ref)
+        if waited:
+            self._give(actor, task)
+            return []
+        memory = "memory" in str(error).lower()
+        return [Lost(task.case, "was short of memory" if memory else "died", memory)]
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _import_ray() -> Any:
+    for name, value in OFF.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise OutputError("a cluster needs Ray; pip install 'unetpp_monai[cluster]'") from error
+    return ray

@@ -1,0 +1,158 @@
+"""Workers on this machine: a process and a pipe each, so that one that is killed takes no other with it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import OutputError
+from ..memory import memory_kills
+from .dispatch import Lost
+from .ledger import Outcome
+from .messages import Broken, Ready, Start
+from .work import Task
+
+MOST_STARTS = 3  # of workers in a row that end before their model is loaded
+END_SECONDS = 5.0  # that a worker has to end
+SHORT_OF_MEMORY = "was ended by the system, which was short of memory"
+
+
+@dataclass
+class _Worker:
+    """A process, and what it was given."""
+
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    task: Task | None = None
+    ready: bool = False
+
+
+class Workers:
+    """A crew of processes of this machine.
+
+    Args:
+        count: how many.
+        start: what each is told first.
+        threads: that each computes with; None: as many as there are.
+    """
+
+    def __init__(self, count: int, start: Start, *, threads: int | None = None) -> None:
+        self._count, self._start, self._threads = count, start, threads
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+        self._kills = memory_kills()
+        self._lifeline: tuple[int, int] = (-1, -1)
+
+    def __enter__(self) -> "Workers":
+        self._lifeline = os.pipe()  # whose other end is gone as soon as this process is
+        self._workers = [self._begin() for _ in range(self._count)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.pipe.close()
+            if kind is not None:
+                worker.process.terminate()
+        for worker in self._workers:
+            with suppress(subprocess.TimeoutExpired):
+                worker.process.wait(END_SECONDS)
+        for end in self._lifeline:
+            os.close(end)
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.wait()
+
+    def has_room(self) -> bool:
+        """As `Crew.has_room`."""
+        return any(worker.task is None for worker in self._workers)
+
+    def give(self, task: Task) -> None:
+        """As `Crew.give`."""
+        worker = next(worker for worker in self._workers if worker.task is None)
+        worker.task = task
+        with suppress(OSError):  # it has just died, as `wait` finds
+            worker.pipe.send(task)
+
+    def wait(self) -> Sequence[Outcome | Lost]:
+        """As `Crew.wait`.
+
+        Raises:
+            OutputError: workers cannot load the model, or cannot write.
+        """
+        events: list[Outcome | Lost] = []
+        by_pipe = {worker.pipe: worker for worker in self._workers}
+        for pipe in wait(list(by_pipe)):
+            worker = by_pipe[pipe]  # type: ignore[index]
+            try:
+                said = worker.pipe.recv()
+            except (EOFError, OSError):
+                events += self._replace(worker)
+                continue
+            if isinstance(said, Broken):
+                raise OutputError(said.message, option=said.option)
+            if isinstance(said, Ready):
+                worker.ready, self._failed_starts = True, 0
+            else:
+                worker.task = None
+                events.append(said)
+        return events
+
+    def processes(self) -> list[int]:
+        """Ids of the processes."""
+        return [worker.process.pid for worker in self._workers]
+
+    def _replace(self, dead: _Worker) -> list[Lost]:
+        """Start a worker instead of one that died; the case that it had."""
+        code = dead.process.wait()
+        dead.pipe.close()
+        how = _how(code)
+        fresh = self._begin()
+        self._workers[self._workers.index(dead)] = fresh
+        if not dead.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= MOST_STARTS:
+                raise OutputError(f"workers must load the model, got {MOST_STARTS} that did not; the last {how}")
+            if dead.task is not None:  # of no fault of its own
+                fresh.task = dead.task
+                fresh.pipe.send(dead.task)
+            return []
+        kills, self._kills = self._kills, memory_kills()
+        memory = code == -signal.SIGKILL and self._kills > kills
+        return [] if dead.task is None else [Lost(dead.task.case, SHORT_OF_MEMORY if memory else how, memory)]
+
+    def _begin(self) -> _Worker:
+        ours, theirs = Pipe()
+        command = [sys.executable, *(f"-W{option}" for option in sys.warnoptions), "-m", f"{__package__}.worker"]
+        descriptors = theirs.fileno(), self._lifeline[0]
+        process = subprocess.Popen(
+            [*command, *map(str, descriptors)],
+            pass_fds=descriptors,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        ours.send(self._start)
+        return _Worker(process, ours)
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, with the place of this package, and as many threads as a worker may have."""
+        package = str(Path(__file__).parents[2])
+        places = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+        if self._threads is not None:
+            for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+                environment[name] = str(self._threads)
+        return environment
+
+
+def _how(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

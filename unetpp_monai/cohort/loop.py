@@ -1,0 +1,105 @@
+"""The one loop: claim a case, segment it, deliver it once, remember what came of it. Launchers only start loops."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..faults import trace_of
+from ..workflows.done import Origin
+from ..workflows.many import Row
+from .cases import Case
+from .claims import Claims
+from .ledger import ELSEWHERE, FAILED, Ledger, Outcome
+from .work import Segments, Task, Work
+
+MEMORY_WORDS = ("can't allocate", "out of memory", "bad_alloc", "bad allocation")  # of libraries that got none
+
+
+class Loop:
+    """Segments the cases that it is given; a context manager that gives signs of life for its claims.
+
+    Args:
+        segments: what segments a case.
+        work: what is wanted of each.
+        ledger: of the cohort; its folders exist.
+    """
+
+    def __init__(self, segments: Segments, work: Work, ledger: Ledger) -> None:
+        self._segments, self._work, self._ledger = segments, work, ledger
+        self._claims = Claims(ledger.claims, beat=work.beat, stale=work.stale)
+        self._began = 0.0
+
+    def __enter__(self) -> "Loop":
+        self._claims.__enter__()
+        self._began = self._claims.now()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._claims.__exit__(kind, error, trace)
+
+    def __call__(self, task: Task) -> Outcome:
+        """Segment a case, unless it is done or another loop's.
+
+        Raises:
+            OutputError: claims or notes cannot be written.
+        """
+        case, start = task.case, time.perf_counter()
+        known = None if task.smallest else self._ledger.failed_since(case.id, self._began)
+        if known is not None:
+            return known
+        turn = _Turn(case, self._claims, self._work)
+        try:
+            row = self._segments(case, unless=turn, smallest=task.smallest)
+        finally:
+            self._claims.drop(case.id)
+        if turn.elsewhere:
+            return Outcome(case.id, ELSEWHERE)
+        outcome = replace(
+            self._outcome(case, row),
+            name=turn.name,
+            note=task.note,
+            late=turn.late,
+            seconds=round(time.perf_counter() - start, 4),
+        )
+        self._ledger.note(outcome)
+        return outcome
+
+    def _outcome(self, case: Case, row: Row) -> Outcome:
+        if row.status != FAILED or row.error is None:
+            return Outcome(case.id, row.status)
+        error = row.error
+        # what an error quotes may name the patient
+        reason = trace_of(error) if self._ledger.keyed else row.reason
+        memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS)
+        return Outcome(case.id, FAILED, reason=reason, kind=type(error).__name__, memory=memory)
+
+
+class _Turn:
+    """Says to `segment_case` whether anything is left to do, and remembers why not."""
+
+    def __init__(self, case: Case, claims: Claims, work: Work) -> None:
+        self._case, self._claims, self._work = case, claims, work
+        self.name = case.name
+        self.claimed = self.elsewhere = self.late = False
+
+    def __call__(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
+        """Before anything is computed, claim the case; before it is delivered, make sure that it is still ours."""
+        self.name = path.name.removesuffix(self._work.request.naming.report)
+        if self._work.is_done(path, settings, origin, names):
+            self.late = self.claimed
+            return True
+        if self.claimed:
+            self.late = not self._claims.secure(self._case.id)
+            return self.late
+        self.claimed = self._claims.take(self._case.id)
+        self.elsewhere = not self.claimed
+        return self.elsewhere or self._delivered_meanwhile(path, settings, origin, names)
+
+    def _delivered_meanwhile(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
+        """Whether another has delivered the case between our look and our claim."""
+        return self._work.is_done(path, settings, origin, names)

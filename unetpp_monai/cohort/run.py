@@ -1,0 +1,209 @@
+"""A cohort from its cases to its tables: start loops by whatever launcher, follow them, and say what came of it."""
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..bundle import Bundle
+from ..files import complete_file, finish_interrupted, make_folder
+from ..workflows.outputs import BIDS
+from .cases import DESCRIPTION, Case, Listed
+from .claims import Claims
+from .dispatch import Crew, dispatch
+from .ledger import DONE, FAILED, SCHEMA, WRITTEN, Ledger, Outcome, where
+from .table import Record, read_records, write_tables
+
+FOLLOWED_SECONDS = 5.0  # between two notes of how far a run is
+RUN = "run.json"
+# what a BIDS validator need not know of
+NO_BIDS = ("*.csv", "*.html", "*.log", RUN, "*_uncertainty.nii.gz", "*.seg.nrrd")
+BIDS_VERSION = "1.10.0"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What is to be done."""
+
+    listed: Listed
+    output: Path
+    bundle: Bundle  # of which labels and hashes are stated
+    keyed: bool = False  # nothing may name a patient
+    excluded: Mapping[str, str] = field(default_factory=dict)  # id of a case -> why it is left out
+    stated: Mapping[str, Any] = field(default_factory=dict)  # what `run.json` says of this run, in JSON's types
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where it is remembered."""
+        return Ledger(self.output, keyed=self.keyed)
+
+
+def prepare(cohort: Cohort) -> None:
+    """Make the folders, and clear up what killed processes left.
+
+    Raises:
+        OutputError: a folder cannot be used.
+    """
+    make_folder(cohort.output)
+    cohort.ledger.make()
+    claims = Claims(cohort.ledger.claims)
+    with claims:
+        claims.sweep()
+    for folder in sorted({case.folder for case in cohort.listed.cases}):
+        if folder.is_dir():
+            finish_interrupted(folder, ending=cohort.listed.naming.report)
+    if cohort.listed.naming == BIDS:
+        _describe(cohort)
+
+
+def run_cases(
+    cohort: Cohort,
+    cases: Sequence[Case],
+    crew: Crew,
+    *,
+    launcher: Mapping[str, Any],
+    progress: Callable[[Outcome], None] = lambda outcome: None,
+) -> Counter[str]:
+    """Segment cases.
+
+    Args:
+        cohort: of which they are.
+        cases: all, or a part of them; excluded ones are left out.
+        crew: that segments; it is started and ended here.
+        launcher: what `run.json` says of it.
+        progress: called with the outcome of each case.
+
+    Returns:
+        Status -> how many cases; and "late", results that were discarded.
+
+    Raises:
+        OutputError: nothing can be written, or workers cannot start.
+    """
+    wanted = [case for case in cases if case.id not in cohort.excluded]
+    counts: Counter[str] = Counter()
+    with _followed(cohort, counts, {**launcher, "cases": len(wanted)}) as note, crew:
+        for outcome in dispatch(crew, wanted, cohort.ledger):
+            counts[outcome.status] += 1
+            counts["late"] += outcome.late
+            progress(outcome)
+            note()
+    return counts
+
+
+def write_results(cohort: Cohort) -> list[Record]:
+    """Write the tables and `run.json` of all cases of a cohort, whoever segmented them.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    records = cohort_records(cohort)
+    write_tables(records, cohort.output, labels=cohort.bundle.labels)
+    ledger = cohort.ledger
+    states = Counter(record.status for record in records)
+    content = {
+        "schema": SCHEMA,
+        "input": cohort.listed.kind,
+        "cases": len(records),
+        "states": dict(states),
+        "excluded": len(cohort.excluded),
+        "left_out": dict(Counter(cohort.listed.left_out)),
+        "late_results_discarded": ledger.late(),
+        "bundle": {"name": cohort.bundle.name, "version": cohort.bundle.version},
+        "weights_sha256": cohort.bundle.weights_sha256,
+        "config_sha256": cohort.bundle.config_sha256,
+        "runs": ledger.runs(),
+    }
+    with complete_file(cohort.output / RUN) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    return records
+
+
+def cohort_records(cohort: Cohort) -> list[Record]:
+    """What came of every case so far, and of inputs that are none."""
+    records = read_records(cohort.listed.cases, cohort.ledger, cohort.listed.naming, excluded=cohort.excluded)
+    for number, row in enumerate(cohort.listed.rows, start=1):
+        name = f"input {number}" if cohort.keyed else str(row.case)
+        reason = "" if cohort.keyed else row.reason
+        records.append(Record(name, "", FAILED, reason=reason, kind=type(row.error).__name__))
+    return records
+
+
+def state_of_runs(output: Path) -> dict[str, Any]:
+    """How far a cohort is, from whatever machine.
+
+    Raises:
+        OutputError: there is none.
+    """
+    ledger = Ledger(output)
+    running = ledger.running()
+    latest = {str(run["launcher"].get("shard", "")): run for run in ledger.runs()}
+    total: Counter[str] = Counter()
+    for run in latest.values():
+        total.update({"cases": run["launcher"]["cases"], **run["counts"]})
+    done = total[DONE] + total[WRITTEN]
+    return {
+        "cases": total["cases"],
+        "done": done,
+        "failed": total[FAILED],
+        "waiting": total["cases"] - done - total[FAILED],
+        "late_results_discarded": ledger.late(),
+        "running": [
+            {"case": name, "host": claim.get("host"), "pid": claim.get("pid")} for name, claim in running.items()
+        ],
+        "failures": [{"case": row.name or row.id, "reason": row.reason} for row in ledger.failures()],
+        "runs": [
+            {key: run[key] for key in ("began", "updated", "ended", "launcher", "counts", "rate")}
+            for run in latest.values()
+        ],
+    }
+
+
+@contextmanager
+def _followed(cohort: Cohort, counts: Counter[str], launcher: Mapping[str, Any]) -> Iterator[Callable[[], None]]:
+    """Note in the ledger how far a run is, now and then, and at its end."""
+    name, start = uuid.uuid4().hex[:12], time.monotonic()
+    run = {"began": _now(), **where(), "launcher": dict(launcher), **cohort.stated}
+    last = -FOLLOWED_SECONDS
+
+    def note(*, ended: bool = False) -> None:
+        nonlocal last
+        seconds = time.monotonic() - start
+        if not ended and seconds - last < FOLLOWED_SECONDS:
+            return
+        last = seconds
+        rate = round((counts.total() - counts["late"]) / max(seconds, 1e-3), 3)
+        end = {"updated": _now(), "ended": _now() if ended else None, "counts": dict(counts), "rate": rate}
+        cohort.ledger.write_run({**run, **end}, name)
+
+    note()
+    try:
+        yield note
+    finally:
+        note(ended=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _describe(cohort: Cohort) -> None:
+    """Say that a folder holds derivatives of a BIDS data set."""
+    bundle = cohort.bundle
+    made = {"Name": "unetpp_monai", "Version": __version__, "Description": f"{bundle.name} {bundle.version}"}
+    content = {
+        "Name": f"Segmentations by {bundle.name}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [made],
+    }
+    with complete_file(cohort.output / DESCRIPTION) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    with complete_file(cohort.output / ".bidsignore") as temporary:
+        temporary.write_text("\n".join(NO_BIDS) + "\n")
