@@ -39,9 +39,12 @@ ORDERS = {  # within a room, from the ground up
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table reader "
     "series_channels channels cases case_list label_files monai_reader monai_writer",
     "click_server": "arrays clicked leases site protocol server",
+    "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table "
+    "reader series_channels channels cases case_list label_files monai_reader monai_writer",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
-    "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table review run begin",
+    "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table "
+    "review run begin",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
     "interactive": "kinds held_windows session",

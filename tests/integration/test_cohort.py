@@ -1,0 +1,274 @@
+"""Cohorts: every case is delivered once, whoever is killed, by whatever launcher; voxels are those of segment."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, phantom, save_nifti
+from helpers.commands import unetpp
+from helpers.waiting import wait_for
+
+sys.path.insert(0, str(ROOT))
+from benchmarks.cohort.stub import BuildsStub
+from unetpp_monai.bundle import read_bundle
+from unetpp_monai.cohort.cases import Wanted, list_cohort
+from unetpp_monai.cohort.claims import Claims
+from unetpp_monai.cohort.launch import Launch
+from unetpp_monai.cohort.ledger import Ledger
+from unetpp_monai.cohort.run import Cohort, prepare, run_cases, state_of_runs, write_results
+from unetpp_monai.cohort.work import Work
+from unetpp_monai.errors import OutputError
+from unetpp_monai.workflows.request import Request
+
+NAMES = [f"case_{index}" for index in range(6)]
+FAST = {"beat": 0.2, "stale": 1.0}
+MODEL = ("--device", "cpu", "--runtime", "eager", "--depth", 1)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Workers find the stub."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "marks").mkdir()
+    return tmp_path
+
+
+def stub_cohort(folder, names=NAMES):
+    for name in names:
+        (folder / "in" / f"{name}.nii.gz").write_text(name)
+    listed = list_cohort([folder / "in"], folder / "out", Wanted())
+    cohort = Cohort(listed, folder / "out", read_bundle())
+    prepare(cohort)
+    return cohort
+
+
+def run_stub(folder, launch, names=NAMES, **options):
+    """Segment by the stub; status of each case, and counts."""
+    cohort = stub_cohort(folder, names)
+    work = Work(Request(), **FAST)
+    builds = BuildsStub(work, marks=folder / "marks", **options)
+    came = {}
+    crew = launch.crew(builds, work, cohort.ledger)
+    counts = run_cases(
+        cohort,
+        launch.part(cohort.listed),
+        crew,
+        launcher=launch.stated(),
+        progress=lambda outcome: came.setdefault(outcome.id, outcome),
+    )
+    return came, counts
+
+
+def tries_of(folder, name):
+    return [line.split()[1] for line in (folder / "marks" / name).read_text().splitlines()]
+
+
+LAUNCHES = {"in-process": Launch(), "processes": Launch(workers=2)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
+def test_every_case_is_segmented_once_and_the_rest_goes_on(folder, launch):
+    names = [*NAMES, "wrong", "huge"]
+    came, counts = run_stub(folder, launch, names)
+    assert counts == {"written": 7, "failed": 1, "late": 0}
+    assert came["wrong"].reason == "ValueError: it is wrong" and came["wrong"].kind == "ValueError"
+    assert tries_of(folder, "huge") == ["usual", "smallest"] and "lack of memory" in came["huge"].note
+    assert all(tries_of(folder, name) == ["usual"] for name in [*NAMES, "wrong"])
+    _, counts = run_stub(folder, Launch(), names)
+    assert counts == {"done": 7, "failed": 1, "late": 0}
+    assert "lack of memory" in Ledger(folder / "out").row("huge").note  # still
+    assert not list((folder / "out" / ".cohort" / "claims").glob("[!.]*"))
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_is_replaced_and_its_case_tried_again(folder):
+    names = [*NAMES, "once", "kills"]
+    came, counts = run_stub(folder, Launch(workers=2), names)
+    assert counts == {"written": 7, "failed": 1, "late": 0}
+    assert tries_of(folder, "once") == ["usual"] * 2 and came["once"].note == ""
+    assert "alone with smaller batches, since its worker was killed by SIGKILL" in came["kills"].note
+    assert tries_of(folder, "kills") == ["usual", "usual", "smallest"]
+    assert came["kills"].reason == "its worker was killed by SIGKILL, again" and came["kills"].status == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["no such weights", "killed"])
+def test_workers_that_cannot_start_end_the_run_in_one_line(folder, broken):
+    said = "ValueError: no such weights" if broken != "killed" else "workers must load the model, got 3 that did not"
+    with pytest.raises(OutputError, match=said):
+        run_stub(folder, Launch(workers=1), broken=broken)
+
+
+def test_shards_are_disjoint_and_complete(folder):
+    counts = Counter()
+    for index in (1, 2, 3):
+        counts += run_stub(folder, Launch(shard=(index, 3)))[1]
+    assert counts["written"] == len(NAMES) and counts["done"] == 0
+    assert {len(tries_of(folder, name)) for name in NAMES} == {1}
+
+
+def test_a_case_that_another_loop_has_claimed_is_waited_for_and_taken_over_when_it_dies(folder):
+    cohort = stub_cohort(folder)
+    claim = cohort.ledger.claims / NAMES[0]
+    claim.write_text(json.dumps({"token": "of another", "host": "elsewhere"}))
+    start = time.monotonic()
+    came, counts = run_stub(folder, Launch())
+    assert counts["written"] == 6 and time.monotonic() - start > 0.9
+    assert list(came)[-1] == NAMES[0] and tries_of(folder, NAMES[0]) == ["usual"]
+
+
+def test_a_late_result_is_discarded_and_counted(folder, monkeypatch):
+    """Its worker was taken for dead: another has its claim."""
+    real = Claims.secure
+
+    def overtaken(claims, name):
+        if name == NAMES[1]:
+            (claims.folder / name).write_text(json.dumps({"token": "of another", "host": "elsewhere"}))
+        return real(claims, name)
+
+    monkeypatch.setattr(Claims, "secure", overtaken)
+    came, counts = run_stub(folder, Launch())
+    assert counts["late"] == 1 and came[NAMES[1]].late and not (folder / "out" / f"{NAMES[1]}.json").exists()
+    assert json.loads((folder / "out" / ".cohort" / "claims" / NAMES[1]).read_text())["token"] == "of another"
+    assert Ledger(folder / "out").late() == 1
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths}
+from test_cohort import run_stub
+from unetpp_monai.cohort.launch import Launch
+run_stub(Path({folder!r}), Launch(workers=2), {names!r}, seconds=0.3)
+"""
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_driver_and_the_rest_is_done_by_the_next(folder, how):
+    names = [f"slow_{index}" for index in range(12)]
+    paths = [str(ROOT / "tests"), str(Path(__file__).parent), str(ROOT)]
+    script = DRIVER.format(paths=paths, folder=str(folder), names=names)
+    driver = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], start_new_session=True)
+    marks = folder / "marks"
+    wait_for(lambda: len(list(marks.iterdir())) >= 4, "four cases to be begun")
+    workers = {int(line.split()[0]) for path in marks.iterdir() for line in path.read_text().splitlines()}
+    driver.send_signal(how)
+    driver.wait(10)
+    start = time.monotonic()
+    wait_for(lambda: not any(map(alive, workers)), "workers to end")
+    assert time.monotonic() - start < 5
+    delivered = {path.stem: path.stat().st_mtime_ns for path in (folder / "out").glob("*.json")}
+    assert 1 <= len(delivered) < len(names)
+    _, counts = run_stub(folder, Launch(), names)
+    assert counts["done"] == len(delivered) and counts["written"] == len(names) - len(delivered)
+    assert {name: (folder / "out" / f"{name}.json").stat().st_mtime_ns for name in delivered} == delivered
+    assert not list((folder / "out").glob(".unetpp_*"))
+
+
+def test_status_tells_from_elsewhere(folder):
+    run_stub(folder, Launch(), [*NAMES, "wrong"])
+    Claims(folder / "out" / ".cohort" / "claims").take("another")
+    state = state_of_runs(folder / "out")
+    assert (state["cases"], state["done"], state["failed"], state["waiting"]) == (7, 6, 1, 0)
+    assert [one["case"] for one in state["running"]] == ["another"] and state["running"][0]["pid"] == os.getpid()
+    assert [one["case"] for one in state["failures"]] == ["wrong"]
+    with pytest.raises(OutputError, match="a cohort must have been begun"):
+        state_of_runs(folder)
+
+
+def test_tables_hold_every_case(folder):
+    run_stub(folder, Launch(), [*NAMES, "wrong", "=cmd"])
+    write_results(stub_cohort(folder, [*NAMES, "wrong", "=cmd", "new"]))
+    wide = (folder / "out" / "results_wide.csv").read_text().splitlines()
+    status = {line.split(",")[0]: line.split(",")[1] for line in wide[1:]}
+    assert status == {**dict.fromkeys(NAMES, "done"), "wrong": "failed", "new": "waiting", "'=cmd": "done"}
+    errors = (folder / "out" / "errors.csv").read_text().splitlines()
+    assert len(errors) == 2 and errors[1].startswith("wrong,ValueError,ValueError: it is wrong")
+    run = json.loads((folder / "out" / "run.json").read_text())
+    assert run["states"] == {"done": 7, "failed": 1, "waiting": 1} and len(run["weights_sha256"]) == 64
+    assert [one["launcher"]["kind"] for one in run["runs"]] == ["in-process"] and "torch" in run["runs"][0]["software"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for seed in range(4):
+        save_nifti(folder / f"case_{seed}.nii.gz", phantom((32, 48, 32), seed=seed)[0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def serial(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("serial")
+    assert unetpp("segment", images, "-o", out, *MODEL).returncode == 0
+    return out
+
+
+def same_label_maps(one, other):
+    names = sorted(path.name for path in one.glob("*_seg.nii.gz"))
+    assert len(names) == 4
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+@pytest.mark.long
+def test_label_maps_are_those_of_segment_byte_by_byte(images, serial, tmp_path):
+    assert (serial / "case_0_seg.nii.gz").read_bytes()[4:8] == bytes(4)  # gzip's time of writing
+    for name, options in {"alone": (), "workers": ("--workers", 2)}.items():
+        result = unetpp("cohort", images, "-o", tmp_path / name, *MODEL, *options, "--progress")
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.splitlines()[-1] == "progress 4/4 failed 0"
+        assert same_label_maps(serial, tmp_path / name)
+    again = unetpp("cohort", images, "-o", tmp_path / "workers", *MODEL)
+    assert again.stderr == "4 of 4 cases were done before and are left as they are\n"
+    other = unetpp("cohort", images, "-o", tmp_path / "workers", *MODEL[:-1], 2)
+    assert other.returncode == 1 and "by other settings" in other.stderr
+    assert unetpp("cohort", images, "-o", tmp_path / "workers", *MODEL[:-1], 2, "--overwrite").returncode == 0
+
+
+@pytest.mark.slow
+def test_what_segment_has_done_is_done(images, serial, tmp_path):
+    shutil.copytree(serial, tmp_path / "out")
+    result = unetpp("cohort", images, "-o", tmp_path / "out", *MODEL)
+    assert result.returncode == 0 and result.stderr.startswith("4 of 4 cases were done before")
+    state = json.loads(unetpp("cohort", tmp_path / "out", "--status", "--json").stdout)
+    assert (state["cases"], state["done"]) == (4, 4)
+
+
+@pytest.mark.long
+def test_openvino_gives_the_same_with_its_threads_divided(images, tmp_path):
+    for name, options in {"alone": (), "workers": ("--workers", 2)}.items():
+        result = unetpp("cohort", images, "-o", tmp_path / name, "--device", "cpu", "--runtime", "openvino", *options)
+        assert result.returncode == 0, result.stderr
+    assert same_label_maps(tmp_path / "alone", tmp_path / "workers")
+
+
+def test_arguments_that_contradict_each_other(tmp_path):
+    for arguments, said in {
+        ("in",): "cohort needs -o FOLDER",
+        ("in", "-o", "out", "--shard", "9/8"): "a shard must be one of 1/8 to 8/8, got 9/8",
+        ("in", "-o", "out", "--shard", "x"): "a shard must be such as 2/8, got 'x'",
+        ("in", "-o", "out", "--bundle", "a", "--task", "b"): "a bundle or a task must be chosen",
+    }.items():
+        result = unetpp("cohort", *arguments, folder=tmp_path)
+        assert result.returncode == 1 and said in result.stderr
