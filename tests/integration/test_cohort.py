@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, phantom, save_nifti
 from helpers.commands import unetpp
+from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.waiting import wait_for
 
 sys.path.insert(0, str(ROOT))
@@ -272,3 +273,49 @@ def test_arguments_that_contradict_each_other(tmp_path):
     }.items():
         result = unetpp("cohort", *arguments, folder=tmp_path)
         assert result.returncode == 1 and said in result.stderr
+
+
+@pytest.mark.slow
+def test_a_bids_app_writes_derivatives_that_the_validator_takes(images, tmp_path):
+    anat = tmp_path / "raw" / "sub-01" / "ses-1" / "anat"
+    anat.mkdir(parents=True)
+    shutil.copy(images / "case_0.nii.gz", anat / "sub-01_ses-1_T1w.nii.gz")
+    (tmp_path / "raw" / "dataset_description.json").write_text('{"Name": "raw", "BIDSVersion": "1.10.0"}')
+    out = tmp_path / "derivatives"
+    result = unetpp("cohort", tmp_path / "raw", out, "participant", "--participant_label", "01", *MODEL)
+    assert result.returncode == 0, result.stderr
+    written = sorted(path.name for path in (out / "sub-01" / "ses-1" / "anat").iterdir())
+    assert written == [f"sub-01_ses-1_desc-unetpp_dseg.{ending}" for ending in ("json", "nii.gz", "tsv")]
+    validator = Path(sys.executable).parent / "bids-validator-deno"
+    checked = subprocess.run([validator, out, "--json"], capture_output=True, text=True)
+    issues = json.loads(checked.stdout)["issues"]["issues"]
+    assert checked.returncode == 0 and [one["code"] for one in issues if one["severity"] == "error"] == []
+    again = unetpp("cohort", tmp_path / "raw", out, "participant", *MODEL)
+    assert again.returncode == 0 and again.stderr.startswith("1 of 1 cases were done before")
+
+
+@pytest.mark.slow
+def test_nothing_that_is_written_names_the_patient(tmp_path):
+    """Neither tables, claims and file names, nor what is said of a failure."""
+
+    def named(dataset, index):
+        dataset.PatientName, dataset.PatientID = "Secretperson^Jane", "SECRETID7"
+
+    for name in ("Secretperson_1", "Secretperson_2"):
+        make_series(tmp_path / "in" / name, axial_affine((1.0, 1.0, 1.0)), change=named)
+    last = sorted((tmp_path / "in" / "Secretperson_2").iterdir())[4]
+    last.unlink()  # a slice is missing: an error that names the folder
+    (tmp_path / "key").write_bytes(bytes(range(32)))
+    out = tmp_path / "out"
+    options = ("--pseudonymise", tmp_path / "key", "--format", "nifti,dicomseg")
+    result = unetpp("cohort", tmp_path / "in", "-o", out, *MODEL, *options, "--progress")
+    assert result.returncode == 1
+    assert "Secret" not in result.stderr + result.stdout and "MissingSliceError" in result.stderr
+    for path in out.rglob("*"):
+        assert "Secret" not in str(path.relative_to(out))
+        content = path.read_bytes() if path.is_file() else b""
+        assert b"Secret" not in content and b"SECRETID7" not in content, path
+    wide = (out / "results_wide.csv").read_text()
+    assert wide.count("done") == 1 and wide.count("failed") == 1
+    again = unetpp("cohort", tmp_path / "in", "-o", out, *MODEL, *options)
+    assert "1 of 2 cases were done before" in again.stderr

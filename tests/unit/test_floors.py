@@ -44,7 +44,7 @@ ORDERS = {  # within a room, from the ground up
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
     "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table "
-    "review run begin",
+    "statistics report review run begin",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
     "interactive": "kinds held_windows session",

@@ -67,6 +67,9 @@ def cohort(
     review: Annotated[
         Path | None, typer.Option(help="review.csv of the report: cases that are left out or segmented again.")
     ] = None,
+    quota: Annotated[
+        Path | None, typer.Option(help="JSON of unetpp calibrate --unlabelled, for the flags of the report.")
+    ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw an overview of each case for the report.")] = True,
     status: Annotated[bool, typer.Option("--status", help="INPUT is a cohort's folder: say how far it is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --status: as JSON.")] = False,
@@ -116,7 +119,7 @@ def cohort(
     )
     model = Model(bundle, weights, trust, device, depth, runtime, precision)
     launch = Launch(workers, None if shard is None else _shard(shard), ray)
-    options = Options(image, tuple(participants or ()), rules, review, pictures, verify)
+    options = Options(image, tuple(participants or ()), rules, review, quota, pictures, verify)
     begun = begin(inputs, output, model, request, options=options, launch=launch)
     if begun.outdated:
         console.print(f"{len(begun.outdated)} reviews are of other results, and are left aside", highlight=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..bundle import Bundle, read_bundle
 from ..errors import InputError
+from ..json_files import read_object
 from ..pacs.rules import Rule, read_rules
 from ..workflows.outputs import Naming
 from ..workflows.request import Request
@@ -16,6 +17,7 @@ from .launch import Launch
 from .ledger import Ledger
 from .review import apply_review, read_review
 from .run import Cohort, cohort_records, prepare
+from .statistics import Quota
 from .work import Model, Segmenting, Work
 
 
@@ -27,6 +29,7 @@ class Options:
     participants: tuple[str, ...] = ()  # of it; empty: all
     rules: Path | None = None  # of series of a DICOM tree; None: those of the bundle's modality
     review: Path | None = None  # of the report
+    quota: Path | None = None  # of `unetpp calibrate --unlabelled`
     pictures: bool = True  # draw one of each case
     verify: bool = False  # see `is_done`
 
@@ -71,7 +74,9 @@ def begin(
         key=request.key,
     )
     listed = list_cohort(inputs, output, wanted)
-    cohort = Cohort(listed, output, bundle, request.key is not None, stated=_stated(request, model))
+    cohort = Cohort(
+        listed, output, bundle, request.key is not None, _quota(options.quota, bundle), stated=_stated(request, model)
+    )
     prepare(cohort)
     cases = launch.part(listed)
     ledger = cohort.ledger
@@ -110,6 +115,22 @@ def _rules(path: Path | None, bundle: Bundle) -> tuple[Rule, ...]:
     if any(rule.bundle is not None or rule.depth is not None for rule in rules):
         raise InputError(f"rules of a cohort must leave bundle and depth to its options, got others in {path}")
     return rules
+
+
+def _quota(path: Path | None, bundle: Bundle) -> Quota | None:
+    """The threshold of a file, if it was set with these weights."""
+    if path is None:
+        return None
+    content = read_object(path)
+    try:
+        quota = Quota(**content["quota"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"a quota must be written by unetpp calibrate --unlabelled, got {error!r} in {path}"
+        ) from error
+    if content.get("weights_sha256") != bundle.weights_sha256:
+        raise InputError(f"a quota must be set with the weights that are used, got those of other ones in {path}")
+    return quota
 
 
 def _stated(request: Request, model: Model) -> dict[str, Any]:

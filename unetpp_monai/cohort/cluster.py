@@ -1,6 +1,7 @@
-"""Workers on other machines, by Ray: actors hold the model, and the cluster starts them again when they die."""
+"""Workers on other machines, by Ray: actors hold the model; one that dies is replaced, wherever there is room."""
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,7 +17,9 @@ from .work import Task
 
 IN_FLIGHT = 2  # cases of an actor: one that is segmented, one that waits, so that no actor waits for us
 LOOPBACK = "127.0.0.1"
+REACHED_SECONDS = 10.0  # until an address has answered
 AUTO = "auto"  # a cluster that runs here, else one of this machine alone
+SHORT_OF_MEMORY = "low on memory"  # what Ray says of actors that it ends itself
 OFF = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported to anyone
 
 
@@ -48,14 +51,13 @@ class _Actor:
 
     handle: Any
     refs: list[Any] = field(default_factory=list)
-    orphans: list[Any] = field(default_factory=list)  # those that waited when it died, of no fault of their own
 
 
 class Actors:
     """A crew of actors of a Ray cluster.
 
     Args:
-        address: of the cluster, `AUTO`, or "local" for one of this machine alone.
+        address: of the cluster, or `AUTO`.
         start: what each is told.
         count: how many; 0: one for each GPU, or each machine.
         gpu: each wants a GPU.
@@ -68,24 +70,21 @@ class Actors:
         self._ray = _import_ray()
 
     def __enter__(self) -> "Actors":
+        if self._address != AUTO:
+            _check_reached(self._address)
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         try:
             self._ray.init(address=self._address, **quiet)
-        except (ConnectionError, ValueError) as error:
-            if self._address != AUTO:
-                what = f"a Ray cluster must be reached at {self._address}, got {_line(error)}"
-                raise OutputError(f"{what}; start it, or name another") from error
+        except ConnectionError:  # none runs here
+            # or Ray takes the machine's address for its loopback, and listens to everyone
+            self._ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             self._ray.init(address="local", _node_ip_address=LOOPBACK, include_dashboard=False, **quiet)
         found = self._ray.cluster_resources()
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         count = self._count or int(found.get("GPU", 0) if self._gpu else nodes)
         if count < 1:
             raise OutputError("a cluster must have a GPU for --device cuda, got none; take device cpu")
-        gpus = 1 if self._gpu else 0
-        options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
-        kind = self._ray.remote(LoopActor).options(**options, scheduling_strategy="SPREAD")
-        start = self._ray.put(self._start)
-        self._actors = [_Actor(kind.remote(start)) for _ in range(count)]
+        self._actors = [_Actor(self._begin()) for _ in range(count)]
         return self
 
     def __exit__(
@@ -116,7 +115,7 @@ class Actors:
             task = self._tasks.pop(ref)
             try:
                 said = self._ray.get(ref)
-            except self._ray.exceptions.RayActorError as error:
+            except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
                 events += self._lost(actor, ref, task, error)
             except self._ray.exceptions.RayError as error:
                 message = f"the Ray cluster must stay, got {_line(error)}; start again, which goes on with what is left"
@@ -128,21 +127,40 @@ class Actors:
                 events.append(said)
         return events
 
+    def _begin(self) -> Any:
+        """Make an actor. Ray starts none again by itself: it would refuse cases until it has."""
+        options = {"num_cpus": 1, "num_gpus": 1 if self._gpu else 0, "max_restarts": 0, "max_task_retries": 0}
+        return self._ray.remote(LoopActor).options(**options, scheduling_strategy="SPREAD").remote(self._start)
+
     def _give(self, actor: _Actor, task: Task) -> None:
         ref = actor.handle.segment.remote(task)
         actor.refs.append(ref)
         self._tasks[ref] = task
 
     def _lost(self, actor: _Actor, ref: Any, task: Task, error: Exception) -> list[Lost]:
-        """What to say of a case whose actor died; one that only waited there is given again without a word."""
-        waited = ref in actor.orphans or actor.refs.index(ref) > 0
-        actor.orphans = [other for other in {*actor.orphans, *actor.refs} if other != ref]
-        actor.refs.remove(ref)
-        if waited:
-            self._give(actor, task)
-            return []
-        memory = "memory" in str(error).lower()
-        return [Lost(task.case, "was short of memory" if memory else "died", memory)]
+        """Replace an actor that died, give the case that waited there to the next, and say which one was lost."""
+        waited = [self._tasks.pop(other) for other in actor.refs if other != ref]
+        if actor.refs[0] != ref:  # what waited is heard of first
+            waited, task = [task, *waited[1:]], waited[0]
+        actor.handle, actor.refs = self._begin(), []
+        for other in waited:
+            self._give(actor, other)
+        memory = SHORT_OF_MEMORY in str(error)
+        return [Lost(task.case, "was ended, since memory was short" if memory else "died", memory)]
+
+
+def _check_reached(address: str) -> None:
+    """Ask whether anything answers at an address, which Ray would try for minutes.
+
+    Raises:
+        OutputError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), REACHED_SECONDS).close()
+    except (OSError, ValueError) as error:
+        what = f"a Ray cluster must be reached at {address}, got {_line(error)}"
+        raise OutputError(f"{what}; start it, or name another as host:port") from error
 
 
 def _line(error: Exception) -> str:
@@ -154,6 +172,7 @@ def _import_ray() -> Any:
         os.environ.setdefault(name, value)
     try:
         import ray
+        import ray._private.ray_constants
         import ray.exceptions
     except ImportError as error:
         raise OutputError("a cluster needs Ray; pip install 'unetpp_monai[cluster]'") from error

@@ -19,6 +19,8 @@ from .cases import DESCRIPTION, Case, Listed
 from .claims import Claims
 from .dispatch import Crew, dispatch
 from .ledger import DONE, FAILED, SCHEMA, WRITTEN, Ledger, Outcome, where
+from .report import REPORT, About, write_report
+from .statistics import Quota
 from .table import Record, read_records, write_tables
 
 FOLLOWED_SECONDS = 5.0  # between two notes of how far a run is
@@ -36,6 +38,7 @@ class Cohort:
     output: Path
     bundle: Bundle  # of which labels and hashes are stated
     keyed: bool = False  # nothing may name a patient
+    quota: Quota | None = None  # of scores, for this site
     excluded: Mapping[str, str] = field(default_factory=dict)  # id of a case -> why it is left out
     stated: Mapping[str, Any] = field(default_factory=dict)  # what `run.json` says of this run, in JSON's types
 
@@ -98,7 +101,7 @@ def run_cases(
 
 
 def write_results(cohort: Cohort) -> list[Record]:
-    """Write the tables and `run.json` of all cases of a cohort, whoever segmented them.
+    """Write tables, report and `run.json` of all cases of a cohort, whoever segmented them.
 
     Raises:
         OutputError: they cannot be written.
@@ -106,6 +109,8 @@ def write_results(cohort: Cohort) -> list[Record]:
     records = cohort_records(cohort)
     write_tables(records, cohort.output, labels=cohort.bundle.labels)
     ledger = cohort.ledger
+    about = About(cohort.bundle, cohort.listed.kind, cohort.quota, ledger.late())
+    write_report(records, ledger.pictures, cohort.output / REPORT, about=about)
     states = Counter(record.status for record in records)
     content = {
         "schema": SCHEMA,

@@ -1,0 +1,161 @@
+"""How each case of a cohort stands among the others: robust deviations of volumes, sides and scores."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..labels import Label
+from .table import Record
+
+FEWEST = 5  # cases, for deviations to be stated
+FAR = 3.5  # robust deviations from which a case is flagged (Iglewicz and Hoaglin 1993)
+TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
+SIDES = {"7771000": "left", "24028007": "right"}  # SNOMED CT
+LARGEST = 99.9  # deviation that is stated: of a cohort whose values are nearly all the same
+SENTENCE = 3.0  # deviations that one implausible fact weighs in the order of suspicion
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A threshold that was set to flag a share of a site's cases, whatever they are like."""
+
+    measure: str  # of which the score is the mean
+    threshold: float  # of that score
+    share: float  # of the cases that it was set by, which it flags
+    cases: int  # that it was set by
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a case stands."""
+
+    deviations: Mapping[str, float] = field(default_factory=dict)  # label, or what else -> robust z
+    asymmetry: Mapping[str, float] = field(default_factory=dict)  # structure -> (left - right) / mean of both
+    reasons: tuple[str, ...] = ()  # why a person should look at it, in words
+    suspicion: float = 0.0  # the order in which to look at cases
+
+
+def robust_z(values: Sequence[float | None]) -> list[float | None]:
+    """Give deviations from the median, in units of a standard deviation that outliers do not move.
+
+    Args:
+        values: of each case; None: not known.
+
+    Returns:
+        As many; None where nothing is known, or of fewer than `FEWEST` cases.
+
+    Example:
+        >>> robust_z([1.0, 2.0, 3.0, 4.0, 50.0])[-1]
+        31.7
+    """
+    known = np.array([value for value in values if value is not None], dtype=float)
+    if len(known) < FEWEST:
+        return [None] * len(values)
+    middle = float(np.median(known))
+    spread = TO_SIGMA * float(np.median(np.abs(known - middle)))
+    return [None if value is None else _deviation(value - middle, spread) for value in values]
+
+
+def _deviation(distance: float, spread: float) -> float:
+    if distance == 0:
+        return 0.0
+    found = distance / spread if spread else np.copysign(np.inf, distance)
+    return round(float(np.clip(found, -LARGEST, LARGEST)), 2)
+
+
+def side_pairs(labels: Sequence[Label]) -> dict[str, tuple[str, str]]:
+    """Find structures that have two sides: name without its side -> left label, right label."""
+    found: dict[str, dict[str, str]] = {}
+    for label in labels:
+        code = label.modifier.value if label.modifier is not None else ""
+        words = re.split(r"[\s_-]+", label.name)
+        side = SIDES.get(code) or next((word.lower() for word in words if word.lower() in SIDES.values()), None)
+        if side is not None:
+            name = " ".join(word for word in words if word.lower() not in SIDES.values())
+            found.setdefault(name, {})[side] = label.name
+    return {name: (sides["left"], sides["right"]) for name, sides in found.items() if len(sides) == 2}
+
+
+def standings(records: Sequence[Record], labels: Sequence[Label], *, quota: Quota | None = None) -> list[Standing]:
+    """Judge every case by all that are done and not excluded.
+
+    Args:
+        records: of the cohort.
+        labels: of the bundle.
+        quota: threshold of the score for this site; None: that of the bundle is used.
+    """
+    counted = [bool(record.report) and not record.excluded for record in records]
+    columns = {label.name: [record.values.get(label.name) for record in records] for label in labels}
+    pairs = side_pairs(labels)
+    sides = {name: [_asymmetry(record, *pair) for record in records] for name, pair in pairs.items()}
+    measured = {
+        **columns,
+        **{f"asymmetry of {name}": values for name, values in sides.items()},
+        **_proportions(columns),
+        "score": [record.report.get("score") for record in records],
+    }
+    deviations = {
+        name: robust_z([value if known else None for value, known in zip(values, counted, strict=True)])
+        for name, values in measured.items()
+    }
+    found = []
+    for place, record in enumerate(records):
+        own = {name: z for name, values in deviations.items() if (z := values[place]) is not None}
+        asymmetry = {name: value for name, values in sides.items() if (value := values[place]) is not None}
+        reasons = tuple(_reasons(record, own, quota))
+        found.append(Standing(own, asymmetry, reasons, _suspicion(record, own)))
+    return found
+
+
+def _asymmetry(record: Record, left: str, right: str) -> float | None:
+    one, other = record.values.get(left), record.values.get(right)
+    return None if not one or not other else round(2 * (one - other) / (one + other), 4)
+
+
+def _proportions(columns: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
+    """Logarithm of each label's volume over that of the first: shapes that are wrong may be of a usual size."""
+    (first, *others) = columns
+    return {
+        f"{other} over {first}": [
+            float(np.log(one / base)) if one and base else None
+            for one, base in zip(columns[other], columns[first], strict=True)
+        ]
+        for other in others
+    }
+
+
+def _reasons(record: Record, deviations: Mapping[str, float], quota: Quota | None) -> list[str]:
+    report = record.report
+    said = [record.reason] if record.reason else []
+    if report and not any(record.values.values()):
+        said.append("no label was found")
+    said += report.get("plausibility") or []
+    for name, z in deviations.items():
+        if abs(z) >= FAR and not (name == "score" and z < 0):
+            side = "above" if z > 0 else "below"
+            said.append(f"{name} is {abs(z):.1f} robust deviations {side} the cohort's median")
+    score = report.get("score")
+    if quota is not None and score is not None and score >= quota.threshold:
+        said.append(f"score {score} is in the quota of {quota.share:.0%}, from {quota.threshold:.4g}")
+    if quota is None and report.get("review") and not said:
+        said.append("its score reaches the bundle's threshold")
+    return said
+
+
+def _suspicion(record: Record, deviations: Mapping[str, float]) -> float:
+    """Largest deviation, and what cannot be true beside it; what failed or found nothing comes first."""
+    if record.reason or (record.report and not any(record.values.values())):
+        return 1000.0
+    far = [abs(z) for name, z in deviations.items() if name != "score"]
+    far.append(max(deviations.get("score", 0.0), 0.0))
+    return round(max(far, default=0.0) + SENTENCE * len(record.report.get("plausibility") or ()), 2)
+
+
+def positions(values: Sequence[float], width: float) -> NDArray[np.float64]:
+    """Where values lie on an axis of a width, from the smallest to the largest."""
+    array = np.asarray(values, dtype=float)
+    low, high = float(array.min()), float(array.max())
+    return (array - low) / max(high - low, 1e-12) * width
