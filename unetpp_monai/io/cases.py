@@ -142,10 +142,10 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
         entries = _entries(path)
     except OSError as error:
         raise InputError(f"a folder must be readable, got {error.strerror} for {path}") from error
-    images = [entry for entry in entries if is_image_file(entry) and not entry.is_dir()]
     entries = [entry for entry in entries if not is_other_channel(entry, channels)]
-    images = [entry for entry in images if entry in entries]
-    series = [entry for entry in entries if entry not in images and _may_be_series(entry)]
+    images = [entry for entry in entries if is_image_file(entry) and not entry.is_dir()]
+    known = set(images)
+    series = [entry for entry in entries if entry not in known and _may_be_series(entry)]
     names = {case_name(case, channels) for case in (*images, *series)}
     kinds = {image: case_and_result(image) for image in images}
     cases = [image for image, (name, ending) in kinds.items() if not (ending and name in names)] + series

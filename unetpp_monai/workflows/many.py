@@ -58,7 +58,7 @@ def collect_cases(
             continue
         for case in found:
             other = named.setdefault(case_name(case, channels), case)
-            if other.resolve() != case.resolve():
+            if other is not case and other.resolve() != case.resolve():
                 message = f"results are named after cases, got {other} and {case}; rename or run them apart"
                 rows.append(failed(case, AmbiguityError(message)))
     return list(named.values()), rows

@@ -1,0 +1,140 @@
+"""What a cohort's loop costs beside `segment`: with a model, with a stub, and when all is done already.
+
+`python -m benchmarks.cohort.overhead -o OUT [--stubs 10000] [--images FOLDER --cases 24]`
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unetpp_monai.bundle import read_bundle
+from unetpp_monai.cohort.cases import Case, Listed, Wanted, list_cohort
+from unetpp_monai.cohort.dispatch import Alone, dispatch
+from unetpp_monai.cohort.launch import Launch, cores
+from unetpp_monai.cohort.loop import Loop
+from unetpp_monai.cohort.run import Cohort, prepare, run_cases, write_results
+from unetpp_monai.cohort.work import Model, Segmenting, Work
+from unetpp_monai.io import find_cases
+from unetpp_monai.workflows.many import segment_cases
+from unetpp_monai.workflows.request import Request
+
+from .stub import BuildsStub
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--stubs", type=int, default=10_000)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--cases", type=int, default=24)
+    options = parser.parse_args()
+    print("| what | result | goal |\n|---|---|---|")
+    stubs(options.output / "stubs", options.stubs)
+    if options.images is not None:
+        images = find_cases(options.images)[: options.cases]
+        beside_segment(images, options.output)
+        by_workers(images, options.output)
+
+
+def stubs(output: Path, count: int) -> None:
+    """Time a loop that segments nothing."""
+    cohort, work = stub_cohort(output, count), Work(Request())
+    prepare(cohort)
+    bare = seconds_of(lambda: bare_stub(cohort, work, output / "bare"))
+    crew = Launch().crew(BuildsStub(work), work, cohort.ledger)
+    first = seconds_of(lambda: run_cases(cohort, cohort.listed.cases, crew, launcher=Launch().stated()))
+    tables = seconds_of(lambda: write_results(cohort))
+
+    def again() -> None:
+        listed = list_cohort([output / "in"], output / "out", Wanted())
+        same = Cohort(listed, output / "out", cohort.bundle)
+        prepare(same)
+        run_cases(same, listed.cases, Launch().crew(BuildsStub(work), work, same.ledger), launcher=Launch().stated())
+        write_results(same)
+
+    cost = 1000 * (first - bare) / count
+    print(f"| loop over {count} stub cases, beside the stub alone | {cost:.2f} ms a case | 5 ms |")
+    print(f"| tables and report of {count} cases | {tables:.1f} s | |")
+    print(f"| the finished {count} again, listing, tables and report included | {seconds_of(again):.1f} s | 5 s |")
+
+
+def stub_cohort(output: Path, count: int) -> Cohort:
+    """Make inputs of a few bytes."""
+    (output / "in").mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        (output / "in" / f"case_{index:05d}.nii.gz").write_text(str(index))
+    return Cohort(list_cohort([output / "in"], output / "out", Wanted()), output / "out", read_bundle())
+
+
+def bare_stub(cohort: Cohort, work: Work, output: Path) -> None:
+    """Let the stub write all cases without claims or notes."""
+    output.mkdir()
+    segments = BuildsStub(work)()
+    for case in cohort.listed.cases:
+        moved = Case(case.path, case.id, output, case.name)
+        segments(moved, unless=work.is_done, smallest=False)
+
+
+def beside_segment(images: Sequence[Path], output: Path) -> None:
+    """Time `segment` and a loop in turns, case by case, with the same model."""
+    segmenter = Model(volumes=len(images)).load()
+    work = Work(Request())
+    listed = Listed("images", tuple(Case(path, path.name, output / "loop", path.name) for path in images))
+    cohort = Cohort(listed, output / "loop", segmenter.bundle)
+    prepare(cohort)
+    (output / "segment").mkdir()
+    builds = Segmenting(Model(), work)()
+    builds = type(builds)(segmenter, work)
+    differences = []
+    with Alone(Loop(builds, work, cohort.ledger)) as crew:
+        for case in listed.cases:
+            serial = seconds_of(
+                lambda case=case: list(segment_cases(segmenter, [case.path], output / "segment", work.request))
+            )
+            loop = seconds_of(lambda case=case: list(dispatch(crew, [case], cohort.ledger)))
+            differences.append(1000 * (loop - serial))
+    middle, low, high = np.median(differences), *np.quantile(differences, (0.25, 0.75))
+    what = f"loop beside `segment`, same outputs, median of {len(images)} (quartiles)"
+    print(f"| {what} | {middle:.1f} ms ({low:.1f} to {high:.1f}) | 20 ms |")
+
+
+def by_workers(images: Sequence[Path], output: Path) -> None:
+    """Time local workers, once their models are loaded."""
+    rates = {}
+    for workers in range(1, cores() + 1):
+        for threads in {1, cores() // workers}:
+            rates[workers, threads] = rate_of(images, output / f"workers_{workers}_{threads}", workers, threads)
+            print(f"| {workers} worker(s) of {threads} thread(s) | {rates[workers, threads]:.2f} cases/s | |")
+    if (2, 1) in rates:
+        print(f"| two workers of one thread over one | {rates[2, 1] / rates[1, 1]:.2f} | 1.7 |")
+
+
+def rate_of(images: Sequence[Path], output: Path, workers: int, threads: int) -> float:
+    """Cases a second from the first that came to the last."""
+    work = Work(Request())
+    cases = tuple(Case(path, path.name, output, path.name) for path in images)
+    cohort = Cohort(Listed("images", cases), output, read_bundle())
+    prepare(cohort)
+    from unetpp_monai.cohort.local import Workers
+    from unetpp_monai.cohort.messages import Start
+
+    start = Start(Segmenting(Model(volumes=len(images)), work, threads), work, output, False)
+    moments: list[float] = []
+    crew = Workers(workers, start, threads=threads)
+    run_cases(cohort, cases, crew, launcher={}, progress=lambda outcome: moments.append(time.perf_counter()))
+    return (len(moments) - workers) / (moments[-1] - moments[workers - 1])
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Wall time of a call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
