@@ -9,12 +9,13 @@ from PIL import Image
 
 from unetpp_monai.cohort.report import MOST_CASES, About, write_report
 from unetpp_monai.cohort.review import COLUMNS, apply_review, read_review
-from unetpp_monai.cohort.statistics import LARGEST, Quota, robust_z, side_pairs, standings
+from unetpp_monai.cohort.statistics import LARGEST, robust_z, side_pairs, standings
 from unetpp_monai.cohort.table import Record
 from unetpp_monai.errors import InputError
 from unetpp_monai.io.overview import COLOURS, write_overview
 from unetpp_monai.labels import Code, Label
 from unetpp_monai.volume import Volume
+from unetpp_monai.workflows.calibrate import Quota
 
 
 def label(index, name, modifier=None):

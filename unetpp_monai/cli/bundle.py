@@ -1,8 +1,10 @@
 """`unetpp info`, `unetpp export` and `unetpp pack`."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,11 +14,17 @@ from rich.text import Text
 from ..errors import InputError
 from .common import BundleOption, DeviceOption, TrustOption, WeightsOption
 
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+
 SHOWN = 10  # reasons not to trust a bundle
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}  # what a bundle says is no markup
 
 
-def info(bundle: BundleOption = None) -> None:
+def info(
+    bundle: BundleOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
     """Show a bundle: labels, expected input, what each depth gives and costs, and whether it must be trusted.
 
     Nothing of it is run.
@@ -25,6 +33,9 @@ def info(bundle: BundleOption = None) -> None:
 
     found = read_bundle(bundle)
     out = Console()
+    if as_json:
+        out.print(json.dumps(_stated(found), indent=2), **PLAIN)
+        return
     out.print(Text(f"{found.name} {found.version}\n{found.metadata.get('description', '')}", "bold"), soft_wrap=True)
     out.print(f"folder   {found.root}\nweights  sha256 {found.weights_sha256}", **PLAIN)
     image = found.input
@@ -47,6 +58,26 @@ def info(bundle: BundleOption = None) -> None:
         out.print(f"         and {len(found.foreign) - SHOWN} more", style="red")
     if not found.foreign:
         out.print("trust    not needed: its configs name only what is listed")
+
+
+def _stated(found: "Bundle") -> dict[str, Any]:
+    """What `info` shows, in JSON's types."""
+    from ..bundle import parameters_by_depth
+
+    return {
+        "name": found.name,
+        "version": found.version,
+        "description": found.metadata.get("description", ""),
+        "folder": str(found.root),
+        "weights_sha256": found.weights_sha256,
+        "input": asdict(found.input),
+        "channel_suffixes": list(found.channel_suffixes),
+        "labels": [asdict(label) for label in found.labels],
+        "depths": found.metadata.get("depths", {}),
+        "parameters": {str(depth): count for depth, count in parameters_by_depth(found).items()},
+        "review": asdict(found.review),
+        "must_be_trusted_for": [str(one) for one in found.foreign],
+    }
 
 
 def _depths(measured: Mapping[str, Mapping[str, Any]], parameters: Mapping[int, int]) -> Table:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -25,10 +25,22 @@ from .common import (
     progress_bars,
 )
 
+if TYPE_CHECKING:
+    from ..segmenter import Segmenter
+
 
 def calibrate(
     images: Annotated[list[Path], typer.Argument(help="Images that the weights were not trained on.")],
-    references: Annotated[Path, typer.Option("--references", help="Folder of their label maps, with the same names.")],
+    references: Annotated[
+        Path | None, typer.Option("--references", help="Folder of their label maps, with the same names.")
+    ] = None,
+    unlabelled: Annotated[
+        bool,
+        typer.Option(
+            "--unlabelled",
+            help="Without references: only a quota for unetpp cohort, which flags --share of any images.",
+        ),
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
     bundle: BundleOption = None,
     weights: WeightsOption = None,
@@ -47,7 +59,12 @@ def calibrate(
 
     if output is not None:
         check_free([output], overwrite=overwrite)
+    if unlabelled == (references is not None):
+        raise InputError("calibrate needs either --references FOLDER or --unlabelled, got both or none")
     found = read_bundle(bundle, weights=weights, trust=trust)
+    if references is None:
+        _deliver(_quota(images, Segmenter(found, device=device, runtime=runtime), share), output)
+        return
     cases = _labelled(images, references, found.channel_suffixes)
     segmenter = Segmenter(found, device=device, runtime=runtime)
     names = {label.index: label.name for label in found.labels}
@@ -109,6 +126,23 @@ def _labelled(images: list[Path], references: Path, channels: Sequence[str]) -> 
     if missing := [name for name in names.values() if name not in labels]:
         raise InputError(f"every image must have a reference in {references}, got none for {', '.join(missing[:5])}")
     return {case: labels[name] for case, name in names.items()}
+
+
+def _quota(images: list[Path], segmenter: "Segmenter", share: float) -> str:
+    """JSON of a threshold that flags a share of images like these."""
+    from ..workflows.calibrate import site_quota
+
+    channels = segmenter.bundle.channel_suffixes
+    cases = find_cases(images, channels=channels)
+    with progress_bars() as progress:
+        bar = progress.add_task("cases", total=len(cases))
+        found = site_quota(
+            segmenter,
+            (read_case(case, channels=channels).volume for case in cases),
+            share=share,
+            progress=lambda done: progress.update(bar, completed=done),
+        )
+    return json.dumps({"weights_sha256": segmenter.bundle.weights_sha256, "quota": asdict(found)}, indent=2)
 
 
 def _volumes(

@@ -10,6 +10,7 @@ from ..bundle import Bundle, read_bundle
 from ..errors import InputError
 from ..json_files import read_object
 from ..pacs.rules import Rule, read_rules
+from ..workflows.calibrate import Quota
 from ..workflows.outputs import Naming
 from ..workflows.request import Request
 from .cases import Case, Wanted, list_cohort
@@ -17,7 +18,6 @@ from .launch import Launch
 from .ledger import Ledger
 from .review import apply_review, read_review
 from .run import Cohort, cohort_records, prepare
-from .statistics import Quota
 from .work import Model, Segmenting, Work
 
 

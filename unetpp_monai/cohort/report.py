@@ -13,8 +13,9 @@ from .._version import __version__
 from ..bundle import Bundle
 from ..files import complete_file
 from ..io.overview import alt_text, colour_of
+from ..workflows.calibrate import Quota
 from .ledger import DONE, EXCLUDED, FAILED, WAITING
-from .statistics import FAR, Quota, Standing, positions, standings
+from .statistics import FAR, Standing, positions, standings
 from .table import Record
 
 REPORT = "report.html"

@@ -14,13 +14,13 @@ from typing import Any
 from .._version import __version__
 from ..bundle import Bundle
 from ..files import complete_file, finish_interrupted, make_folder
+from ..workflows.calibrate import Quota
 from ..workflows.outputs import BIDS
 from .cases import DESCRIPTION, Case, Listed
 from .claims import Claims
 from .dispatch import Crew, dispatch
 from .ledger import DONE, FAILED, SCHEMA, WRITTEN, Ledger, Outcome, where
 from .report import REPORT, About, write_report
-from .statistics import Quota
 from .table import Record, read_records, write_tables
 
 FOLLOWED_SECONDS = 5.0  # between two notes of how far a run is

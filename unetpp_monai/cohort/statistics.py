@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import Label
+from ..workflows.calibrate import Quota
 from .table import Record
 
 FEWEST = 5  # cases, for deviations to be stated
@@ -16,16 +17,6 @@ TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal
 SIDES = {"7771000": "left", "24028007": "right"}  # SNOMED CT
 LARGEST = 99.9  # deviation that is stated: of a cohort whose values are nearly all the same
 SENTENCE = 3.0  # deviations that one implausible fact weighs in the order of suspicion
-
-
-@dataclass(frozen=True)
-class Quota:
-    """A threshold that was set to flag a share of a site's cases, whatever they are like."""
-
-    measure: str  # of which the score is the mean
-    threshold: float  # of that score
-    share: float  # of the cases that it was set by, which it flags
-    cases: int  # that it was set by
 
 
 @dataclass(frozen=True)

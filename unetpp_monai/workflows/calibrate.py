@@ -46,6 +46,49 @@ class Review:
     cases: int
 
 
+@dataclass(frozen=True)
+class Quota:
+    """A threshold that was set to flag a share of a site's cases, whatever they are like."""
+
+    measure: str  # of which the score is the mean
+    threshold: float  # of that score
+    share: float  # of the cases that it was set by, which it flags
+    cases: int  # that it was set by
+
+
+def site_quota(
+    segmenter: Segmenter,
+    images: Iterable[Volume],
+    *,
+    share: float = 0.1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Quota:
+    """Choose the threshold of the score by images of a site alone: it flags the least certain of any, good or bad.
+
+    Args:
+        segmenter: of the bundle.
+        images: of the site, as they come.
+        share: of such cases that a person has time to look at, 0 < share <= 1.
+        progress: called after each case.
+
+    Raises:
+        InputError: fewer than 4 cases, a share out of its range, or a depth that gives no score.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"share must be 0 < share <= 1, got {share}")
+    if not segmenter.default_depth.has_score:
+        raise InputError(f"scores need several heads, got depth {segmenter.default_depth.plain}; choose a deeper one")
+    scores = []
+    for done, image in enumerate(images, 1):
+        score = segmenter(image, uncertainty=True).score
+        scores.append(1.0 if score is None else score)  # 1: nothing was found
+        progress(done)
+    if len(scores) < FEWEST:
+        raise InputError(f"calibration needs at least {FEWEST} cases, got {len(scores)}")
+    threshold = float(np.quantile(scores, 1 - share, method="higher"))
+    return Quota(segmenter.bundle.measure, threshold, float(np.mean(np.array(scores) >= threshold)), len(scores))
+
+
 def calibrate(
     segmenter: Segmenter,
     cases: Iterable[tuple[Volume, Volume]],
