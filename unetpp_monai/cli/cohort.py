@@ -130,12 +130,12 @@ def cohort(
 
 def _run(begun: "Begun", launch: "Launch", *, lines: bool) -> list[tuple[str, str]]:
     """Segment, show how far it is, and return what failed."""
-    from ..cohort.run import run_cases
+    from ..cohort.run import input_records, run_cases
     from ..runtimes.backend import choose_device
 
     cohort, cases = begun.cohort, begun.cases
     shown = {case.id: case.id if cohort.keyed else str(case.path) for case in cases}
-    failures = [(str(row.case), row.reason) for row in cohort.listed.rows if not cohort.keyed]
+    failures = [(record.case, record.reason or record.kind) for record in input_records(cohort)]
     total = sum(case.id not in cohort.excluded for case in cases)
     gpu = choose_device(begun.builds.model.device).type == "cuda" if launch.ray is not None else False
     crew = launch.crew(begun.builds, begun.work, cohort.ledger, gpu=gpu)

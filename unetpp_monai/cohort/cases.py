@@ -102,17 +102,17 @@ def shard_of(cases: Sequence[Case], index: int, count: int) -> tuple[Case, ...]:
 
 
 def _checked(listed: Listed, wanted: Wanted) -> Listed:
-    """Refuse two cases of one name, and hide names where they must be."""
+    """Refuse two cases of one name; where no name may be known, hide them, and take a case that is named twice once."""
+    if wanted.key is not None:
+        key = wanted.key
+        hidden = (replace(case, id=case_id(key, case.path, case.series), name=None) for case in listed.cases)
+        return replace(listed, cases=tuple({case.id: case for case in hidden}.values()))
     names: dict[tuple[Path, str | None], Case] = {}
     for case in listed.cases:
         other = names.setdefault((case.folder, case.name), case)
         if other is not case:
             raise AmbiguityError(f"cases must have names of their own, got {other.path} and {case.path} as {case.name}")
-    if wanted.key is None:
-        return listed
-    key = wanted.key
-    hidden = (replace(case, id=case_id(key, case.path, case.series), name=None) for case in listed.cases)
-    return replace(listed, cases=tuple(hidden))
+    return listed
 
 
 def _nnunet_names(cases: Sequence[Path], channels: Sequence[str]) -> list[str]:

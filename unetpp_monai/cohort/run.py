@@ -133,11 +133,16 @@ def write_results(cohort: Cohort) -> list[Record]:
 def cohort_records(cohort: Cohort) -> list[Record]:
     """What came of every case so far, and of inputs that are none."""
     records = read_records(cohort.listed.cases, cohort.ledger, cohort.listed.naming, excluded=cohort.excluded)
+    return [*records, *input_records(cohort)]
+
+
+def input_records(cohort: Cohort) -> list[Record]:
+    """Inputs that are no cases; without their names if those may name a patient."""
+    found = []
     for number, row in enumerate(cohort.listed.rows, start=1):
-        name = f"input {number}" if cohort.keyed else str(row.case)
-        reason = "" if cohort.keyed else row.reason
-        records.append(Record(name, "", FAILED, reason=reason, kind=type(row.error).__name__))
-    return records
+        name, reason = (f"input {number}", "") if cohort.keyed else (str(row.case), row.reason)
+        found.append(Record(name, "", FAILED, reason=reason, kind=type(row.error).__name__))
+    return found
 
 
 def state_of_runs(output: Path) -> dict[str, Any]:

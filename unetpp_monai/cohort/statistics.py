@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..labels import Label
 from ..workflows.calibrate import Quota
+from .ledger import FAILED
 from .table import Record
 
 FEWEST = 5  # cases, for deviations to be stated
@@ -120,7 +121,7 @@ def _proportions(columns: Mapping[str, Sequence[float | None]]) -> dict[str, lis
 
 def _reasons(record: Record, deviations: Mapping[str, float], quota: Quota | None) -> list[str]:
     report = record.report
-    said = [record.reason] if record.reason else []
+    said = [record.reason or record.kind] if record.status == FAILED else []
     if report and not any(record.values.values()):
         said.append("no label was found")
     said += report.get("plausibility") or []
@@ -138,7 +139,7 @@ def _reasons(record: Record, deviations: Mapping[str, float], quota: Quota | Non
 
 def _suspicion(record: Record, deviations: Mapping[str, float]) -> float:
     """Largest deviation, and what cannot be true beside it; what failed or found nothing comes first."""
-    if record.reason or (record.report and not any(record.values.values())):
+    if record.status == FAILED or (record.report and not any(record.values.values())):
         return 1000.0
     far = [abs(z) for name, z in deviations.items() if name != "score"]
     far.append(max(deviations.get("score", 0.0), 0.0))

@@ -1,0 +1,65 @@
+"""Cohorts inside other people's pipelines: the rule of the docs, run by the real Snakemake; what programs read."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, phantom, save_nifti
+from helpers.commands import unetpp
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.long
+def test_the_snakemake_rule_of_the_docs(tmp_path, monkeypatch):
+    (rule,) = re.findall(r"```snakemake\n(.*?)```", (ROOT / "docs" / "cohort.md").read_text(), re.DOTALL)
+    (tmp_path / "Snakefile").write_text(rule)
+    (tmp_path / "images").mkdir()
+    for seed in range(2):
+        save_nifti(tmp_path / "images" / f"case_{seed}.nii.gz", phantom((32, 48, 32), seed=seed)[0])
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "unetpp"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -W ignore -m unetpp_monai "$@" --depth 1\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{BIN}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = [BIN / "snakemake", "--cores", "2", "segmented_volumes.csv"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    table = (tmp_path / "segmented_volumes.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in table[1:]] == [["case_0", "done"], ["case_1", "done"]]
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_info_for_programs():
+    stated = json.loads(unetpp("info", "--json").stdout)
+    assert [label["index"] for label in stated["labels"]] == [1, 2] and stated["input"]["modality"] == "MR"
+    assert len(stated["weights_sha256"]) == 64 and stated["must_be_trusted_for"] == []
+    assert stated["parameters"].keys() == {"1", "2", "3"} | set(stated["parameters"])
+
+
+@pytest.mark.slow
+def test_a_quota_flags_the_share_that_was_asked_for_and_belongs_to_its_weights(tmp_path):
+    for seed in range(5):
+        save_nifti(tmp_path / f"case_{seed}.nii.gz", phantom((32, 48, 32), seed=seed)[0])
+    options = ("--device", "cpu", "--runtime", "eager")
+    quota = tmp_path / "quota.json"
+    result = unetpp("calibrate", tmp_path, "--unlabelled", "--share", 0.4, "-o", quota, *options)
+    assert result.returncode == 0, result.stderr
+    stated = json.loads(quota.read_text())["quota"]
+    assert stated["share"] == 0.4 and stated["cases"] == 5
+    out = tmp_path / "out"
+    result = unetpp("cohort", tmp_path, "-o", out, "--uncertainty", "--quota", quota, *options)
+    assert result.returncode == 0, result.stderr
+    report = (out / "report.html").read_text()
+    assert report.count("is in the quota of 40%") == 2 * 2  # on the page and in its data
+    assert "set on 5 images of this site to flag 40 %" in report
+    quota.write_text(json.dumps({"quota": stated, "weights_sha256": "0"}))
+    other = unetpp("cohort", tmp_path, "-o", out, "--uncertainty", "--quota", quota, *options)
+    assert other.returncode == 1 and "a quota must be set with the weights that are used" in other.stderr
+    neither = unetpp("calibrate", tmp_path)
+    assert neither.returncode == 1 and "either --references FOLDER or --unlabelled" in neither.stderr
