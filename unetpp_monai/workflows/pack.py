@@ -21,7 +21,7 @@ from ..task import (
 from ..trust import SUMS
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
-PACKAGE_PARTS = ("*.py", "py.typed", "base/*")  # of this package, for the copy in a packed bundle
+PACKAGE_PARTS = ("*.py", "py.typed", "base/*", "cohort/*.html")  # of this package, for the copy in a packed bundle
 
 
 @dataclass(frozen=True)
