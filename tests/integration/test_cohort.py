@@ -254,6 +254,18 @@ def test_what_segment_has_done_is_done(images, serial, tmp_path):
     assert result.returncode == 0 and result.stderr.startswith("4 of 4 cases were done before")
     state = json.loads(unetpp("cohort", tmp_path / "out", "--status", "--json").stdout)
     assert (state["cases"], state["done"]) == (4, 4)
+    reports = {name: json.loads((serial / f"{name}.json").read_text()) for name in ("case_0", "case_1")}
+    rows = (
+        f"{name},{mark},why,A. Reader,2099-01-01T00:00:00Z,{reports[name]['outputs']['nifti']['sha256']}"
+        for name, mark in {"case_0": "exclude", "case_1": "redo"}.items()
+    )
+    (tmp_path / "review.csv").write_text("\n".join(["case,mark,note,reviewer,time,sha256", *rows]))
+    reviewed = unetpp("cohort", images, "-o", tmp_path / "out", *MODEL, "--review", tmp_path / "review.csv")
+    assert reviewed.returncode == 0 and reviewed.stderr.startswith("2 of 3 cases were done before"), reviewed.stderr
+    wide = (tmp_path / "out" / "results_wide.csv").read_text()
+    assert "case_0,excluded" in wide and "A. Reader: why" in wide and "case_1,done" in wide
+    again = json.loads((tmp_path / "out" / "case_1.json").read_text())
+    assert again["seconds"] != reports["case_1"]["seconds"] and again["outputs"] == reports["case_1"]["outputs"]
 
 
 @pytest.mark.long

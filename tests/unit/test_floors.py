@@ -76,6 +76,7 @@ ROOMS = {
     "onnxruntime": {"runtimes"},
     "matplotlib": {"workflows"},
     "ray": {"cohort"},
+    "jinja2": {"cohort"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

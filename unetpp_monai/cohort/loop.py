@@ -98,8 +98,5 @@ class _Turn:
             return self.late
         self.claimed = self._claims.take(self._case.id)
         self.elsewhere = not self.claimed
-        return self.elsewhere or self._delivered_meanwhile(path, settings, origin, names)
-
-    def _delivered_meanwhile(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
-        """Whether another has delivered the case between our look and our claim."""
-        return self._work.is_done(path, settings, origin, names)
+        # another may have delivered it between our look and our claim
+        return self.elsewhere or self._work.is_done(path, settings, origin, names)
