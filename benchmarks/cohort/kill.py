@@ -15,6 +15,7 @@ from pathlib import Path
 
 from unetpp_monai.io import find_cases
 
+BUNDLE = ("--bundle", "hippocampus")  # a task that came along
 STARTED = ("-m", "unetpp_monai.cohort.worker")
 PAUSE = (3.0, 12.0)  # seconds between two kills
 
@@ -35,8 +36,8 @@ def main() -> None:
     for case in cases:
         (inputs / case.name).symlink_to(case.resolve())
     serial, killed = options.output / "serial", options.output / "killed"
-    unetpp("segment", inputs, "-o", serial).wait()
-    command = ("cohort", inputs, "-o", killed, "--workers", options.workers, "--no-pictures")
+    unetpp("segment", inputs, "-o", serial, *BUNDLE).wait()
+    command = ("cohort", inputs, "-o", killed, "--workers", options.workers, "--no-pictures", *BUNDLE)
     kills = storm(command, options.kills, random.Random(options.seed), killed)
     delivered = {path.name: path.stat().st_mtime_ns for path in killed.glob("*.json") if path.name != "run.json"}
     began = time.perf_counter()

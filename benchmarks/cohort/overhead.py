@@ -16,12 +16,14 @@ from unetpp_monai.cohort.dispatch import Alone, dispatch
 from unetpp_monai.cohort.launch import Launch, cores
 from unetpp_monai.cohort.loop import Loop
 from unetpp_monai.cohort.run import Cohort, prepare, run_cases, write_results
-from unetpp_monai.cohort.work import Model, Segmenting, Work
+from unetpp_monai.cohort.work import Loaded, Model, Segmenting, Work
 from unetpp_monai.io import find_cases
 from unetpp_monai.workflows.many import segment_cases
 from unetpp_monai.workflows.request import Request
 
 from .stub import BuildsStub
+
+BUNDLE = Path("hippocampus")  # a task that came along
 
 
 def main() -> None:
@@ -67,7 +69,7 @@ def stub_cohort(output: Path, count: int) -> Cohort:
     (output / "in").mkdir(parents=True, exist_ok=True)
     for index in range(count):
         (output / "in" / f"case_{index:05d}.nii.gz").write_text(str(index))
-    return Cohort(list_cohort([output / "in"], output / "out", Wanted()), output / "out", read_bundle())
+    return Cohort(list_cohort([output / "in"], output / "out", Wanted()), output / "out", read_bundle(BUNDLE))
 
 
 def bare_stub(cohort: Cohort, work: Work, output: Path) -> None:
@@ -81,16 +83,14 @@ def bare_stub(cohort: Cohort, work: Work, output: Path) -> None:
 
 def beside_segment(images: Sequence[Path], output: Path) -> None:
     """Time `segment` and a loop in turns, case by case, with the same model."""
-    segmenter = Model(volumes=len(images)).load()
+    segmenter = Model(BUNDLE, volumes=len(images)).load()
     work = Work(Request())
     listed = Listed("images", tuple(Case(path, path.name, output / "loop", path.name) for path in images))
     cohort = Cohort(listed, output / "loop", segmenter.bundle)
     prepare(cohort)
     (output / "segment").mkdir()
-    builds = Segmenting(Model(), work)()
-    builds = type(builds)(segmenter, work)
     differences = []
-    with Alone(Loop(builds, work, cohort.ledger)) as crew:
+    with Alone(Loop(Loaded(segmenter, work), work, cohort.ledger)) as crew:
         for case in listed.cases:
             serial = seconds_of(
                 lambda case=case: list(segment_cases(segmenter, [case.path], output / "segment", work.request))
@@ -117,12 +117,12 @@ def rate_of(images: Sequence[Path], output: Path, workers: int, threads: int) ->
     """Cases a second from the first that came to the last."""
     work = Work(Request())
     cases = tuple(Case(path, path.name, output, path.name) for path in images)
-    cohort = Cohort(Listed("images", cases), output, read_bundle())
+    cohort = Cohort(Listed("images", cases), output, read_bundle(BUNDLE))
     prepare(cohort)
     from unetpp_monai.cohort.local import Workers
     from unetpp_monai.cohort.messages import Start
 
-    start = Start(Segmenting(Model(volumes=len(images)), work, threads), work, output, False)
+    start = Start(Segmenting(Model(BUNDLE, volumes=len(images)), work, threads), work, output, False)
     moments: list[float] = []
     crew = Workers(workers, start, threads=threads)
     run_cases(cohort, cases, crew, launcher={}, progress=lambda outcome: moments.append(time.perf_counter()))

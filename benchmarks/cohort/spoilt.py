@@ -30,6 +30,7 @@ from unetpp_monai.workflows.request import Request
 
 Array = NDArray[np.float32]
 Spoil = Callable[[Array, np.random.Generator], Array]
+BUNDLE = Path("hippocampus")  # a task that came along
 FALSE_ALARMS = 0.1  # share of the sound cases that may be flagged
 
 
@@ -85,7 +86,7 @@ def main() -> None:
         for index, (name, volume) in enumerate(volumes.items()):
             if not (folder / name).exists():
                 write_nifti(make(index, volume), folder / name)
-    segmenter = Model().load()
+    segmenter = Model(BUNDLE).load()
     records = {way: segment(segmenter, options.output, way.replace(" ", "_")) for way in sources}
     print("| spoilt by | cases | AUROC | recall at 10 % false alarms |\n|---|---|---|---|")
     for way in sources:
@@ -114,7 +115,7 @@ def crop_of(other: Volume, volume: Volume, seed: int) -> Volume:
 def segment(segmenter: Segmenter, output: Path, way: str) -> list[Record]:
     """Records of all cases of a way."""
     listed = list_cohort([output / "in" / way], output / "out" / way, Wanted())
-    cohort = Cohort(listed, output / "out" / way, read_bundle())
+    cohort = Cohort(listed, output / "out" / way, read_bundle(BUNDLE))
     prepare(cohort)
     work = Work(Request(uncertainty=True))
     crew = Alone(Loop(Loaded(segmenter, work), work, cohort.ledger))
@@ -125,7 +126,7 @@ def segment(segmenter: Segmenter, output: Path, way: str) -> list[Record]:
 
 def row(way: str, sound: Sequence[Record], bad: Sequence[Record]) -> str:
     """Rank each spoilt case alone among the sound ones, as a cohort with one bad case does."""
-    labels = read_bundle().labels
+    labels = read_bundle(BUNDLE).labels
     usual = standings(sound, labels)
     scores = [suspicion_among(record, sound, labels) for record in bad]
     limit = float(np.quantile([one.suspicion for one in usual], 1 - FALSE_ALARMS))

@@ -30,7 +30,9 @@ from unetpp_monai.workflows.request import Request
 
 NAMES = [f"case_{index}" for index in range(6)]
 FAST = {"beat": 0.2, "stale": 1.0}
-MODEL = ("--device", "cpu", "--runtime", "eager", "--depth", 1)
+MODEL = ("--bundle", "hippocampus", "--device", "cpu", "--runtime", "eager", "--depth", 1)
+
+OPENVINO = ("--bundle", "hippocampus", "--device", "cpu", "--runtime", "openvino")
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def stub_cohort(folder, names=NAMES):
     for name in names:
         (folder / "in" / f"{name}.nii.gz").write_text(name)
     listed = list_cohort([folder / "in"], folder / "out", Wanted())
-    cohort = Cohort(listed, folder / "out", read_bundle())
+    cohort = Cohort(listed, folder / "out", read_bundle("hippocampus"))
     prepare(cohort)
     return cohort
 
@@ -271,7 +273,7 @@ def test_what_segment_has_done_is_done(images, serial, tmp_path):
 @pytest.mark.long
 def test_openvino_gives_the_same_with_its_threads_divided(images, tmp_path):
     for name, options in {"alone": (), "workers": ("--workers", 2)}.items():
-        result = unetpp("cohort", images, "-o", tmp_path / name, "--device", "cpu", "--runtime", "openvino", *options)
+        result = unetpp("cohort", images, "-o", tmp_path / name, *OPENVINO, *options)
         assert result.returncode == 0, result.stderr
     assert same_label_maps(tmp_path / "alone", tmp_path / "workers")
 
@@ -281,7 +283,7 @@ def test_arguments_that_contradict_each_other(tmp_path):
         ("in",): "cohort needs -o FOLDER",
         ("in", "-o", "out", "--shard", "9/8"): "a shard must be one of 1/8 to 8/8, got 9/8",
         ("in", "-o", "out", "--shard", "x"): "a shard must be such as 2/8, got 'x'",
-        ("in", "-o", "out", "--bundle", "a", "--task", "b"): "a bundle or a task must be chosen",
+        ("in", "-o", "out", "--bundle", "a"): "a task must be a folder with task.json",
     }.items():
         result = unetpp("cohort", *arguments, folder=tmp_path)
         assert result.returncode == 1 and said in result.stderr

@@ -22,7 +22,8 @@ def test_the_snakemake_rule_of_the_docs(tmp_path, monkeypatch):
         save_nifti(tmp_path / "images" / f"case_{seed}.nii.gz", phantom((32, 48, 32), seed=seed)[0])
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "unetpp"
-    script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -W ignore -m unetpp_monai "$@" --depth 1\n')
+    command = f'{sys.executable} -W ignore -m unetpp_monai "$@" --bundle hippocampus --depth 1'
+    script.write_text(f"#!/bin/sh\nPYTHONPATH={ROOT} exec {command}\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{BIN}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -36,7 +37,7 @@ def test_the_snakemake_rule_of_the_docs(tmp_path, monkeypatch):
 
 
 def test_info_for_programs():
-    stated = json.loads(unetpp("info", "--json").stdout)
+    stated = json.loads(unetpp("info", "--json", "--bundle", "hippocampus").stdout)
     assert [label["index"] for label in stated["labels"]] == [1, 2] and stated["input"]["modality"] == "MR"
     assert len(stated["weights_sha256"]) == 64 and stated["must_be_trusted_for"] == []
     assert stated["parameters"]["1"] < stated["parameters"]["2"]
@@ -46,7 +47,7 @@ def test_info_for_programs():
 def test_a_quota_flags_the_share_that_was_asked_for_and_belongs_to_its_weights(tmp_path):
     for seed in range(5):
         save_nifti(tmp_path / f"case_{seed}.nii.gz", phantom((32, 48, 32), seed=seed)[0])
-    options = ("--device", "cpu", "--runtime", "eager")
+    options = ("--bundle", "hippocampus", "--device", "cpu", "--runtime", "eager")
     quota = tmp_path / "quota.json"
     result = unetpp("calibrate", tmp_path, "--unlabelled", "--share", 0.4, "-o", quota, *options)
     assert result.returncode == 0, result.stderr
