@@ -93,6 +93,8 @@ def begin(
         verify=options.verify,
         pictures=ledger.pictures if options.pictures else None,
     )
+    if launch.ray is None:  # a task becomes a folder once, here; other machines would not see it
+        model = replace(model, bundle=bundle.root)
     return Begun(cohort, cases, Segmenting(replace(model, volumes=len(cases)), work, launch.threads), work, outdated)
 
 
