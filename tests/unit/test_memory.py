@@ -58,3 +58,10 @@ def test_a_limit_of_the_process_counts():
     )
     free = int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
     assert 0 < free < 1 << 30
+
+
+def test_processes_that_the_system_ended_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "PROC", tmp_path)
+    assert memory.memory_kills() == 0  # it does not say
+    (tmp_path / "vmstat").write_text("pgfault 3\noom_kill 2\n")
+    assert memory.memory_kills() == 2
