@@ -25,7 +25,6 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"workflows"},
     {"pacs"},
     {"annotation", "click_server"},
-    {"annotation"},
     {"cohort"},
     {"cli", "slicer"},
     {"__main__"},
@@ -36,11 +35,9 @@ ORDERS = {  # within a room, from the ground up
     "runtimes": "threads model_cache openvino converters backend",
     "inference": "patches pieces slab anytime sliding_window autocast early_exit mirror locator boxes depth heads "
     "timed_sweep source_grid transforms",
-    "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table reader "
-    "series_channels channels cases case_list label_files monai_reader monai_writer",
-    "click_server": "arrays clicked leases site protocol server",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table "
     "reader series_channels channels cases case_list label_files monai_reader monai_writer",
+    "click_server": "arrays clicked leases site protocol server",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
     "orthanc_feed receiver listener service",
     "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table "
