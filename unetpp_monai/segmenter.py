@@ -174,8 +174,7 @@ class Segmenter:
         Raises:
             InputError: the network does not have it.
         """
-        chosen = self.default_depth if depth is None else Depth.parse(depth)
-        return chosen.resolve(self.depths[0], self.depths[-1])
+        return Depth.parse(self.default_depth if depth is None else depth).resolve(self.depths[0], self.depths[-1])
 
     def check_mirror_axes(self, axes: Sequence[int] | None) -> tuple[int, ...]:
         """Axes in ascending order, each once; None: what `inference.json` says.
