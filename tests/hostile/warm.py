@@ -54,6 +54,7 @@ def run_child(work: Callable[[Callable[[Report], None]], None], scratch: Path, *
         (scratch / name).mkdir()
     receiver, sender = os.pipe()
     start = time.monotonic()
+    faulthandler.cancel_dump_traceback_later()  # pytest's: a fork would wait for its thread for ever
     child = os.fork()
     if child == 0:
         os.close(receiver)

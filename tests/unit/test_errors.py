@@ -35,7 +35,8 @@ def is_text(node):
 def options_of(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Error"):
-            yield from (one.value.value for one in node.keywords if one.arg == "option")
+            options = (one.value for one in node.keywords if one.arg == "option")
+            yield from (one.value for one in options if isinstance(one, ast.Constant))  # others are passed on
 
 
 def flags_of(command):

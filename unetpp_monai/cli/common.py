@@ -71,6 +71,7 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace resu
 FLAGS = {
     "allow_other_patient": "--other-patient",
     "any_modality": "--any-modality",
+    "axes": "--axes",
     "bundle": "--bundle",
     "ca": "--ca",
     "certificate": "--certificate",
@@ -90,6 +91,7 @@ FLAGS = {
     "partial": "--partial",
     "port": "--port",
     "rois": "--roi",
+    "rules": "--rules",
     "runtime": "--runtime",
     "series": "--series",
     "spacing": "--spacing",

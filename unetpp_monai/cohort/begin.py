@@ -128,7 +128,7 @@ def _quota(path: Path | None, bundle: Bundle) -> Quota | None:
         quota = Quota(**content["quota"])
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"a quota must be written by unetpp calibrate --unlabelled, got {error!r} in {path}"
+            f"a quota must be written by unetpp calibrate from unlabelled images, got {error!r} in {path}"
         ) from error
     if content.get("weights_sha256") != bundle.weights_sha256:
         raise InputError(f"a quota must be set with the weights that are used, got those of other ones in {path}")

@@ -191,7 +191,7 @@ def _dicom(root: Path, output: Path, wanted: Wanted) -> Listed:
         name = "_".join((*parts, *([] if series.alone else [series.facts.series])))
         cases.append(Case(series.folder, name, output, name, None if series.alone else series.facts.series))
     if not cases:
-        raise InputError(f"a DICOM tree must hold a series that is wanted, found none in {root}; see --rules")
+        raise InputError(f"a DICOM tree must hold a series that is wanted, found none in {root}", option="rules")
     return Listed("DICOM tree", tuple(cases), left_out=tuple(left_out))
 
 

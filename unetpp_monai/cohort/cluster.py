@@ -83,7 +83,7 @@ class Actors:
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         count = self._count or int(found.get("GPU", 0) if self._gpu else nodes)
         if count < 1:
-            raise OutputError("a cluster must have a GPU for --device cuda, got none; take device cpu")
+            raise OutputError("a cluster must have a GPU for the device cuda, got none; take device cpu")
         self._actors = [_Actor(self._begin()) for _ in range(count)]
         return self
 
