@@ -1,5 +1,6 @@
 """The server for viewers and nnInteractive's real client: the session's answers, and no harm from others."""
 
+import gc
 import json
 import socket
 import subprocess
@@ -30,13 +31,15 @@ remote = pytest.importorskip("nnInteractive.inference.remote")
 LABEL, AXES, SPACING = "posterior hippocampus", "SPL", [1.1, 0.9, 1.0]
 SHAPE = (20, 30, 22)
 # a client that is refused leaves its socket to the garbage collector
-LEFT_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
+    yield
+    gc.collect()  # here, not in another's test
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +196,6 @@ def test_what_cannot_be_done_is_said_in_a_line(client, image):
     assert buffer.any()
 
 
-@LEFT_OPEN
 def test_two_clients_and_no_third(server, image):
     make = remote.nnInteractiveRemoteInferenceSession
     with make(url(server)) as first, make(url(server)) as second:
@@ -248,7 +250,6 @@ def test_a_session_that_ended_is_told(server, client, image):
         client.add_point_interaction([5, 6, 7], True)
 
 
-@LEFT_OPEN
 def test_the_token_is_asked_of_everything_but_health(segmenter):
     running = serving(segmenter, token="secret")
     with pytest.raises(httpx.HTTPStatusError, match="401"):
