@@ -25,7 +25,9 @@ from unetpp_monai.volume import Volume
 pytestmark = pytest.mark.server
 
 LABELS = read_bundle(BUNDLE).labels
-START = """
+START = (
+    f"BUNDLE = {str(BUNDLE)!r}"
+    + """
 import json, logging, sys
 from pathlib import Path
 from unetpp_monai.bundle import read_bundle
@@ -33,6 +35,8 @@ from unetpp_monai.io import read_volume
 from unetpp_monai.annotation.shim import sitecustomize  # as the server does
 from unetpp_monai.annotation.datastores import DicomwebStudies, LocalStudies
 from unetpp_monai.pacs.dicomweb import Dicomweb
+
+LABELS = read_bundle(Path(BUNDLE)).labels
 
 class Archive(Dicomweb):
     pulled, lost = [], 0
@@ -45,11 +49,12 @@ class Archive(Dicomweb):
         return listed
 
 def studies(url, folder):
-    return DicomwebStudies(Archive(url), Path(folder), lambda: [read_bundle(None).labels], ["MR"])
+    return DicomwebStudies(Archive(url), Path(folder), lambda: [LABELS], ["MR"])
 
 def say(**values):
     sys.stdout.write(json.dumps(values) + "\\n")
 """
+)
 
 
 def in_label(code, *arguments):
@@ -196,7 +201,7 @@ def test_a_series_that_cannot_be_read_stops_neither_annotators_nor_scoring(archi
 
 LINKS = """
 from unetpp_monai.annotation.training import labelled
-store = LocalStudies(Path(sys.argv[1]), lambda: [read_bundle(None).labels])
+store = LocalStudies(Path(sys.argv[1]), lambda: [LABELS])
 for image in store.list_images():
     store.save_label(image, sys.argv[2], "final", {})
 say(cases={case.name: [str(case.image), {str(key): name for key, name in case.values.items()}]

@@ -64,10 +64,8 @@ def test_wheel_trains_and_packs(site, tmp_path, msd_folder):
     found, wanted = tmp_path / "dist" / HIPPOCAMPUS / "configs", BUNDLE / "configs"
     assert all((found / path.name).read_bytes() == path.read_bytes() for path in wanted.iterdir())
     result = unetpp(site, "train", "nowhere", folder=tmp_path)
-    assert (
-        result.returncode == 1
-        and "em_membrane_2d, hippocampus, hippocampus_head, left_atrium, nuclei_2d" in result.stderr
-    )
+    tasks = "em_membrane_2d, hippocampus, hippocampus_head, hippocampus_interactive, left_atrium, nuclei_2d"
+    assert result.returncode == 1 and tasks in result.stderr
 
 
 def test_segments_with_pydicom_2_4(tmp_path):

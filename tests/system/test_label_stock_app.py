@@ -35,7 +35,9 @@ def stock_app(folder, *options):
         command = [label_python(), "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle"]
         command += ["--output", folder / "apps"]
         subprocess.run(list(map(str, command)), env={**environment(), **variables}, check=True, capture_output=True)
-        shutil.copytree(pack(folder / "dist").folder, folder / "apps" / "monaibundle" / "model" / NAME)
+        shutil.copytree(
+            pack(folder / "dist", task="hippocampus").folder, folder / "apps" / "monaibundle" / "model" / NAME
+        )
     port = free_port()
     start = ["start_server", "--app", folder / "apps" / "monaibundle", "--studies", folder / "studies"]
     start += ["--conf", "models", NAME, "--host", "127.0.0.1", "--port", port, *options]
