@@ -119,6 +119,13 @@ def test_a_review_excludes_and_repeats_what_was_reviewed(tmp_path):
     assert [one.case for one in found.again] == ["b"]  # c was made after it was reviewed
 
 
+def test_names_that_look_like_formulas_are_read_back(tmp_path):
+    cases = [record(name) for name in ("-01", "+a", "'b")]
+    rows = [(f"'{name}" if name[0] in "-+" else name, *mark(name, "exclude")[1:]) for name in ("-01", "+a", "'b")]
+    found = apply_review(read_review(review(tmp_path / "review.csv", *rows)), cases)
+    assert set(found.excluded) == {"-01", "+a", "'b"} and not found.outdated
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

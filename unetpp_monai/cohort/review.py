@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import InputError
-from .table import Record
+from .table import FORMULA, Record
 
 COLUMNS = ("case", "mark", "note", "reviewer", "time", "sha256")  # of `review.csv`; time is ISO 8601
 KEEP, EXCLUDE, REDO = MARKS = ("keep", "exclude", "redo")
@@ -41,10 +41,10 @@ def read_review(path: Path) -> list[Mark]:
     try:
         marks = [
             Mark(
-                row["case"],
+                _unquoted(row["case"]),
                 row["mark"],
-                row["note"],
-                row["reviewer"],
+                _unquoted(row["note"]),
+                _unquoted(row["reviewer"]),
                 datetime.fromisoformat(row["time"]),
                 row["sha256"],
             )
@@ -55,6 +55,11 @@ def read_review(path: Path) -> list[Mark]:
     if other := {mark.mark for mark in marks} - set(MARKS):
         raise InputError(f"a mark must be one of {', '.join(MARKS)}, got {', '.join(sorted(other))} in {path}")
     return marks
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the apostrophe that keeps spreadsheets from taking it for a formula, as the report saves it."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA else cell
 
 
 @dataclass(frozen=True)

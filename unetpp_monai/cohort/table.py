@@ -15,6 +15,7 @@ from .cases import Case
 from .ledger import DONE, EXCLUDED, FAILED, WAITING, Ledger
 
 LONG = ("case", "label", "index", "voxels", "ml", "score")  # columns of `results.csv`
+FORMULA = ("=", "+", "-", "@")  # first characters of what a spreadsheet takes for one
 ERRORS = ("case", "kind", "reason", "note", "host")
 FIXED = ("case", "status", "review", "score", "plausibility", "note", "excluded", "depth", "runtime", "seconds")
 RESULTS, WIDE, FAILURES = "results.csv", "results_wide.csv", "errors.csv"
@@ -121,7 +122,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 def _safe(cell: object) -> object:
     """A cell that no spreadsheet takes for a formula: names of files are chosen by strangers."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in FORMULA else cell
 
 
 def _long(record: Record, labels: Sequence[Label]) -> Iterable[Sequence[object]]:
