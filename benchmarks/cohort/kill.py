@@ -15,7 +15,7 @@ from pathlib import Path
 
 from unetpp_monai.io import find_cases
 
-BUNDLE = ("--bundle", "hippocampus")  # a task that came along
+BUNDLE = ("--bundle", "hippocampus")  # an included task
 STARTED = ("-m", "unetpp_monai.cohort.worker")
 PAUSE = (3.0, 12.0)  # seconds between two kills
 

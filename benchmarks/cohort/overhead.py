@@ -23,7 +23,7 @@ from unetpp_monai.workflows.request import Request
 
 from .stub import BuildsStub
 
-BUNDLE = Path("hippocampus")  # a task that came along
+BUNDLE = Path("hippocampus")  # an included task
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from unetpp_monai.workflows.request import Request
 
 Array = NDArray[np.float32]
 Spoil = Callable[[Array, np.random.Generator], Array]
-BUNDLE = Path("hippocampus")  # a task that came along
+BUNDLE = Path("hippocampus")  # an included task
 FALSE_ALARMS = 0.1  # share of the sound cases that may be flagged
 
 
