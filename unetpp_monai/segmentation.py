@@ -50,6 +50,17 @@ class Segmentation:
     version: str  # of the bundle
     weights_sha256: str  # hexadecimal
     config_sha256: str  # of `inference.json` as resolved, hexadecimal; what a call overrides is stated above
+    prompts: tuple["Prompted", ...] = ()  # by a person, in their order; empty: made by the network alone
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """What a person marked as one label, so that it can be told whether two results had the same prompts."""
+
+    label: str  # name, or "background"
+    kind: str  # "clicks" or "scribbles"
+    positions: int  # how many
+    sha256: str  # hexadecimal, of the positions (N, 3), mm, RAS, float64 little-endian
 
 
 @dataclass(frozen=True)

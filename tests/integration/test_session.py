@@ -1,17 +1,25 @@
 """Clicks and scribbles on one image: exact whatever was computed before, undone exactly, in the patient's space."""
 
+import hashlib
 import json
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 from helpers import BUNDLE, phantom
+from helpers.dicom_phantoms import make_series
 from helpers.interactive import interactive_bundle, tiny_interactive
+from helpers.reports import valid_report
 
 from unetpp_monai import Segmenter, Volume
+from unetpp_monai.annotation.corrections import Clicks, Corrected, Corrections
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.interactive import InitialLabels, Point, Scribble
 from unetpp_monai.interactive.session import MOST_POSITIONS, MOST_PROMPTS
+from unetpp_monai.workflows.request import Request
+from unetpp_monai.workflows.segment import segment_case
 
 SHAPE = (22, 30, 20)  # 2 x 3 x 2 windows of 16 voxels, which are 1 mm and not resampled
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, 1.0, 0, -31], [0, 0, 1.0, 7], [0, 0, 0, 1]])  # the first axis points left
@@ -244,3 +252,27 @@ def test_a_thousand_prompts_are_enough_and_automatic_bundles_take_none(segmenter
     assert session.steps == MOST_PROMPTS and session.labels(1).array.shape == (1, *SHAPE)
     with pytest.raises(InputError, match="a bundle must take prompts to be corrected, this one takes none"):
         Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager").session(volume)
+
+
+def test_files_of_a_corrected_result_say_that_a_person_had_a_part(tmp_path, segmenter):
+    make_series(tmp_path / "series", np.diag([1.0, 1, 1, 1]), (24, 26, 20))
+    image = read_dicom_series(tmp_path / "series").volume
+    results = {}
+    for name, marked in (("clicked", ((9.0, 9.0, 9.0), (12.0, 9.0, 9.0))), ("other", ((9.0, 9.0, 9.0),))):
+        clicks = [Clicks("posterior hippocampus", marked, scribbled=False)]
+        corrected = Corrected(segmenter, Corrections(), clicks, image=None, affine=None)
+        request = Request(formats=("dicomseg", "sr"), depth=1, any_modality=True)
+        (tmp_path / name).mkdir()
+        segment_case(corrected, tmp_path / "series", tmp_path / name, request)
+        report = valid_report(next((tmp_path / name).glob("*.json")))
+        (results[name],) = report["prompts"]
+        seg = pydicom.dcmread(next((tmp_path / name).glob("*_seg.dcm")))
+        assert {str(one.SegmentAlgorithmType) for one in seg.SegmentSequence} == {"SEMIAUTOMATIC"}
+    positions = [image.affine[:3, :3] @ voxel + image.affine[:3, 3] for voxel in ((9, 9, 9), (12, 9, 9))]
+    assert results["clicked"] == {
+        "label": "posterior hippocampus",
+        "kind": "clicks",
+        "positions": 2,
+        "sha256": hashlib.sha256(np.array(positions, "<f8").tobytes()).hexdigest(),
+    }
+    assert results["other"]["sha256"] != results["clicked"]["sha256"]

@@ -85,6 +85,9 @@ def test_points_of_several_labels_and_of_one_give_what_the_session_gives(server,
         file, report = answer["result"]
         expected = by_session(root, studies / "a.nii.gz", prompts, 1)
         assert equal(file, expected) and report["depth"] == 1 and report["label_names"] == {FRONT: 1, BACK: 2}
+        said = {(one["label"], one["kind"]): one["positions"] for one in report.get("prompts", [])}
+        kinds = ("clicks", "scribbles")
+        assert said == {(label, kinds[scribbled]): len(voxels) for label, voxels, scribbled in prompts}
         assert report["ml"][BACK] == pytest.approx((expected.array == 2).sum() / 1000)
         results.append(expected.array.tobytes())
     assert len(set(results)) == len(results)

@@ -9,6 +9,7 @@ from helpers.label_server import environment, label_python
 SCRIPT = """
 import sys
 sys.path.insert(0, "tests")
+import threading
 import time
 from pathlib import Path
 import tempfile
@@ -31,6 +32,7 @@ held.of(segmenter, volumes[2], "c")
 assert len(held) == 2 and held.of(segmenter, volumes[0], "a") is first
 other = Segmenter.from_bundle(root, device="cpu", runtime="eager")
 assert held.of(other, volumes[0], "a") is not first
+assert sum(isinstance(one, threading.Timer) for one in threading.enumerate()) == 1
 time.sleep(1.0)
 assert len(held) == 0, len(held)
 shown = volumes[0]  # what the client was given; what is segmented has another order of voxels

@@ -119,6 +119,7 @@ def test_an_unknown_key_and_a_missing_one_are_refused(segmenter, image_file, tmp
     _, report = reported(segmenter, image_file, tmp_path / "out", depth=1)
     validator = jsonschema.Draft202012Validator(SCHEMA)
     optional = {"input", "input_state", "input_sha256", "input_hmac", "series", "other_channels", "remarks"}
+    optional |= {"prompts"}
     assert set(report) == set(SCHEMA["required"]) | {"input", "input_state", "input_sha256"}
     assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | optional
     for part in (report, report["outputs"], report["outputs"]["nifti"]["read_back"], report["seconds"]):

@@ -3,11 +3,12 @@
 A client sends all of its points each time, as voxels of the image that it was given.
 """
 
+import hashlib
 import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ..depth import DepthLike
 from ..errors import InputError
 from ..inference import Progress
 from ..interactive import Point, Scribble, Session
-from ..segmentation import Segmentation, voxel_counts
+from ..segmentation import Prompted, Segmentation, voxel_counts
 from ..segmenter import Segmenter
 from ..volume import Volume
 
@@ -94,6 +95,7 @@ class Corrections:
         self.most, self.idle = most, idle
         self._held: OrderedDict[object, _Held] = OrderedDict()
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None  # there is one while anything is held
 
     def __len__(self) -> int:
         """How many are held."""
@@ -118,20 +120,24 @@ class Corrections:
                 self._held[key] = held
                 while len(self._held) > self.most:
                     self._held.popitem(last=False)
-            self._later()
+                self._later(self.idle)
         return held
 
     def release(self) -> None:
         """Release the sessions that nobody asked for a while."""
         with self._lock:
-            since = time.monotonic() - self.idle
-            for key in [key for key, held in self._held.items() if held.used <= since]:
+            now, self._timer = time.monotonic(), None
+            for key in [key for key, held in self._held.items() if now - held.used >= self.idle]:
                 del self._held[key]
+            if self._held:
+                self._later(min(held.used for held in self._held.values()) + self.idle - now)
 
-    def _later(self) -> None:
-        timer = threading.Timer(self.idle + 0.1, self.release)
-        timer.daemon = True
-        timer.start()
+    def _later(self, seconds: float) -> None:
+        """Look again after some seconds, unless that is planned."""
+        if self._timer is None:
+            self._timer = threading.Timer(seconds + 0.1, self.release)
+            self._timer.daemon = True
+            self._timer.start()
 
 
 class Corrected:
@@ -181,25 +187,22 @@ class Corrected:
         held = self.corrections.of(self.segmenter, volume, self._key())
         session, affine = held.session, volume.affine if self.affine is None else self.affine
         session.reset()
-        for prompt in self._prompts(affine):
-            session.add(prompt)
+        prompted = []
+        for clicks in self.clicks:
+            positions = np.array(clicks.voxels) @ affine[:3, :3].T + affine[:3, 3]
+            prompted.append(_prompted(clicks, positions))
+            for prompt in _prompts(clicks, positions):
+                session.add(prompt)
         before = session.computed
         labels = session.labels(depth)
-        return self._stated(held.automatic, volume, labels, depth, session.computed - before, start)
+        found = self._stated(held.automatic, volume, labels, depth, session.computed - before, start)
+        return replace(found, prompts=tuple(prompted))
 
     def _key(self) -> object:
         if self.image is None:
             return None
         state = self.image.stat()
         return str(self.image), state.st_mtime_ns, state.st_size
-
-    def _prompts(self, affine: NDArray[np.float64]) -> Iterator[Point | Scribble]:
-        for clicks in self.clicks:
-            positions = np.array(clicks.voxels) @ affine[:3, :3].T + affine[:3, 3]
-            if clicks.scribbled:
-                yield Scribble(positions, clicks.label, connected=False)
-            else:
-                yield from (Point(position, clicks.label) for position in positions.tolist())
 
     def _stated(
         self,
@@ -224,3 +227,16 @@ class Corrected:
             review=True if said or not any(voxels.values()) else None,
             seconds={**dict.fromkeys(automatic.seconds, 0.0), "network": time.perf_counter() - start},
         )
+
+
+def _prompts(clicks: Clicks, positions: NDArray[np.float64]) -> list[Point | Scribble]:
+    """What a session takes for clicks at positions `(N, 3)`, mm, RAS."""
+    if clicks.scribbled:
+        return [Scribble(positions, clicks.label, connected=False)]
+    return [Point(position, clicks.label) for position in positions.tolist()]
+
+
+def _prompted(clicks: Clicks, positions: NDArray[np.float64]) -> Prompted:
+    """State clicks at positions `(N, 3)`, mm, RAS."""
+    digest = hashlib.sha256(np.ascontiguousarray(positions, "<f8").tobytes()).hexdigest()
+    return Prompted(clicks.label, SCRIBBLES if clicks.scribbled else "clicks", len(positions), digest)

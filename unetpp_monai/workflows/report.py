@@ -6,6 +6,7 @@
 import math
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -68,6 +69,7 @@ def case_report(
         "version": result.version,
         "weights_sha256": result.weights_sha256,
         "config_sha256": result.config_sha256,
+        **({"prompts": [asdict(prompted) for prompted in result.prompts]} if result.prompts else {}),
         "software": {"unetpp_monai": __version__, "python": platform.python_version(), **versions()},
         "seconds": _rounded(seconds, SECOND_DECIMALS),
     }
@@ -85,7 +87,10 @@ def algorithm_of(result: Segmentation) -> Algorithm:
         "config_sha256": result.config_sha256,
         "unetpp_monai": __version__,
     }
-    return Algorithm(result.bundle, result.version, parameters)
+    if not result.prompts:
+        return Algorithm(result.bundle, result.version, parameters)
+    parameters["prompts"] = "; ".join(f"{one.positions} {one.kind} {one.sha256}" for one in result.prompts)
+    return Algorithm(result.bundle, result.version, parameters, "SEMIAUTOMATIC")
 
 
 def _source(image: SourceImage, *, known: bool) -> dict[str, Any]:
