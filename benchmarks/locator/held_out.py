@@ -18,7 +18,7 @@ import torch
 from benchmarks.locator.heads import CLASSES, HELD_OUT, SPACING, Synthesis, read_maps
 from unetpp_monai.errors import InputError
 from unetpp_monai.inference import Locator
-from unetpp_monai.inference.pieces import components
+from unetpp_monai.pieces import components
 from unetpp_monai.task import read_task
 
 

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import avg_pool3d
 
 from benchmarks.locator.heads import CLASSES, HIPPOCAMPI, SPACING, classes_of, read_maps
-from unetpp_monai.inference.pieces import components
+from unetpp_monai.pieces import components
 
 SMALL = (1, 7, 18)  # maps whose hippocampi are too small to show what is normal
 WIDER = 1.25

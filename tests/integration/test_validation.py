@@ -10,7 +10,7 @@ from helpers.own_task import bundle_of, leave_run, make_own_task
 from unetpp_monai import read_volume
 from unetpp_monai.errors import InputError
 from unetpp_monai.files import sha256
-from unetpp_monai.inference.pieces import largest_component
+from unetpp_monai.pieces import largest_component
 from unetpp_monai.workflows.metrics import dice
 from unetpp_monai.workflows.validation import VALIDATION, read_validation, validate_run
 

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "faults", "_version", "label_rules", "located"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
-    | {"json_files", "last_line", "prompts"},
+    | {"json_files", "last_line", "pieces", "prompts"},
     {"plausibility"},
     {"gates"},
     {"task", "trust"},
@@ -33,7 +33,7 @@ ORDERS = {  # within a room, from the ground up
     "dicom": "reading media tiles discovery geometry acquisition planes header_rules common identity contours "
     "vocabulary series deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "threads model_cache openvino converters backend",
-    "inference": "patches pieces slab anytime sliding_window autocast early_exit mirror locator boxes depth heads "
+    "inference": "patches slab anytime sliding_window autocast early_exit mirror locator boxes depth heads "
     "timed_sweep source_grid transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table "
     "reader series_channels channels cases case_list label_files monai_reader monai_writer",
@@ -54,7 +54,7 @@ ORDERS = {  # within a room, from the ground up
 }
 ROOMS = {
     "PIL": {"io"},
-    "SimpleITK": {"io", "inference", "planning"},
+    "SimpleITK": {"io", "inference", "pieces", "planning"},
     "highdicom": {"dicom"},
     "pydicom": {"dicom", "pacs"},
     "slicerio": {"io"},

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from http.server import ThreadingHTTPServer
 from importlib.util import find_spec
 from typing import Any
@@ -15,7 +14,6 @@ from .leases import Leases
 from .protocol import Connection
 from .site import Site, capabilities_of
 
-SWEEP = 5.0  # seconds between looks for leases that end
 CONNECTIONS = 64  # at a time
 
 logger = logging.getLogger(__name__)
@@ -50,12 +48,10 @@ class ClickServer(ThreadingHTTPServer):
             message = f"an address must be free to be served, got {site.host}:{site.port} ({error.strerror})"
             raise InputError(f"{message}; choose another port", option="port") from error
         self._places = threading.BoundedSemaphore(CONNECTIONS)
-        threading.Thread(target=self._sweep, name="leases", daemon=True).start()
 
-    def _sweep(self) -> None:
-        while True:
-            time.sleep(SWEEP)
-            self.leases.sweep()
+    def service_actions(self) -> None:
+        """End leases that are idle or silent; called between connections, twice a second."""
+        self.leases.sweep()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection in a thread of its own; of too many, not at all."""

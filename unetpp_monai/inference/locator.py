@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..label_rules import DIRECTIONS, feature_faults
 from ..located import Found, Located, Triple
 from ..networks import UNetPlusPlus
-from .pieces import components
+from ..pieces import components
 from .slab import plain
 
 SAMPLE = 100_000  # voxels that show how an image's intensities are spread

@@ -14,7 +14,7 @@ from monai.utils import MetaKeys
 from ..errors import InputError
 from ..label_rules import boundary_pairs
 from ..memory import check_memory
-from .pieces import largest_component
+from ..pieces import largest_component
 from .slab import MAPS, Slab, unpack
 from .source_grid import SourceGrid
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..pieces import components
 from ..prompts import Marks, ball, core, line, mark, no_marks, prompt_maps
 
 Inferer = Callable[[torch.Tensor, torch.nn.Module], Any]
@@ -121,13 +122,8 @@ class PromptedBatch:
 
 def largest_piece(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
     """The largest connected piece of a mask `(*spatial)`, voxels that touch at a corner together, and its voxels."""
-    from scipy import ndimage
-
-    pieces, count = ndimage.label(mask, np.ones([3] * mask.ndim))
-    if not count:
-        return mask, 0
-    sizes = np.bincount(pieces.ravel())[1:]
-    return pieces == sizes.argmax() + 1, int(sizes.max())
+    pieces, sizes = components(mask, 1)
+    return (pieces[0], sizes[0]) if pieces else (mask, 0)
 
 
 def point(

@@ -15,7 +15,7 @@ import numpy as np
 from ..bundle import Bundle, read_bundle, write_bundle
 from ..errors import InputError
 from ..files import complete_file
-from ..inference.pieces import largest_component
+from ..pieces import largest_component
 from ..segmenter import Segmenter
 from ..task import LOCAL, TRAINED, Task, check_task
 from ..volume import Volume
