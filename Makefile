@@ -52,8 +52,10 @@ bundle: $(VENV)/installed
 # torch comes first and alone: pinned, so that nothing after it asks for another build
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	@echo '1 of 2: PyTorch, 200 MB, a minute or two'
 	$(PIP) torch
-	$(PIP) --editable '.[bundle,preview]'
+	@echo '2 of 2: MONAI, OpenVINO and the rest, a minute or two'
+	$(PIP) --editable '.[train,fast]'
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

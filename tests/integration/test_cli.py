@@ -18,6 +18,7 @@ from helpers.reports import valid_report
 from helpers.waiting import DEADLINE
 
 from unetpp_monai import Segmenter, read_volume
+from unetpp_monai._version import __version__
 from unetpp_monai.files import sha256
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,10 @@ TASK = ("--task", "hippocampus")
 
 def test_segment_writes_labels_and_report(image_file, tmp_path):
     result = unetpp("segment", image_file, "-o", "out", "--depth", 2, "--device", "cpu", *TASK, folder=tmp_path)
-    assert (result.returncode, result.stdout) == (0, "")  # without a terminal
+    assert result.returncode == 0
+    first, last = result.stdout.splitlines()
+    assert first.startswith("case_1: anterior hippocampus ") and first.endswith(" mL")
+    assert last == "1 case(s) written to out"
     assert result.stderr.startswith(f"review {image_file}: intensity") and result.stderr.count("\n") == 1
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["case_1.json", "case_1_seg.nii.gz", "case_1_seg.tsv"]
@@ -151,6 +155,11 @@ def test_demo_shows_both_hippocampi(tmp_path):
     )
     names = {path.name for path in (tmp_path / "demo_output").iterdir()}
     assert names == {f"mni_head{suffix}" for suffix in (".json", ".png", "_seg.nii.gz", "_seg.tsv")}
+
+
+def test_version_names_package_and_bundle():
+    result = unetpp("--version")
+    assert result.returncode == 0 and result.stdout.startswith(f"unetpp_monai {__version__}, UNet++ hippocampus")
 
 
 def test_pack_and_segment_with_the_packed_bundle(tmp_path, image_file):

@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
+from .._version import __version__
 from ..errors import StoppedError, UnetppError
 from .bundle import export, info, pack
 from .calibrate import calibrate, ranges
@@ -47,6 +49,23 @@ for command in (
     app.command()(command)
 app.add_typer(pacs, name="pacs")
 app.add_typer(label, name="label")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from ..bundle import read_bundle
+
+        found = read_bundle(None)
+        typer.echo(f"unetpp_monai {__version__}, {found.name} {found.version}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Of the package and its bundle.")
+    ] = False,
+) -> None: ...
 
 
 TERMINATED = 143  # exit code of a process that SIGTERM ended

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -40,8 +41,10 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from ..segmentation import Segmentation
     from ..workflows.many import Row
 
+PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}
 SHOWN = 10  # cases to review that are named
 
 
@@ -106,8 +109,29 @@ def segment(
                 progress.advance(bar)
     if done := sum(row.status == "done" for row in rows):
         console.print(f"{done} of {len(rows)} cases were done before and are left as they are", highlight=False)
+    _say_written(rows, output)
     _warn_of_implausible(rows)
     report_failures([(str(row.case), with_flag(row.reason, row.error)) for row in rows if row.status == "failed"])
+
+
+def _say_written(rows: "list[Row]", output: Path) -> None:
+    """Print what each case holds, and where the results are."""
+    written = [row for row in rows if row.result is not None]
+    out = Console()
+    for row in written[:SHOWN]:
+        if row.result is not None:
+            out.print(f"{case_name(row.case)}: {amounts(row.result)}", **PLAIN)
+    if len(written) > SHOWN:
+        out.print(f"and {len(written) - SHOWN} more: see their reports", **PLAIN)
+    if written:
+        out.print(f"{len(written)} case(s) written to {output}", **PLAIN)
+
+
+def amounts(result: "Segmentation") -> str:
+    """Name each label with its mL, or its pixels in pictures."""
+    if result.ml:
+        return ", ".join(f"{name} {ml:.2f} mL" for name, ml in result.ml.items())
+    return ", ".join(f"{name} {count} pixels" for name, count in result.voxels.items())
 
 
 def _warn_of_implausible(rows: "list[Row]") -> None:
@@ -138,13 +162,17 @@ def demo(
         windows = progress.add_task(case_name(sample), total=None)
         request = Request(depth=depth, overwrite=True)
         result = segment_case(segmenter, sample, output, request, progress=_shown(progress, windows, sample))
-    picture = output / f"{case_name(sample)}.png"
-    structures = [] if result.located is None else [found.labels for found in result.located.found]
-    write_preview(read_volume(sample), result.labels, segmenter.bundle.labels, picture, structures=structures)
     out = Console()
     for name, ml in result.ml.items():
         out.print(f"{name}: {ml:.2f} mL", highlight=False)
-    out.print(f"{sum(result.seconds.values()):.2f} s on {result.device}; look at {picture}", soft_wrap=True)
+    out.print(f"{sum(result.seconds.values()):.2f} s on {result.device}; results are in {output}", **PLAIN)
+    if find_spec("matplotlib") is None:
+        out.print("no picture, which needs matplotlib; pip install 'unetpp_monai[train]'", **PLAIN)
+        return
+    picture = output / f"{case_name(sample)}.png"
+    structures = [] if result.located is None else [found.labels for found in result.located.found]
+    write_preview(read_volume(sample), result.labels, segmenter.bundle.labels, picture, structures=structures)
+    out.print(f"look at {picture}", **PLAIN)
 
 
 def _shown(bars: Progress, task: TaskID, case: Path, *, lines: bool = False) -> Callable[[int, int], None]:

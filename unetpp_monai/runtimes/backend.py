@@ -101,6 +101,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device must be auto, cpu or cuda:N, got {name!r}") from error
+    if device.type == "mps":
+        raise InputError("device must be auto, cpu or cuda:N, got 'mps', on which nothing was tried; use cpu")
     gpus = torch.cuda.device_count()
     if device.type != "cpu" and (device.type != "cuda" or (device.index or 0) >= gpus):
         raise InputError(f"device must exist, got {name!r} on a machine with {gpus} GPU(s); use auto or cpu")

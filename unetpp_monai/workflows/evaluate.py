@@ -120,7 +120,7 @@ def evaluate(
     try:
         import scipy  # noqa: F401 - MONAI's surface distances need it and fail late without
     except ImportError as error:
-        raise OutputError("an evaluation needs scipy; pip install 'unetpp_monai[evaluation]'") from error
+        raise OutputError("an evaluation needs scipy; pip install 'unetpp_monai[train]'") from error
     if not tolerance >= 0:
         raise InputError(f"tolerance must be >= 0, got {tolerance}")
     if not 0 <= grid_tolerance < math.inf:

@@ -122,7 +122,7 @@ def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise OutputError("a picture needs matplotlib; pip install 'unetpp_monai[preview]'") from error
+        raise OutputError("a picture needs matplotlib; pip install 'unetpp_monai[train]'") from error
     return Figure
 
 

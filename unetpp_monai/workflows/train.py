@@ -116,7 +116,7 @@ def _check_wishes(values: Mapping[str, Any], time: float | None, steps: int | No
     if time is not None and not time > 0:
         raise InputError(f"a time must be > 0 s, got {time:g}", option="time")
     if missing := [name for name in ("ignite", "tensorboard", "scipy") if find_spec(name) is None]:
-        raise InputError(f"training needs {' and '.join(missing)}; pip install 'unetpp_monai[bundle,evaluation]'")
+        raise InputError(f"training needs {' and '.join(missing)}; pip install 'unetpp_monai[train]'")
     check_mlflow(mlflow)
 
 
