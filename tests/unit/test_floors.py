@@ -49,8 +49,8 @@ ORDERS = {  # within a room, from the ground up
     "trust": "names expressions configs sums stored_weights",
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "
     "guard",
-    "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export pack "
-    "held_out validation cross_validation card smoke pack_runs training_run train run",
+    "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export serving "
+    "pack held_out validation cross_validation card smoke pack_runs training_run train run",
 }
 ROOMS = {
     "PIL": {"io"},

@@ -98,8 +98,16 @@ def _depths(measured: Mapping[str, Mapping[str, Any]], parameters: Mapping[int, 
 
 
 def export(
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write: .onnx, .xml (OpenVINO), .ts or .pt2.")],
-    to: Annotated[str, typer.Option("--to", help="onnx, openvino, torchscript or torch-export.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="File to write: .onnx, .xml (OpenVINO), .ts or .pt2; with --layout a folder."
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", help="onnx, openvino, torchscript or torch-export.")] = "",
+    layout: Annotated[
+        str, typer.Option(help="Instead of --to, a folder that a server loads: triton or openvino-server.")
+    ] = "",
     depth: Annotated[int | None, typer.Option(help="Write no deeper nodes than this; default: all.")] = None,
     bundle: BundleOption = None,
     weights: WeightsOption = None,
@@ -108,8 +116,15 @@ def export(
     """Write the network for another runtime, with a sidecar; checked against PyTorch before it is delivered."""
     from ..bundle import read_bundle
     from ..workflows.export import export as export_network
+    from ..workflows.serving import export_for_server
 
-    written = export_network(read_bundle(bundle, weights=weights, trust=trust), output, to=to, depth=depth)
+    if bool(to) == bool(layout):
+        raise InputError(f"an export takes --to or --layout, got {'both' if to else 'neither'}; give one")
+    found = read_bundle(bundle, weights=weights, trust=trust)
+    if layout:
+        written = export_for_server(found, output, layout=layout, depth=depth)
+    else:
+        written = export_network(found, output, to=to, depth=depth)
     Console().print(
         f"{written.file}\n{written.sidecar}\nlargest difference of logits from PyTorch {written.difference:.1e}",
         soft_wrap=True,
