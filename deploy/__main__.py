@@ -1,0 +1,5 @@
+"""What a MAP runs."""
+
+from app import UNetPlusPlusApp
+
+UNetPlusPlusApp().run()
