@@ -51,6 +51,7 @@ def test_folder_zip_and_hashes(packed):
         "models/model.pt",
         "docs/README.md",
         "unetpp_monai/networks/blocks.py",
+        f"zoo/test_{NAME}.py",
     }
     assert wanted < files
     assert not [name for name in files if "__pycache__" in name or "eval/" in name or name.endswith(".nii.gz")]
@@ -126,6 +127,21 @@ def test_zip_loads_where_only_monai_is_installed(packed, tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+@pytest.mark.parametrize("task", ["hippocampus", "nuclei_2d"])
+def test_unit_tests_of_the_zoo_pass(task, tmp_path):
+    """As the zoo's CI runs them, from its root: all of them, none skipped, and the bundle stays as it was."""
+    folder = pack(tmp_path / "models", task=task).folder
+    before = bytes_of(folder)
+    (tmp_path / "ci" / "unit_tests").mkdir(parents=True)
+    shutil.copy(folder / "zoo" / f"test_{folder.name}.py", tmp_path / "ci" / "unit_tests")
+    names = f"import sys; sys.path.append('ci/unit_tests'); import unittest; unittest.main('test_{folder.name}')"
+    result = isolated(names, tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "Ran 2 tests" in result.stderr and "skipped" not in result.stderr
+    after = {name: content for name, content in bytes_of(folder).items() if "__pycache__" not in name}
+    assert after == before
+
+
 def bytes_of(root):
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -134,7 +150,7 @@ def test_the_bundle_in_the_checkout_is_what_pack_writes(tmp_path):
     """`make bundle` writes it; what only a packed bundle has is the package and the sums."""
     found = {name: content for name, content in bytes_of(DEFAULT_BUNDLE).items() if not name.startswith("eval/")}
     wanted = bytes_of(pack(tmp_path).folder)
-    extra = {name for name in wanted if name == "SHA256SUMS" or name.startswith("unetpp_monai/")}
+    extra = {name for name in wanted if name == "SHA256SUMS" or name.startswith(("unetpp_monai/", "zoo/"))}
     assert {"unetpp_monai/base/train.json", "SHA256SUMS"} <= extra
     assert sorted(found) == sorted(wanted.keys() - extra)
     assert [name for name in found if found[name] != wanted[name]] == []

@@ -13,14 +13,11 @@ from ..errors import BundleError, OutputError
 from ..files import sha256, temporary_folder
 from ..json_files import read_object
 from ..moved_names import rename_moved
-from ..task import (
-    DEFAULT_TASK,
-    Task,
-    check_task,
-)
+from ..task import BASE, DEFAULT_TASK, Task, check_task
 from ..trust import SUMS
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
+ZOO = "zoo"  # folder of what a pull request to MONAI's model zoo puts beside the bundle
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*", "cohort/*.html")  # of this package, for the copy in a packed bundle
 
 
@@ -77,6 +74,7 @@ def pack(
             check_weights(packed)
             targets = free_targets(output, packed.name)
             _copy_package(root)
+            _write_zoo_test(root, targets.folder.name)
             _write_sums(root)
             archive = _zip(root, targets.folder.name, temporary)
             if check is not None:
@@ -130,6 +128,11 @@ def _copy_package(root: Path) -> None:
         target = root / package.name / file.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
+
+
+def _write_zoo_test(root: Path, name: str) -> None:
+    (root / ZOO).mkdir()
+    shutil.copyfile(BASE / "zoo_test.py", root / ZOO / f"test_{name}.py")
 
 
 def _write_sums(root: Path) -> None:
