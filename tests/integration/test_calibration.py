@@ -119,6 +119,7 @@ def test_command(msd_folder, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "c.json").read_text())
     assert written == json.loads(result.stdout) and written["exit"]["cases"] == 6
+    assert f"written: {tmp_path / 'c.json'}" in result.stderr
     assert len({part["measure"] for part in (written["review"], *written["other measures"])}) == 2
     with pytest.raises(Exception, match="exists"):
         CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "c.json")], catch_exceptions=False)

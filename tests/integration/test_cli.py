@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -16,9 +17,11 @@ from helpers.commands import UNETPP, unetpp
 from helpers.files import broken_files
 from helpers.reports import valid_report
 from helpers.waiting import DEADLINE
+from typer.testing import CliRunner
 
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai._version import __version__
+from unetpp_monai.cli import app
 from unetpp_monai.files import sha256
 
 pytestmark = pytest.mark.slow
@@ -155,6 +158,13 @@ def test_demo_shows_both_hippocampi(tmp_path):
     )
     names = {path.name for path in (tmp_path / "demo_output").iterdir()}
     assert names == {f"mni_head{suffix}" for suffix in (".json", ".png", "_seg.nii.gz", "_seg.tsv")}
+
+
+def test_demo_without_matplotlib_says_so_and_succeeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["unetpp_monai.cli.segment"], "find_spec", lambda name: None)
+    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path / "demo"), "--depth", "1"])
+    assert result.exit_code == 0 and "no picture, which needs matplotlib; pip install" in result.stdout
+    assert "anterior hippocampus: " in result.stdout and not list((tmp_path / "demo").glob("*.png"))
 
 
 def test_version_names_package_and_bundle():

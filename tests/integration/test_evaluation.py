@@ -270,6 +270,8 @@ def test_pictures_are_compared_in_pixels_with_values_of_their_own(tmp_path):
 def test_command_writes_json_table_and_plot(folders, tmp_path):
     report = tmp_path / "report.json"
     result = unetpp("evaluate", *folders, "-o", report)
+    written = ", ".join(str(report.with_suffix(suffix)) for suffix in (".json", ".csv", ".svg"))
+    assert f"written: {written}" in result.stderr
     assert result.returncode == 0, result.stderr
     assert "case_1" in result.stdout and "HD95 mm" in result.stdout
     document = json.loads(report.read_text())

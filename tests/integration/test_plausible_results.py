@@ -70,7 +70,8 @@ def test_ranges_are_those_of_a_tasks_cases(tmp_path):
         save_nifti(tmp_path / "labels" / f"{seed}.nii.gz", label, np.eye(4))
     arguments = [str(tmp_path / "images"), "--references", str(tmp_path / "labels"), "--task", "hippocampus"]
     output = tmp_path / "ranges.json"
-    assert CliRunner().invoke(app, ["ranges", *arguments, "-o", str(output)]).exit_code == 0
+    result = CliRunner().invoke(app, ["ranges", *arguments, "-o", str(output)])
+    assert result.exit_code == 0 and f"written: {output}" in result.stderr
     ranges = Plausible.from_json(json.loads(output.read_text()))
     assert ranges.cases == 3 and set(ranges.volume) == {"1", "2"} and not ranges.absolute
 

@@ -265,6 +265,8 @@ def test_devices():
     for name in ("cuda:99", "meta", "gpu"):
         with pytest.raises(InputError, match="device must"):
             choose_device(name)
+    with pytest.raises(InputError, match="got 'mps', on which nothing was tried; use cpu"):
+        choose_device("mps")
 
 
 @pytest.mark.slow

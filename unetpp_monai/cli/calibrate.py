@@ -21,6 +21,7 @@ from .common import (
     RuntimeOption,
     TrustOption,
     WeightsOption,
+    console,
     label_values,
     progress_bars,
 )
@@ -160,3 +161,4 @@ def _deliver(text: str, output: Path | None) -> None:
     if output is not None:
         with complete_file(output) as temporary:
             temporary.write_text(text + "\n")
+        console.print(f"written: {output}", markup=False, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..errors import InputError, OutputError
 from ..files import check_free
-from .common import OverwriteOption, ReferenceValuesOption, label_values
+from .common import OverwriteOption, ReferenceValuesOption, console, label_values
 
 if TYPE_CHECKING:
     from ..workflows.evaluate import Report, Summary
@@ -58,6 +58,8 @@ def evaluate(
 
         write_distribution(report.spread(), output.with_suffix(".svg"))
         write_report(report, output)
+        files = ", ".join(str(path) for path in _files(output))
+        console.print(f"written: {files}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_target(path: Path, *, overwrite: bool) -> None:
@@ -65,7 +67,12 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
         raise InputError(f"a report must end in .json, got {path}")
     if not path.parent.is_dir():
         raise OutputError(f"a report's folder must exist, got {path.parent}; make it first")
-    check_free((path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")), overwrite=overwrite)
+    check_free(_files(path), overwrite=overwrite)
+
+
+def _files(path: Path) -> list[Path]:
+    """What a report consists of."""
+    return [path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")]
 
 
 def _print_report(report: "Report") -> None:
