@@ -72,6 +72,8 @@ def memory_budget(stated: str) -> Budget:
     if gpu:
         total = torch.cuda.get_device_properties(0).total_memory / GIB
         return Budget(_rounded_down(total), "of the GPU, rounded down", gpu)
+    if not hasattr(os, "sysconf"):  # Windows
+        raise InputError("memory must be stated on this system, got auto; name an amount such as 8GiB", option="memory")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     return Budget(
         min(_rounded_down(total), ON_CPU), f"of the machine, rounded down; at most {ON_CPU} GiB on a CPU", gpu
