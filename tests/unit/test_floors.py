@@ -50,7 +50,7 @@ ORDERS = {  # within a room, from the ground up
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "
     "guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export serving "
-    "pack held_out validation cross_validation card smoke pack_runs training_run train run",
+    "pack held_out validation cross_validation card smoke pack_runs training_run train run doctor",
 }
 ROOMS = {
     "PIL": {"io"},

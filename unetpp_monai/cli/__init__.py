@@ -15,6 +15,7 @@ from .clicks import clicks
 from .cohort import cohort
 from .common import console, message_of, print_error
 from .convert import convert
+from .doctor import doctor
 from .evaluate import evaluate
 from .label import app as label
 from .listen import listen
@@ -45,6 +46,7 @@ for command in (
     listen,
     clicks,
     demo,
+    doctor,
 ):
     app.command()(command)
 app.add_typer(pacs, name="pacs")
