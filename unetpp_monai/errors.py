@@ -34,11 +34,15 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 class UnetppError(Exception):
-    """Root of the tree: catch this to catch all.
+    """Report any fault that this package detects.
 
     Args:
-        message: the constraint, what came, the way out.
+        message: the constraint, what was given, the way out.
         option: name of the argument that is the way out, such as "overwrite"; the command line adds its flag.
+
+    Example:
+        >>> UnetppError("file must not exist", option="overwrite").option
+        'overwrite'
     """
 
     def __init__(self, message: str = "", *, option: str | None = None) -> None:

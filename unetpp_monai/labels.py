@@ -20,7 +20,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Label:
-    """One structure of a label map."""
+    """Describe one structure of a label map.
+
+    Example:
+        >>> Label(1, "liver", category=None, type=None, modifier=None, colour=None).name
+        'liver'
+    """
 
     index: int  # value of its voxels, >= 1
     name: str  # as in channel_def

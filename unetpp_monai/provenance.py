@@ -8,7 +8,12 @@ ALGORITHM_KINDS = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")  # DICOM's Segment Al
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What made a label map, as DICOM and others want it named."""
+    """Name what made a label map.
+
+    Example:
+        >>> Algorithm("our network", "1.0", {"depth": "4"}).title
+        'our network 1.0'
+    """
 
     name: str  # such as the bundle's name; empty if a person made it
     version: str  # such as the bundle's version

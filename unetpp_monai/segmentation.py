@@ -23,7 +23,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A label volume and how it came about."""
+    """Hold a label volume and all that decided it.
+
+    Example:
+        >>> [field for field in Segmentation.__dataclass_fields__][:3]
+        ['labels', 'voxels', 'ml']
+    """
 
     labels: Volume  # (1, X, Y, Z) uint8, label indices, on the grid of the image
     voxels: dict[str, int]  # label name -> how many

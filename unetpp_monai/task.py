@@ -99,7 +99,9 @@ def base_config(name: str) -> dict[str, Any]:
 
 
 def check_task(task: str | Path | Task, *, overrides: Mapping[str, Any] | None = None) -> Task:
-    """Refuse a task that does not fit the base, with all of its faults, before any data are read.
+    """Check that a task fits the base.
+
+    All faults are listed at once. No data are read.
 
     Args:
         task: what `find_task` finds, or one that was read.

@@ -14,7 +14,11 @@ SAME_GRID_MM = 1e-3  # two grids are the same if no corner is farther apart than
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Array and geometry, which never travel apart.
+    """Hold an array together with its geometry.
+
+    Example:
+        >>> Volume(np.zeros((1, 4, 5, 6)), np.diag([1.0, 1.0, 2.0, 1.0])).shape
+        (4, 5, 6)
 
     Raises:
         InputError: the array is not `(C, X, Y, Z)` or has no voxels.

@@ -16,11 +16,16 @@ CONFIGS, LOGGING, OTHERS = "configs", "logging.conf", (".yaml", ".yml")
 
 
 def read_config(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Read a config of a bundle; names that have moved since it was packed are replaced, with a warning.
+    """Read a config of a bundle.
+
+    Names that moved since it was packed are replaced, with a warning.
 
     Args:
         path: `configs/*.json` of a bundle, whose other configs are read too: they are what this one is merged with.
         trust: it may name anything.
+
+    Returns:
+        The config, to be evaluated.
 
     Raises:
         BundleError: no JSON object, or it must be trusted first, or it names something that does not exist.

@@ -34,7 +34,13 @@ UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs,
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle folder and what its configs say."""
+    """Hold a bundle's folder and what its configs state.
+
+    Example:
+        >>> bundle = read_bundle()
+        >>> bundle.input.channels, bundle.is_interactive
+        (1, False)
+    """
 
     root: Path  # folder with configs/ and models/
     metadata: dict[str, Any]  # of metadata.json
@@ -117,7 +123,9 @@ class Bundle:
 
 
 def config_sha256(parser: ConfigParser) -> str:
-    """Hash what a config decides: its canonical JSON, without `UNHASHED`.
+    """Hash what a config decides.
+
+    That is its canonical JSON, without `UNHASHED`.
 
     Args:
         parser: of a bundle, with what was changed in it since.
@@ -132,7 +140,14 @@ def config_sha256(parser: ConfigParser) -> str:
 
 
 def default_bundle() -> Path:
-    """Folder of the bundle that came with this package: installed, in a checkout, or packed around the package."""
+    """Find the bundle included in this package.
+
+    Returns:
+        Its folder: installed, in a checkout, or packed around the package.
+
+    Raises:
+        BundleError: there is none.
+    """
     package = Path(__file__).resolve().parents[1]
     for root in (package / "default_bundle", package.parent / "bundle", package.parent):
         if (root / METADATA).is_file():
@@ -141,12 +156,25 @@ def default_bundle() -> Path:
 
 
 def folder_name(name: str) -> str:
-    """A bundle's name as folders and addresses take it: lower case letters, digits and underscores."""
+    """Turn a bundle's name into a folder's name.
+
+    Args:
+        name: for people.
+
+    Returns:
+        Lower case letters, digits and underscores.
+
+    Example:
+        >>> folder_name("UNet++ of nuclei")
+        'unetpp_of_nuclei'
+    """
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_") or "bundle"
 
 
 def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = None, trust: bool = False) -> Bundle:
-    """Read a bundle and check that its parts are there, and as they were packed; nothing of it is run.
+    """Read a bundle and check that it is whole.
+
+    Its files must be there and as they were packed. Nothing of it is run.
 
     Args:
         root: bundle folder, a task's folder, or the name of a task that came with this package; None = the bundle that
@@ -154,8 +182,15 @@ def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = 
         weights: a file to take instead of the bundle's own, such as a training's `model.pt`; None = its own.
         trust: its configs may run anything, as with `monai.bundle run`; else only what is listed, see `Bundle.foreign`.
 
+    Returns:
+        The bundle; build a `Segmenter` of it to use it.
+
     Raises:
         BundleError: a file is missing, altered or no JSON, or the metadata lacks what we need.
+
+    Example:
+        >>> [label.name for label in read_bundle("hippocampus").labels]
+        ['anterior hippocampus', 'posterior hippocampus']
     """
     given = None if weights is None else Path(weights)
     if given is not None and not given.is_file():

@@ -20,7 +20,7 @@ WAYS_OUT = {3: "give one 3-D volume, not a time series", 2: "convert the picture
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What images a bundle takes, as its metadata states it."""
+    """Describe the images that a bundle takes, by its metadata."""
 
     channels: int  # >= 1
     channel_names: tuple[str, ...]  # one per channel
@@ -48,7 +48,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class ReviewRule:
-    """Which results a person should look at, and what that rule was worth where it was measured."""
+    """Flag results for human review; states how well that worked."""
 
     measure: str = "disagreement"  # what a score is the mean of: one of `MAPS`
     threshold: float | None = None  # results with a score from here on; None: never calibrated

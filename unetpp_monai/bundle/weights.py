@@ -58,7 +58,9 @@ def load_network(
 
 
 def load_locator(bundle: Bundle, locator: Locator, device: torch.device) -> None:
-    """Load the weights of the network that locates, which lie in the same file as those of the one that segments.
+    """Load the weights of the locating network.
+
+    They are in the same file as those of the segmenting network.
 
     Args:
         bundle: whose weights to load; every entry must fit by name and shape.
@@ -72,7 +74,10 @@ def load_locator(bundle: Bundle, locator: Locator, device: torch.device) -> None
 
 
 def check_weights(bundle: Bundle) -> None:
-    """Load the weights of a bundle once.
+    """Check that the weights of a bundle fit its networks.
+
+    Args:
+        bundle: whose weights to load once.
 
     Raises:
         BundleError: they, or the labels' names, do not belong to its networks.
@@ -116,7 +121,12 @@ def _loaded(path: Path, network: UNetPlusPlus, name: str, *, part: str, depth: i
 
 
 def parameters_by_depth(bundle: Bundle) -> dict[int, int]:
-    """Count the parameters that each depth needs, from the names in the weights; no network is built.
+    """Count the parameters that each depth needs.
+
+    No network is built: names in the weights tell.
+
+    Args:
+        bundle: whose weights to count.
 
     Returns:
         Depth with a head -> how many; empty for weights of another network.

@@ -61,16 +61,21 @@ def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
 
 
 def release(root: Path) -> None:
-    """Remove a bundle that `bundle_folder` made, before the process ends; others stay.
+    """Remove a temporary bundle that `bundle_folder` made.
 
-    A segmenter that was built of it needs it no more.
+    Other bundles stay. A segmenter that was built of it no longer needs it.
+
+    Args:
+        root: folder of the bundle.
     """
     if root in _made:
         _made.pop(root).cleanup()
 
 
 def write_bundle(task: Task, root: Path, *, weights: Path | None = None, depth: DepthLike = None) -> None:
-    """Write a bundle without a copy of the package; the same task gives the same bytes.
+    """Write a bundle without a copy of the package.
+
+    The same task gives the same bytes.
 
     Args:
         task: of `check_task`, trained. Paths that it states stay out.

@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Setting:
-    """What the server was told of images and of the object."""
+    """State what the server knows of image and object."""
 
     label: str  # of the bundle: the object
     axes: str  # where the array's axes point, such as "SPL"

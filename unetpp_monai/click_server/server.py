@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClickServer(ThreadingHTTPServer):
-    """Serves clicks until it is shut down.
+    """Serve clicks until shut down.
 
     Args:
         segmenter: of a bundle that takes prompts.
@@ -74,6 +74,10 @@ class ClickServer(ThreadingHTTPServer):
 
 def serve(segmenter: Segmenter, site: Site) -> None:
     """Serve until the process is stopped.
+
+    Args:
+        segmenter: of an interactive bundle.
+        site: what is served, where, and for how many.
 
     Raises:
         InputError: as `ClickServer`.

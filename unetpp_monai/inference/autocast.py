@@ -7,7 +7,9 @@ from monai.inferers import Inferer
 
 
 class AutocastInferer(Inferer):
-    """Wrap an inferer so that the network runs in bfloat16 where the device has it in hardware.
+    """Run the network of an inferer in bfloat16.
+
+    Devices without it in hardware use float32.
 
     MONAI's own mixed precision is CUDA only (`monai/engines/trainer.py`); this one also serves CPUs with
     AVX512-BF16, needs no gradient scaler, and does nothing on other devices. Weights stay float32.
@@ -31,7 +33,14 @@ class AutocastInferer(Inferer):
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware: CUDA from Ampere on, CPUs with AVX512-BF16."""
+    """Tell whether a device multiplies bfloat16 in hardware.
+
+    Args:
+        device: CUDA has it from Ampere on, CPUs with AVX512-BF16.
+
+    Returns:
+        True if it does.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -19,7 +19,7 @@ from .sliding_window import sweep, window_count
 
 
 class DepthInferer(Inferer):
-    """Wrap an inferer so that the network is evaluated to a chosen depth.
+    """Evaluate the network of an inferer to a chosen depth.
 
     Args:
         inferer: what calls the network, such as MONAI's `SlidingWindowInferer`.

@@ -13,7 +13,7 @@ AIR = 10.0  # background logit of a window that is not computed, the other logit
 
 
 class EarlyExit:
-    """Evaluate each window of a batch only as deep as it needs.
+    """Evaluate each window only as deep as it needs.
 
     After every depth, a window's doubt is the mean over its voxels of 1 - max probability: the share of voxels that the
     head itself expects to have wrong, weighted as stitching weighs them. A window stops as soon as its doubt is below
@@ -93,7 +93,14 @@ class EarlyExit:
 
 
 def window_doubt(logits: torch.Tensor) -> torch.Tensor:
-    """Expected share of wrong voxels `(B,)` of logits `(B, out_channels, *spatial)`, by the head itself."""
+    """Estimate the share of wrong voxels in each window.
+
+    Args:
+        logits: `(B, out_channels, *spatial)`.
+
+    Returns:
+        `(B,)`: mean of 1 - max softmax, by the head itself.
+    """
     unsure = 1 - logits.float().softmax(1).amax(1)
     shape = tuple(logits.shape[2:])
     weights = stitching_weights(shape, "gaussian", (0.125,) * len(shape), logits.device)

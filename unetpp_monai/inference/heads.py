@@ -11,7 +11,9 @@ from .slab import Windows
 
 
 class HeadsInferer(Inferer):
-    """Sweep an image once, and give the label maps of all heads; logits are held for some rows at a time.
+    """Sweep an image once for the labels of all heads.
+
+    Logits are held for some rows at a time.
 
     Args:
         inferer: how to sweep; its depth does not matter here.

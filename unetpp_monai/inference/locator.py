@@ -23,7 +23,7 @@ WORDS = dict(zip(DIRECTIONS, ("right of", "in front of", "above"), strict=True))
 
 
 class Locator:
-    """Label a whole image coarsely, in one pass, and take a box around each structure.
+    """Find a box around each structure in one coarse pass.
 
     The structures are of one class, the largest connected pieces of it from left to right: what is the same on both
     sides needs no network to tell the sides apart.
@@ -181,7 +181,9 @@ class Locator:
 
 
 class LocatedNetwork(torch.nn.Module):
-    """The network that segments and the one that locates, so that one file has the weights of both.
+    """Hold the segmenting and the locating network together.
+
+    One file has the weights of both.
 
     Called as the former, which is all that an inferer asks of it.
 
@@ -206,7 +208,15 @@ class LocatedNetwork(torch.nn.Module):
 
 
 def located(network: torch.nn.Module, locator: Locator | None) -> torch.nn.Module:
-    """Put the network of a locator beside the one that segments, unless it is there or there is no locator."""
+    """Put the locating network beside the segmenting one.
+
+    Args:
+        network: that segments, or both.
+        locator: None: there is none.
+
+    Returns:
+        Both; `network` itself if there is no locator, or it is there already.
+    """
     return LocatedNetwork(network, locator) if locator and isinstance(network, UNetPlusPlus) else network
 
 

@@ -9,7 +9,9 @@ from .slab import Windows
 
 
 class Mirrored:
-    """Average what is predicted for a window and its mirror images: 2 ** len(axes) passes.
+    """Average predictions of a window and its mirror images.
+
+    This takes 2 ** len(axes) passes.
 
     Args:
         predictor: called with windows `(B, in_channels, *spatial)`.

@@ -61,5 +61,14 @@ def unpack(packed: torch.Tensor, *, maps: bool) -> Slab:
 
 
 def plain(image: torch.Tensor) -> torch.Tensor:
-    """The tensor without MONAI's metadata, which every operation would carry along."""
+    """Remove MONAI's metadata from a tensor.
+
+    Every operation would copy it.
+
+    Args:
+        image: a tensor or `MetaTensor`.
+
+    Returns:
+        The same values.
+    """
     return image.as_tensor() if isinstance(image, MetaTensor) else image

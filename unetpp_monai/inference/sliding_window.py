@@ -129,12 +129,15 @@ def _steps(shape: Sequence[int], roi_size: Sequence[int], overlap: Sequence[floa
 
 
 def window_count(shape: Sequence[int], roi_size: Sequence[int], overlap: float) -> int:
-    """How many windows MONAI's `sliding_window_inference` evaluates.
+    """Count the windows of MONAI's `sliding_window_inference`.
 
     Args:
         shape: of the image, voxels per axis.
         roi_size: of a window, voxels per axis.
         overlap: fraction of a window shared with the next, 0 <= overlap < 1.
+
+    Returns:
+        How many.
     """
     count = 1
     for size, roi in zip(shape, roi_size, strict=True):

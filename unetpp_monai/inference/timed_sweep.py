@@ -55,7 +55,7 @@ class TimedSweep:
 
 
 class Clock:
-    """Seconds of the steps of a call, one after the other."""
+    """Measure the seconds of consecutive steps."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

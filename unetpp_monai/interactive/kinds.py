@@ -30,7 +30,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Scribble:
-    """A line, or places one by one: all of them are that label."""
+    """Assign a label to the places of a line."""
 
     positions: NDArray[np.floating[Any]] | Sequence[Sequence[float]]  # (N, 3), mm in the patient
     label: str | int  # name or index; "background" or 0
@@ -40,7 +40,7 @@ class Scribble:
 
 @dataclass(frozen=True, eq=False)
 class InitialLabels:
-    """Labels from elsewhere to begin with: what lies deep in them counts as scribbled."""
+    """Begin with given labels; their inner voxels count as scribbles."""
 
     labels: Volume  # (1, X, Y, Z), label indices, on the grid of the image
 

@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 def find_cases(
     inputs: Iterable[str | Path] | str | Path, *, whole: bool = False, channels: Sequence[str] = ()
 ) -> list[Path]:
-    """List the cases that paths stand for, in the order of their names within each path.
+    """List the cases in files and folders.
+
+    They are in the order of their names within each path.
 
     A file is a case; a folder with DICOM files is a case; any other folder stands for the image files, zips and folders
     with DICOM in them or below, or for those in its `imagesTs` if it has one (Medical Segmentation Decathlon). What we
@@ -31,9 +33,16 @@ def find_cases(
         whole: every folder with DICOM in it or below is one case, in which a series will be named.
         channels: endings of names, see `channel_files`; the case is the file of its first channel.
 
+    Returns:
+        Paths of the cases.
+
     Raises:
         InputError: a path does not exist, or a folder holds nothing to segment.
         AmbiguityError: two cases would write the same results.
+
+    Example:
+        >>> [case.name for case in find_cases(Path(__file__).parents[1] / "sample")]
+        ['mni_head.nii.gz', 'mni_hippocampus_right.nii.gz']
     """
     paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     cases = (case for path in paths for case in list_cases(Path(path), whole=whole, channels=channels))
@@ -57,7 +66,7 @@ def distinct_cases(cases: Iterable[Path], *, channels: Sequence[str] = ()) -> li
 def labelled_cases(
     images: str | Path, labels: str | Path, suffix: str, channels: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """Pair each image of a folder with the label of the same file name: `image` and `label`, by name, for training.
+    """Pair images and labels of the same name for training.
 
     Labels without an image are left out, with a warning.
 
@@ -66,6 +75,9 @@ def labelled_cases(
         labels: folder.
         suffix: what names of images end with; others, and hidden ones, are none.
         channels: endings of names before the suffix, see `channel_files`; a label is named without.
+
+    Returns:
+        Paths of image and label of each case.
 
     Raises:
         InputError: the folder of images does not exist or has none, or a label or channel lacks.
@@ -91,11 +103,20 @@ def labelled_cases(
 
 
 def case_name(path: str | Path, channels: Sequence[str] = ()) -> str:
-    """Name of a case: its file name without image suffix, or its folder's whole name (dots in UIDs kept).
+    """Name a case.
+
+    It is the file's name without image suffix, or the folder's whole name (dots in UIDs are kept).
 
     Args:
         path: of the case.
         channels: endings of names, see `channel_files`; that of the first channel is no part of the name.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> case_name("study/case_1.nii.gz")
+        'case_1'
     """
     path = Path(path)
     name = path.absolute().parent.name if path.name.upper() == "DICOMDIR" else path.name
@@ -116,7 +137,9 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ()) -> list[Path]:
-    """List the cases of one path, as `find_cases` does, whether or not they would write the same results.
+    """List the cases of one path.
+
+    As `find_cases` does, but cases may write the same results.
 
     What cannot be looked into is a case, too: an entry that may not be read, or a link to nothing that is named like an
     image or a folder. Reading it says why.
@@ -125,6 +148,9 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
         path: file or folder.
         whole: see `find_cases`.
         channels: see `find_cases`.
+
+    Returns:
+        Paths of the cases.
 
     Raises:
         InputError: the path does not exist or may not be read, or a folder holds nothing to segment.

@@ -15,11 +15,14 @@ SeriesChoice = str | Sequence[str] | None  # UID, number or description, of each
 
 
 def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
-    """List the files of a case, one per channel, by the names of the others beside its first.
+    """List the files of a case, one per channel.
 
     Args:
         path: file of the first channel, such as `case_0000.nii.gz`; any other stands for itself alone.
         suffixes: what names of files end with, channel by channel, such as ("_0000", "_0001"); empty: one file a case.
+
+    Returns:
+        Files, channel by channel.
 
     Raises:
         InputError: a channel's file is missing, or the file is that of another channel than the first.
@@ -71,6 +74,9 @@ def read_case(
         channel_names: what messages call the channels; none: nothing.
         kind: what `image_format` said of the path, where it was asked before; None: ask it.
 
+    Returns:
+        The image with all its channels.
+
     Raises:
         InputError: as `read_image`, or a channel is missing or has channels itself.
         GeometryError: channels on different grids, or series of different frames of reference.
@@ -84,7 +90,14 @@ def read_case(
 
 
 def series_names(series: SeriesChoice) -> tuple[str, ...]:
-    """The series that are named; empty: the only one is meant."""
+    """List the series that are named.
+
+    Args:
+        series: one, several or None.
+
+    Returns:
+        Their names; empty: the only one is meant.
+    """
     return tuple(filter(None, (series,) if isinstance(series, str) or series is None else series))
 
 

@@ -76,7 +76,9 @@ def read_nifti(path: Path) -> Volume:
 
 
 def write_nifti(volume: Volume, path: Path, *, like: Path | None = None) -> None:
-    """Write a volume, complete or not at all; sform and qform are one, and of code 1, unless `like` says otherwise.
+    """Write a volume to a NIfTI file.
+
+    The file is complete or not there. sform and qform are equal and of code 1, unless `like` says otherwise.
 
     Args:
         volume: what to write; one channel gives a 3-D image. Axes that are not at right angles give no qform.
@@ -87,6 +89,13 @@ def write_nifti(volume: Volume, path: Path, *, like: Path | None = None) -> None
     Raises:
         GeometryError: `like` is on another grid.
         OutputError: the file cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_nifti(Volume(np.ones((1, 4, 5, 6)), np.eye(4)), Path(folder, "case.nii.gz"))
+        ...     read_nifti(Path(folder, "case.nii.gz")).shape
+        (4, 5, 6)
     """
     array = np.moveaxis(volume.array, 0, -1)
     array = array[..., 0] if array.shape[-1] == 1 else array

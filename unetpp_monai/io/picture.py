@@ -75,7 +75,9 @@ def _decoded(path: Path) -> tuple[NDArray[Any], int, str]:
 
 
 def write_label_picture(labels: Volume, path: Path, *, colours: Sequence[Colour]) -> None:
-    """Write a label map as a palette PNG, complete or not at all: pixel values are label indices, shown in colours.
+    """Write a label map as a palette PNG.
+
+    Pixel values are label indices, shown in colours. The file is complete or not there.
 
     Args:
         labels: `(1, X, Y, 1)` uint8.

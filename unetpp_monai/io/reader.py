@@ -58,12 +58,29 @@ def is_image_file(path: Path) -> bool:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the file's name ends like a picture: pixels, no lengths, one slice."""
+    """Tell whether a file is a picture, by its name.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        True for PNG and TIFF: pixels, no lengths, one slice.
+
+    Example:
+        >>> is_picture(Path("cells.png")), is_picture(Path("head.nii.gz"))
+        (True, False)
+    """
     return path.name.lower().endswith(PICTURE_SUFFIXES)
 
 
 def image_format(path: str | Path) -> ImageFormat:
-    """Tell the format of a path: DICOM by content, others by the ending of the name.
+    """Tell the format of an image.
+
+    Args:
+        path: file or folder; DICOM is known by content, others by the ending of the name.
+
+    Returns:
+        The format.
 
     Raises:
         InputError: missing, or not an image.
@@ -87,7 +104,7 @@ def image_format(path: str | Path) -> ImageFormat:
 def read_image(
     path: str | Path, *, series: str | None = None, labels: bool = False, kind: ImageFormat | None = None
 ) -> SourceImage:
-    """Read a NIfTI file, a DICOM series, a NRRD or MetaImage file, or a PNG or TIFF picture.
+    """Read an image and what its source says.
 
     Args:
         path: `.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.mhd`, `.png`, `.tif`, `.tiff`, or DICOM: a folder (walked), a zip, a
@@ -123,14 +140,23 @@ def read_image(
 
 
 def read_volume(path: str | Path, *, labels: bool = False, series: str | None = None) -> Volume:
-    """Read an image's volume `(C, X, Y, Z)`: `read_image` without what it says of the source.
+    """Read the volume `(C, X, Y, Z)` of an image.
+
+    See `read_image` for the source's headers, too.
 
     Args:
         path: as `read_image` takes it.
         labels: the file is a label map, so that a palette picture stands for its indices.
         series: which DICOM series, by UID, number or description; None: the only one.
 
+    Returns:
+        The volume, affine in mm, RAS.
+
     Raises:
         InputError: missing, unreadable, empty, or not finite; `GeometryError` and `AmbiguityError` are its kinds.
+
+    Example:
+        >>> read_volume(Path(__file__).parents[1] / "sample" / "mni_head.nii.gz").axcodes
+        ('R', 'A', 'S')
     """
     return read_image(path, series=series, labels=labels).volume

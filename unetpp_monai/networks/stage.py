@@ -7,7 +7,9 @@ from .unetplusplus import UNetPlusPlus, depth_of
 
 
 class Stage(nn.Module):
-    """Some anti-diagonals and the last one's head: features of the shallower nodes in, logits and new features out.
+    """Compute some anti-diagonals and the head of the last.
+
+    Takes features of the shallower nodes, gives logits and new features.
 
     Args:
         network: whose parts to take, shared and not copied.

@@ -74,6 +74,10 @@ class UNetPlusPlus(nn.Module):
 
     Raises:
         ValueError: an argument is out of its range, or arguments do not fit each other.
+
+    Example:
+        >>> UNetPlusPlus(2, 1, 3, features=(8, 16, 32)).depth
+        2
     """
 
     def __init__(  # noqa: PLR0913 - a network is its list of choices
@@ -292,5 +296,5 @@ def depth_of(name: str) -> int:
 
 
 def reached(grid: dict[str, torch.Tensor]) -> int:
-    """How deep a grid of features is filled: the column of its last x_0_j; 0 = not at all."""
+    """Give the column of the last x_0_j; 0 = none."""
     return max([int(name[len("x_0_") :]) for name in grid if name.startswith("x_0_")], default=0)

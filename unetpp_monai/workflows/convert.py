@@ -38,7 +38,9 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
     allow_other_patient: bool = False,
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
-    """Convert a label map to other formats, all of them or none.
+    """Convert a label map to other formats.
+
+    Either all of them are written, or none.
 
     Args:
         labels: NIfTI, `.seg.nrrd`, DICOM SEG or DICOM RTSTRUCT.

@@ -101,11 +101,11 @@ def evaluate(
     reference_values: Sequence[int] = (),
     partial: bool = False,
 ) -> Report:
-    """Compare a folder of label maps with another; files belong together by name, as `cases_by_name` says.
+    """Compare label maps with their references.
 
     Args:
         predictions: folder (or file) of label maps.
-        references: folder (or file) of label maps on the same grids.
+        references: folder (or file) of label maps on the same grids; paired by name, see `cases_by_name`.
         labels: index -> name of the labels to compare; None = every value above 0 that occurs, named by its number.
         tolerance: of surface Dice, mm (pictures: pixels), >= 0.
         grid_tolerance: by how much the corners of two grids of one shape may be apart along an axis, voxels, >= 0.

@@ -49,9 +49,18 @@ def pack(
         depth: that a packed task uses unless another is asked for; None: the base's.
         check: called with what was packed and its zip before they are delivered; what it raises keeps them back.
 
+    Returns:
+        Folder and zip.
+
     Raises:
         BundleError: the task does not fit the base, see `check_task`, or the weights do not fit; or both are named.
         OutputError: the folder or archive exists already or cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     pack(folder, task="nuclei_2d").archive.suffix
+        '.zip'
     """
     if task is not None and bundle is not None:
         raise BundleError(f"a task or a bundle must be packed, got both, {task} and {bundle}; name one")

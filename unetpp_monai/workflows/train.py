@@ -48,9 +48,9 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     device: str = "auto",
     mlflow: str = "",
 ) -> Path:
-    """Train a task on one division of its cases; what `monai.bundle run` does with the same configs.
+    """Train a task on one division of its cases.
 
-    A run that was interrupted goes on, to the weights that it would have had; one that is finished is left as it is.
+    An interrupted run continues, to the same weights. One that is finished is left as it is.
 
     Args:
         task: folder of a task, or the name of one that came with the package.
@@ -74,6 +74,11 @@ def train(  # noqa: PLR0913 - a run is its list of choices
         OutputError: the folder cannot be written, or another training uses it.
         StoppedError: a signal asked for it; the same call goes on.
         TrainingError: something else ended it; `log.txt` in the folder has the trace.
+
+    Example:
+        >>> train("hippocampus", fold=0, overrides={"max_epoch": 1})
+        Traceback (most recent call last):
+        unetpp_monai.errors.BundleError: ...
     """
     since = clock.perf_counter()
     values = {**({} if dataset_dir is None else {"dataset_dir": str(dataset_dir)}), **(overrides or {})}
