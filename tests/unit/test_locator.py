@@ -22,7 +22,7 @@ from monai.transforms import NormalizeIntensity
 from benchmarks.locator.heads import normalised as in_training
 from unetpp_monai.errors import InputError
 from unetpp_monai.inference import DepthInferer, LocatedNetwork, Locator, TimedSweep, located
-from unetpp_monai.inference.early_exit import AIR
+from unetpp_monai.inference.early_exit import BACKGROUND_LOGIT
 from unetpp_monai.inference.locator import normalised
 from unetpp_monai.inference.slab import unpack
 from unetpp_monai.networks import UNetPlusPlus
@@ -142,7 +142,7 @@ def normal(crop):
 
 def whole(image, boxes, network, sliding):
     """Odds of the labels of each box over the background, where the network sweeps the box alone."""
-    wanted = torch.full((5, *image.shape[2:]), -AIR)
+    wanted = torch.full((5, *image.shape[2:]), -BACKGROUND_LOGIT)
     wanted[0] = 0
     for labels, place in boxes:
         crop = normal(image[0][(slice(None), *place)])
@@ -177,7 +177,7 @@ def test_boxes_that_overlap_share_their_voxels_by_the_odds(network):
     boxes = [((1, 2), box(LEFT, 16)), ((3, 4), box(RIGHT, 16))]
     assert torch.equal(logits, whole(image, boxes, network, SimpleInferer()))
     shared = logits[:, 36:40, 40, 30]
-    assert (shared[1:] > -AIR).all()
+    assert (shared[1:] > -BACKGROUND_LOGIT).all()
 
 
 @torch.no_grad()

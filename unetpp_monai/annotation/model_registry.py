@@ -89,7 +89,7 @@ def copies(bundles: Sequence[Path], folder: Path, *, trust: bool = False) -> lis
     """Copy bundles to where their weights may change; what was trained there before is kept.
 
     Args:
-        bundles: bundle folders, or names of tasks that came along; none: the one that came with this package.
+        bundles: bundle folders, or names of tasks that are included; none: the one that came with this package.
         folder: the server's own.
         trust: their configs may run anything, see `read_bundle`.
 

@@ -74,7 +74,7 @@ TERMINATED = 143  # exit code of a process that SIGTERM ended
 
 
 def main() -> None:
-    """Run the command line; errors of ours become one line and exit code 1."""
+    """Run the command line; our errors become one line and exit code 1."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files go
     try:
         app()

@@ -94,7 +94,7 @@ def calibrate(
 def ranges(
     images: Annotated[list[Path], typer.Argument(help="Images that the task's weights were trained on.")],
     references: Annotated[Path, typer.Option("--references", help="Folder of their label maps, with the same names.")],
-    task: Annotated[str, typer.Option(help="Folder of a task, or the name of one that came along.")],
+    task: Annotated[str, typer.Option(help="Folder of a task, or the name of an included one.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:

@@ -21,7 +21,7 @@ BundleOption = Annotated[
     typer.Option(
         "--bundle",
         "--task",
-        help="Bundle folder, or the name of a task that came along, such as hippocampus; default: the bundle that did.",
+        help="Bundle folder, or the name of an included task, such as hippocampus; default: the included bundle.",
     ),
 ]
 DepthOption = Annotated[

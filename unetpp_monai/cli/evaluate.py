@@ -24,7 +24,7 @@ def evaluate(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            "--bundle", "--task", help="Bundle folder, or task that came along, whose labels to compare, by name."
+            "--bundle", "--task", help="Bundle folder, or an included task, whose labels to compare, by name."
         ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Of surface Dice, mm; pixels for pictures.")] = 1.0,

@@ -26,7 +26,7 @@ def start(
         typer.Option(
             "--bundle",
             "--task",
-            help="Bundle folder, or the name of a task that came along; repeatable. Default: the bundle that did.",
+            help="Bundle folder, or the name of an included task; repeatable. Default: the included bundle.",
         ),
     ] = None,
     state: Annotated[

@@ -121,7 +121,7 @@ def listen(
 ) -> None:
     """Segment series that arrive at a PACS, and store the results there, until stopped.
 
-    A rule is an object with modality and, as wanted, description (regular expression), body_part, min_slices,
+    A rule is an object with modality and, optionally, description (regular expression), body_part, min_slices,
     max_slices, spacing_mm {min, max}, bundle, trust (true: as --trust, of that bundle), depth, any_modality (true: as
     --any-modality of unetpp segment). SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an
     error. Started again with the same journal, it goes on where it stopped.

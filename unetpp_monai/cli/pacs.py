@@ -36,10 +36,10 @@ def pull_command(
     modality: Annotated[str | None, typer.Option(help="Only series of this modality, such as MR.")] = None,
     move_port: Annotated[
         int | None,
-        typer.Option(help="DIMSE: C-MOVE to this port of ours, which the PACS must know, not C-GET.", min=1, max=65535),
+        typer.Option(help="DIMSE: C-MOVE to this local port, which the PACS must know, not C-GET.", min=1, max=65535),
     ] = None,
     bind: Annotated[
-        str, typer.Option(help="With --move-port: address of ours to receive at; 0.0.0.0 for all.")
+        str, typer.Option(help="With --move-port: local address to receive at; 0.0.0.0 for all.")
     ] = "127.0.0.1",
     overwrite: OverwriteOption = False,
     user: UserOption = None,

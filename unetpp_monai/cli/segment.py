@@ -149,7 +149,7 @@ def demo(
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "eager",
 ) -> None:
-    """Segment the MRI sample that came along, print the volumes, write label map, JSON and picture."""
+    """Segment the included MRI sample, print the volumes, write label map, JSON and picture."""
     from ..segmenter import Segmenter
     from ..workflows.preview import write_preview
     from ..workflows.request import Request

@@ -18,7 +18,7 @@ TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM ended, 
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="Folder of a task, or the name of one that came along.")],
+    task: Annotated[str, typer.Argument(help="Folder of a task, or the name of an included one.")],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder for weights and progress; default: runs/fold<N> in the task's."),

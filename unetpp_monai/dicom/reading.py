@@ -192,7 +192,7 @@ def check_growth(packed: int, unpacked: int, what: str) -> None:
 def read_whole(
     path: Path, *, file: BufferedReader | None = None, tags: Sequence[str | int] = (), decode: bool = True
 ) -> "pydicom.Dataset":
-    """Read a DICOM file, of which pydicom would shorten the last element without a word if it is cut there.
+    """Read a DICOM file, of which pydicom would shorten the last element silently if it is cut there.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""DICOM to volume: one series chosen, its geometry checked, its pixels decoded, a tilted gantry made upright."""
+"""DICOM to volume: one series chosen, its geometry checked, its pixels decoded, gantry tilt corrected."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -150,7 +150,7 @@ def _significant(stored: NDArray[np.generic], dataset: "pydicom.Dataset") -> NDA
 
 
 def _check_streams(dataset: "pydicom.Dataset") -> None:
-    """Refuse JPEG streams without their end, which some decoders fill up without a word."""
+    """Refuse JPEG streams without their end, which some decoders fill up silently."""
     from pydicom import encaps
 
     frames = int(dataset.get("NumberOfFrames") or 1)

@@ -3,7 +3,7 @@
 from .anytime import AnytimeNetwork
 from .autocast import AutocastInferer, has_fast_bfloat16
 from .depth import DepthInferer, Predictor
-from .early_exit import AIR, EarlyExit, window_doubt
+from .early_exit import BACKGROUND_LOGIT, EarlyExit, window_doubt
 from .heads import HeadsInferer
 from .locator import LocatedNetwork, Locator, located
 from .mirror import Mirrored
@@ -12,7 +12,7 @@ from .sliding_window import sweep, window_count
 from .timed_sweep import Clock, Progress, TimedSweep
 
 __all__ = [
-    "AIR",
+    "BACKGROUND_LOGIT",
     "MAPS",
     "AnytimeNetwork",
     "AutocastInferer",

@@ -7,7 +7,7 @@ import torch
 from monai.transforms import NormalizeIntensity
 
 from ..located import Found
-from .early_exit import AIR
+from .early_exit import BACKGROUND_LOGIT
 from .slab import Slab, plain
 
 ROWS = 16  # of a slab: what is held does not grow with the image
@@ -52,7 +52,7 @@ def pasted(shape: Sequence[int], parts: Sequence[Part]) -> Iterator[Slab]:
     odds = [part.odds for part in parts]
     for start in range(0, shape[0], ROWS):
         rows = min(ROWS, shape[0] - start)
-        logits = odds[0].new_full((channels, rows, *shape[1:]), -AIR)
+        logits = odds[0].new_full((channels, rows, *shape[1:]), -BACKGROUND_LOGIT)
         logits[0] = 0
         maps = None if (first := parts[0].maps) is None else first.new_zeros(len(first), rows, *shape[1:])
         for part, over in zip(parts, odds, strict=True):

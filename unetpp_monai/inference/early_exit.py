@@ -9,7 +9,7 @@ from .anytime import AnytimeNetwork
 from .slab import MAPS, Windows
 from .sliding_window import stitching_weights
 
-AIR = 10.0  # background logit of a window that is not computed, the other logits being 0: p = 0.9999 for 2 labels
+BACKGROUND_LOGIT = 10.0  # of a constant window, which is skipped; other logits are 0: p = 0.9999 for 2 labels
 
 
 class EarlyExit:
@@ -67,7 +67,7 @@ class EarlyExit:
         self.counts[0] += len(windows) - len(active)
         channels = [self.network.out_channels, *([len(MAPS)] if self.uncertainty else [])]
         layers = [windows.new_zeros(len(windows), n, *windows.shape[2:], dtype=torch.float32) for n in channels]
-        layers[0][:, 0] = AIR
+        layers[0][:, 0] = BACKGROUND_LOGIT
         grid, sums = {"image": windows[active]}, Sums()
         for depth in self.stops:
             if not len(active):

@@ -27,7 +27,7 @@ class VolumeReader(ImageReader):
         channels: endings of names of files that are channels of one case, see `channel_files`.
 
     `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
-    without a word. So `read` keeps the error and `get_data` raises it.
+    silently. So `read` keeps the error and `get_data` raises it.
     """
 
     def __init__(self, spatial_dims: int = 3, series: SeriesChoice = None, channels: Sequence[str] = ()) -> None:

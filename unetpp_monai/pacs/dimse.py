@@ -34,8 +34,8 @@ class Dimse:
     Args:
         address: where it listens.
         access: our AE title and, for TLS, certificates.
-        move_port: retrieve by C-MOVE to this port of ours, which the archive knows by our AE title; None: by C-GET.
-        bind: address of ours to receive C-MOVE at.
+        move_port: retrieve by C-MOVE to this local port, which the archive knows by our AE title; None: by C-GET.
+        bind: local address to receive C-MOVE at.
     """
 
     def __init__(

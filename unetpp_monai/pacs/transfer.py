@@ -20,8 +20,8 @@ def connect(
     Args:
         address: `http(s)://host:port/dicom-web`, or `dimse://AET@host:port` (`dimses://` with TLS).
         access: credentials, certificates and our AE title.
-        move_port: DIMSE: retrieve by C-MOVE to this port of ours instead of by C-GET.
-        bind: address of ours to receive C-MOVE at.
+        move_port: DIMSE: retrieve by C-MOVE to this local port instead of by C-GET.
+        bind: local address to receive C-MOVE at.
 
     Raises:
         InputError: any other address.

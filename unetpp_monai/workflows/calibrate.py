@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..inference import AIR, MAPS, Windows, window_doubt
+from ..inference import BACKGROUND_LOGIT, MAPS, Windows, window_doubt
 from ..segmenter import Segmenter
 from ..volume import Volume
 from .metrics import mean_dice
@@ -246,7 +246,7 @@ class _Recording:
             heads, stops = next(batches), torch.tensor([next(left) for _ in windows])
             logits: torch.Tensor = heads[(stops - 1).clamp_min(0), torch.arange(len(windows))]
             logits[stops == 0] = 0
-            logits[stops == 0, 0] = AIR
+            logits[stops == 0, 0] = BACKGROUND_LOGIT
             return Windows(logits)
 
         labels = self.segmenter.replay(self.prepared, answer)
