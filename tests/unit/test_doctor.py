@@ -107,7 +107,7 @@ def test_an_included_bundle_that_differs_from_pips_record_is_a_problem(quick, mo
     monkeypatch.setattr(metadata, "files", lambda _: [Recorded(content + b" ")])
     (problem,) = problems_of()
     assert "configs/metadata.json must be as it was installed" in problem
-    assert "pip install --force-reinstall --no-deps unetpp_monai" in problem
+    assert "pip uninstall unetpp_monai, then pip install unetpp_monai" in problem
 
 
 def test_a_sample_that_is_not_segmented_is_a_problem(monkeypatch):

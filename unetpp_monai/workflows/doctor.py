@@ -29,6 +29,7 @@ from ..trust.sums import SUMS
 PACKAGE = "unetpp_monai"
 SAMPLE = Path(__file__).parents[1] / "sample" / "mni_head.nii.gz"
 DEVELOPERS = ("dev",)  # extras that users do not need
+REPEAT = "repeat with the runtime eager on the device cpu, and report both"
 PATHS = re.compile(r"(?:[A-Za-z]:)?[\\/][^\s,;:'\"()]*[\\/][^\s,;:'\"()]*")
 
 
@@ -179,7 +180,7 @@ def _read(root: str | Path | None, bundles: list[dict[str, Any]], problems: list
         folder = default_bundle() if root is None else root
         bundle = read_bundle(root)
         if root is None:
-            remedy = f"pip install --force-reinstall --no-deps {PACKAGE}"
+            remedy = f"pip uninstall {PACKAGE}, then pip install {PACKAGE}"
             _check_installed(bundle.root)
         bundles.append(_described(bundle))
     except UnetppError as error:
@@ -237,11 +238,11 @@ def _segment(bundle: Bundle, device: str, runtime: str, problems: list[Problem])
         raise
     except BaseException as error:  # noqa: BLE001 - the purpose is to report what is broken, whatever it raises
         said = without_paths(str(error), bundle.root) if isinstance(error, UnetppError) else trace_of(error)
-        remedy = "repeat with --runtime eager --device cpu, and report both"
+        remedy = REPEAT
         problems.append(Problem(f"the sample was not segmented ({said})", remedy))
         return None
     if empty := [name for name, voxels in result.voxels.items() if voxels == 0]:
-        remedy = "repeat with --runtime eager --device cpu, and report both"
+        remedy = REPEAT
         problems.append(Problem(f"nothing of {', '.join(empty)} was found in the sample", remedy))
     return {
         "ml": {name: round(ml, 3) for name, ml in result.ml.items()},
