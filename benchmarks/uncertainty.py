@@ -21,7 +21,7 @@ from torch.nn.functional import dropout
 from benchmarks.fold import TASK
 from unetpp_monai import Segmenter, Volume, read_bundle, read_volume
 from unetpp_monai.bundle import load_network
-from unetpp_monai.inference import MAPS
+from unetpp_monai.inference import UNCERTAINTIES
 from unetpp_monai.io.monai_reader import metadata, spatial_array
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.task import read_task
@@ -131,7 +131,7 @@ def disagreement(passes: torch.Tensor) -> torch.Tensor:
 def scores_of(segmenter: Segmenter, image: Volume) -> list[float]:
     """The scores that the product gives, one by each measure; 1 if nothing was found."""
     measures = segmenter(image, uncertainty=True).measures
-    return [measures.get(name, 1.0) for name in MAPS]
+    return [measures.get(name, 1.0) for name in UNCERTAINTIES]
 
 
 def agreement(segmenter: Segmenter, image: Volume, reference: Volume) -> float:
@@ -185,7 +185,9 @@ def made_wrong_table(clean: list[list[float]], wrong: dict[str, list[tuple[list[
     for name, entries in wrong.items():
         result[name] = {"mean Dice": round(float(np.mean([dice for _, dice in entries])), 3)}
         spoilt = np.arange(len(clean) + len(entries)) >= len(clean)
-        for measure, sound, scores in zip(MAPS, np.array(clean).T, np.array([s for s, _ in entries]).T, strict=True):
+        for measure, sound, scores in zip(
+            UNCERTAINTIES, np.array(clean).T, np.array([s for s, _ in entries]).T, strict=True
+        ):
             result[name][measure] = {
                 "AUROC": round(auroc(np.concatenate([sound, scores]), spoilt), 3),
                 "flagged at 25 %": round(float((scores >= np.quantile(sound, 0.75)).mean()), 3),

@@ -40,8 +40,8 @@ class Segmentation:
     uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
     scores: dict[str, float]  # label name -> mean uncertainty of what the network gave it, 0 (sure) ... 1, if asked for
     score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
-    measure: str  # what the scores are means of, by the bundle: one of `MAPS`
-    measures: dict[str, float]  # the score by each of `MAPS`
+    measure: str  # what the scores are means of, by the bundle: one of `UNCERTAINTIES`
+    measures: dict[str, float]  # the score by each of `UNCERTAINTIES`
     located: Located | None  # what was found before, and segmented in boxes; None: the bundle has no locator
     plausibility: (
         tuple[str, ...] | None
@@ -73,7 +73,7 @@ class Scores:
     """Means of uncertainty over what was found."""
 
     by_label: dict[str, float]  # label name -> mean of the bundle's measure
-    by_measure: dict[str, float]  # map of `MAPS` -> mean over all labels; empty: nothing found, or not comparable
+    by_measure: dict[str, float]  # by `UNCERTAINTIES`, mean over all labels; empty: nothing found, or not comparable
 
 
 def scores_of(
@@ -82,7 +82,7 @@ def scores_of(
     """Average maps of uncertainty over the voxels that the network gave each label, and over all of them.
 
     Args:
-        means: map of `MAPS` -> label index -> mean over its voxels; empty: there is none to be compared.
+        means: map of `UNCERTAINTIES` -> label index -> mean over its voxels; empty: there is none to be compared.
         voxels: label name -> how many.
         labels: what could be found.
         measure: by which labels are scored.

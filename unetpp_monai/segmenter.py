@@ -16,7 +16,7 @@ from .bundle.judge import Judge
 from .bundle.trial import build_steps, try_steps
 from .depth import Depth, DepthLike
 from .errors import InputError, cause_of
-from .inference import AnytimeNetwork, Clock, Predictor, Progress, TimedSweep, Windows, plain
+from .inference import AnytimeNetwork, Clock, Predictor, Progress, TimedInference, Windows, as_tensor
 from .intensities import check_image
 from .interactive import Prompting, Session
 from .io.monai_reader import float_array, metadata
@@ -139,12 +139,12 @@ class Segmenter:
                 clock.lap("locating")
             network = self._runtimes.choose(*self._inferer.windows_of(prepared.data["image"].shape[1:], located))
             predictor = self._inferer.predictor(network, chosen, mirror_axes=axes, uncertainty=uncertainty)
-            sweep = TimedSweep(self._inferer, predictor, progress)
-            data = self._invert.from_slabs(prepared.data, sweep.slabs(self._batch(prepared), located))
-            counted = voxel_counts(plain(data["pred"]), self.bundle.labels) if uncertainty else {}
+            inference = TimedInference(self._inferer, predictor, progress)
+            data = self._invert.from_slabs(prepared.data, inference.slabs(self._batch(prepared), located))
+            counted = voxel_counts(as_tensor(data["pred"]), self.bundle.labels) if uncertainty else {}
             data = self._postprocessing(data)
-        clock.lap("postprocessing", network=sweep.seconds)
-        voxels = voxel_counts(plain(data["pred"]), self.bundle.labels)
+        clock.lap("postprocessing", network=inference.seconds)
+        voxels = voxel_counts(as_tensor(data["pred"]), self.bundle.labels)
         means = data.get("pred_measures", {}) if chosen.has_score else {}
         scores = scores_of(means, counted, self.bundle.labels, measure=self.bundle.measure)
         judge = Judge(self.bundle, volume, voxels, located)
@@ -155,7 +155,7 @@ class Segmenter:
             depth=chosen.plain,
             exit_thresholds=self._inferer.exit_thresholds if chosen.adaptive else (),
             mirror_axes=axes,
-            windows=sweep.stops(),
+            windows=inference.stops(),
             uncertainty=on_grid_of(data["pred_uncertainty"], volume) if uncertainty else None,
             scores=scores.by_label,
             score=scores.by_measure.get(self.bundle.measure),
@@ -285,7 +285,7 @@ class Segmenter:
 
     def _batch(self, prepared: Prepared) -> torch.Tensor:
         """The image `(1, C, *network grid)`, on the device."""
-        return plain(prepared.data["image"])[None].to(self.device)
+        return as_tensor(prepared.data["image"])[None].to(self.device)
 
     def _identity(self, network: AnytimeNetwork) -> dict[str, Any]:
         """What segments, and where, as `Segmentation` names it."""

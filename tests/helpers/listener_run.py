@@ -14,7 +14,7 @@ import pydicom
 
 from helpers.waiting import wait_for
 from unetpp_monai.cli.listen import start_logging
-from unetpp_monai.pacs import Intake, Journal, Listener, OrthancFeed, Rule, Schedule
+from unetpp_monai.pacs import Journal, Listener, OrthancFeed, Rule, Schedule, SeriesQueue
 
 MOMENTS = ("fetched", "segmented", "storing", "stored")  # at which `MOMENT` kills the process
 
@@ -62,7 +62,7 @@ def make_listener(server, journal, *, processor=threshold, rules=MR, everything=
     feed = OrthancFeed(server.url, everything=everything)
     return Listener(
         feed,
-        Intake(journal, tuple(rules), options.get("max_queue", 100)),
+        SeriesQueue(journal, tuple(rules), options.get("max_queue", 100)),
         processor=processor,
         store=store or feed.archive,
         spool=journal.path.with_suffix(".spool"),
@@ -74,7 +74,7 @@ def look_until(listener, ready):
     """Look at the source until `ready()` holds."""
 
     def look():
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         return ready()
 
     wait_for(look, "what the archive tells")

@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers.listener_run import MR, threshold
 
 from unetpp_monai.cli.listen import start_logging
-from unetpp_monai.pacs import Intake, Journal, Listener, Receiver, Schedule, connect
+from unetpp_monai.pacs import Journal, Listener, Receiver, Schedule, SeriesQueue, connect
 
 
 def main(archive: str, path: str, aet: str, port: str) -> None:
@@ -25,7 +25,7 @@ def main(archive: str, path: str, aet: str, port: str) -> None:
     with closing(Journal(journal, exclusive=True)) as memory, receiver.listening(aet, ("127.0.0.1", int(port))):
         listener = Listener(
             receiver,
-            Intake(memory, MR, 1000),
+            SeriesQueue(memory, MR, 1000),
             processor=threshold,
             store=connect(archive),
             spool=spool,

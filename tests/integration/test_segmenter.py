@@ -239,7 +239,7 @@ def test_memory_does_not_hold_every_label():
     script = """
 import resource, sys, torch
 from monai.inferers import SlidingWindowInferer
-from unetpp_monai.inference import Windows, sweep
+from unetpp_monai.inference import Windows, slide_windows
 from unetpp_monai.inference.source_grid import SourceGrid
 import numpy as np
 labels = int(sys.argv[1])
@@ -247,7 +247,7 @@ image = torch.rand(1, 1, 128, 64, 64)
 sliding = SlidingWindowInferer((16, 16, 16), sw_batch_size=2, overlap=0.25, mode="gaussian")
 grid = SourceGrid((192, 96, 96), (128, 64, 64), np.diag([2 / 3, 2 / 3, 2 / 3, 1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-grid.fill(sweep(image, lambda windows: Windows(windows.expand(-1, labels, -1, -1, -1)), sliding))
+grid.fill(slide_windows(image, lambda windows: Windows(windows.expand(-1, labels, -1, -1, -1)), sliding))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     grown = []

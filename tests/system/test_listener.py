@@ -27,19 +27,19 @@ from unetpp_monai.cli.listen import listen
 from unetpp_monai.depth import Depth
 from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError
 from unetpp_monai.pacs import (
-    Intake,
     Journal,
     Listener,
     OrthancInput,
     Rule,
     Schedule,
+    SeriesQueue,
     Service,
     connect,
     push,
     read_rules,
     segmenting,
 )
-from unetpp_monai.pacs.intake import folder_facts
+from unetpp_monai.pacs.series_queue import folder_facts
 
 SPACE = 1000.0  # seconds between two tries
 PHI = ("Phantom", "PHANTOM-1", "secret words")  # of the series below
@@ -75,7 +75,7 @@ def segs(server):
 
 
 def queue(listener, count=1):
-    look_until(listener, lambda: listener.intake.waiting() == count)
+    look_until(listener, lambda: listener.queue.waiting() == count)
 
 
 def until_stable(server):
@@ -143,8 +143,8 @@ def test_a_series_sent_again_is_known_and_one_with_more_instances_is_not(tmp_pat
     server.upload(files[:6])
     look_until(listener, lambda: journal.place(server.url) > place + 6 and len(server.find(Modality="MR")) == 1)
     until_stable(server)
-    listener.source.look(listener.intake)
-    assert states(journal)["stored"] == 1 and listener.intake.waiting() == 0
+    listener.source.look(listener.queue)
+    assert states(journal)["stored"] == 1 and listener.queue.waiting() == 0
     server.upload(files[6:])
     queue(listener)
     assert [job.instances for job in journal.jobs("queued")] == [9]
@@ -175,7 +175,7 @@ def test_a_new_journal_begins_now(tmp_path, server):
     until_stable(server)
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
         listener = make_listener(server, journal, everything=False)
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         new = new_series(tmp_path / "new")
         server.upload((tmp_path / "new").iterdir())
         queue(listener)
@@ -214,7 +214,7 @@ def test_nonsense_in_headers_does_not_stop_the_feed(tmp_path, server, journal):
         server.upload((tmp_path / name).iterdir())
     listener = make_listener(server, journal)
     queue(listener)
-    assert not listener.source.look(listener.intake)
+    assert not listener.source.look(listener.queue)
     assert [job.instances for job in journal.jobs("queued")] == [9]
 
 
@@ -277,7 +277,7 @@ def test_a_failed_job_waits_for_its_next_try(tmp_path, server, journal):
     assert before + SPACE <= job.next_try <= time.time() + SPACE
     assert not listener.work()
     with pytest.raises(UnavailableError):
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
     server.start()
     with journal.transaction():
         journal.finish(job, "failed", next_try=time.time())
@@ -332,7 +332,7 @@ def test_an_archive_that_is_down_is_not_asked_without_a_pause(tmp_path, journal,
     looks, pauses = [], []
 
     class Source:
-        def look(self, intake):
+        def look(self, queue):
             looks.append(time.time())
             if len(looks) == 4:
                 raise PacsError("enough")
@@ -346,7 +346,7 @@ def test_an_archive_that_is_down_is_not_asked_without_a_pause(tmp_path, journal,
         job = journal.add(folder_facts(tmp_path / "series"), rule=Rule("MR"))
     spool, schedule = tmp_path / "spool", Schedule(first_seconds=0)
     listener = Listener(
-        Source(), Intake(journal, ()), processor=threshold, store=Down(), spool=spool, schedule=schedule
+        Source(), SeriesQueue(journal, ()), processor=threshold, store=Down(), spool=spool, schedule=schedule
     )
     (spool / str(job.id) / "results").mkdir(parents=True)
     monkeypatch.setattr(time, "sleep", pauses.append)
@@ -359,7 +359,7 @@ def test_results_that_nobody_wants_any_more_are_removed(tmp_path, journal):
     class Changed:
         """A source that finds a series larger than it was, and ends the second time."""
 
-        def look(self, intake):
+        def look(self, queue):
             if not journal.jobs("failed"):
                 raise PacsError("enough")
             with journal.transaction():
@@ -371,7 +371,7 @@ def test_results_that_nobody_wants_any_more_are_removed(tmp_path, journal):
         job = journal.add(facts, rule=Rule("MR"))
         journal.finish(job, "failed", next_try=time.time() + 60)
     spool = tmp_path / "spool"
-    listener = Listener(Changed(), Intake(journal, ()), processor=threshold, store=None, spool=spool)
+    listener = Listener(Changed(), SeriesQueue(journal, ()), processor=threshold, store=None, spool=spool)
     (spool / str(job.id) / "results").mkdir(parents=True)
     with pytest.raises(PacsError, match="enough"):
         listener.run(poll_seconds=0)
@@ -387,7 +387,7 @@ def test_a_full_queue_leaves_the_rest_in_the_archive(tmp_path, server, journal):
     queue(listener)
     until_stable(server)
     while stored < 3:
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         assert states(journal)["queued"] == 1
         assert listener.work()
         stored += 1

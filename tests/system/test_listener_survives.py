@@ -16,9 +16,9 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag
 from pynetdicom import AE
 
-from unetpp_monai.pacs import Intake, Journal, Listener, Receiver, Rule, Schedule, connect, orthanc_feed, receiver
-from unetpp_monai.pacs.intake import folder_facts
+from unetpp_monai.pacs import Journal, Listener, Receiver, Rule, Schedule, SeriesQueue, connect, orthanc_feed, receiver
 from unetpp_monai.pacs.rules import CONDITIONS
+from unetpp_monai.pacs.series_queue import folder_facts
 
 AET = "SEGMENTER"
 POISONED = 40
@@ -53,7 +53,9 @@ def receiving(archive, journal, *, processor=threshold, **options):
     store, schedule = connect(archive.dicomweb_url), Schedule(2, first_seconds=0)
     with source.listening(AET, ("127.0.0.1", port)):
         yield (
-            Listener(source, Intake(journal, RULES), processor=processor, store=store, spool=spool, schedule=schedule),
+            Listener(
+                source, SeriesQueue(journal, RULES), processor=processor, store=store, spool=spool, schedule=schedule
+            ),
             port,
         )
 
@@ -114,7 +116,7 @@ def test_poison_in_orthanc(tmp_path, archive, journal, caplog):
     poison = make_poison(tmp_path / "poison", POISONED, seed=8)
     sound = str(make_series(tmp_path / "sound", axial_affine())[0].SeriesInstanceUID)
     listener = make_listener(archive, journal, rules=RULES, everything=False, attempts=2)
-    listener.source.look(listener.intake)
+    listener.source.look(listener.queue)
     for path in poison.values():
         try:
             archive.upload([path])
@@ -150,7 +152,7 @@ def test_whatever_noting_raises(tmp_path, archive, journal, monkeypatch, caplog,
         look_until(listener, lambda: len(journal.jobs("rejected")) == 2)
     with receiving(archive, journal) as (listener, _):
         listener.recover()
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         assert not listener.work()
     assert "Phantom^" not in caplog.text
 
@@ -160,7 +162,7 @@ def test_late_poison_undoes_no_series_that_waits(tmp_path, archive, journal, mon
     files = sorted((tmp_path / "series").iterdir())
     with receiving(archive, journal) as (listener, port):
         store(files[:5], port)
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         with monkeypatch.context() as patch:
             patch.setattr(receiver, "folder_facts", lambda folder: {}["nothing"])
             store(files[5:], port)
@@ -172,7 +174,7 @@ def test_late_poison_undoes_no_series_that_waits(tmp_path, archive, journal, mon
 @pytest.mark.parametrize("fault", [Panic, RecursionError, AssertionError])
 def test_whatever_a_change_of_the_feed_raises(tmp_path, archive, journal, monkeypatch, fault):
     listener = make_listener(archive, journal, everything=False)
-    listener.source.look(listener.intake)
+    listener.source.look(listener.queue)
     bad, good = (str(make_series(tmp_path / name, axial_affine())[0].SeriesInstanceUID) for name in "ab")
     facts_of = orthanc_feed.OrthancFeed._facts
 
@@ -201,7 +203,7 @@ def test_whatever_a_job_raises(tmp_path, archive, journal, caplog, fault):
     make_series(tmp_path / "series", axial_affine())
     with receiving(archive, journal, processor=trip) as (listener, port):
         store(sorted((tmp_path / "series").iterdir()), port)
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert listener.work() and listener.work() and not listener.work()
         assert [(job.reason, job.attempts) for job in journal.jobs("dead")] == [(fault.__name__, 2)]
     assert "Phantom^" not in caplog.text and "pacs/listener.py" in caplog.text
@@ -218,19 +220,19 @@ def test_a_request_to_stop_ends_it(tmp_path, archive, journal, monkeypatch, stop
         with monkeypatch.context() as patch, pytest.raises(stop):
             patch.setattr(receiver, "folder_facts", facts)
             look_until(listener, lambda: False)
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
 
 
 def test_a_source_that_raises_anything_is_looked_at_again(journal, tmp_path, monkeypatch):
     looks, pauses = [], []
 
     class Source:
-        def look(self, intake):
+        def look(self, queue):
             looks.append(1)
             raise [Panic("Phantom^"), TypeError("Phantom^"), OSError("Phantom^"), KeyboardInterrupt][len(looks) - 1]
 
     monkeypatch.setattr("time.sleep", pauses.append)
-    listener = Listener(Source(), Intake(journal, ()), processor=None, store=None, spool=tmp_path / "spool")
+    listener = Listener(Source(), SeriesQueue(journal, ()), processor=None, store=None, spool=tmp_path / "spool")
     with pytest.raises(KeyboardInterrupt):
         listener.run(poll_seconds=1.0)
     assert len(pauses) == 3 and pauses[0] < pauses[2]

@@ -12,7 +12,7 @@ from helpers.orthanc import orthanc
 from helpers.waiting import wait_for
 
 from unetpp_monai.errors import UnavailableError
-from unetpp_monai.pacs import Intake, Journal, Listener, OrthancFeed, Rule, found
+from unetpp_monai.pacs import Journal, Listener, OrthancFeed, Rule, SeriesQueue, found
 
 LONG = 3600  # seconds until Orthanc itself calls a series stable: never within a test
 SHAPE = (12, 10, 6)
@@ -29,8 +29,8 @@ def following(server, path, **options):
     """A listener of its own, as after a start, with the journal at a path."""
     with closing(Journal(path)) as journal:
         feed = OrthancFeed(server.url, **{"everything": True, "settle_seconds": 1.0, "compare_seconds": 0.0, **options})
-        intake = Intake(journal, (Rule("MR"),))
-        yield Listener(feed, intake, processor=threshold, store=feed.archive, spool=path.with_suffix(".spool"))
+        queue = SeriesQueue(journal, (Rule("MR"),))
+        yield Listener(feed, queue, processor=threshold, store=feed.archive, spool=path.with_suffix(".spool"))
 
 
 def new_files(folder):
@@ -47,7 +47,7 @@ def look(listener, seconds=0.0):
     """Look once, or for a while; return the jobs that a rule accepted."""
     until = time.monotonic() + seconds
     while True:
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         if time.monotonic() >= until:
             return [(job.series, job.instances) for job in accepted(listener)]
         time.sleep(0.1)

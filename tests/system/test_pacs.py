@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from unetpp_monai.cli.pacs import app
 from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError, UnetppError
 from unetpp_monai.pacs import (
-    Access,
+    Credentials,
     Query,
     SeriesRef,
     connect,
@@ -397,7 +397,7 @@ def test_credentials_over_plain_http_are_warned_of(monkeypatch):
 
 
 def test_secrets_are_not_shown():
-    assert "fog horn" not in repr(Access(user="reader", password="fog horn", token="fog horn"))
+    assert "fog horn" not in repr(Credentials(user="reader", password="fog horn", token="fog horn"))
 
 
 def run(arguments):
@@ -465,13 +465,13 @@ def test_https(tmp_path, certificates, archive, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")  # which must not win
     make_series(tmp_path / "series", axial_affine())
     with https_front(archive.http_port, certificates) as url:
-        ours = connect(f"{url}/dicom-web", Access(ca=cert, certificate=cert, key=key))
+        ours = connect(f"{url}/dicom-web", Credentials(ca=cert, certificate=cert, key=key))
         pushed = push(ours, [tmp_path / "series"])
         assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
         with pytest.raises(PacsError, match="must show a certificate that we trust"):
-            push(connect(f"{url}/dicom-web", Access(certificate=cert, key=key)), [tmp_path / "series"])
+            push(connect(f"{url}/dicom-web", Credentials(certificate=cert, key=key)), [tmp_path / "series"])
         with pytest.raises(PacsError):
-            push(connect(f"{url}/dicom-web", Access(ca=cert)), [tmp_path / "series"])
+            push(connect(f"{url}/dicom-web", Credentials(ca=cert)), [tmp_path / "series"])
 
 
 @pytest.mark.server
@@ -487,9 +487,9 @@ def test_dimse_with_tls(tmp_path, certificates, caplog):
     make_series(tmp_path / "series", axial_affine())
     with orthanc(tmp_path / "orthanc", settings=settings) as server:
         address = f"dimses://{server.aet}@127.0.0.1:{server.dicom_port}"
-        pushed = push(connect(address, Access(ca=cert, certificate=cert, key=key)), [tmp_path / "series"])
+        pushed = push(connect(address, Credentials(ca=cert, certificate=cert, key=key)), [tmp_path / "series"])
         assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
-        for unknown in (Access(certificate=cert, key=key), Access(ca=cert)):
+        for unknown in (Credentials(certificate=cert, key=key), Credentials(ca=cert)):
             with pytest.raises(UnavailableError, match="with TLS"):
                 push(connect(address, unknown), [tmp_path / "series"])
     with warnings.catch_warnings():  # pynetdicom does not close a socket whose handshake failed

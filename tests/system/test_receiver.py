@@ -15,14 +15,14 @@ from helpers.orthanc import free_port, make_certificates, orthanc
 
 from unetpp_monai.errors import InputError, OutputError, PacsError, UnavailableError
 from unetpp_monai.pacs import (
-    Access,
+    Credentials,
     DimseInput,
-    Intake,
     Journal,
     Listener,
     Receiver,
     Rule,
     Schedule,
+    SeriesQueue,
     Service,
     connect,
     push,
@@ -48,10 +48,10 @@ def receiving(archive, journal, *, rules=MR, calling=(), processor=threshold, **
     """A listener that receives, and the address that it receives at."""
     spool = journal.path.with_suffix(".spool")
     receiver = Receiver(spool, **{"quiet_seconds": 0.5, "min_free_bytes": 0, **options})
-    intake = Intake(journal, tuple(rules))
+    queue = SeriesQueue(journal, tuple(rules))
     store = connect(archive.dicomweb_url)
     listener = Listener(
-        receiver, intake, processor=processor, store=store, spool=spool, schedule=Schedule(3, first_seconds=0)
+        receiver, queue, processor=processor, store=store, spool=spool, schedule=Schedule(3, first_seconds=0)
     )
     port = free_port()
     with receiver.listening(AET, ("127.0.0.1", port), calling=calling):
@@ -71,12 +71,12 @@ def test_a_series_that_is_sent_comes_back_as_a_result(tmp_path, archive, journal
     with receiving(archive, journal) as (listener, address):
         pushed = push(connect(address), [tmp_path / "series"])
         assert (len(pushed.stored), dict(pushed.failed)) == (9, {})
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert listener.work()
         assert len(segs(archive, header)) == 1
         push(connect(address), [tmp_path / "series"])
         look_until(listener, lambda: not incoming(listener))
-        assert (journal.counts()["stored"], listener.intake.waiting()) == (1, 0)
+        assert (journal.counts()["stored"], listener.queue.waiting()) == (1, 0)
         assert [path.name for path in listener.spool.iterdir()] == ["incoming"]
 
 
@@ -86,7 +86,7 @@ def test_a_service_that_receives(tmp_path, archive):
     service = Service(given, MR, threshold, tmp_path / "journal.sqlite", store_to=archive.dicomweb_url)
     with service.listener() as listener:
         push(connect(f"dimse://{AET}@127.0.0.1:{given.port}"), [tmp_path / "series"])
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert listener.work()
     assert len(segs(archive, header)) == 1
 
@@ -132,7 +132,7 @@ def test_what_comes_late_joins_what_waits(tmp_path, archive, journal):
     files = sorted((tmp_path / "series").iterdir())
     with receiving(archive, journal) as (listener, address):
         push(connect(address), files[:5])
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         push(connect(address), files[3:])
         look_until(listener, lambda: journal.counts()["superseded"] == 1)
         assert [job.instances for job in journal.jobs("queued")] == [9]
@@ -153,7 +153,7 @@ def test_a_resent_series_does_not_undo_results_that_wait(tmp_path, archive, jour
     with receiving(archive, journal, processor=once) as (listener, address):
         up, listener.store = listener.store, connect(f"http://127.0.0.1:{free_port()}/dicom-web")
         push(connect(address), [tmp_path / "series"])
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert listener.work()
         assert journal.counts()["failed"] == 1
         push(connect(address), [tmp_path / "series"])
@@ -170,7 +170,7 @@ def test_what_was_received_survives_a_restart(tmp_path, archive, journal):
         (listener.spool / "incoming" / ".1.2.3.4.part").write_bytes(b"half")
     with receiving(archive, journal) as (listener, _):
         listener.recover()
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert not incoming(listener)
         assert listener.work()
     assert len(segs(archive, header)) == 1
@@ -180,7 +180,7 @@ def test_killed_between_journal_and_folder_it_still_has_the_series(tmp_path, arc
     header = make_series(tmp_path / "series", axial_affine())[0]
     with receiving(archive, journal) as (listener, address):
         push(connect(address), [tmp_path / "series"])
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         (job,) = journal.jobs("queued")
         folder = listener.spool / str(job.id)
         (folder / "series").rename(listener.spool / "incoming" / job.series)  # as if the last step had not been done
@@ -204,10 +204,10 @@ def test_a_restart_in_the_middle_of_a_series_does_not_end_it(tmp_path, archive, 
             os.utime(path, (0, 0))
     with receiving(archive, journal, quiet_seconds=3.0) as (listener, address):
         listener.recover()
-        listener.source.look(listener.intake)
-        assert listener.intake.waiting() == 0
+        listener.source.look(listener.queue)
+        assert listener.queue.waiting() == 0
         push(connect(address), files[4:])
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert [job.instances for job in journal.jobs("queued")] == [9]
         assert listener.work() and not listener.work()
     assert len(segs(archive, header)) == 1
@@ -235,7 +235,7 @@ def test_the_spool_is_for_its_owner_only(tmp_path, archive, journal):
 def test_killed_before_the_first_instance_it_starts_again(archive, journal):
     with receiving(archive, journal, quiet_seconds=0) as (listener, _):
         (listener.spool / "incoming" / "1.2.3").mkdir()
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         assert not incoming(listener)
 
 
@@ -251,7 +251,7 @@ def test_killed_while_a_known_series_is_deleted_the_rest_is_no_series(tmp_path, 
     make_series(tmp_path / "series", axial_affine())
     with receiving(archive, journal) as (listener, address):
         push(connect(address), [tmp_path / "series"])
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert listener.work()
         push(connect(address), [tmp_path / "series"])
         with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -260,9 +260,9 @@ def test_killed_while_a_known_series_is_deleted_the_rest_is_no_series(tmp_path, 
         assert len(list((listener.spool / "incoming").rglob("*.dcm"))) == 5
     with receiving(archive, journal, quiet_seconds=0) as (listener, _):
         listener.recover()
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         assert not incoming(listener)
-        assert (journal.counts()["stored"], listener.intake.waiting()) == (1, 0)
+        assert (journal.counts()["stored"], listener.queue.waiting()) == (1, 0)
 
 
 def test_late_slices_that_complete_a_known_series_leave_no_job(tmp_path, archive, journal):
@@ -270,13 +270,13 @@ def test_late_slices_that_complete_a_known_series_leave_no_job(tmp_path, archive
     files = sorted((tmp_path / "series").iterdir())
     with receiving(archive, journal) as (listener, address):
         push(connect(address), files)
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert listener.work()
         push(connect(address), files[:5])
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         push(connect(address), files[5:])
         look_until(listener, lambda: not incoming(listener))
-        assert (journal.counts()["stored"], journal.counts()["superseded"], listener.intake.waiting()) == (1, 1, 0)
+        assert (journal.counts()["stored"], journal.counts()["superseded"], listener.queue.waiting()) == (1, 1, 0)
         listener.recover()
         assert [path.name for path in listener.spool.iterdir()] == ["incoming"]
 
@@ -293,10 +293,10 @@ def test_a_full_queue_refuses_new_series_and_takes_the_rest_of_old_ones(tmp_path
         assert not push(connect(address), files[:4]).failed
         assert failures(address, tmp_path / "b") == {"status 0xA700"}
         assert not push(connect(address), files[4:]).failed
-        look_until(listener, lambda: listener.intake.waiting() == 1)
+        look_until(listener, lambda: listener.queue.waiting() == 1)
         assert failures(address, tmp_path / "b") == {"status 0xA700"}
         assert listener.work()
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         assert failures(address, tmp_path / "b") == set()
 
 
@@ -341,7 +341,7 @@ def test_an_element_of_no_known_kind_does_not_stop_the_listener(tmp_path, archiv
             content = path.read_bytes()
             assert content.count(b"\x18\0\x50\0DS") == 1
             (folder / path.name).write_bytes(content.replace(b"\x18\0\x50\0DS", b"\x18\0\x50\0ZZ"))  # SliceThickness
-        listener.source.look(listener.intake)
+        listener.source.look(listener.queue)
         assert [job.reason for job in journal.jobs("ignored")] == ["body_part"]
 
 
@@ -359,8 +359,8 @@ def test_only_those_who_may(tmp_path, archive, journal):
     with receiving(archive, journal, calling=["SCANNER"]) as (_, address):
         for wrong, us in ((address, "STRANGER"), (address.replace(AET, "OTHER"), "SCANNER")):
             with pytest.raises(PacsError, match="check both AE titles"):
-                push(connect(wrong, Access(aet=us)), [tmp_path / "series"])
-        assert not push(connect(address, Access(aet="SCANNER")), [tmp_path / "series"]).failed
+                push(connect(wrong, Credentials(aet=us)), [tmp_path / "series"])
+        assert not push(connect(address, Credentials(aet="SCANNER")), [tmp_path / "series"]).failed
         with socket.socket() as other, pytest.raises(ConnectionRefusedError):
             other.connect(("127.0.0.2", int(address.rpartition(":")[2])))  # loopback, but not where we listen
 
@@ -376,7 +376,7 @@ def test_a_port_that_is_taken(tmp_path, archive, journal):
 def test_tls(tmp_path):
     certificates = make_certificates(tmp_path)
     cert, key = certificates / "cert.pem", certificates / "key.pem"
-    ours = Access(ca=cert, certificate=cert, key=key)
+    ours = Credentials(ca=cert, certificate=cert, key=key)
     make_series(tmp_path / "series", axial_affine())
     receiver, port = Receiver(tmp_path / "spool", min_free_bytes=0), free_port()
     with receiver.listening(AET, ("127.0.0.1", port), tls=ours.tls(server=True)):

@@ -14,7 +14,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import MRImageStorage, Verification
 
 from unetpp_monai.errors import PacsError
-from unetpp_monai.pacs import Access, Limits, Receiver, connect, push
+from unetpp_monai.pacs import Credentials, Limits, Receiver, connect, push
 
 pytestmark = pytest.mark.slow
 
@@ -223,7 +223,7 @@ def test_a_peer_that_does_not_wait_for_answers_ends(tmp_path):
 def test_hands_that_are_not_shaken_keep_nobody_out(tmp_path):
     certificates = make_certificates(tmp_path)
     cert, key = certificates / "cert.pem", certificates / "key.pem"
-    ours = Access(ca=cert, certificate=cert, key=key)
+    ours = Credentials(ca=cert, certificate=cert, key=key)
     with receiving(tmp_path, ours.tls(server=True)) as port:
         for data in (b"", b"\x16\x03\x01", b"\x01" * 100):
             with held(port, 20, data):

@@ -91,7 +91,7 @@ def test_what_killed_processes_left_goes(tmp_path):
     (tmp_path / ".clock-old").touch()
     os.utime(tmp_path / ".clock-old", (0, 0))
     (tmp_path / ".clock-new").touch()
-    Claims(tmp_path).sweep()
+    Claims(tmp_path).clean_up()
     assert not (tmp_path / ".clock-old").exists() and (tmp_path / ".clock-new").exists()
 
 

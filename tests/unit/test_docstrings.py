@@ -13,7 +13,7 @@ import unetpp_monai
 FIRST_LINE = 10  # words
 OTHERS = {"convert": "tests/integration/test_convert_labels.py"}  # whose example needs files
 WITHOUT = {"Segmenter", "evaluate"}  # examples: their files have 300 lines
-SHORT = {"evaluate", "reached"}  # arguments and results, for the same reason
+SHORT = {"evaluate", "evaluated_depth"}  # arguments and results, for the same reason
 NAMES = {
     value: name
     for package in PACKAGES

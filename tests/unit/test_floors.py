@@ -34,11 +34,11 @@ ORDERS = {  # within a room, from the ground up
     "vocabulary series deidentify seg_reader seg_verify seg sr rtstruct_reader rtstruct",
     "runtimes": "threads model_cache openvino converters backend",
     "inference": "patches slab anytime sliding_window autocast early_exit mirror locator boxes depth heads "
-    "timed_sweep source_grid transforms",
+    "timed source_grid transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table "
     "reader series_channels channels cases case_list label_files monai_reader monai_writer",
     "click_server": "arrays clicked leases site protocol server",
-    "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found intake "
+    "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found series_queue "
     "orthanc_feed receiver listener service",
     "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table "
     "statistics report review run begin",

@@ -7,7 +7,7 @@ import pytest
 
 from unetpp_monai.errors import JournalError, UnavailableError
 from unetpp_monai.faults import trace_of
-from unetpp_monai.pacs import Intake, Journal, found
+from unetpp_monai.pacs import Journal, SeriesQueue, found
 from unetpp_monai.pacs.found import ARRIVING, ATTEMPTS, KNOWN, READY, Found
 from unetpp_monai.pacs.rules import SeriesFacts
 
@@ -109,12 +109,12 @@ def test_turns_are_in_order(journal, series):
 def test_what_cannot_be_looked_at_is_noted_once_and_undoes_nothing(journal):
     good = SeriesFacts("1.2", "1.2.3", ("1.2.3.1",), "MR", "", "", 1, None)
     bare = SeriesFacts("", "1.2.3", ("1.2.3.2",), "", "", "", 0, None)
-    intake = Intake(journal, ())
+    queue = SeriesQueue(journal, ())
     with journal.transaction():
         job = journal.add(good, rule=None)
         journal.finish(job, "queued")
     for _ in range(2):
-        intake.reject(bare, "Panic")
+        queue.reject(bare, "Panic")
     assert [(job.series, job.reason) for job in journal.jobs("rejected")] == [("1.2.3", "Panic")]
     assert [job.id for job in journal.jobs("queued")] == [job.id]
 

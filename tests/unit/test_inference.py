@@ -12,10 +12,10 @@ from unetpp_monai.inference import (
     DepthInferer,
     EarlyExit,
     Windows,
+    expected_error,
     has_fast_bfloat16,
-    sweep,
+    slide_windows,
     window_count,
-    window_doubt,
 )
 from unetpp_monai.inference.slab import pack, unpack
 from unetpp_monai.networks import UNetPlusPlus
@@ -80,7 +80,7 @@ def test_slabs_are_the_bits_of_monais_sliding_window(shape, roi, overlap):
     image = torch.rand(1, 1, *shape)
     sliding = SlidingWindowInferer(roi, sw_batch_size=3, overlap=overlap, mode="gaussian", cval=-1)
     with torch.no_grad():
-        slabs = list(sweep(image, lambda windows: Windows(network(windows)), sliding))
+        slabs = list(slide_windows(image, lambda windows: Windows(network(windows)), sliding))
         assert [slab.start for slab in slabs[1:]] == [slab.start + slab.logits.shape[1] for slab in slabs[:-1]]
         assert torch.equal(torch.cat([slab.logits for slab in slabs], 1), sliding(image, network)[0])
 
@@ -106,15 +106,15 @@ def test_a_sweep_that_is_given_up_leaves_nothing_running():
     sliding = SlidingWindowInferer((8, 8), overlap=0.5, mode="gaussian", sigma_scale=0.25)
     threads = threading.active_count()
     with torch.inference_mode():
-        slabs = sweep(torch.rand(1, 1, 32, 32), Windows, sliding)
+        slabs = slide_windows(torch.rand(1, 1, 32, 32), Windows, sliding)
         next(slabs)
         assert threading.active_count() == threads + 1
         slabs.close()
     assert threading.active_count() == threads
     with torch.inference_mode():
-        window_doubt(torch.rand(1, 2, 8, 8))
+        expected_error(torch.rand(1, 2, 8, 8))
     logits = torch.rand(1, 2, 8, 8, requires_grad=True)
-    window_doubt(logits).sum().backward()
+    expected_error(logits).sum().backward()
     assert logits.grad is not None
 
 
@@ -147,7 +147,7 @@ def test_no_threshold_gives_the_bits_of_the_full_network(dims):
         assert torch.equal(DepthInferer(sliding, depth="auto")(image, network), full)
         assert torch.equal(DepthInferer(sliding, depth="full")(image, network), full)
         predictor = DepthInferer(sliding, exit_thresholds=(0.0,)).predictor(network, "auto")
-        for _ in sweep(image, predictor, sliding):
+        for _ in slide_windows(image, predictor, sliding):
             pass
         assert {depth for depth, count in predictor.early_exit.counts.items() if count} == {2}
 
@@ -157,7 +157,7 @@ def test_windows_that_go_on_alone_keep_their_logits():
     windows = torch.rand(5, 1, 16, 16, 16) * torch.tensor([1.0, 5, 1, 5, 1]).reshape(5, 1, 1, 1, 1)
     with torch.no_grad():
         first, full = network.heads(windows)
-        doubts = window_doubt(first)
+        doubts = expected_error(first)
         early_exit = EarlyExit(network, (float(doubts.sort().values[2]),))  # two are below
         logits = early_exit(windows).logits
     stopped = doubts < early_exit.thresholds[1]

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from unetpp_monai.errors import InputError, JournalError
-from unetpp_monai.pacs import Intake, Journal, Listener, Rule
+from unetpp_monai.pacs import Journal, Listener, Rule, SeriesQueue
 from unetpp_monai.pacs.rules import SeriesFacts
 
 WRITTEN_BY_0_5_2 = """
@@ -105,7 +105,7 @@ def test_a_full_disk_is_an_error_of_ours(old):
 def test_a_listener_that_cannot_remember_stops(old, tmp_path, monkeypatch):
     """It is no fault of the job, which is interrupted and gets its next try."""
     with closing(Journal(old)) as journal:
-        listener = Listener(None, Intake(journal, ()), processor=None, store=None, spool=tmp_path / "spool")
+        listener = Listener(None, SeriesQueue(journal, ()), processor=None, store=None, spool=tmp_path / "spool")
         (listener.spool / "2" / "results").mkdir(parents=True)
         monkeypatch.setattr("unetpp_monai.pacs.listener._uids", lambda files: {f"1.2.9.{n}" for n in range(10_000)})
         fill(journal)

@@ -21,7 +21,7 @@ from monai.transforms import NormalizeIntensity
 
 from benchmarks.locator.heads import normalised as in_training
 from unetpp_monai.errors import InputError
-from unetpp_monai.inference import DepthInferer, LocatedNetwork, Locator, TimedSweep, located
+from unetpp_monai.inference import DepthInferer, LocatedNetwork, Locator, TimedInference, located
 from unetpp_monai.inference.early_exit import BACKGROUND_LOGIT
 from unetpp_monai.inference.locator import normalised
 from unetpp_monai.inference.slab import unpack
@@ -203,7 +203,7 @@ def test_windows_are_counted_over_the_boxes(network):
     image = batch(made_head())
     inferer = DepthInferer(SlidingWindowInferer((24, 24, 24), 4, 0.5), locator=made_locator())
     found, told = inferer.locator(image), []
-    sweep = TimedSweep(inferer, inferer.predictor(network), lambda done, total: told.append((done, total)))
+    sweep = TimedInference(inferer, inferer.predictor(network), lambda done, total: told.append((done, total)))
     list(sweep.slabs(image, found))
     assert told[-1] == (2 + 4, 6) == (sweep.done, inferer.windows_of(SHAPE, found)[0]) and sweep.stops() == {2: 6}
 

@@ -13,7 +13,7 @@ from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.reports import SCHEMA, valid_report
 
 from unetpp_monai import Segmenter
-from unetpp_monai.inference import MAPS
+from unetpp_monai.inference import UNCERTAINTIES
 from unetpp_monai.runtimes.backend import PRECISIONS, RUNTIMES
 from unetpp_monai.workflows.outputs import FORMATS
 from unetpp_monai.workflows.report import SCHEMA as VERSION
@@ -137,7 +137,7 @@ def test_the_schema_is_one_and_says_what_every_key_is():
     assert all(entry.get("description") for entry in SCHEMA["properties"].values())
     assert SCHEMA["properties"]["runtime"]["enum"] == list(RUNTIMES)
     assert SCHEMA["properties"]["precision"]["enum"] == list(PRECISIONS)
-    assert SCHEMA["$defs"]["measure"]["enum"] == list(MAPS)
+    assert SCHEMA["$defs"]["measure"]["enum"] == list(UNCERTAINTIES)
     assert set(SCHEMA["properties"]["outputs"]["properties"]) == set(FORMATS)
 
 

@@ -21,7 +21,7 @@ from monailabel.utils.async_tasks.task import AsyncTask
 
 from ..bundle import read_bundle
 from ..labels import Label
-from ..pacs import Access
+from ..pacs import Credentials
 from ..pacs.dicomweb import Dicomweb
 from .background import start
 from .batch import BatchInfer, check_result_tag
@@ -84,7 +84,7 @@ class LabelApp(MONAILabelApp):
             endings = settings.MONAI_LABEL_DATASTORE_FILE_EXT
             channels = [read_bundle(folder).channel_suffixes for folder in self.folders.values()]
             return LocalStudies(Path(self.studies), self.labels_served, extensions=endings, channels=channels)
-        access = Access(
+        access = Credentials(
             settings.MONAI_LABEL_DICOMWEB_USERNAME or None,
             settings.MONAI_LABEL_DICOMWEB_PASSWORD or None,
             ca=Path(self.conf["ca"]) if self.conf.get("ca") else None,

@@ -26,7 +26,7 @@ class Score:
     weights_sha256: str  # of the weights that scored it, hexadecimal
     depth: str  # to which the network was evaluated, such as "full"
     error: str = ""  # why the image could not be had or segmented
-    measure: str = "disagreement"  # whose mean the value is, one of `MAPS`
+    measure: str = "disagreement"  # whose mean the value is, one of `UNCERTAINTIES`
 
     def as_info(self) -> dict[str, Any]:
         """What the datastore shows to clients."""

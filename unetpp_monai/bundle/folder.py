@@ -68,7 +68,7 @@ class Bundle:
 
     @property
     def measure(self) -> str:
-        """What a score is the mean of: one of `MAPS`, whichever `unetpp calibrate` found to be better."""
+        """What a score is the mean of: one of `UNCERTAINTIES`, whichever `unetpp calibrate` found to be better."""
         return self.review.measure
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import BundleError, InputError
 from ..gates import Gates
-from ..inference import MAPS
+from ..inference import UNCERTAINTIES
 from ..json_files import clipped
 from ..labels import Label, read_labels
 from ..plausibility import Plausible
@@ -50,7 +50,7 @@ class ImageInput:
 class ReviewRule:
     """Flag results for human review; states how well that worked."""
 
-    measure: str = "disagreement"  # what a score is the mean of: one of `MAPS`
+    measure: str = "disagreement"  # what a score is the mean of: one of `UNCERTAINTIES`
     threshold: float | None = None  # results with a score from here on; None: never calibrated
     share: float | None = None  # of the validation cases that it flags, 0 ... 1
     recall: float | None = None  # share of their worst quarter that is flagged, 0 ... 1
@@ -150,8 +150,9 @@ def _review_faults(review: Any) -> Iterator[str]:
         yield f"review must have the keys of ReviewRule, got {_said(review)}; they are {', '.join(known)}"
         return
     stated = asdict(ReviewRule(**review))
-    if stated.pop("measure") not in MAPS:
-        yield f"measure of review must be {' or '.join(MAPS)}, got {_said(review['measure'])}; see unetpp calibrate"
+    if stated.pop("measure") not in UNCERTAINTIES:
+        kinds = " or ".join(UNCERTAINTIES)
+        yield f"measure of review must be {kinds}, got {_said(review['measure'])}; see unetpp calibrate"
     for key, value in stated.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             yield f"review#{key} must be a number >= 0, got {_said(value)}"

@@ -126,7 +126,7 @@ def listen(
     --any-modality of unetpp segment). SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an
     error. Started again with the same journal, it goes on where it stopped.
     """
-    from ..pacs import Access, DimseInput, OrthancInput, Schedule, Service, read_rules, segmenting
+    from ..pacs import Credentials, DimseInput, OrthancInput, Schedule, Service, read_rules, segmenting
     from ..segmenter import Segmenter
 
     if status is not None:
@@ -135,7 +135,7 @@ def listen(
     if rules is None or (orthanc is None) == (dimse is None) or (dimse is not None and store_to is None):
         raise InputError("listen needs --rules, and --orthanc URL or --dimse AET:PORT with --store-to")
     wanted = read_rules(rules)
-    access = Access(*secrets(user, password_file, password_env, token_file), ca, certificate, key)
+    access = Credentials(*secrets(user, password_file, password_env, token_file), ca, certificate, key)
     received = (
         OrthancInput(orthanc, everything)
         if orthanc is not None

@@ -52,11 +52,13 @@ def pull_command(
     aet: AetOption = "UNETPP",
 ) -> None:
     """Fetch series, each into its own folder, whole or not at all; print the folders."""
-    from ..pacs import Access, Query, connect, pull
+    from ..pacs import Credentials, Query, connect, pull
 
     user, password, token = secrets(user, password_file, password_env, token_file)
     _silence_libraries()
-    remote = connect(address, Access(user, password, token, ca, certificate, key, aet), move_port=move_port, bind=bind)
+    remote = connect(
+        address, Credentials(user, password, token, ca, certificate, key, aet), move_port=move_port, bind=bind
+    )
     out = Console()
     for folder in pull(remote, Query(study, series, patient, modality), output, overwrite=overwrite):
         out.print(str(folder), markup=False, highlight=False, soft_wrap=True)
@@ -76,11 +78,11 @@ def push_command(
     aet: AetOption = "UNETPP",
 ) -> None:
     """Send DICOM files; exit 0 only if the PACS confirmed every one."""
-    from ..pacs import Access, connect, push
+    from ..pacs import Credentials, connect, push
 
     user, password, token = secrets(user, password_file, password_env, token_file)
     _silence_libraries()
-    pushed = push(connect(address, Access(user, password, token, ca, certificate, key, aet)), inputs)
+    pushed = push(connect(address, Credentials(user, password, token, ca, certificate, key, aet)), inputs)
     Console().print(f"{len(pushed.stored)} instances stored", highlight=False)
     report_failures([(uid, f"{uid} was not stored: {reason}") for uid, reason in pushed.failed.items()])
 
@@ -91,7 +93,7 @@ def secrets(
     """Read what must not stand on a command line, where every process of the machine can see it.
 
     Returns:
-        User, password and token, as `Access` takes them.
+        User, password and token, as `Credentials` takes them.
 
     Raises:
         InputError: a file or variable is missing, or they contradict each other.

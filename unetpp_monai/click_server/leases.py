@@ -55,7 +55,7 @@ class Leases:
 
     def __len__(self) -> int:
         """How many there are."""
-        self.sweep()
+        self.end_expired()
         return len(self._leases)
 
     def claim(self) -> Lease:
@@ -64,7 +64,7 @@ class Leases:
         Raises:
             FullError: there are as many as there may be.
         """
-        self.sweep()
+        self.end_expired()
         with self._lock:
             if len(self._leases) >= self.most:
                 raise FullError
@@ -83,7 +83,7 @@ class Leases:
         Raises:
             NoLeaseError: there is none.
         """
-        self.sweep()
+        self.end_expired()
         with self._lock:
             lease = self._leases.get(token or "")
             if lease is None:
@@ -101,7 +101,7 @@ class Leases:
         with self._lock:
             self._leases.pop(token or "", None)
 
-    def sweep(self) -> None:
+    def end_expired(self) -> None:
         """End what is idle or silent; not while it is being answered."""
         now = self._clock()
         with self._lock:

@@ -51,7 +51,7 @@ class ClickServer(ThreadingHTTPServer):
 
     def service_actions(self) -> None:
         """End leases that are idle or silent; called between connections, twice a second."""
-        self.leases.sweep()
+        self.leases.end_expired()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection in a thread of its own; of too many, not at all."""

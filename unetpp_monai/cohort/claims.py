@@ -101,7 +101,7 @@ class Claims:
         claims = [path for path in sorted(self.folder.iterdir()) if not path.name.startswith(".")]
         return {path.name: _read(path) for path in claims if not self._is_dead(path, now)}
 
-    def sweep(self) -> None:
+    def clean_up(self) -> None:
         """Remove what killed processes left: their clocks, and claims that they were about to deliver."""
         now = self.now()
         for path in self.folder.glob(".*"):

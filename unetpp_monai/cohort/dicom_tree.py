@@ -10,8 +10,8 @@ from pathlib import Path
 from ..dicom.media import walk
 from ..dicom.reading import look
 from ..faults import STOP, trace_of
-from ..pacs.intake import header_texts, with_uids
 from ..pacs.rules import OWN_MODALITIES, Rule, SeriesFacts, choose_rule
+from ..pacs.series_queue import header_texts, with_uids
 
 logger = logging.getLogger(__name__)
 

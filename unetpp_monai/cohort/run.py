@@ -58,7 +58,7 @@ def prepare(cohort: Cohort) -> None:
     cohort.ledger.make()
     claims = Claims(cohort.ledger.claims)
     with claims:
-        claims.sweep()
+        claims.clean_up()
     for folder in sorted({case.folder for case in cohort.listed.cases}):
         if folder.is_dir():
             finish_interrupted(folder, ending=cohort.listed.naming.report)

@@ -3,17 +3,17 @@
 from .anytime import AnytimeNetwork
 from .autocast import AutocastInferer, has_fast_bfloat16
 from .depth import DepthInferer, Predictor
-from .early_exit import BACKGROUND_LOGIT, EarlyExit, window_doubt
+from .early_exit import BACKGROUND_LOGIT, EarlyExit, expected_error
 from .heads import HeadsInferer
 from .locator import LocatedNetwork, Locator, located
 from .mirror import Mirrored
-from .slab import MAPS, Slab, Windows, plain
-from .sliding_window import sweep, window_count
-from .timed_sweep import Clock, Progress, TimedSweep
+from .slab import UNCERTAINTIES, Slab, Windows, as_tensor
+from .sliding_window import slide_windows, window_count
+from .timed import Clock, Progress, TimedInference
 
 __all__ = [
     "BACKGROUND_LOGIT",
-    "MAPS",
+    "UNCERTAINTIES",
     "AnytimeNetwork",
     "AutocastInferer",
     "Clock",
@@ -26,12 +26,12 @@ __all__ = [
     "Predictor",
     "Progress",
     "Slab",
-    "TimedSweep",
+    "TimedInference",
     "Windows",
+    "as_tensor",
+    "expected_error",
     "has_fast_bfloat16",
     "located",
-    "plain",
-    "sweep",
+    "slide_windows",
     "window_count",
-    "window_doubt",
 ]

@@ -8,7 +8,7 @@ from monai.transforms import NormalizeIntensity
 
 from ..located import Found
 from .early_exit import BACKGROUND_LOGIT
-from .slab import Slab, plain
+from .slab import Slab, as_tensor
 
 ROWS = 16  # of a slab: what is held does not grow with the image
 
@@ -19,7 +19,7 @@ class Part:
 
     found: Found
     logits: torch.Tensor  # (1 + labels of the structure, *shape of the box), float32
-    maps: torch.Tensor | None = None  # (len(MAPS), *shape of the box), float32; None: not asked for
+    maps: torch.Tensor | None = None  # (len(UNCERTAINTIES), *shape of the box), float32; None: not asked for
 
     @classmethod
     def of(cls, found: Found, slabs: Iterator[Slab]) -> "Part":
@@ -34,8 +34,8 @@ class Part:
 
 def cut_out(image: torch.Tensor, found: Found) -> torch.Tensor:
     """Cut a box `(1, 1, *shape)` out of an image `(1, 1, X, Y, Z)`, with mean 0 and deviation 1, as in training."""
-    crop = plain(image)[0][(slice(None), *found.box)].clone(memory_format=torch.contiguous_format)
-    return plain(NormalizeIntensity(channel_wise=True)(crop))[None]  # in place
+    crop = as_tensor(image)[0][(slice(None), *found.box)].clone(memory_format=torch.contiguous_format)
+    return as_tensor(NormalizeIntensity(channel_wise=True)(crop))[None]  # in place
 
 
 def pasted(shape: Sequence[int], parts: Sequence[Part]) -> Iterator[Slab]:

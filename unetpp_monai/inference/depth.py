@@ -15,7 +15,7 @@ from .early_exit import EarlyExit
 from .locator import Locator
 from .mirror import Mirrored
 from .slab import Slab, Windows, pack
-from .sliding_window import sweep, window_count
+from .sliding_window import slide_windows, window_count
 
 
 class DepthInferer(Inferer):
@@ -54,12 +54,12 @@ class DepthInferer(Inferer):
 
         Args:
             inputs: `(B, C, *spatial)`.
-            network: what to sweep; at full depth without uncertainty, any network.
+            network: what to call; at full depth without uncertainty, any network.
             args: for the wrapped inferer; without a locator only.
             depth: instead of the inferer's own; None = that one.
 
         Returns:
-            `(B, out_channels, *spatial)`, with uncertainty followed by the channels of `MAPS`.
+            `(B, out_channels, *spatial)`, with uncertainty followed by the channels of `UNCERTAINTIES`.
         """
         predictor = self.predictor(network, depth)
         if self.locator is not None:
@@ -88,7 +88,7 @@ class DepthInferer(Inferer):
         """Sweep a predictor over one image `(1, C, *spatial)`, and give what it says in slabs along the first axis.
 
         Args:
-            image: to sweep.
+            image: to segment.
             predictor: called with windows.
             located: by the locator before; None: it looks now, if there is one.
 
@@ -106,7 +106,7 @@ class DepthInferer(Inferer):
 
     def _swept(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows]) -> Iterator[Slab]:
         if isinstance(self.inferer, SlidingWindowInferer):
-            yield from sweep(image, predictor, self.inferer)
+            yield from slide_windows(image, predictor, self.inferer)
         elif isinstance(self.inferer, SimpleInferer):
             yield Slab(0, *(layer[0] for layer in predictor(image).layers))
         else:

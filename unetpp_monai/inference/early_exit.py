@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from .anytime import AnytimeNetwork
-from .slab import MAPS, Windows
+from .slab import UNCERTAINTIES, Windows
 from .sliding_window import stitching_weights
 
 BACKGROUND_LOGIT = 10.0  # of a constant window, which is skipped; other logits are 0: p = 0.9999 for 2 labels
@@ -25,7 +25,7 @@ class EarlyExit:
             with 1 none does. Those of depths that the network lacks do nothing.
         depth: go no deeper; None = all the way.
         air: a window in which every channel is constant (padding, air) is background and never computed.
-        uncertainty: also give `MAPS`, over the heads that a window passed: the entropy of their mean probabilities,
+        uncertainty: also give `UNCERTAINTIES` over the heads of a window: the entropy of their mean probabilities,
             and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
 
     Raises:
@@ -65,7 +65,7 @@ class EarlyExit:
         )
         active = computed.nonzero().flatten()  # windows that go on, indices
         self.counts[0] += len(windows) - len(active)
-        channels = [self.network.out_channels, *([len(MAPS)] if self.uncertainty else [])]
+        channels = [self.network.out_channels, *([len(UNCERTAINTIES)] if self.uncertainty else [])]
         layers = [windows.new_zeros(len(windows), n, *windows.shape[2:], dtype=torch.float32) for n in channels]
         layers[0][:, 0] = BACKGROUND_LOGIT
         grid, sums = {"image": windows[active]}, Sums()
@@ -89,10 +89,10 @@ class EarlyExit:
         """Which windows `(B,)` stop at a depth."""
         if depth == self.depth or depth not in self.thresholds:
             return torch.full((len(logits),), depth == self.depth, device=logits.device)
-        return window_doubt(logits) < self.thresholds[depth]
+        return expected_error(logits) < self.thresholds[depth]
 
 
-def window_doubt(logits: torch.Tensor) -> torch.Tensor:
+def expected_error(logits: torch.Tensor) -> torch.Tensor:
     """Estimate the share of wrong voxels in each window.
 
     Args:

@@ -16,7 +16,7 @@ class HeadsInferer(Inferer):
     Logits are held for some rows at a time.
 
     Args:
-        inferer: how to sweep; its depth does not matter here.
+        inferer: how to apply the network; its depth is not used.
     """
 
     def __init__(self, inferer: DepthInferer) -> None:

@@ -14,7 +14,7 @@ from ..label_rules import DIRECTIONS, feature_faults
 from ..located import Found, Located, Triple
 from ..networks import UNetPlusPlus
 from ..pieces import components
-from .slab import plain
+from .slab import as_tensor
 
 SAMPLE = 100_000  # voxels that show how an image's intensities are spread
 AIR_SHARE, AIR_MARGIN = 0.1, 3  # of the brightest, below which a voxel may be air; voxels of air that are left
@@ -124,7 +124,7 @@ class Locator:
 
     def _classified(self, image: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Class and its probability of every coarse voxel."""
-        coarse = avg_pool3d(plain(image).float(), self.factors, ceil_mode=True)[0]
+        coarse = avg_pool3d(as_tensor(image).float(), self.factors, ceil_mode=True)[0]
         box = shown(coarse)
         logits: torch.Tensor = self.network(normalised(coarse[(slice(None), *box)])[None])
         found = logits.float().softmax(1)[0].max(0)

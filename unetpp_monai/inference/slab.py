@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from monai.data import MetaTensor
 
-MAPS = ("entropy", "disagreement")  # kinds of uncertainty, in the order of the channels of maps
+UNCERTAINTIES = ("entropy", "disagreement")  # kinds of uncertainty, in the order of the channels of maps
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Windows:
     """What is predicted for a batch of windows."""
 
     logits: torch.Tensor  # (B, out_channels, *spatial), float32
-    maps: torch.Tensor | None = None  # (B, len(MAPS), *spatial), float32, 0 ... 1; None: not asked for
+    maps: torch.Tensor | None = None  # (B, len(UNCERTAINTIES), *spatial), float32, 0 ... 1; None: not asked for
 
     @property
     def layers(self) -> tuple[torch.Tensor, ...]:
@@ -30,7 +30,7 @@ class Slab:
 
     start: int  # index of the first row along the first spatial axis, 0-based
     logits: torch.Tensor  # (out_channels, rows, *other axes), float32
-    maps: torch.Tensor | None = None  # (len(MAPS), rows, *other axes), float32, 0 ... 1; None: not asked for
+    maps: torch.Tensor | None = None  # (len(UNCERTAINTIES), rows, *other axes), float32, 0 ... 1; None: not asked for
 
     @property
     def layers(self) -> tuple[torch.Tensor, ...]:
@@ -45,7 +45,7 @@ def pack(windows: Windows) -> torch.Tensor:
     `DepthInferer.__call__` packs, `InvertLabelsd.__call__` unpacks, and nothing else does either.
 
     Returns:
-        `(B, out_channels, *spatial)`, followed by the channels of `MAPS` where there are maps.
+        `(B, out_channels, *spatial)`, followed by the channels of `UNCERTAINTIES` where there are maps.
     """
     return windows.logits if windows.maps is None else torch.cat(windows.layers, 1)
 
@@ -54,13 +54,13 @@ def unpack(packed: torch.Tensor, *, maps: bool) -> Slab:
     """Undo `pack` for one whole image.
 
     Args:
-        packed: `(out_channels [+ len(MAPS)], *spatial)`.
+        packed: `(out_channels [+ len(UNCERTAINTIES)], *spatial)`.
         maps: whether it has channels of maps.
     """
-    return Slab(0, packed[: -len(MAPS)], packed[-len(MAPS) :]) if maps else Slab(0, packed)
+    return Slab(0, packed[: -len(UNCERTAINTIES)], packed[-len(UNCERTAINTIES) :]) if maps else Slab(0, packed)
 
 
-def plain(image: torch.Tensor) -> torch.Tensor:
+def as_tensor(image: torch.Tensor) -> torch.Tensor:
     """Remove MONAI's metadata from a tensor.
 
     Every operation would copy it.

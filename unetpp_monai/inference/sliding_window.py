@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from .slab import Slab, Windows
 
 
-def sweep(
+def slide_windows(
     image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows], sliding: SlidingWindowInferer
 ) -> Iterator[Slab]:
     """Sweep a predictor over an image.

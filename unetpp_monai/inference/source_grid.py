@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 
-from .slab import MAPS, Slab
+from .slab import UNCERTAINTIES, Slab
 
 OFF_AXIS = 1e-3  # voxels by which a grid may deviate from the other's axes over its whole length
 CROP = "CropForeground"
@@ -33,7 +33,7 @@ class SourceGrid:
     Attributes:
         labels: `shape`, uint8.
         uncertainty: `shape`, float32, the entropy; None if the slabs had no maps.
-        sums: map of `MAPS` -> label index -> sum over its voxels; nothing in them if the slabs had no maps.
+        sums: map of `UNCERTAINTIES` -> label index -> sum over its voxels; nothing in them if the slabs had no maps.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SourceGrid:
     ) -> None:
         self.labels = torch.zeros(shape, dtype=torch.uint8)
         self.uncertainty: torch.Tensor | None = None
-        self.sums: dict[str, Counter[int]] = {name: Counter() for name in MAPS}
+        self.sums: dict[str, Counter[int]] = {name: Counter() for name in UNCERTAINTIES}
         self._axes = axes = [int(np.abs(row).argmax()) for row in mapping[:-1, :-1]]  # network axis -> source axis
         self._lines = [
             _Line(mapping[n, a] * np.arange(shape[a]) + mapping[n, -1], size)

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..label_rules import boundary_pairs
 from ..memory import check_memory
 from ..pieces import largest_component
-from .slab import MAPS, Slab, unpack
+from .slab import UNCERTAINTIES, Slab, unpack
 from .source_grid import SourceGrid
 
 GRID_BYTES = 24  # that resampling takes per voxel of the new grid,
@@ -143,7 +143,7 @@ class InvertLabelsd(transforms.MapTransform):
         orig_keys: key of the preprocessed image.
         uncertainty: the logits are packed with maps, as `DepthInferer` gives them with its argument of this name. Where
             there are maps, add `<key>_uncertainty` `(1, *source grid)`, float32, the entropy, and `<key>_measures`,
-            map of `MAPS` -> label index -> mean over its voxels.
+            map of `UNCERTAINTIES` -> label index -> mean over its voxels.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class InvertLabelsd(transforms.MapTransform):
             found[f"{key}_uncertainty"] = maps[:1]
             found[f"{key}_measures"] = {
                 name: {int(index): float(values[labels[0] == index].mean()) for index in labels.unique()}
-                for name, values in zip(MAPS, maps, strict=True)
+                for name, values in zip(UNCERTAINTIES, maps, strict=True)
             }
         return found
 

@@ -1,6 +1,6 @@
 """The network; imports torch and MONAI only, so that it can be lifted out whole."""
 
-from .stage import Stage
-from .unetplusplus import UNetPlusPlus, reached
+from .subgraph import Subgraph
+from .unetplusplus import UNetPlusPlus, evaluated_depth
 
-__all__ = ["Stage", "UNetPlusPlus", "reached"]
+__all__ = ["Subgraph", "UNetPlusPlus", "evaluated_depth"]

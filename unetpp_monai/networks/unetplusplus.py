@@ -211,7 +211,7 @@ class UNetPlusPlus(nn.Module):
             depth: deeper than that of the step before.
             last: no further step follows; runtimes then keep the features to themselves.
         """
-        for d in range(reached(grid) + 1, depth + 1):
+        for d in range(evaluated_depth(grid) + 1, depth + 1):
             self.grow(grid, d)
         return self.head(grid, depth)
 
@@ -295,6 +295,6 @@ def depth_of(name: str) -> int:
     return max(sum(map(int, name.split("_")[1:])), 1)
 
 
-def reached(grid: dict[str, torch.Tensor]) -> int:
+def evaluated_depth(grid: dict[str, torch.Tensor]) -> int:
     """Give the column of the last x_0_j; 0 = none."""
     return max([int(name[len("x_0_") :]) for name in grid if name.startswith("x_0_")], default=0)

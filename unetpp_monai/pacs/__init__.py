@@ -1,20 +1,19 @@
 """Archives: series from and to a PACS over DICOMweb and DIMSE, and the listener that segments what arrives there."""
 
-from .archive import Access, Pushed, Query, Remote, SeriesRef
-from .intake import Intake, Source
+from .archive import Credentials, Pushed, Query, Remote, SeriesRef
 from .journal import Journal
 from .limits import Limits
 from .listener import Listener, Processor, Schedule
 from .orthanc_feed import OrthancFeed
 from .receiver import Receiver
 from .rules import Rule, read_rules
+from .series_queue import SeriesQueue, Source
 from .service import DimseInput, OrthancInput, Service, segmenting
 from .transfer import connect, pull, pull_series, push
 
 __all__ = [
-    "Access",
+    "Credentials",
     "DimseInput",
-    "Intake",
     "Journal",
     "Limits",
     "Listener",
@@ -27,6 +26,7 @@ __all__ = [
     "Remote",
     "Rule",
     "Schedule",
+    "SeriesQueue",
     "SeriesRef",
     "Service",
     "Source",

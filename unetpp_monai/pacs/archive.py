@@ -81,7 +81,7 @@ class Remote(Protocol):
 
 
 @dataclass(frozen=True)
-class Access:
+class Credentials:
     """How we show who we are, and how the archive shows who it is."""
 
     user: str | None = None  # basic authentication

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
-from .archive import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
+from .archive import Credentials, Pushed, Query, SeriesRef, checked_uid, pacs_packages
 
 if TYPE_CHECKING:
     import pydicom
@@ -30,12 +30,12 @@ class Dicomweb:
         InputError: no such URL.
     """
 
-    def __init__(self, url: str, access: Access | None = None) -> None:
+    def __init__(self, url: str, access: Credentials | None = None) -> None:
         with pacs_packages():
             from dicomweb_client import DICOMwebClient
         self.url = url.rstrip("/")
         try:
-            session = (access or Access()).session(self.url)
+            session = (access or Credentials()).session(self.url)
             self.client = DICOMwebClient(self.url, session=session, timeout=TIMEOUT, permissive_uid=True)
         except ValueError as error:
             raise InputError(f"a DICOMweb address must be like http://host:8042/dicom-web, got {url!r}") from error

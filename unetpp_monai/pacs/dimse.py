@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
-from .archive import Access, Pushed, Query, SeriesRef, checked_uid, pacs_packages
+from .archive import Credentials, Pushed, Query, SeriesRef, checked_uid, pacs_packages
 from .dimse_association import SUCCESS, DimseAddress, associated, receive, receiving
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ class Dimse:
     def __init__(
         self,
         address: DimseAddress,
-        access: Access | None = None,
+        access: Credentials | None = None,
         *,
         move_port: int | None = None,
         bind: str = "127.0.0.1",
     ) -> None:
         with pacs_packages():
             import pynetdicom  # noqa: F401  its absence is to be known at once
-        self.address, self.access, self.move_port, self.bind = address, access or Access(), move_port, bind
+        self.address, self.access, self.move_port, self.bind = address, access or Credentials(), move_port, bind
         self.tls = self.access.tls() if address.tls else None
 
     def find(self, query: Query) -> list[SeriesRef]:

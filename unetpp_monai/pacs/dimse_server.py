@@ -147,7 +147,7 @@ class _Server(ThreadedAssociationServer):
     def service_actions(self) -> None:
         """Called twice a second."""
         super().service_actions()
-        self.connections.sweep()
+        self.connections.close_idle()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing on stderr, as the library would."""

@@ -138,7 +138,7 @@ class Connections:
         finally:
             connection.working, connection.heard, connection.useful = False, time.monotonic(), time.monotonic()
 
-    def sweep(self) -> None:
+    def close_idle(self) -> None:
         """Close what has been idle for too long, forget what is over."""
         now = time.monotonic()
         with self._lock:

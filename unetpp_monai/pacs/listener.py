@@ -12,9 +12,9 @@ from ..errors import InputError, JournalError, OutputError, PacsError, Unavailab
 from ..faults import STOP, trace_of
 from ..files import TEMPORARY, private_folder, whole_folder
 from .archive import Remote
-from .intake import Intake, Source, folder_facts
 from .journal import DEAD, FAILED, OPEN, QUEUED, REJECTED, RUNNING, STORED, SUPERSEDED, Job
 from .rules import Rule
+from .series_queue import SeriesQueue, Source, folder_facts
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Listener:
 
     Args:
         source: where series come from.
-        intake: journal, rules and size of the queue.
+        queue: journal, rules and size of the queue.
         processor: makes results.
         store: where they go.
         spool: folder for series and results under way.
@@ -64,14 +64,14 @@ class Listener:
     def __init__(
         self,
         source: Source,
-        intake: Intake,
+        queue: SeriesQueue,
         *,
         processor: Processor,
         store: Remote,
         spool: Path,
         schedule: Schedule | None = None,
     ) -> None:
-        self.source, self.intake, self.journal = source, intake, intake.journal
+        self.source, self.queue, self.journal = source, queue, queue.journal
         self.processor, self.store, self.spool = processor, store, spool
         self.schedule = schedule or Schedule()
         self._outages = 0  # of the archive that stores, since it last answered
@@ -88,7 +88,7 @@ class Listener:
         silent = 0
         while True:
             try:
-                self.source.look(self.intake)
+                self.source.look(self.queue)
                 self._sweep()
             except UnavailableError as error:
                 silent += 1
@@ -183,7 +183,7 @@ class Listener:
             return False
         self._finish(job, SUPERSEDED)
         with self.journal.transaction():
-            self.intake.note(facts)
+            self.queue.note(facts)
         return True
 
     def _segment(self, job: Job, series: Path, results: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PacsError, UnavailableError
-from .archive import Access, SeriesRef
+from .archive import Credentials, SeriesRef
 from .dicomweb import Dicomweb, http_errors
 from .found import ARRIVING, KNOWN, READY, Found
-from .intake import Intake, with_uids
 from .journal import Job
 from .rules import SeriesFacts
+from .series_queue import SeriesQueue, with_uids
 from .transfer import pull_series
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class OrthancFeed:
     def __init__(
         self,
         url: str,
-        access: Access | None = None,
+        access: Credentials | None = None,
         *,
         everything: bool = False,
         settle_seconds: float = 10.0,
@@ -47,23 +47,23 @@ class OrthancFeed:
     ) -> None:
         self.url, self.everything = url.rstrip("/"), everything
         self.settle_seconds, self.compare_seconds = settle_seconds, compare_seconds
-        self.session = (access or Access()).session(url)
+        self.session = (access or Credentials()).session(url)
         self.archive = Dicomweb(f"{self.url}/dicom-web", access)
         self._compared: float | None = None  # when; None: to be done, whatever the numbers say
         self._settling: dict[str, tuple[object, float]] = {}  # series -> what it was when it last changed, when
 
-    def look(self, intake: Intake) -> None:
+    def look(self, queue: SeriesQueue) -> None:
         """Read the feed on from the journal's place, and note what is complete, as long as the queue has a place."""
-        found = Found(intake.journal, self.url)
+        found = Found(queue.journal, self.url)
         try:
             if self._follow(found):
                 self._compare(found)
             self._settle(found)
-            for name in found.due(READY, intake.max_queue):
-                if intake.full():
+            for name in found.due(READY, queue.max_queue):
+                if queue.full():
                     logger.debug("the queue is full, the rest waits")
                     return
-                found.attempt(name, partial(self._note, name, intake), partial(self._reject, name, intake))
+                found.attempt(name, partial(self._note, name, queue), partial(self._reject, name, queue))
         except UnavailableError:
             self._compared = None  # it may come back with another feed, or without what it was told last
             raise
@@ -154,7 +154,7 @@ class OrthancFeed:
         del self._settling[name]
         return True
 
-    def _note(self, name: str, intake: Intake) -> None:
+    def _note(self, name: str, queue: SeriesQueue) -> None:
         self._settling.pop(name, None)
         try:
             facts = self._facts(name)
@@ -162,12 +162,12 @@ class OrthancFeed:
             self._get("/system")  # raises if it is the server that has a fault, not this series
             raise PacsError("a series must be readable, got no answer, though the archive is in order") from error
         if facts is not None:
-            with intake.journal.transaction():
-                intake.note(facts)
+            with queue.journal.transaction():
+                queue.note(facts)
 
-    def _reject(self, name: str, intake: Intake, reason: str) -> None:
+    def _reject(self, name: str, queue: SeriesQueue, reason: str) -> None:
         """Give up what cannot be looked at: the journal knows it by Orthanc's own identifier."""
-        intake.reject(SeriesFacts("", name, (), "", "", "", 0, None), reason)
+        queue.reject(SeriesFacts("", name, (), "", "", "", 0, None), reason)
 
     def _facts(self, series: str) -> SeriesFacts | None:
         """Facts of a series by Orthanc's own identifier; None: it was deleted since."""

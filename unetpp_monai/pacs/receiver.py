@@ -19,9 +19,9 @@ from ..files import private_folder
 from .archive import checked_uid
 from .dimse_association import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, receiving
 from .found import ARRIVING, Found
-from .intake import Intake, folder_facts, unread_facts
 from .journal import FAILED, OPEN, QUEUED, SUPERSEDED, Job
 from .limits import Limits
+from .series_queue import SeriesQueue, folder_facts, unread_facts
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
@@ -83,43 +83,43 @@ class Receiver:
         with receiving(aet, where, handlers, calling=calling, tls=tls, limits=limits):
             yield
 
-    def look(self, intake: Intake) -> None:
+    def look(self, queue: SeriesQueue) -> None:
         """Note the series that are complete, and move them to their jobs."""
-        self._waiting = intake.waiting()
-        found = Found(intake.journal, INCOMING, noted=ARRIVING)  # whose name comes again is another
+        self._waiting = queue.waiting()
+        found = Found(queue.journal, INCOMING, noted=ARRIVING)  # whose name comes again is another
         found.reconcile(self._arriving())
         for name in found.due(ARRIVING, -1):
             folder = self.incoming / name
             with self._lock:
                 if time.monotonic() - self._last.get(name, self._began) < self.quiet_seconds:
                     continue
-                found.attempt(name, partial(self._note, folder, intake), partial(self._reject, folder, intake))
+                found.attempt(name, partial(self._note, folder, queue), partial(self._reject, folder, queue))
                 if not folder.exists():
                     self._last.pop(name, None)
-                self._waiting = intake.waiting()
+                self._waiting = queue.waiting()
 
     def fetch(self, job: Job, folder: Path) -> None:
         """Nothing to bring: the files were moved here when the job was noted."""
         raise PacsError(f"the files of job {job.id} must be in {folder}, got none; send the series again")
 
-    def _note(self, folder: Path, intake: Intake) -> None:
+    def _note(self, folder: Path, queue: SeriesQueue) -> None:
         if any(folder.glob("*.dcm")):
-            self._take(folder, intake)
+            self._take(folder, queue)
         else:  # killed before its first instance, or after its last
             _remove(folder)
 
-    def _reject(self, folder: Path, intake: Intake, reason: str) -> None:
+    def _reject(self, folder: Path, queue: SeriesQueue, reason: str) -> None:
         """Give up what cannot be looked at: its journal names it, its files are deleted as those of other rejects."""
         if folder.is_dir():
-            intake.reject(unread_facts(folder), reason)
+            queue.reject(unread_facts(folder), reason)
             _remove(folder)
 
-    def _take(self, folder: Path, intake: Intake) -> None:
+    def _take(self, folder: Path, queue: SeriesQueue) -> None:
         """Note one series; what came late joins what still waits, what is known or not wanted is deleted."""
         facts = folder_facts(folder)
         names = {path.name for path in folder.glob("*.dcm")}
         emptied = []
-        for job in intake.journal.jobs(QUEUED, FAILED):
+        for job in queue.journal.jobs(QUEUED, FAILED):
             waiting = self.spool / str(job.id) / "series"
             if job.series != facts.series or not waiting.is_dir():
                 continue
@@ -130,10 +130,10 @@ class Receiver:
             for path in before:
                 path.replace(folder / path.name)
             emptied.append(job)
-        with intake.journal.transaction():
+        with queue.journal.transaction():
             for job in emptied:  # also if all of it together is a series that we know
-                intake.journal.finish(job, SUPERSEDED)
-            job = intake.note(folder_facts(folder))
+                queue.journal.finish(job, SUPERSEDED)
+            job = queue.note(folder_facts(folder))
         target = self.spool / str(job.id) / "series"
         if job.state in OPEN:
             shutil.rmtree(target.parent, ignore_errors=True)

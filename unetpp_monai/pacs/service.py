@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..depth import DepthLike
 from ..errors import InputError
-from .archive import Access, Remote, checked_aet
-from .intake import Intake, Source
+from .archive import Credentials, Remote, checked_aet
 from .journal import Journal
 from .limits import Limits
 from .listener import Listener, Processor, Schedule
 from .orthanc_feed import OrthancFeed
 from .receiver import Receiver
 from .rules import Rule
+from .series_queue import SeriesQueue, Source
 from .transfer import connect
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Service:
     processor: Processor  # makes results of a series, such as `segmenting(rules)`
     journal: Path = Path("unetpp_listen.sqlite")  # SQLite file; work in progress is in a folder beside it
     store_to: str | None = None  # address of an archive, as `connect` takes it; None: back to the Orthanc server
-    access: Access = field(default_factory=Access)  # credentials and certificates
+    access: Credentials = field(default_factory=Credentials)  # credentials and certificates
     max_queue: int = 100  # open jobs from which on nothing more is taken
     schedule: Schedule = field(default_factory=Schedule)  # of repeated tries
 
@@ -88,8 +88,8 @@ class Service:
         spool = self.journal.with_name(f"{self.journal.name}.spool")
         with closing(Journal(self.journal, exclusive=True)) as journal, ExitStack() as stack:
             source, store = self._ends(spool, stack)
-            intake = Intake(journal, self.rules, self.max_queue)
-            yield Listener(source, intake, processor=self.processor, store=store, spool=spool, schedule=self.schedule)
+            queue = SeriesQueue(journal, self.rules, self.max_queue)
+            yield Listener(source, queue, processor=self.processor, store=store, spool=spool, schedule=self.schedule)
 
     def run(self, *, poll_seconds: float = 5.0) -> None:
         """Segment what arrives until the process is told to stop.

@@ -6,14 +6,14 @@ from pathlib import Path
 from ..dicom.reading import is_dicom
 from ..errors import InputError, PacsError
 from ..files import check_free, whole_folder
-from .archive import Access, Pushed, Query, Remote, SeriesRef
+from .archive import Credentials, Pushed, Query, Remote, SeriesRef
 from .dicomweb import Dicomweb
 from .dimse import Dimse
 from .dimse_association import DimseAddress
 
 
 def connect(
-    address: str, access: Access | None = None, *, move_port: int | None = None, bind: str = "127.0.0.1"
+    address: str, access: Credentials | None = None, *, move_port: int | None = None, bind: str = "127.0.0.1"
 ) -> Remote:
     """Choose how to talk to an archive; nothing is sent yet.
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..networks import Stage, UNetPlusPlus, reached
+from ..networks import Subgraph, UNetPlusPlus, evaluated_depth
 from .converters import CONVERTERS, require, to_onnx, to_openvino, to_program, to_torchscript
 from .openvino import compile_graph
 
@@ -57,11 +57,11 @@ class Backend:
 
     def step(self, grid: dict[str, torch.Tensor], depth: int, *, last: bool = False) -> torch.Tensor:
         """As `UNetPlusPlus.step`; with `last`, nothing is added to `grid`."""
-        start = reached(grid)
-        stage = Stage(self.network, start, depth, last=last)
-        features = [grid[name] for name in stage.inputs]
-        logits, *new = self._run((start, depth, last, *features[0].shape[1:]), lambda: stage, *features)
-        grid.update(zip(stage.features, new, strict=True))
+        start = evaluated_depth(grid)
+        subgraph = Subgraph(self.network, start, depth, last=last)
+        features = [grid[name] for name in subgraph.inputs]
+        logits, *new = self._run((start, depth, last, *features[0].shape[1:]), lambda: subgraph, *features)
+        grid.update(zip(subgraph.features, new, strict=True))
         return logits
 
     @torch.inference_mode()
@@ -78,7 +78,7 @@ class Backend:
 
 
 class _Whole(nn.Module):
-    """The network as a module whose result is a tuple, as `Stage`'s is."""
+    """The network as a module whose result is a tuple, as `Subgraph`'s is."""
 
     def __init__(self, network: UNetPlusPlus) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..inference import BACKGROUND_LOGIT, MAPS, Windows, window_doubt
+from ..inference import BACKGROUND_LOGIT, UNCERTAINTIES, Windows, expected_error
 from ..segmenter import Segmenter
 from ..volume import Volume
 from .metrics import mean_dice
@@ -38,7 +38,7 @@ class Exit:
 class Review:
     """Which cases a person should look at: those whose score is not below the threshold."""
 
-    measure: str  # of which `Segmentation.score` is the mean, one of `MAPS`
+    measure: str  # of which `Segmentation.score` is the mean, one of `UNCERTAINTIES`
     threshold: float  # of that score
     share: float  # of the cases that is flagged
     recall: float  # share of the quarter of cases with the lowest Dice that is flagged; at random it is `share`
@@ -128,7 +128,7 @@ def calibrate_each(
         raise InputError(f"max_loss must be >= 0 and share 0 < share <= 1, got {max_loss} and {share}")
     with tempfile.TemporaryDirectory() as folder:
         recordings: list[_Recording] = []
-        scores: dict[str, list[float]] = {name: [] for name in reversed(MAPS)}
+        scores: dict[str, list[float]] = {name: [] for name in reversed(UNCERTAINTIES)}
         for done, (segmenter, image, reference) in enumerate(cases, 1):
             if not image.same_grid(reference):
                 raise InputError(
@@ -220,7 +220,7 @@ class _Recording:
             flat = windows.flatten(2)
             constant = (flat.amax(2) == flat.amin(2)).all(1)
             batches.append(heads)
-            doubts.append(torch.stack([window_doubt(logits) for logits in heads]).masked_fill(constant, -1.0).cpu())
+            doubts.append(torch.stack([expected_error(logits) for logits in heads]).masked_fill(constant, -1.0).cpu())
             return Windows(heads[-1])
 
         segmenter.replay(self.prepared, record)

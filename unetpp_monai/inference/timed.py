@@ -12,7 +12,7 @@ from .slab import Slab, Windows
 Progress = Callable[[int, int], None]  # windows done, windows in all
 
 
-class TimedSweep:
+class TimedInference:
     """Sweep a predictor over one image.
 
     Args:

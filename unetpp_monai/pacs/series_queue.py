@@ -25,7 +25,7 @@ HEADER_TAGS = (*SERIES_TAGS, "BodyPartExamined")
 class Source(Protocol):
     """Where series come from."""
 
-    def look(self, intake: "Intake") -> None:
+    def look(self, queue: "SeriesQueue") -> None:
         """Note what is new, as long as the queue is not full; `UnavailableError`: look again later."""
 
     def fetch(self, job: Job, folder: Path) -> None:
@@ -33,7 +33,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Intake:
+class SeriesQueue:
     """The way into the queue."""
 
     journal: Journal

@@ -6,7 +6,7 @@ from torch import nn
 from .unetplusplus import UNetPlusPlus, depth_of
 
 
-class Stage(nn.Module):
+class Subgraph(nn.Module):
     """Compute some anti-diagonals and the head of the last.
 
     Takes features of the shallower nodes, gives logits and new features.
