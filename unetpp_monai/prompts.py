@@ -70,7 +70,7 @@ def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
 def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The inner half of a mask `(*spatial)`: at least half as many voxels from its border as the deepest one.
 
-    It keeps a distance that a person who scribbles keeps as well. Nothing of nothing.
+    It keeps a distance that a person who scribbles keeps as well. An empty mask gives an empty one.
     """
     layer = torch.from_numpy(np.pad(mask, 1))[None, None].float()
     pool = torch.nn.functional.max_pool3d if mask.ndim == 3 else torch.nn.functional.max_pool2d

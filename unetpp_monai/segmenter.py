@@ -90,7 +90,7 @@ class Segmenter:
     def from_bundle(
         cls, root: str | Path | None = None, *, weights: str | Path | None = None, trust: bool = False, **options: Any
     ) -> "Segmenter":
-        """Load a bundle folder, None = the bundle that came with this package.
+        """Load a bundle folder, None = the included bundle.
 
         Args:
             root: bundle folder.

@@ -1,4 +1,4 @@
-"""An image and where it lies in the patient; knows no file format."""
+"""An image and its position in the patient; independent of file formats."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +89,7 @@ def label_array(labels: Volume, *, name: object = "", error: type[UnetppError] =
 
     Args:
         labels: volume of one channel.
-        name: where it came from, such as its path.
+        name: its source, such as a path.
         error: what is raised for several channels.
     """
     if len(labels.array) != 1:

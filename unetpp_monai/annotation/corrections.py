@@ -124,7 +124,7 @@ class Corrections:
         return held
 
     def release(self) -> None:
-        """Release the sessions that nobody asked for a while."""
+        """Release the sessions that were not used for a while."""
         with self._lock:
             now, self._timer = time.monotonic(), None
             for key in [key for key, held in self._held.items() if now - held.used >= self.idle]:

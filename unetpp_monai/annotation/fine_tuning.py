@@ -90,7 +90,7 @@ def check_options(options: Options) -> None:
 
 
 def read_progress(root: Path) -> dict[str, Any]:
-    """How far the present or last training of a bundle came; empty if there was none."""
+    """Progress of the present or last training of a bundle; empty if there was none."""
     try:
         progress = json.loads((root / WORK / PROGRESS).read_text())
     except (FileNotFoundError, ValueError):

@@ -63,7 +63,7 @@ def origin_of(url: str) -> str:
     """Write an origin as browsers do: scheme, host, and port unless it is the scheme's own.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not valid.
     """
     try:
         parts = urlsplit(url.rstrip("/"))
@@ -216,6 +216,6 @@ def allowed(origins: Iterable[str]) -> frozenset[str]:
     """Origins as `Rules` takes them, of what a user wrote.
 
     Raises:
-        InputError: one is none.
+        InputError: one is not valid.
     """
     return frozenset(map(origin_of, origins))

@@ -54,7 +54,7 @@ def segment_image(segmenter: Segmenter, image: Path, wanted: Wanted) -> tuple[Pa
         A new file in the system's folder of temporary files, which the caller removes, and the report.
 
     Raises:
-        InputError: the image cannot be segmented, or not as wanted.
+        InputError: the image cannot be segmented, or not with these options.
         OutputError: the result cannot be written, or does not hold what it should when read again.
     """
     ending = wanted.ending or (".png" if is_picture(image) else ".nii.gz")

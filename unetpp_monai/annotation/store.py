@@ -190,13 +190,13 @@ class Store(LocalDatastore):
                 logger.warning("the studies could not be looked through; trying again", exc_info=True)
 
     def _names(self) -> set[Path]:
-        """All that lies in the folders of images and labels."""
+        """All files in the folders of images and labels."""
         labels = Path(self._datastore.label_path(None))
         folders = [Path(self._datastore.image_path()), *(entry for entry in labels.iterdir() if entry.is_dir())]
         return {entry for folder in folders for entry in folder.iterdir()}
 
     def _reconcile_datastore(self) -> None:
-        """Take note of files that came or went."""
+        """Record files that were added or removed."""
         with self.alone():
             super()._reconcile_datastore()
 
@@ -230,7 +230,7 @@ class Store(LocalDatastore):
             self._datastore, self._known = model, state
 
     def _update_datastore_file(self, lock: bool = True) -> None:
-        """Write the JSON file, whole or not at all."""
+        """Write the JSON file, completely or not at all."""
         path = Path(self._datastore_config_path)
         with complete_file(path) as temporary:
             temporary.write_text(json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str))

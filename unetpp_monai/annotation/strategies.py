@@ -31,7 +31,7 @@ def strategies(bundles: Mapping[str, Path]) -> dict[str, Strategy]:
     """Strategies by the name that a client asks for.
 
     Args:
-        bundles: folder of each served bundle by its model's name; the scores lie in it.
+        bundles: folder of each served bundle by its model's name; it holds the scores.
     """
     return {
         "least_certain": LeastCertain(bundles),
@@ -41,7 +41,7 @@ def strategies(bundles: Mapping[str, Path]) -> dict[str, Strategy]:
 
 
 class Ordered(Strategy):
-    """The first image of an order that nobody works on.
+    """The first image of an order that no other client was given lately.
 
     Args:
         description: for people.

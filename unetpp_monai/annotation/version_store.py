@@ -46,12 +46,12 @@ class Version:
     date: str  # ISO 8601, UTC
     parent: int | None  # number of the version that was served before it; None: the first
     weights_sha256: str  # hexadecimal
-    origin: Origin  # how it came about
+    origin: Origin  # how it was made
     weights: Path  # file that never changes
 
 
 def copy_bundle(source: Path, target: Path) -> Path:
-    """Copy a bundle to a folder in which its weights may change; a copy that is there already is kept as it is.
+    """Copy a bundle to a folder in which its weights may change; an existing copy is not changed.
 
     Args:
         source: bundle folder, such as the installed package's own.

@@ -94,7 +94,7 @@ def build_network(parser: ConfigParser, name: str) -> UNetPlusPlus:
     """Build the network of `inference.json` that segments.
 
     Raises:
-        BundleError: it cannot be built, or is none of ours.
+        BundleError: it cannot be built, or is of another class.
     """
     network = build(parser, NETWORK, name)
     if isinstance(network, LocatedNetwork):

@@ -131,7 +131,7 @@ def config_sha256(parser: ConfigParser) -> str:
         parser: of a bundle, with what was changed in it since.
 
     Returns:
-        Hexadecimal; equal wherever the bundle lies and on whatever it runs.
+        Hexadecimal; equal for every place of the bundle and every machine.
     """
     resolved = ConfigParser(deepcopy(parser.config))
     resolved.resolve_macro_and_relative_ids()  # as parsing does, so that it does not matter whether it was parsed

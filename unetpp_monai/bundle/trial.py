@@ -61,7 +61,7 @@ def build_steps(parser: ConfigParser, name: str) -> Steps:
         name: of the file, for messages.
 
     Raises:
-        BundleError: one cannot be built, or is none of those that we can run.
+        BundleError: one cannot be built, or cannot be run by us.
     """
     preprocessing = build(parser, CHAINS[0], name)
     inferer = build(parser, INFERER, name)

@@ -37,7 +37,7 @@ def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
     """Find the folder of a bundle, or make one of a task that lasts as long as the process.
 
     Args:
-        name: a bundle's folder, a task's folder, or the name of a task that came with the package.
+        name: a bundle's folder, a task's folder, or the name of an included task.
         weights: instead of a task's own.
 
     Raises:
@@ -46,7 +46,7 @@ def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
     folder = Path(name)
     is_name = len(folder.parts) == 1 and str(name) not in (".", "..")
     if (folder / METADATA).is_file() or not (is_name or (folder / VALUES).is_file()):
-        return folder  # whoever reads it says what it lacks
+        return folder  # its reader reports what is missing
     if find_task(name) != folder and folder.exists():
         raise BundleError(
             f"a bundle must be named without doubt, got {name}, a task that came along and something else here; "

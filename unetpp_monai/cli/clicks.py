@@ -30,7 +30,7 @@ def clicks(
         str | None, typer.Option(envvar="UNETPP_CLICKS_TOKEN", help="Every request must have it (a viewer's API key).")
     ] = None,
     sessions: Annotated[int, typer.Option(help="Viewers at a time.", min=1, max=64)] = 2,
-    idle: Annotated[float, typer.Option(help="Seconds until a session that nobody uses ends.", min=1)] = 600.0,
+    idle: Annotated[float, typer.Option(help="Seconds until an unused session ends.", min=1)] = 600.0,
     silent: Annotated[float, typer.Option(help="Seconds until one of a viewer that is gone ends.", min=1)] = 60.0,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",

@@ -122,7 +122,7 @@ def cohort(
     options = Options(image, tuple(participants or ()), rules, review, quota, pictures, verify)
     begun = begin(inputs, output, model, request, options=options, launch=launch)
     if begun.outdated:
-        console.print(f"{len(begun.outdated)} reviews are of other results, and are left aside", highlight=False)
+        console.print(f"{len(begun.outdated)} reviews are of other results, and are ignored", highlight=False)
     failures = _run(begun, launch, lines=lines)
     write_results(begun.cohort)
     report_failures(failures)

@@ -61,7 +61,7 @@ def listen(
         typer.Option(help="JSON list of rules; the first that accepts a series wins.", rich_help_panel=SEGMENTATION),
     ] = None,
     journal: Annotated[
-        Path, typer.Option(help="SQLite file of what was done; work under way lies in a folder beside it.")
+        Path, typer.Option(help="SQLite file that records all jobs; a folder beside it holds unfinished work.")
     ] = Path("unetpp_listen.sqlite"),
     store_to: Annotated[
         str | None,
@@ -85,7 +85,7 @@ def listen(
         ),
     ] = False,
     poll: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.05)] = 5.0,
-    max_queue: Annotated[int, typer.Option(help="Open jobs from which on nothing more is taken.", min=1)] = 100,
+    max_queue: Annotated[int, typer.Option(help="Open jobs at which no new series is accepted.", min=1)] = 100,
     attempts: Annotated[int, typer.Option(help="Tries until a series becomes a dead letter.", min=1)] = 20,
     retry_seconds: Annotated[
         float, typer.Option(help="Wait before the second try; each further wait is twice as long, at most 1 h.", min=0)
@@ -114,7 +114,7 @@ def listen(
     certificate: Annotated[Path | None, _in(ARCHIVE, CertificateOption)] = None,
     key: Annotated[Path | None, _in(ARCHIVE, KeyOption)] = None,
     status: Annotated[
-        Path | None, typer.Option(metavar="JOURNAL", help="Show what became of series, and exit.")
+        Path | None, typer.Option(metavar="JOURNAL", help="Show the state of all series, and exit.")
     ] = None,
     retry_dead: Annotated[bool, typer.Option("--retry-dead", help="With --status: queue dead letters anew.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log also which of our lines an error passed.")] = False,

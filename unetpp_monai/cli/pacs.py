@@ -51,7 +51,7 @@ def pull_command(
     key: KeyOption = None,
     aet: AetOption = "UNETPP",
 ) -> None:
-    """Fetch series, each into its own folder, whole or not at all; print the folders."""
+    """Fetch series, each completely into its own folder; print the folders."""
     from ..pacs import Credentials, Query, connect, pull
 
     user, password, token = secrets(user, password_file, password_env, token_file)

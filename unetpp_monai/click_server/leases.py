@@ -97,12 +97,12 @@ class Leases:
         return max(0.0, self.idle - (self._clock() - lease.used))
 
     def release(self, token: str | None) -> None:
-        """End a lease; none is as good."""
+        """End a lease, if there is one."""
         with self._lock:
             self._leases.pop(token or "", None)
 
     def end_expired(self) -> None:
-        """End what is idle or silent; not while it is being answered."""
+        """End idle or silent leases, except while a request is answered."""
         now = self._clock()
         with self._lock:
             for token, lease in list(self._leases.items()):

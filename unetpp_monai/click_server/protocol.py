@@ -110,7 +110,7 @@ class Connection(BaseHTTPRequestHandler):
             raise Refusal(401, "requests must have the server's token")
 
     def _with(self, action: Callable[[Lease], Any]) -> Callable[[], Any]:
-        """Do something with a client's lease, for it alone, and with the network for nobody else."""
+        """Run a step under a client's lease, with the network locked for it."""
 
         def run() -> Any:
             lease = self.server.leases.find(self.headers.get(LEASE), active=True)

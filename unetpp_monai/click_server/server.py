@@ -68,7 +68,7 @@ class ClickServer(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is nobody else's matter."""
+        """Ignore a broken connection: it concerns no other client."""
         logger.debug("a connection ended early", exc_info=True)
 
 

@@ -59,7 +59,7 @@ def begin(
         launch: by which loops.
 
     Raises:
-        InputError: inputs, rules or reviews are none.
+        InputError: inputs, rules or reviews are not valid.
         BundleError: the bundle cannot be used.
         OutputError: the folder cannot be used.
     """

@@ -53,7 +53,7 @@ class Listed:
 
     kind: str  # of input, in words
     cases: tuple[Case, ...]
-    rows: tuple[Row, ...] = ()  # of inputs that are none, and why
+    rows: tuple[Row, ...] = ()  # of inputs that are not cases, and why
     left_out: tuple[str, ...] = ()  # what no rule accepts, in words; nothing of a patient
     naming: Naming = field(default=PLAIN)
 
@@ -67,7 +67,7 @@ def list_cohort(inputs: Sequence[Path], output: Path, wanted: Wanted) -> Listed:
         wanted: which.
 
     Raises:
-        InputError: an input of several kinds, a list that is none, or nothing found.
+        InputError: an input of several kinds, a list that is not valid, or nothing found.
         AmbiguityError: two cases would have one name.
     """
     for is_kind, read in KINDS:
@@ -85,7 +85,7 @@ def list_cohort(inputs: Sequence[Path], output: Path, wanted: Wanted) -> Listed:
 
 
 def case_id(key: bytes, path: Path, series: str | None) -> str:
-    """Name a case by a keyed hash of where it lies."""
+    """Name a case by a keyed hash of its path."""
     return hmac.new(key, f"{path.resolve()}\0{series or ''}".encode(), "sha256").hexdigest()[:ID_DIGITS]
 
 
@@ -128,7 +128,7 @@ def _is_bids(path: Path) -> bool:
 
 
 def _bids(root: Path, output: Path, wanted: Wanted) -> Listed:
-    """Images of a BIDS data set; results lie and are called as derivatives."""
+    """List the images of a BIDS data set; results get the places and names of derivatives."""
     participants = {name.removeprefix("sub-") for name in wanted.participants}
     found = []
     for path in sorted([*root.glob("sub-*/anat/*.nii*"), *root.glob("sub-*/ses-*/anat/*.nii*")]):
@@ -153,7 +153,7 @@ def _is_list(path: Path) -> bool:
 
 
 def _csv(path: Path, output: Path, wanted: Wanted) -> Listed:
-    """Cases of a table: `image`, relative to it, and as wanted `name` and `series`."""
+    """Cases of a table: `image`, relative to it, and optionally `name` and `series`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))

@@ -1,6 +1,6 @@
 """Who works on a case: one small file each, made once, kept fresh by its owner, and taken over when it grows stale.
 
-Nothing is asked but files of one folder, so that it works on a share of several machines: ages are differences between
+Only files of one folder are used, so that it works on a network share of several machines: ages are differences between
 times that its server gave, and of several that want a claim the one whose rename succeeds has it.
 """
 

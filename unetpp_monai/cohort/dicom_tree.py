@@ -44,7 +44,7 @@ def series_below(root: Path) -> Iterator[Series]:
             with_uids(SeriesFacts.from_headers([header]))
         except STOP:
             raise
-        except BaseException as error:  # noqa: BLE001 - bytes of strangers decide what is raised; one file, one warning
+        except BaseException as error:  # noqa: BLE001 - untrusted bytes can raise anything; one file, one warning
             logger.warning("a DICOM file says of no series, or cannot be read: %s", trace_of(error))
             continue
         headers[key].append(header)

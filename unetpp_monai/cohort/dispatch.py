@@ -43,7 +43,7 @@ class Crew(Protocol):
         """Give a case to one of them."""
 
     def wait(self) -> Sequence[Outcome | Lost]:
-        """Wait until something came of cases that were given; the dead are replaced."""
+        """Wait for results of the cases that were given out; replace dead workers."""
 
 
 class Alone:
@@ -135,7 +135,7 @@ class _Plan:
         return task
 
     def look_again(self) -> None:
-        """Let cases that others had claimed have another turn."""
+        """Offer again the cases that others had claimed."""
         self._waiting.extend(self._elsewhere)
         self._elsewhere = []
 

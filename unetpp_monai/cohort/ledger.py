@@ -23,7 +23,7 @@ SCHEMA = 1  # of `run.json`
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case."""
+    """The result of a case."""
 
     id: str
     status: str  # one of the words above
@@ -32,7 +32,7 @@ class Outcome:
     kind: str = ""  # of a failure: the error's class
     note: str = ""  # of what was special, such as a second try
     late: bool = False  # another had delivered it meanwhile, so that our result was discarded
-    memory: bool = False  # it failed for lack of memory
+    memory: bool = False  # it failed because memory was too small
     seconds: float = 0.0  # wall time of it all
     host: str = field(default_factory=socket.gethostname)
 
@@ -100,7 +100,7 @@ class Ledger:
         self.picture(name).unlink(missing_ok=True)
 
     def picture(self, name: str) -> Path:
-        """Where the picture of a case lies, if it has one."""
+        """Path of the picture of a case, if it has one."""
         return self.pictures / f"{name}.webp"
 
     def late(self) -> int:
@@ -113,7 +113,7 @@ class Ledger:
         return [row for row in rows if row is not None and row.status == FAILED]
 
     def write_run(self, run: Mapping[str, Any], name: str) -> None:
-        """Remember a run of a launcher, or what became of it since."""
+        """Record a run of a launcher, or its present state."""
         with complete_file(self._runs / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(run, indent=1) + "\n")
 

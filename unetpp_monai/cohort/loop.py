@@ -1,4 +1,4 @@
-"""The one loop: claim a case, segment it, deliver it once, remember what came of it. Launchers only start loops."""
+"""The one loop: claim a case, segment it, deliver it once, record the result. Launchers only start loops."""
 
 import time
 from collections.abc import Mapping

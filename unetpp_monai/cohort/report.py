@@ -1,4 +1,4 @@
-"""One HTML file that shows a cohort, opens without a network, and saves what a reviewer says of it."""
+"""One HTML file that shows a cohort, opens without a network, and saves what a reviewer decides."""
 
 import base64
 import math

@@ -15,7 +15,7 @@ KEEP, EXCLUDE, REDO = MARKS = ("keep", "exclude", "redo")
 
 @dataclass(frozen=True)
 class Mark:
-    """What a reviewer said of a case."""
+    """A reviewer's decision on a case."""
 
     case: str
     mark: str  # of `MARKS`

@@ -1,4 +1,4 @@
-"""A cohort from its cases to its tables: start loops by whatever launcher, follow them, and say what came of it."""
+"""A cohort from its cases to its tables: start loops with any launcher, follow them, and report the results."""
 
 import json
 import time
@@ -40,7 +40,7 @@ class Cohort:
     keyed: bool = False  # nothing may name a patient
     quota: Quota | None = None  # of scores, for this site
     excluded: Mapping[str, str] = field(default_factory=dict)  # id of a case -> why it is left out
-    stated: Mapping[str, Any] = field(default_factory=dict)  # what `run.json` says of this run, in JSON's types
+    stated: Mapping[str, Any] = field(default_factory=dict)  # what `run.json` states about this run, in JSON's types
 
     @property
     def ledger(self) -> Ledger:
@@ -80,7 +80,7 @@ def run_cases(
         cohort: of which they are.
         cases: all, or a part of them; excluded ones are left out.
         crew: that segments; it is started and ended here.
-        launcher: what `run.json` says of it.
+        launcher: as described in `run.json`.
         progress: called with the outcome of each case.
 
     Returns:
@@ -131,7 +131,7 @@ def write_results(cohort: Cohort) -> list[Record]:
 
 
 def cohort_records(cohort: Cohort) -> list[Record]:
-    """What came of every case so far, and of inputs that are none."""
+    """Results of all cases so far, and the inputs that are not cases."""
     records = read_records(cohort.listed.cases, cohort.ledger, cohort.listed.naming, excluded=cohort.excluded)
     return [*records, *input_records(cohort)]
 

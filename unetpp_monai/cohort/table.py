@@ -1,4 +1,4 @@
-"""What came of a cohort, case by case, from its reports and its ledger: records, and the tables made of them."""
+"""Results of a cohort, case by case, from its reports and its ledger: records and tables."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ class Record:
 
 
 def read_records(cases: Iterable[Case], ledger: Ledger, naming: Naming, *, excluded: Mapping[str, str]) -> list[Record]:
-    """Read what came of every case, in their order.
+    """Read the results of all cases, in their order.
 
     Args:
         cases: of the cohort.

@@ -28,7 +28,7 @@ def serve(connection: Connection) -> None:
         with Loop(segments, start.work, Ledger(start.output, keyed=start.keyed)) as loop:
             while True:
                 connection.send(loop(connection.recv()))
-    except (EOFError, BrokenPipeError):  # there is no more to do, or nobody to tell
+    except (EOFError, BrokenPipeError):  # no more cases, or the launcher has ended
         return
     except STOP:
         raise
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _end_with(lifeline: int) -> None:
-    """End this process at once when the other end of the lifeline is gone, whatever the loop is doing."""
+    """End this process as soon as the other end of the pipe is closed, even in the middle of a case."""
     os.read(lifeline, 1)
     os._exit(TERMINATED)
 

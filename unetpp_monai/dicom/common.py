@@ -53,7 +53,7 @@ def import_highdicom() -> ModuleType:
 
 
 def new_uid() -> str:
-    """Make a UID that nobody else has (from a UUID, root 2.25)."""
+    """Make a unique UID (from a UUID, root 2.25)."""
     from pydicom.uid import generate_uid
 
     return str(generate_uid(prefix=None))

@@ -71,7 +71,7 @@ def pseudonymised(sources: Sequence["Dataset"], key: bytes, *, retain_uids: bool
 
     Args:
         sources: headers; left as they are.
-        key: same key, same pseudonyms; without the key nobody can link or recompute them.
+        key: same key, same pseudonyms; without the key they cannot be linked or recomputed.
         retain_uids: keep all UIDs, for images that were de-identified elsewhere (PS3.15 Retain UIDs Option).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Headers of one DICOM series to slices in order and their affine, or a named reason why there is none."""
+"""Sort the slices of one DICOM series and compute their affine, or raise a specific error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What source headers pass on to the objects made of them: valid values only, so that what we write is valid.
 
-A value that DICOM does not allow is mended where its meaning is plain, else left out. Identifiers are kept as they are,
-less characters that cannot be shown: a shortened or corrected one may be somebody else's.
+A value that DICOM does not allow is corrected where its meaning is clear, else omitted. Identifiers are kept,
+without characters that cannot be shown: a shortened or corrected one may belong to another patient.
 """
 
 import re
@@ -51,7 +51,7 @@ def clean_header(
         tags: those that are wanted; None: all of patient, study, series and equipment.
 
     Returns:
-        The copy, and the keywords of what was mended or left out.
+        The copy, and the keywords of what was corrected or omitted.
     """
     import pydicom
     from pydicom.datadict import dictionary_has_tag

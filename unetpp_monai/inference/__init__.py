@@ -1,4 +1,4 @@
-"""How the network is swept over a volume or a training batch, around MONAI's inferers."""
+"""Apply the network to a volume or a training batch, with MONAI's inferers."""
 
 from .anytime import AnytimeNetwork
 from .autocast import AutocastInferer, has_fast_bfloat16

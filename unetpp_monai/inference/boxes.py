@@ -1,4 +1,4 @@
-"""From boxes to the whole: what is predicted in each box, put into labels of the whole image, slab by slab."""
+"""Combine the predictions of boxes into slabs of the whole image."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

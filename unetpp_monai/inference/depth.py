@@ -1,4 +1,4 @@
-"""The depth dial: one network, swept at a fixed depth, or each window as deep as it needs."""
+"""One network at a fixed depth, or each window at the depth that it needs."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -85,7 +85,7 @@ class DepthInferer(Inferer):
     def slabs(
         self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows], located: Located | None = None
     ) -> Iterator[Slab]:
-        """Sweep a predictor over one image `(1, C, *spatial)`, and give what it says in slabs along the first axis.
+        """Apply a predictor to one image `(1, C, *spatial)`; yield slabs along the first axis.
 
         Args:
             image: to segment.
@@ -93,7 +93,7 @@ class DepthInferer(Inferer):
             located: by the locator before; None: it looks now, if there is one.
 
         Raises:
-            BundleError: the wrapped inferer is none that can be swept.
+            BundleError: the wrapped inferer is of another class.
             InputError: the locator does not find what it looks for.
         """
         if located is None and self.locator is not None:

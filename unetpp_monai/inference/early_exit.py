@@ -15,13 +15,12 @@ BACKGROUND_LOGIT = 10.0  # of a constant window, which is skipped; other logits 
 class EarlyExit:
     """Evaluate each window only as deep as it needs.
 
-    After every depth, a window's doubt is the mean over its voxels of 1 - max probability: the share of voxels that the
-    head itself expects to have wrong, weighted as stitching weighs them. A window stops as soon as its doubt is below
-    its depth's threshold.
+    A window's expected error is the mean of 1 - max softmax over its voxels, with the weights of stitching. A window
+    stops as soon as its expected error is below the threshold of its depth.
 
     Args:
         network: with a head at every depth.
-        thresholds: of the doubt, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on;
+        thresholds: of the expected error, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on;
             with 1 none does. Those of depths that the network lacks do nothing.
         depth: go no deeper; None = all the way.
         air: a window in which every channel is constant (padding, air) is background and never computed.

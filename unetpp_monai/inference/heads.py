@@ -1,4 +1,4 @@
-"""Label maps of every depth from one sweep, for validation while a network trains."""
+"""Label maps of every depth from one pass, for validation while a network trains."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The sliding window as a stream: slabs of logits along the first axis, given out as soon as no window is to come.
+"""The sliding window as a stream: slabs of logits along the first axis, each yielded when complete.
 
 Windows, weights and sums are those of MONAI's `sliding_window_inference`, bit for bit. What differs is what is held:
 only the rows which a window can still reach, instead of logits for the whole volume.
@@ -22,7 +22,7 @@ from .slab import Slab, Windows
 def slide_windows(
     image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows], sliding: SlidingWindowInferer
 ) -> Iterator[Slab]:
-    """Sweep a predictor over an image.
+    """Apply a predictor to all windows of an image.
 
     Args:
         image: `(1, in_channels, *spatial)`.

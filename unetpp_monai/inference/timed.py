@@ -1,4 +1,4 @@
-"""The sweep of one image, timed and counted."""
+"""Inference on one image, with time and windows counted."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ Progress = Callable[[int, int], None]  # windows done, windows in all
 
 
 class TimedInference:
-    """Sweep a predictor over one image.
+    """Apply a predictor to one image, and measure.
 
     Args:
         inferer: whose windows.

@@ -32,12 +32,12 @@ class HeldWindows:
         self._bytes = 0
 
     def over(self, predictor: Predictor) -> Callable[[torch.Tensor], Windows]:
-        """A predictor for one sweep over the image, which asks another only for what is not held.
+        """A predictor for one pass over the image, which asks another only for what is not held.
 
         Args:
             predictor: of the depth.
         """
-        place = 0  # of the next window; a sweep gives them in the same order each time
+        place = 0  # of the next window; a pass gives them in the same order each time
 
         def answer(windows: torch.Tensor) -> Windows:
             nonlocal place

@@ -1,4 +1,4 @@
-"""What an archive is to us: series are found in it, pulled from it, pushed to it; and what can go wrong with that."""
+"""Interface of an archive: find, pull and push series; and its errors."""
 
 import logging
 import re
@@ -61,14 +61,14 @@ class Query:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What became of instances that were sent."""
+    """Result of sending instances."""
 
     stored: tuple[str, ...]  # SOP Instance UIDs that the archive confirmed one by one
     failed: Mapping[str, str]  # SOP Instance UID -> why not
 
 
 class Remote(Protocol):
-    """An archive that we may talk to."""
+    """An archive to which we can connect."""
 
     def find(self, query: Query) -> list[SeriesRef]:
         """List the series that match, by UID."""
@@ -82,7 +82,7 @@ class Remote(Protocol):
 
 @dataclass(frozen=True)
 class Credentials:
-    """How we show who we are, and how the archive shows who it is."""
+    """Credentials, certificates and AE title for one archive."""
 
     user: str | None = None  # basic authentication
     password: str | None = field(default=None, repr=False)
@@ -99,7 +99,7 @@ class Credentials:
         checked_aet(self.aet)
 
     def session(self, url: str) -> "requests.Session":
-        """An HTTP session with all of it."""
+        """Make an HTTP session with these credentials."""
         with pacs_packages():
             import requests
         address = urlsplit(url)
@@ -118,10 +118,10 @@ class Credentials:
         return session
 
     def tls(self, *, server: bool = False) -> ssl.SSLContext:
-        """A TLS context for DIMSE; as a server with `ca`, only clients that it vouches for are let in.
+        """Make a TLS context for DIMSE; a server with `ca` accepts only clients whose certificate it has signed.
 
         Raises:
-            InputError: a server without certificate, or files that are none.
+            InputError: a server without certificate, or files that are not PEM.
         """
         if server and self.certificate is None:
             raise InputError(
@@ -145,10 +145,10 @@ def _keep_verify(session: "requests.Session", merge: Callable[..., dict[str, Any
 
 
 def checked_uid(value: object) -> str:
-    """A UID that an archive sent, fit to be the name of a file.
+    """Check that a UID from an archive can be used as a file name.
 
     Raises:
-        PacsError: it is none.
+        PacsError: it is not a valid UID.
     """
     uid = str(value)
     if not UID.fullmatch(uid):
@@ -160,7 +160,7 @@ def checked_aet(title: str) -> str:
     """An AE title.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a valid AE title.
     """
     if not AET.fullmatch(title):
         raise InputError(f"an AE title must be 1 to 16 ASCII characters without backslash, got {title!r}; name another")
@@ -169,7 +169,7 @@ def checked_aet(title: str) -> str:
 
 @contextmanager
 def pacs_packages() -> Iterator[None]:
-    """Turn the absence of an optional package into one sentence."""
+    """Report a missing optional package in one sentence."""
     try:
         yield
     except ImportError as error:

@@ -47,7 +47,7 @@ class Dimse:
         bind: str = "127.0.0.1",
     ) -> None:
         with pacs_packages():
-            import pynetdicom  # noqa: F401  its absence is to be known at once
+            import pynetdicom  # noqa: F401  fail now if it is missing
         self.address, self.access, self.move_port, self.bind = address, access or Credentials(), move_port, bind
         self.tls = self.access.tls() if address.tls else None
 

@@ -36,7 +36,7 @@ class DimseAddress:
         """Read `dimse://AET@host:port`, or `dimses://` for TLS.
 
         Raises:
-            InputError: it is none.
+            InputError: it is not such an address.
         """
         match = re.fullmatch(r"(dimses?)://([^@/\\]{1,16})@(\[[0-9a-fA-F:]+\]|[^:/@]+):(\d{1,5})/?", text)
         if match is None or not 0 < int(match[4]) < 65536:
@@ -124,7 +124,7 @@ def receiving(
         limits: of what peers may take; None: the default ones.
 
     Raises:
-        InputError: an AE title is none.
+        InputError: an AE title is not valid.
         UnavailableError: the port is taken.
     """
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, sop_class

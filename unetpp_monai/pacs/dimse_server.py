@@ -1,4 +1,4 @@
-"""A DICOM server that peers cannot hold up: pynetdicom's, with the limits that it lacks.
+"""pynetdicom's DICOM server with limits, so that no peer can block it.
 
 Its own time-outs do not reach a thread that waits for the rest of a PDU, it takes a PDU of any length, shakes hands for
 TLS in the thread that accepts, and counts a connection that says nothing as an association. Imported where it is used.
@@ -95,7 +95,7 @@ class _Server(ThreadedAssociationServer):
         super().__init__(*arguments, **options, request_handler=_Handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept; hands are shaken in the connection's own thread."""
+        """Accept a connection; its own thread does the TLS handshake."""
         accepted, address = self.socket.accept()
         accepted.setblocking(True)
         if self.tls is not None:
@@ -123,7 +123,7 @@ class _Server(ThreadedAssociationServer):
         self.shutdown_request(request)
 
     def _is_asked(self, request: Any) -> bool:
-        """Whether a request for an association has come; over TLS only, whether hands were shaken."""
+        """Whether a request for an association has come; over TLS, whether the handshake is done."""
         if isinstance(request, ssl.SSLSocket):
             request.do_handshake()
             return True
@@ -134,7 +134,7 @@ class _Server(ThreadedAssociationServer):
         return bool(self._peek(request, min(HEADER_BYTES + length, SEEN_BYTES)))
 
     def _peek(self, request: socket.socket, count: int) -> bytes:
-        """Wait for bytes, and leave them where they are; nothing if the connection is closed before."""
+        """Wait for bytes without consuming them; empty if the connection is closed first."""
         connection = self.connections.at(request)
         seen = b""
         while not connection.closed:

@@ -92,7 +92,7 @@ class Found:
             raise
         except JournalError:
             raise
-        except BaseException as error:  # noqa: BLE001 - bytes of strangers decide what is raised, Rust's panics included
+        except BaseException as error:  # noqa: BLE001 - untrusted bytes can raise anything, Rust's panics included
             logger.debug("a series could not be noted: %s", trace_of(error))
             if isinstance(error, MACHINE) and tries < ATTEMPTS:
                 self._wait(name, tries, FIRST_SECONDS * 2.0 ** (tries - 1))

@@ -1,4 +1,4 @@
-"""The listener's memory, an SQLite file: how far the archive was read, what became of each series, what we stored.
+"""The listener's state in an SQLite file: position in the archive, state of each series, what we stored.
 
 It holds UIDs but no name, description or other text of a patient, and only its owner may read it.
 """
@@ -97,7 +97,7 @@ class Journal:
         return cls(path)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
@@ -187,7 +187,7 @@ class Journal:
         )
 
     def finish(self, job: Job, state: str, *, reason: str = "", next_try: float = 0.0) -> None:
-        """Note what became of a job."""
+        """Record the result of a job."""
         self.execute(
             "UPDATE jobs SET state = ?, reason = ?, next_try = ?, changed = ? WHERE id = ?",
             (state, reason, next_try, time.time(), job.id),
@@ -238,7 +238,7 @@ class Journal:
             raise JournalError(message) from error
 
     def _migrate(self) -> None:
-        """Bring the file to our schema, whole or not at all; a newer one is left as it is."""
+        """Migrate the file to our schema, completely or not at all; a newer one is not changed."""
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()
         if found > len(STEPS):
             self._connection.close()

@@ -1,4 +1,4 @@
-"""What peers of the receiver may take, and which connections give way when it is too much. Knows no DICOM library."""
+"""Limits for peers of the receiver, and which connections are closed when a limit is reached. Uses no DICOM library."""
 
 import socket
 import threading
@@ -12,17 +12,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Limits:
-    """What peers may take before a connection is closed, or an association rejected for now."""
+    """Limits at which a connection is closed, or an association is rejected for now."""
 
     associations: int = 50  # at once
     per_peer: int = 20  # of them, of one address
-    waiting: int = 100  # connections that have not asked for an association yet; then the oldest gives way
+    waiting: int = 100  # connections that have not asked for an association yet; then the oldest is closed
     request_seconds: float = 10.0  # from a connection to its request for an association, TLS included (ARTIM)
     idle_seconds: float = 60.0  # of an association without a whole PDU
     spare_seconds: float = 1.0  # of an association without a part of an instance, if another one needs the place
     pdu_bytes: int = 1 << 20  # of one PDU; we ask for 16 KiB, a request for many contexts may be longer
     object_bytes: int = 1 << 30  # of one instance, which is held in memory until it is complete
-    arriving_bytes: int = 4 << 30  # of all instances that are arriving; then the largest gives way
+    arriving_bytes: int = 4 << 30  # of all instances that are arriving; then the largest is closed
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ class Connections:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def open(self, opened: socket.socket, peer: str) -> Connection:
-        """Take in a new connection; if too many wait, the oldest of the peer that has most of them gives way."""
+        """Add a connection; if too many wait, close the oldest one of the peer with the most."""
         with self._lock:
             waiting = [one for one in self._all if not one.accepted and not one.closed]
             if len(waiting) >= self.limits.waiting:
@@ -85,7 +85,7 @@ class Connections:
             return next(one for one in self._all if one.socket is opened)
 
     def admit(self, association: Any) -> bool:
-        """Accept an association, if there is a place or an idle one gives way."""
+        """Accept an association if there is a place, or an idle one can be closed."""
         with self._lock:
             connection = self.of(association)
             others = [one for one in self._all if one.accepted and not one.closed and not one.is_over()]
@@ -98,7 +98,7 @@ class Connections:
             return True
 
     def _spare(self, group: list[Connection]) -> bool:
-        """Close the one that has brought nothing for longest."""
+        """Close the one that has sent no data for the longest time."""
         longest = min((one for one in group if not one.working), key=lambda one: one.useful, default=None)
         if longest is None or time.monotonic() - longest.useful < self.limits.spare_seconds:
             return False
@@ -139,7 +139,7 @@ class Connections:
             connection.working, connection.heard, connection.useful = False, time.monotonic(), time.monotonic()
 
     def close_idle(self) -> None:
-        """Close what has been idle for too long, forget what is over."""
+        """Close connections that were idle too long, and remove those that ended."""
         now = time.monotonic()
         with self._lock:
             for one in self._all:

@@ -89,7 +89,7 @@ class Listener:
         while True:
             try:
                 self.source.look(self.queue)
-                self._sweep()
+                self._remove_unused()
             except UnavailableError as error:
                 silent += 1
                 self._pause(silent, poll_seconds, "the archive cannot be reached", error)
@@ -111,7 +111,7 @@ class Listener:
         time.sleep(wait)
 
     def recover(self) -> None:
-        """Take up what a process before this one left: jobs that ran, folders that nobody needs."""
+        """Recover after an earlier process: requeue its running jobs, remove unused folders."""
         for job in self.journal.jobs(RUNNING):
             with self.journal.transaction():
                 if job.attempts >= self.schedule.attempts:
@@ -119,10 +119,10 @@ class Listener:
                 else:
                     self.journal.finish(job, QUEUED, reason="Interrupted")
             logger.info("job %d: interrupted in try %d", job.id, job.attempts)
-        self._sweep()
+        self._remove_unused()
 
-    def _sweep(self) -> None:
-        """Remove folders that nobody needs; no job may run."""
+    def _remove_unused(self) -> None:
+        """Remove unused folders; no job may be running."""
         wanted = {str(job.id) for job in self.journal.jobs(*OPEN, DEAD)}
         for folder in self.spool.iterdir():
             if folder.name.isdecimal() and folder.name not in wanted:

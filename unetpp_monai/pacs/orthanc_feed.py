@@ -18,7 +18,7 @@ from .transfer import pull_series
 logger = logging.getLogger(__name__)
 
 PAGE = 100  # changes in one answer, series asked about in one request
-MOST_PAGES = 200  # in one look: what is complete shall not wait for years of changes to be read
+MOST_PAGES = 200  # in one look, so that complete series do not wait until years of changes are read
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 
 

@@ -1,4 +1,4 @@
-"""Series from whoever sends them by C-STORE; a series is complete when no instance came for a while."""
+"""Receive series by C-STORE; a series is complete when no instance has arrived for a while."""
 
 import logging
 import shutil
@@ -99,7 +99,7 @@ class Receiver:
                 self._waiting = queue.waiting()
 
     def fetch(self, job: Job, folder: Path) -> None:
-        """Nothing to bring: the files were moved here when the job was noted."""
+        """Do nothing: the files were moved here when the job was recorded."""
         raise PacsError(f"the files of job {job.id} must be in {folder}, got none; send the series again")
 
     def _note(self, folder: Path, queue: SeriesQueue) -> None:
@@ -150,7 +150,7 @@ class Receiver:
             series, uid = checked_uid(header.SeriesInstanceUID), checked_uid(header.SOPInstanceUID)
         except STOP:
             raise
-        except BaseException as error:  # noqa: BLE001 - bytes of strangers decide what is raised
+        except BaseException as error:  # noqa: BLE001 - untrusted bytes can raise anything
             logger.debug("an instance is refused: %s", trace_of(error))
             return CANNOT_UNDERSTAND
         part = self.incoming / f".{uid}.{threading.get_ident()}.part"

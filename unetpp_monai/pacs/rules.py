@@ -102,7 +102,7 @@ class Rule:
         """Read what `to_json` wrote; null is what is not looked at.
 
         Raises:
-            InputError: it is none.
+            InputError: it is not valid.
         """
         values = {name: value for name, value in json.loads(text).items() if value is not None}
         return _rule(values, "a rule of the journal", Path())

@@ -1,4 +1,4 @@
-"""What becomes of a series that was found: noted in the journal, queued if a rule accepts it, never if it is ours."""
+"""Record incoming series; queue those that a rule accepts; skip our own results."""
 
 import logging
 from collections.abc import Sequence
@@ -29,16 +29,16 @@ class Source(Protocol):
         """Note what is new, as long as the queue is not full; `UnavailableError`: look again later."""
 
     def fetch(self, job: Job, folder: Path) -> None:
-        """Bring all instances of a job's series into `folder`, whole or not at all."""
+        """Copy all instances of a job's series into `folder`, or none of them."""
 
 
 @dataclass(frozen=True)
 class SeriesQueue:
-    """The way into the queue."""
+    """Record series in the journal and queue those that a rule accepts."""
 
     journal: Journal
     rules: Sequence[Rule]
-    max_queue: int = 100  # open jobs, from which on nothing more is read
+    max_queue: int = 100  # open jobs at which reading pauses
 
     def waiting(self) -> int:
         """How many jobs are open."""
@@ -50,7 +50,7 @@ class SeriesQueue:
         return self.waiting() >= self.max_queue
 
     def reject(self, facts: SeriesFacts, reason: str) -> None:
-        """Note that a series cannot even be looked at, and why."""
+        """Record that a series cannot be read, and why."""
         with self.journal.transaction():
             job = self.journal.reject(facts, reason)
         logger.warning("job %d: %s, %s", job.id, job.state, reason)
@@ -72,7 +72,7 @@ def folder_facts(folder: Path) -> SeriesFacts:
     """Read the facts of a series from the headers of its files in a folder.
 
     Raises:
-        InputError: a UID is none.
+        InputError: a UID is not valid.
         BaseException: whatever damaged data make pydicom raise.
     """
     headers = [header_texts(path) for path in sorted(folder.glob("*.dcm"))]
@@ -91,10 +91,10 @@ def header_texts(path: Path) -> dict[str, str]:
 
 
 def with_uids(facts: SeriesFacts) -> SeriesFacts:
-    """Give back facts whose UIDs are some.
+    """Check the UIDs of a series, and return its facts.
 
     Raises:
-        InputError: one is none.
+        InputError: a UID is not valid.
     """
     if not all(UID.fullmatch(uid) for uid in (facts.study, facts.series, *facts.instances)):
         raise InputError("UIDs must be up to 64 digits and dots, a digit first, got another one")
@@ -107,7 +107,7 @@ def unread_facts(folder: Path) -> SeriesFacts:
 
 
 def _text(header: "pydicom.Dataset", keyword: str) -> str:
-    """A value as text; nothing if it is none, or not what its kind should be, which is no reason to stop."""
+    """Give a value as text; empty if it is missing or malformed, which is no reason to stop."""
     from pydicom.multival import MultiValue
     from pydicom.sequence import Sequence as Items
 
@@ -118,5 +118,5 @@ def _text(header: "pydicom.Dataset", keyword: str) -> str:
         return "\\".join(str(one) for one in value) if isinstance(value, MultiValue) else str(value)
     except STOP:
         raise
-    except BaseException:  # noqa: BLE001 - bytes of strangers decide what is raised
+    except BaseException:  # noqa: BLE001 - untrusted bytes can raise anything
         return ""

@@ -70,7 +70,7 @@ class Service:
     journal: Path = Path("unetpp_listen.sqlite")  # SQLite file; work in progress is in a folder beside it
     store_to: str | None = None  # address of an archive, as `connect` takes it; None: back to the Orthanc server
     access: Credentials = field(default_factory=Credentials)  # credentials and certificates
-    max_queue: int = 100  # open jobs from which on nothing more is taken
+    max_queue: int = 100  # open jobs at which no new series is accepted
     schedule: Schedule = field(default_factory=Schedule)  # of repeated tries
 
     def __post_init__(self) -> None:

@@ -56,7 +56,7 @@ def pull(remote: Remote, query: Query, output: Path, *, overwrite: bool = False)
 
 
 def pull_series(remote: Remote, series: SeriesRef, folder: Path) -> None:
-    """Fetch a series into a folder, whole or not at all; what was there is replaced.
+    """Fetch a series into a folder, completely or not at all; replace what was there.
 
     Raises:
         PacsError: the archive fails, or sends another number of instances than it lists.

@@ -1,4 +1,4 @@
-"""What a planned task says of itself: metadata, fingerprint and cases; no path and no case's name in the first."""
+"""Describe a planned task: metadata (without paths and case names), fingerprint and cases."""
 
 import os
 from collections.abc import Mapping

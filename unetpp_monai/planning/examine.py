@@ -55,7 +55,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Examined:
-    """What came of reading a case."""
+    """The result of reading a case."""
 
     case: Case
     faults: tuple[Fault, ...]

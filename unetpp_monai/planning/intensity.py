@@ -60,7 +60,7 @@ def channel_kinds(checked: Checked, stated: str) -> tuple[Kind, ...]:
         stated: one word for all channels, or one per channel with commas; "": not stated.
 
     Raises:
-        InputError: an unknown word, or whole numbers below 0 of which nobody says what they are.
+        InputError: an unknown word, or whole numbers below 0 of unknown meaning.
     """
     count = len(checked.cases[0][1].channels)
     names = checked.dataset.channels or tuple(f"channel {number}" for number in range(count))

@@ -23,7 +23,7 @@ CODE = ("networks", "runtimes")  # folders of this package whose code decides wh
 
 
 def cache_folder() -> Path:
-    """Where models lie: below `XDG_CACHE_HOME`, or where the system keeps what can be made again."""
+    """Folder of the models: below `XDG_CACHE_HOME`, or the system's cache folder."""
     if place := os.environ.get("XDG_CACHE_HOME"):
         base = Path(place)
     elif sys.platform == "win32":

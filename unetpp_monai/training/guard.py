@@ -42,7 +42,7 @@ class Stop:
     """Whether a signal asked to end, and how a training then ends: after a step, with its progress saved."""
 
     def __init__(self) -> None:
-        self.signal = 0  # 0: none came
+        self.signal = 0  # 0: no signal yet
 
     @contextmanager
     def listening(self) -> Iterator[None]:

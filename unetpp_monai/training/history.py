@@ -1,4 +1,4 @@
-"""What a training says of itself: a line and a row for each epoch, a curve, and the time that is left."""
+"""Report a training: a line and a row for each epoch, a curve, and the time left."""
 
 import json
 import logging

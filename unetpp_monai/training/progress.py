@@ -1,4 +1,4 @@
-"""How far a training came: its checkpoints, and what they belong to."""
+"""Progress of a training: its checkpoints, and what they belong to."""
 
 import time
 import zipfile

@@ -188,7 +188,7 @@ def _pair(
 
 
 def cases_by_name(path: str | Path) -> dict[str, Path]:
-    """Label maps by case: `NAME_seg.*`, else `NAME.seg.nrrd`, else `NAME.*`; uncertainty beside them is none.
+    """Label maps by case: `NAME_seg.*`, else `NAME.seg.nrrd`, else `NAME.*`; maps of uncertainty are not label maps.
 
     Raises:
         InputError: no such path, or a folder without label maps.

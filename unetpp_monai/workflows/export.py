@@ -25,7 +25,7 @@ GRID_KEYS = ("spatial_dims", "pixdim", "resize", "roi_size", "overlap")  # of in
 class Exported:
     """What was written."""
 
-    file: Path  # the graph; OpenVINO's weights lie beside it as .bin
+    file: Path  # the graph; OpenVINO's weights are beside it as .bin
     sidecar: Path  # JSON: names, axes, preprocessing, hashes, the check
     difference: float  # largest absolute one of logits from eager's, over the images of the check
 

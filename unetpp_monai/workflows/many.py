@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a case, or of an input that could not be listed."""
+    """The result of a case, or of an input that could not be listed."""
 
     case: Path
     status: str  # "written", "done" before, or "failed"

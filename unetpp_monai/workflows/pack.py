@@ -23,7 +23,7 @@ PACKAGE_PARTS = ("*.py", "py.typed", "base/*", "cohort/*.html")  # of this packa
 
 @dataclass(frozen=True)
 class Packed:
-    """Where a packed bundle lies."""
+    """Folder of a packed bundle."""
 
     folder: Path  # dist/<name>
     archive: Path  # dist/<name>.zip, which unpacks to <name>/

@@ -53,7 +53,7 @@ def settings_of(segmenter: Segmenter, request: Request, formats: tuple[str, ...]
 
 
 def _said(series: str, key: bytes | None) -> str:
-    """A series as reports name it: with a key, so that nobody without it can find the patient by a UID."""
+    """A series as reports name it: with a key, so that the patient cannot be found by a UID without it."""
     return series if key is None else hmac.new(key, series.encode(), "sha256").hexdigest()
 
 

@@ -42,7 +42,7 @@ def run(
         say: called with each step, one line.
 
     Returns:
-        Where the bundle lies.
+        Folder of the bundle.
 
     Raises:
         InputError: the data cannot be planned or trained on.

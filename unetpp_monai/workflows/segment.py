@@ -75,7 +75,7 @@ def segment_case(
         The segmentation; None: the case is done already.
 
     Raises:
-        InputError: the case cannot be segmented, or not as wanted.
+        InputError: the case cannot be segmented, or not with these options.
         OutputError: results exist, or cannot be written or do not hold what they should when read again.
     """
     kind, channels = image_format(case), segmenter.bundle.channel_suffixes

@@ -53,7 +53,7 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     An interrupted run continues, to the same weights. One that is finished is left as it is.
 
     Args:
-        task: folder of a task, or the name of one that came with the package.
+        task: folder of a task, or the name of one that is included.
         fold: whose cases validate, 0, 1, ...; "all": none do, all train; None = as the task states it.
         output_dir: for the weights, the progress and the logs; None = `runs/fold<N>` in the task's folder, or
             `runs/<task>/fold<N>` here for one that is given by its name.
@@ -132,7 +132,7 @@ def _check_device(device: str) -> None:
 
 
 def _home(task: str | Path, checked: Task) -> Path:
-    """Where runs and prepared cases go unless it is said: the task's folder, or `runs/<task>` of one of ours."""
+    """Default folder of runs and prepared cases: the task's, or `runs/<task>` for an included task."""
     return checked.folder if (Path(task) / VALUES).is_file() else Path(RUNS) / checked.name
 
 
