@@ -20,24 +20,34 @@ from waiting import wait_for
 
 MODULE = Path(__file__).parents[2] / "unetpp_monai" / "slicer" / "UNetPlusPlus"
 PROPERTIES = {  # of Qt's, CTK's and Slicer's classes, as the module may use them
-    "QPushButton": {"enabled": True, "text": ""},
-    "QLabel": {"text": ""},
+    "QPushButton": {"enabled": True, "text": "", "checkable": False, "checked": False},
+    "QLabel": {"text": "", "wordWrap": False},
+    "QPlainTextEdit": {"plainText": "", "readOnly": False},
     "QLineEdit": {"text": ""},
     "QCheckBox": {"checked": False},
     "QComboBox": {"currentText": ""},
     "QProgressBar": {"value": 0, "maximum": 100},
     "ctkPathLineEdit": {"currentPath": "", "filters": ""},
     "ctkCollapsibleButton": {"text": "", "collapsed": False},
-    "qMRMLNodeComboBox": {"nodeTypes": "", "showChildNodeTypes": True, "addEnabled": True, "removeEnabled": True},
+    "qMRMLNodeComboBox": {
+        **{"nodeTypes": "", "showChildNodeTypes": True, "addEnabled": True, "removeEnabled": True},
+        **{"noneEnabled": False, "renameEnabled": False},
+    },
     "qMRMLTableView": {},
     "qMRMLWidget": {},
 }
 METHODS = {
-    "qMRMLNodeComboBox": {"currentNode"},
+    "qMRMLNodeComboBox": {"currentNode", "setCurrentNode"},
     "qMRMLTableView": {"setMRMLTableNode"},
     "qMRMLWidget": {"setMRMLScene"},
 }
-SIGNALS = {"QPushButton": "clicked()", "qMRMLNodeComboBox": "currentNodeChanged(vtkMRMLNode*)", "QTimer": "timeout()"}
+SIGNALS = {
+    "QPushButton": "clicked()",
+    "QComboBox": "currentIndexChanged(int)",
+    "ctkPathLineEdit": "currentPathChanged(QString)",
+    "qMRMLNodeComboBox": "currentNodeChanged(vtkMRMLNode*)",
+    "QTimer": "timeout()",
+}
 
 
 class Widget:
@@ -45,7 +55,7 @@ class Widget:
 
     def __init__(self, kind):
         names = {"kind", "node", "slots", "toolTip", *PROPERTIES.get(kind, {})}
-        self.__dict__.update(names=names, kind=kind, node=None, slots=[], **PROPERTIES.get(kind, {}))
+        self.__dict__.update(names=names, kind=kind, node=None, slots=[], items=[], **PROPERTIES.get(kind, {}))
 
     def __setattr__(self, name, value):
         if name not in self.names:
@@ -57,8 +67,20 @@ class Widget:
             return self.hold if name.startswith("set") else lambda: self.node
         raise AttributeError(f"a {self.kind} has no {name}")
 
-    def setCurrentText(self, text):
-        self.currentText = text
+    def setCurrentText(self, text):  # of a list that cannot be edited: only what it has
+        if text in self.items:
+            self.currentText = text
+
+    def findText(self, text):
+        return self.items.index(text) if text in self.items else -1
+
+    def clear(self):
+        self.items.clear()
+        self.currentText = ""
+
+    def addItem(self, text):
+        self.items.append(text)
+        self.currentText = self.currentText or text
 
     def hold(self, node):
         self.node = node
@@ -124,7 +146,8 @@ def load_ui(path):
             value = entry[0].text
             setattr(widget, entry.get("name"), {"true": True, "false": False}.get(value, value or ""))
         if element.findall("item"):
-            widget.currentText = element.findtext("item/property/string")
+            for item in element.findall("item/property/string"):
+                widget.addItem(item.text)
         widgets[element.get("name")] = widget
     widgets["UNetPlusPlus"].__dict__["all"] = types.SimpleNamespace(**widgets)
     return widgets["UNetPlusPlus"]
@@ -138,13 +161,19 @@ def prepare():
     base.ScriptedLoadableModule, base.ScriptedLoadableModuleWidget = ModuleBase, WidgetBase
     base.ScriptedLoadableModuleTest = unittest.TestCase
     sys.modules[base.__name__] = base
+    translations = types.ModuleType("slicer.i18n")
+    translations.tr = str  # as an application that speaks English
+    sys.modules[translations.__name__] = translations
     slicer.mrmlScene = slicer.vtkMRMLScene()
     slicer.util.loadUI = load_ui
     slicer.util.childWidgetVariables = lambda panel: panel.all
     slicer.util.errorDisplay = shown.append
+    slicer.util.confirmOkCancelDisplay = lambda question: shown.append(question) or False
     colours = slicer.vtkMRMLColorLogic()
     colours.SetMRMLScene(slicer.mrmlScene)
     colours.AddDefaultColorNodes()
+    rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule()
+    slicer.vtkSegmentationConverterFactory.GetInstance().RegisterConverterRule(rule)
     shown_by = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     sys.path.insert(0, str(MODULE))
     import UNetPlusPlus
@@ -314,9 +343,22 @@ def task_window(module, image, folder, executable):
     ui.volumeSelector.hold(volume)
     ui.volumeSelector.emit(volume)
     note()
-    ui.depthSelector.currentText, ui.executablePath.currentPath = "1", executable
-    ui.taskSelector.currentText = "hippocampus"
+    ui.executablePath.currentPath = executable
+    ui.taskSelector.setCurrentText("hippocampus")
+    panel.enter()
+    wait_for(lambda: Timer.running.emit() or not Timer.running, "what the bundle says", every=0.02)
+    about = [ui.taskAbout.text, *ui.depthSelector.items]
+    ui.depthSelector.setCurrentText(ui.depthSelector.items[1])
     rising = run()
+    ui.show3dButton.checked = True
+    ui.show3dButton.emit()
+    segmentation = panel.logic.results.segmentation
+    surfaces = segmentation.GetDisplayNode().GetVisibility3D() and segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    again = module.UNetPlusPlusWidget()
+    again.setup()
+    kept = [again.ui.depthSelector.currentText, again.ui.volumeSelector.node is volume]
+    again.cleanup()
+    ui.installButton.emit()
     table, results = ui.volumesTable.node.GetNumberOfRows(), panel.logic.results
     ui.applyButton.emit()
     note()
@@ -326,7 +368,9 @@ def task_window(module, image, folder, executable):
     ui.applyButton.emit()
     note()
     panel.cleanup()
-    return {"states": states, "rising": rising, "kept": Settings.kept, **described(results), **counts(), "rows": table}
+    new = {"about": about, "surfaces": surfaces, "again": kept, "log": ui.logBox.plainText}
+    old = {"states": states, "rising": rising, "kept": Settings.kept}
+    return {**new, **old, **described(results), **counts(), "rows": table}
 
 
 def task_selftest(module, image, folder, executable):

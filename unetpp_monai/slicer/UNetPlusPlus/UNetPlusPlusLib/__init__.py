@@ -1,8 +1,25 @@
 # ruff: noqa: N999 - Slicer's naming of a module's library
 """What the module does, without its window: run `unetpp` apart from Slicer, make nodes of what it wrote."""
 
+from .install import PACKAGE, Installation
 from .logic import SegmentationLogic
-from .nodes import Results
+from .nodes import Results, show_3d
+from .parameters import read_settings, write_settings
 from .process import Options, Process, SegmentationError
+from .tasks import SHIPPED, Question, Task
 
-__all__ = ["Options", "Process", "Results", "SegmentationError", "SegmentationLogic"]
+__all__ = [
+    "PACKAGE",
+    "SHIPPED",
+    "Installation",
+    "Options",
+    "Process",
+    "Question",
+    "Results",
+    "SegmentationError",
+    "SegmentationLogic",
+    "Task",
+    "read_settings",
+    "show_3d",
+    "write_settings",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
+import itertools
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .nodes import Results, add_results, write_volume
+from .nodes import Results, add_results, dicom_files, write_volume
 from .process import ExternalProcess, Options, Process, SegmentationError, command
 
 PROGRESS = re.compile(r"progress (\d+)/(\d+)")  # as `unetpp segment --progress` prints
@@ -31,6 +32,8 @@ class SegmentationLogic:
         self._process: Process | None = None
         self._volume: Any = None
         self._folder: Path | None = None
+        self._target: Any = None
+        self._seg_folder = ""
         self._said: list[str] = []
         self.progress = 0.0  # 0 ... 1
         self.comment = ""  # what it does at the moment
@@ -41,8 +44,18 @@ class SegmentationLogic:
         """Whether a volume is being segmented."""
         return self._process is not None
 
-    def apply(self, volume: Any, options: Options) -> None:
+    @property
+    def log(self) -> list[str]:
+        """What the process of the last run said, besides progress."""
+        return self._said
+
+    def apply(self, volume: Any, options: Options, target: Any = None) -> None:
         """Write a volume to a file and start to segment it.
+
+        Args:
+            volume: what is segmented.
+            options: how.
+            target: segmentation node whose segments the result replaces; None: a new one.
 
         Raises:
             SegmentationError: one is running, or it cannot be started.
@@ -51,14 +64,14 @@ class SegmentationLogic:
             raise SegmentationError("one volume can be segmented at a time; wait for it, or cancel it")
         self._said, self.results = [], None
         self._folder = Path(tempfile.mkdtemp(prefix="unetpp_slicer_"))
-        image, output = self._folder / "volume.nrrd", self._folder / "results"
         try:
-            write_volume(volume, image)
-            self._process = self._start(command(options, image, output), self._folder)
+            image = self._write(volume, options)
+            self._process = self._start(command(options, image, self._folder / "results"), self._folder)
         except SegmentationError:
             self._clear()
             raise
-        self._volume, self.progress, self.comment = volume, 0.0, "loading the network"
+        self._volume, self._target, self._seg_folder = volume, target, options.seg_folder
+        self.progress, self.comment = 0.0, "loading the network"
 
     def update(self) -> bool:
         """Take note of what the process printed; return True once the results are in the scene.
@@ -89,6 +102,32 @@ class SegmentationLogic:
             self._clear()
             self.progress, self.comment = 0.0, "cancelled"
 
+    def _write(self, volume: Any, options: Options) -> Path:
+        """Write what is segmented: the volume, or its series if a DICOM SEG is wanted."""
+        if self._folder is None:
+            raise SegmentationError("nothing is being segmented; apply first")
+        if not options.seg_folder:
+            write_volume(volume, self._folder / "volume.nrrd")
+            return self._folder / "volume.nrrd"
+        if not Path(options.seg_folder).is_dir():
+            raise SegmentationError(f"the folder for DICOM SEG must exist, got {options.seg_folder}")
+        files, series = dicom_files(volume), self._folder / "series"
+        series.mkdir()
+        for index, file in enumerate(files):
+            shutil.copyfile(file, series / f"{index:05}.dcm")
+        return series
+
+    def _keep(self, folder: Path) -> None:
+        """Move the DICOM SEG to where it is wanted, under a name that nothing has."""
+        for seg in folder.glob("*_seg.dcm"):
+            kept = Path(self._seg_folder) / seg.name
+            for number in itertools.count(2):
+                if not kept.exists():
+                    break
+                kept = Path(self._seg_folder) / f"{seg.stem}_{number}.dcm"
+            shutil.move(str(seg), kept)
+            self._said.append(f"wrote {kept}")
+
     def _note(self, line: str) -> None:
         if match := PROGRESS.fullmatch(line.strip()):
             done, total = int(match[1]), max(1, int(match[2]))
@@ -105,9 +144,14 @@ class SegmentationLogic:
         reports = sorted(folder.glob("*.json"))
         if len(reports) != 1:
             raise SegmentationError(f"unetpp must write one report, got {len(reports)}; is its version this module's?")
-        return add_results(self._volume, folder, json.loads(reports[0].read_text(encoding="utf-8")))
+        report = json.loads(reports[0].read_text(encoding="utf-8"))
+        target = self._target if self._target is not None and self._target.GetScene() is not None else None
+        results = add_results(self._volume, folder, report, target)
+        if self._seg_folder:
+            self._keep(folder)
+        return results
 
     def _clear(self) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._process = self._folder = self._volume = None
+        self._process = self._folder = self._volume = self._target = None

@@ -43,13 +43,53 @@ def write_volume(volume: Any, path: Path) -> None:
         raise SegmentationError(f"{volume.GetName()!r} must be writable to {path.parent}; is the disk full?")
 
 
-def add_results(volume: Any, folder: Path, report: Mapping[str, Any]) -> Results:
+def dicom_files(volume: Any) -> list[Path]:
+    """Find the files of the series from which a volume was loaded, in Slicer's DICOM database.
+
+    Raises:
+        SegmentationError: it was not loaded from DICOM, or the database lacks a file.
+    """
+    name, uids = volume.GetName(), (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if not uids:
+        raise SegmentationError(f"a DICOM SEG needs a volume loaded from DICOM, got {name!r}; leave its folder empty")
+    files = [slicer.dicomDatabase.fileForInstance(uid) for uid in uids]
+    missing = sum(not (file and Path(file).is_file()) for file in files)
+    if missing:
+        raise SegmentationError(
+            f"all {len(uids)} files of {name!r} must be there, {missing} are not; import them again"
+        )
+    return [Path(file) for file in files]
+
+
+def show_3d(segmentation: Any, *, shown: bool = True) -> None:
+    """Show segments as surfaces in 3-D views, or hide them."""
+    if shown:
+        segmentation.CreateClosedSurfaceRepresentation()
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.GetDisplayNode().SetVisibility3D(shown)
+
+
+def _place(volume: Any, node: Any) -> None:
+    """Put a node where the volume lies in the subject hierarchy: under its study, if it has one."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume.GetScene())
+    beside = hierarchy.GetItemByDataNode(volume) if hierarchy is not None else 0
+    if not beside:
+        return
+    parent, item = hierarchy.GetItemParent(beside), hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, node)
+
+
+def add_results(volume: Any, folder: Path, report: Mapping[str, Any], target: Any = None) -> Results:
     """Make nodes of what `unetpp segment` wrote.
 
     Args:
         volume: what was segmented; the nodes take its name and its transform.
         folder: with `.seg.nrrd` and, perhaps, `_uncertainty.nii.gz`.
         report: the `.json`.
+        target: segmentation node whose segments are replaced; None: a new one.
 
     Raises:
         SegmentationError: Slicer cannot read the files, or the volume is gone; then the scene is as before.
@@ -70,6 +110,11 @@ def add_results(volume: Any, folder: Path, report: Mapping[str, Any]) -> Results
             raise
         _show_over(volume, uncertainty)
     table = _table(scene, report, f"{name} volumes")
+    if target is not None:
+        segmentation = _replace(target, segmentation)
+    for node in (segmentation, uncertainty, table):
+        if node is not None:
+            _place(volume, node)
     return Results(segmentation, uncertainty, table, report.get("review"))
 
 
@@ -83,6 +128,15 @@ def _read(volume: Any, kind: str, path: Path, name: str) -> Any:
         raise SegmentationError(f"Slicer must be able to read {path.name}, and is not; see its log")
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
+
+
+def _replace(target: Any, segmentation: Any) -> Any:
+    """Give a node the segments of another one, which is removed."""
+    target.GetSegmentation().DeepCopy(segmentation.GetSegmentation())
+    target.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
+    target.CreateDefaultDisplayNodes()
+    segmentation.GetScene().RemoveNode(segmentation)
+    return target
 
 
 def _show_over(volume: Any, uncertainty: Any) -> None:

@@ -39,6 +39,7 @@ class Options:
     depth: str = "full"  # 1, 2, ..., auto or full
     device: str = "auto"  # auto, cpu or cuda:N
     uncertainty: bool = True  # also make the map
+    seg_folder: str = ""  # segment the volume's DICOM series and keep a DICOM SEG here; empty: segment the node
 
 
 class Process(Protocol):
@@ -62,7 +63,7 @@ class ExternalProcess:
             self._process = subprocess.Popen(
                 parts,
                 cwd=folder,
-                env={name: value for name, value in os.environ.items() if name not in SLICERS_OWN},
+                env=environment(parts[0]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -111,6 +112,12 @@ class ExternalProcess:
         self._reader.join(PATIENCE_S)
 
 
+def environment(executable: str) -> dict[str, str]:
+    """Variables with which a program runs: Slicer's own Python needs Slicer's, every other one must not have them."""
+    own = Path(executable).stem.lower() == "pythonslicer"
+    return {name: value for name, value in os.environ.items() if own or name not in SLICERS_OWN}
+
+
 def find_executable(given: str) -> Path:
     """Find python or unetpp of the environment with unetpp_monai.
 
@@ -135,16 +142,24 @@ def find_executable(given: str) -> Path:
     return Path(found).absolute()
 
 
+def program(options: Options) -> list[str]:
+    """Begin a command line of `unetpp`.
+
+    Raises:
+        SegmentationError: there is no executable.
+    """
+    executable = find_executable(options.executable)
+    return [str(executable), *(["-m", "unetpp_monai"] if executable.name.lower().startswith("python") else [])]
+
+
 def command(options: Options, image: Path, folder: Path) -> list[str]:
     """Command line that segments an image file into a folder.
 
     Raises:
         SegmentationError: there is no executable.
     """
-    executable = find_executable(options.executable)
-    python = executable.name.lower().startswith("python")
-    parts = [str(executable), *(["-m", "unetpp_monai"] if python else [])]
-    parts += ["segment", str(image), "-o", str(folder), "--format", "segnrrd", "--progress"]
+    formats = "segnrrd,dicomseg" if options.seg_folder else "segnrrd"
+    parts = [*program(options), "segment", str(image), "-o", str(folder), "--format", formats, "--progress"]
     parts += ["--depth", options.depth, "--device", options.device]
     parts += ["--bundle", options.bundle] if options.bundle else []
     return parts + (["--uncertainty"] if options.uncertainty else [])

@@ -1,0 +1,89 @@
+"""What tasks there are and what `unetpp info --json` says of one. Knows nothing of Slicer."""
+
+from __future__ import annotations  # Slicer's Python may be 3.9
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .process import ExternalProcess, Options, Process, SegmentationError, program
+
+SHIPPED = ("hippocampus_head", "hippocampus")  # volumes' tasks that come with weights
+SPEED = "relative time"  # the bundles' key
+
+
+@dataclass(frozen=True)
+class Task:
+    """A bundle, as a user chooses it."""
+
+    name: str  # of the bundle, with its version
+    expects: str  # the image
+    labels: tuple[str, ...]  # in order of their index
+    depths: tuple[tuple[str, str], ...]  # what --depth takes, and how it is shown
+
+
+def task_of(info: Mapping[str, Any]) -> Task:
+    """Read what `unetpp info --json` printed.
+
+    Raises:
+        SegmentationError: the bundle is not for volumes of one channel.
+    """
+    asked = info["input"]
+    if (asked["spatial_dims"], asked["channels"]) != (3, 1):
+        shape = f"{asked['spatial_dims']}-D with {asked['channels']} channels"
+        raise SegmentationError(f"a bundle must take volumes of one channel, {info['name']} is {shape}; choose another")
+    whole = [key for key in info["depths"] if key.isdigit()]
+    depths = [("full", _depth("full", info["depths"].get(max(whole, key=int), {}) if whole else {}))]
+    depths += [(key, _depth(key, info["depths"][key])) for key in info["depths"]]
+    return Task(
+        f"{info['name']} {info['version']}",
+        f"{asked['channel_names'][0]} ({asked['modality']})",
+        tuple(label["name"] for label in info["labels"]),
+        tuple(depths),
+    )
+
+
+def _depth(key: str, figures: Mapping[str, Any]) -> str:
+    return f"{key} (time x {figures[SPEED]:.2f})" if SPEED in figures else key
+
+
+class Question:
+    """Asks `unetpp info` of a bundle, in a process: `update` returns its task once it has answered.
+
+    Args:
+        options: executable and bundle count.
+        start: starts a command in a folder; what tests replace.
+
+    Raises:
+        SegmentationError: there is no executable.
+    """
+
+    def __init__(self, options: Options, start: Callable[[Sequence[str], Path], Process] = ExternalProcess) -> None:
+        asked = ["--bundle", options.bundle] if options.bundle else []
+        self._process: Process = start([*program(options), "info", "--json", *asked], Path(tempfile.gettempdir()))
+        self._said: list[str] = []
+
+    def update(self) -> Task | None:
+        """Return the task, or None as long as there is no answer.
+
+        Raises:
+            SegmentationError: the bundle cannot be read.
+        """
+        self._said += self._process.lines()
+        code = self._process.code()
+        if code is None:
+            return None
+        text = "\n".join(self._said)
+        if code != 0:
+            raise SegmentationError(text.strip().removeprefix("error: ") or f"unetpp info ended with exit code {code}")
+        try:
+            return task_of(json.loads(text[text.index("{") :]))
+        except ValueError as error:
+            raise SegmentationError("unetpp info must print JSON; is its version this module's?") from error
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.end()
