@@ -353,7 +353,10 @@ def task_window(module, image, folder, executable):
     ui.show3dButton.checked = True
     ui.show3dButton.emit()
     segmentation = panel.logic.results.segmentation
-    surfaces = segmentation.GetDisplayNode().GetVisibility3D() and segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    surfaces = (
+        segmentation.GetDisplayNode().GetVisibility3D()
+        and segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+    )
     again = module.UNetPlusPlusWidget()
     again.setup()
     kept = [again.ui.depthSelector.currentText, again.ui.volumeSelector.node is volume]
@@ -371,6 +374,43 @@ def task_window(module, image, folder, executable):
     new = {"about": about, "surfaces": surfaces, "again": kept, "log": ui.logBox.plainText}
     old = {"states": states, "rising": rising, "kept": Settings.kept}
     return {**new, **old, **described(results), **counts(), "rows": table}
+
+
+def task_dicom(module, series, folder, executable):
+    """A volume of a DICOM series, under a study: its DICOM SEG, the place of the results, a chosen output."""
+    paths = sorted(Path(series).iterdir())
+    files = {path.stem: str(path) for path in paths}
+    slicer.dicomDatabase = types.SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""))
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T1")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient"), "study")
+    hierarchy.CreateItem(study, volume)
+    logic, target = module.UNetPlusPlusLogic(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    kept, said = folder / "kept", []
+    kept.mkdir()
+    options = module.Options(executable, "hippocampus", "1", "cpu", uncertainty=False, seg_folder=str(kept))
+
+    def attempt():
+        try:
+            logic.apply(volume, options, target)
+        except module.SegmentationError as error:
+            said.append(str(error))
+
+    attempt()
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join([*files, "1.2.3"]))
+    attempt()
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    for _ in range(2):
+        logic.apply(volume, options, target)
+        finish(logic)
+    results = logic.results
+    parents = [hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (target, results.table)]
+    segments = target.GetSegmentation().GetNumberOfSegments()
+    same = results.segmentation is target
+    return {
+        **{"said": said, "kept": sorted(path.name for path in kept.iterdir()), "segments": segments, "log": logic.log},
+        **{"under_study": parents == [study, study], "same": same, **counts()},
+    }
 
 
 def task_selftest(module, image, folder, executable):

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import SimpleITK
 from helpers import BUNDLE, HELPERS, ROOT, phantom, save_nifti
+from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.slicer_cases import SAMPLE, read, segment_oblique
 from helpers.slicer_processes import wait_until_gone, working_in
 from helpers.waiting import DEADLINE, wait_for
+from pydicom import dcmread
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +127,26 @@ def test_uncertainty_lies_over_the_volume(tmp_path):
     assert 0.1 < display["range"][1] <= 1
     assert (display["window"], display["threshold"]) == ([0, 1], [0.2, 1, 1])
     assert (display["colours"], display["over"], display["opacity"]) == ("Iron", True, 0.5)
+
+
+@pytest.mark.long
+def test_dicom_volumes_are_segmented_from_their_series(tmp_path):
+    """The SEG refers to the series, results lie under its study, and a chosen output is filled."""
+    headers = make_series(tmp_path / "series", axial_affine((1.0, 1.0, 1.0)), (32, 36, 30))
+    for path in (tmp_path / "series").iterdir():
+        path.rename(path.with_name(f"{dcmread(path, stop_before_pixels=True).SOPInstanceUID}.dcm"))
+    found = in_slicer("dicom", tmp_path / "series", tmp_path)
+    none, missing = found["said"]
+    assert none.startswith("a DICOM SEG needs a volume loaded from DICOM, got 'T1'; leave")
+    assert missing == "all 31 files of 'T1' must be there, 1 are not; import them again"
+    assert (found["same"], found["under_study"], found["Segmentation"]) == (True, True, 1)
+    assert found["segments"] == 2
+    assert len(found["kept"]) == 2, "nothing that was there is written over"
+    for name in found["kept"]:
+        seg = dcmread(tmp_path / "kept" / name)
+        assert seg.StudyInstanceUID == headers[0].StudyInstanceUID
+        assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == headers[0].SeriesInstanceUID
+        assert f"wrote {tmp_path / 'kept' / name}" in found["log"] or name == found["kept"][0]
 
 
 def test_cancel_ends_the_process(tmp_path):
