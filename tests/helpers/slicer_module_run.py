@@ -419,6 +419,22 @@ def task_selftest(module, image, folder, executable):
     return {"ran": result.testsRun, "problems": [text for _, text in result.failures + result.errors]}
 
 
+def task_script(module, image, folder, executable):
+    """The self-test of the application, as Slicer runs it, but for the application."""
+    import runpy
+
+    ended, panel = [], module.UNetPlusPlusWidget()
+    panel.setup()
+    slicer.app = types.SimpleNamespace(processEvents=lambda: None, applicationVersion="none")
+    slicer.util.selectModule = lambda name: panel.enter()
+    slicer.util.getModuleWidget = lambda name: panel
+    slicer.util.exit = ended.append
+    sys.argv = ["selftest.py", executable if image != "none" else "/nowhere/unetpp"]
+    runpy.run_path(str(MODULE / "UNetPlusPlusLib" / "selftest.py"), run_name="__main__")
+    panel.cleanup()
+    return {"ended": ended}
+
+
 def task_picture(module, image, folder, executable):
     """A slice view through the middle: image, uncertainty, segments."""
     import slicer_view

@@ -29,7 +29,7 @@ INTERFACE = MODULE / "Resources" / "UI" / "UNetPlusPlus.ui"
 SCRIPTS = sorted(path for path in SLICER.rglob("*.py"))
 
 
-def in_slicer(task, image, folder):
+def in_slicer(task, image, folder, *, printed=False):
     """Run a task of slicer_module_run.py, with folders for temporary files that tell what was left."""
     if importlib.util.find_spec("slicer") is None:
         pytest.skip("needs Slicer's classes: pip install slicer-core")
@@ -46,7 +46,8 @@ def in_slicer(task, image, folder):
     assert run.returncode == 0, run.stderr[-3000:]
     wait_until_gone(working_in(temporary))
     assert [path.name for path in temporary.iterdir() if path.name.startswith("unetpp")] == []
-    return json.loads(run.stdout.splitlines()[-1])
+    found = json.loads(run.stdout.splitlines()[-1])
+    return (found, run.stdout) if printed else found
 
 
 @pytest.mark.slow
@@ -180,6 +181,20 @@ def test_errors_are_told_and_leave_the_scene_alone(tmp_path):
 
 def test_slicers_own_test_of_the_module(tmp_path):
     assert in_slicer("selftest", SAMPLE, tmp_path) == {"ran": 1, "problems": [], "shown": []}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("image", "code"), [(SAMPLE, 0), ("none", 1)])
+def test_selftest_of_the_application(tmp_path, image, code):
+    """Its code, with stand-ins for the application; without an executable it fails, but for what needs none."""
+    found, printed = in_slicer("script", image, tmp_path, printed=True)
+    report = json.loads(printed[printed.index("{") : printed.rindex("}", 0, printed.rindex("{")) + 1])
+    assert found["ended"] == [code]
+    assert {name: row["worked"] for name, row in report["steps"].items()} == {
+        "panel": True,
+        "segmentation": code == 0,
+        "settings": True,
+    }
 
 
 def load(name, path):

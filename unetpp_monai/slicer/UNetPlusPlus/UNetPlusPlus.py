@@ -234,7 +234,6 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         results = self.logic.results
         if results is not None:
             self.ui.volumesTable.setMRMLTableNode(results.table)
-            self.ui.segmentationSelector.setCurrentNode(results.segmentation)
             self.ui.reviewLabel.text = _("Uncertain: please review.") if results.review else ""
 
     def show_state(self, *_args: Any) -> None:
