@@ -40,7 +40,7 @@ class UNetPlusPlus(ScriptedLoadableModule):
         self.parent.categories = ["Segmentation"]
         self.parent.dependencies = []
         self.parent.contributors = ["UNet++ for MONAI authors"]
-        self.parent.helpText = (
+        self.parent.helpText = _(
             "Segments a volume with a UNet++ bundle, to a chosen depth, by the command unetpp of the Python "
             "environment in which unetpp_monai is installed. Not a medical device, not for diagnosis."
         )
