@@ -26,18 +26,19 @@ pytestmark = pytest.mark.slow
 SLICER = ROOT / "unetpp_monai" / "slicer"
 MODULE = SLICER / "UNetPlusPlus"
 INTERFACE = MODULE / "Resources" / "UI" / "UNetPlusPlus.ui"
+IN_SLICER = ("SegmentEditorEffects", "qSlicerSegmentationsEditorEffectsPythonQt")
 SCRIPTS = sorted(path for path in SLICER.rglob("*.py"))
 
 
-def in_slicer(task, image, folder, *, printed=False):
-    """Run a task of slicer_module_run.py, with folders for temporary files that tell what was left."""
+def in_slicer(task, image, folder, *, printed=False, script="slicer_module_run.py"):
+    """Run a task of a script in Slicer's classes, with folders for temporary files that tell what was left."""
     if importlib.util.find_spec("slicer") is None:
         pytest.skip("needs Slicer's classes: pip install slicer-core")
     temporary = folder / "temporary"
     temporary.mkdir()
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     run = subprocess.run(
-        [sys.executable, HELPERS / "slicer_module_run.py", task, image, folder, sys.executable],
+        [sys.executable, HELPERS / script, task, image, folder, sys.executable],
         env={**os.environ, "TMPDIR": str(temporary), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -294,10 +295,11 @@ def test_cmake_lists_name_every_file():
     for part in ("HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
         assert f"EXTENSION_{part}" in variables
     assert [name for name, _ in commands].count("find_package") == 1
-    _, variables = cmake(MODULE / "CMakeLists.txt")
-    named = {*variables["MODULE_PYTHON_SCRIPTS"].split(), *variables["MODULE_PYTHON_RESOURCES"].split()}
-    files = {str(path.relative_to(MODULE)) for path in MODULE.rglob("*") if path.is_file()}
-    assert named == {name for name in files if not name.endswith(".pyc")} - {"CMakeLists.txt"}
+    for folder in (SLICER / name for name in folders):
+        _, variables = cmake(folder / "CMakeLists.txt")
+        named = {*variables["MODULE_PYTHON_SCRIPTS"].split(), *variables.get("MODULE_PYTHON_RESOURCES", "").split()}
+        files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        assert named == {name for name in files if not name.endswith(".pyc")} - {"CMakeLists.txt"}
 
 
 def test_interface_is_whole():
@@ -321,7 +323,7 @@ def test_interface_is_whole():
 def test_slicers_python_can_read_it(path):
     """3.9 or later, which knows `X | None` only as text; and no module that it lacks."""
     text = path.read_text()
-    allowed = {*sys.stdlib_module_names, "slicer", "vtk", "qt", "numpy", "UNetPlusPlusLib"}
+    allowed = {*sys.stdlib_module_names, "slicer", "vtk", "qt", "numpy", "UNetPlusPlusLib", *IN_SLICER}
     tree = ast.parse(text, feature_version=(3, 9))
     assert "from __future__ import annotations" in text or "|" not in text
     for node in ast.walk(tree):

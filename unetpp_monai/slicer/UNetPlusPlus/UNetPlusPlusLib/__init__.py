@@ -1,11 +1,13 @@
 # ruff: noqa: N999 - Slicer's naming of a module's library
 """What the module does, without its window: run `unetpp` apart from Slicer, make nodes of what it wrote."""
 
+from .here import RegionLogic
 from .install import PACKAGE, Installation
 from .logic import SegmentationLogic
 from .nodes import Results, show_3d
 from .parameters import read_settings, write_settings
 from .process import Options, Process, SegmentationError
+from .region import roi_region, view_region
 from .tasks import SHIPPED, Question, Task
 
 __all__ = [
@@ -15,11 +17,14 @@ __all__ = [
     "Options",
     "Process",
     "Question",
+    "RegionLogic",
     "Results",
     "SegmentationError",
     "SegmentationLogic",
     "Task",
     "read_settings",
+    "roi_region",
     "show_3d",
+    "view_region",
     "write_settings",
 ]

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +140,14 @@ class SegmentationLogic:
         errors = [line for line in self._said if line.startswith("error: ")] or self._said[-20:]
         return "\n".join(errors).removeprefix("error: ") or f"unetpp ended with exit code {code} and no message"
 
-    def _import(self, folder: Path) -> Results:
+    def _import(self, folder: Path) -> Results | None:
         reports = sorted(folder.glob("*.json"))
         if len(reports) != 1:
             raise SegmentationError(f"unetpp must write one report, got {len(reports)}; is its version this module's?")
-        report = json.loads(reports[0].read_text(encoding="utf-8"))
+        return self._add(folder, json.loads(reports[0].read_text(encoding="utf-8")))
+
+    def _add(self, folder: Path, report: Mapping[str, Any]) -> Results | None:
+        """Put what was written into the scene."""
         target = self._target if self._target is not None and self._target.GetScene() is not None else None
         results = add_results(self._volume, folder, report, target)
         if self._seg_folder:

@@ -1,0 +1,302 @@
+"""Run apart from the tests: the Segment Editor effect with 3D Slicer's own editor logic (slicer-core).
+
+python slicer_effect_run.py TASK IMAGE FOLDER EXECUTABLE prints JSON in the last line. Stand-ins take the place of the
+application, Qt, and the adaptor `scriptedEffect`, which hands on to Slicer's own vtkSlicerSegmentEditorLogic.
+"""
+# ruff: noqa: N802 - stand-ins are called as what they stand in for
+
+import importlib
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import slicer
+import slicer_module_run as module_run
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+from waiting import wait_for
+
+EFFECT = Path(__file__).parents[2] / "unetpp_monai" / "slicer" / "SegmentEditorUNetPlusPlus"
+LOGIC = slicer.vtkSlicerSegmentEditorLogic
+SHAPE = (24, 20, 16)  # K, J, I of the volume without a network
+
+
+class Adaptor:
+    """Stand-in of qSlicerSegmentEditorScriptedEffect: Slicer's own logic, its parameters in the editor's node."""
+
+    def __init__(self, volume, segmentation):
+        self.node = slicer.mrmlScene.AddNode(slicer.vtkMRMLSegmentEditorNode())
+        self.logic = LOGIC()
+        self.logic.SetMRMLScene(slicer.mrmlScene)
+        self.logic.SetSegmentEditorNode(self.node)
+        self.logic.SetSegmentationNode(segmentation)
+        self.logic.SetSourceVolumeNode(volume)
+        self.widgets = []
+
+    def parameterSetNode(self):
+        return self.node
+
+    def setParameter(self, name, value):
+        self.node.SetAttribute(f"UNet++.{name}", value)
+
+    def setParameterDefault(self, name, value):
+        if self.node.GetAttribute(f"UNet++.{name}") is None:
+            self.setParameter(name, value)
+
+    def parameter(self, name):
+        return self.node.GetAttribute(f"UNet++.{name}")
+
+    def addOptionsWidget(self, widget):
+        self.widgets.append(widget)
+
+    def addLabeledOptionsWidget(self, _label, widget):
+        self.widgets.append(widget)
+
+    def saveStateForUndo(self):
+        self.logic.SaveStateForUndo()
+
+    def defaultModifierLabelmap(self):
+        return self.logic.GetModifierLabelmap() if self.logic.ResetModifierLabelmapToDefault() else None
+
+    def modifySegmentByLabelmap(self, node, segment, labels, mode):
+        self.logic.ModifySegmentByLabelmap(node, segment, labels, mode, self.perSegment, False)
+
+
+class Widget:
+    """Stand-in of a Qt widget with one signal; subclasses by `widget`."""
+
+    def __init__(self, text=""):
+        self.toolTip, self.text, self.slots, self.node = "", text, [], None
+
+    def connect(self, name, slot):
+        if name != self.signal:
+            raise ValueError(f"no signal {name}")
+        self.slots.append(slot)
+
+    def emit(self):
+        for slot in self.slots:
+            slot()
+
+    def blockSignals(self, _on):
+        return False
+
+    def setMRMLScene(self, scene):
+        pass
+
+    def currentNode(self):
+        return self.node
+
+    def setCurrentNode(self, node):
+        self.node = node
+
+    def addItems(self, items):
+        self.currentText = items[0]
+
+    def setCurrentText(self, text):
+        self.currentText = text
+
+
+def widget(signal, **properties):
+    """A class of stand-ins."""
+    return type("Kind", (Widget,), {"signal": signal, **properties})
+
+
+def prepare(volume, segmentation):
+    """Load the effect, with stand-ins."""
+    qt = sys.modules["qt"]
+    qt.QComboBox = widget("currentTextChanged(QString)", editable=False, currentText="")
+    qt.QCheckBox = widget("toggled(bool)", checked=False)
+    qt.QPushButton = widget("clicked()", enabled=True)
+    qt.QLabel = widget("", wordWrap=False)
+    slicer.qMRMLNodeComboBox = widget("currentNodeChanged(vtkMRMLNode*)", nodeTypes=[], noneEnabled=False)
+    slicer.qSlicerSegmentEditorAbstractEffect = LOGIC
+    base = types.ModuleType("SegmentEditorEffects")
+    base.AbstractScriptedSegmentEditorEffect = Base
+    sys.modules[base.__name__] = base
+    sys.path.insert(0, str(EFFECT / "SegmentEditorUNetPlusPlusLib"))
+    adaptor = Adaptor(volume, segmentation)
+    effect = importlib.import_module("SegmentEditorEffect").SegmentEditorEffect(adaptor)
+    effect.setMRMLDefaults()
+    effect.setupOptionsFrame()
+    effect.updateGUIFromMRML()
+    return effect, adaptor
+
+
+class Base:
+    def __init__(self, adaptor):
+        self.scriptedEffect = adaptor
+
+
+def box(low, high):
+    """An ROI between two corners, in mm."""
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter(*np.add(low, high) / 2)
+    roi.SetSize(*np.subtract(high, low))
+    return roi
+
+
+def voxels(segmentation, name, grid):
+    """A segment on a volume's grid, as K, J, I."""
+    segments = segmentation.GetSegmentation()
+    image, placed = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    segmentation.GetBinaryLabelmapRepresentation(segments.GetSegmentIdBySegmentName(name), image)
+    if image.IsEmpty():
+        return np.zeros(grid.GetDimensions()[::-1], bool)
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, grid, placed)
+    return vtk_to_numpy(placed.GetPointData().GetScalars()).reshape(grid.GetDimensions()[::-1]) != 0
+
+
+def grid_of(volume):
+    """A volume's grid in the world."""
+    return slicer.vtkSlicerSegmentationsModuleLogic.CreateOrientedImageDataFromVolumeNode(volume)
+
+
+def add(segmentation, name, array, grid):
+    """A segment of an array on a grid."""
+    image = slicer.vtkOrientedImageData()
+    image.DeepCopy(grid)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = array.ravel()
+    own = segmentation.GetSegmentation().AddEmptySegment("", name)
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, segmentation, own)
+    return own
+
+
+def edited(volume):
+    """A segmentation to edit, on the volume's grid."""
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    return segmentation
+
+
+def block(*ranges):
+    found = np.zeros(SHAPE, bool)
+    found[tuple(slice(*one) for one in ranges)] = True
+    return found
+
+
+def task_merge(image, folder, executable):
+    """A result that is known, merged into a box: what changes, with and without masking; undo."""
+    from UNetPlusPlusLib.here import merge
+    from UNetPlusPlusLib.region import roi_region
+
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    slicer.util.updateVolumeFromArray(volume, np.zeros(SHAPE, np.float32))
+    volume.SetSpacing(1, 2, 1.5)
+    volume.CreateDefaultDisplayNodes()
+    grid = grid_of(volume)
+    target, found = edited(volume), edited(volume)
+    result = block((4, 20), (4, 16), (4, 12))
+    named = add(found, "label", result, grid)
+    found.GetSegmentation().GetSegment(named).SetTag("TerminologyEntry", "terms")
+    other = add(found, "new", block((0, 4), (0, 20), (0, 16)), grid)
+    found.GetSegmentation().GetSegment(other).SetColor(0.2, 0.4, 0.6)
+    found.GetSegmentation().GetSegment(other).SetTag("TerminologyEntry", "terms")
+    old, locked = block((0, 24), (0, 2), (0, 16)), block((8, 12), (8, 12), (4, 12))
+    effect, adaptor = prepare(volume, target)
+    effect.target = target
+    wanted = block((0, 12), (0, 20), (0, 16))  # K below 12: 16.5 mm is between 11 and 12
+    region = roi_region(box((-1, -1, -1), (100, 100, 17)))
+    rows = {}
+    for mode in ("EditAllowedEverywhere", "EditAllowedOutsideAllSegments"):
+        target.GetSegmentation().RemoveAllSegments()
+        add(target, "label", old, grid)
+        add(target, "locked", locked, grid)
+        adaptor.node.SetMaskMode(getattr(slicer.vtkMRMLSegmentationNode, mode))
+        merge(found, target, np.eye(4), region, effect)
+        free = mode == "EditAllowedEverywhere"
+        label = (old & ~wanted) | (result & wanted) if free else old | (result & wanted & ~locked)
+        new = wanted & block((0, 4), (0, 20), (0, 16)) & ~(old & (not free))
+        segment = target.GetSegmentation().GetSegment(target.GetSegmentation().GetSegmentIdBySegmentName("new"))
+        terms = vtk.mutable("")
+        segment.GetTag("TerminologyEntry", terms)
+        rows[mode] = {
+            "label": bool((voxels(target, "label", grid) == label).all()),
+            "new": bool((voxels(target, "new", grid) == new).all()),
+            "locked": bool((voxels(target, "locked", grid) == (locked & ~(label if free else False))).all()),
+            "colour": list(segment.GetColor()),
+            "terms": str(terms),
+        }
+        adaptor.logic.Undo()
+        segments = target.GetSegmentation()
+        rows[mode]["undone"] = segments.GetNumberOfSegments() == 2 and bool(
+            (voxels(target, "label", grid) == old).all() and (voxels(target, "locked", grid) == locked).all()
+        )
+    return rows
+
+
+def task_network(image, folder, executable):
+    """The effect's buttons on a moved volume: a box of it, then a region that holds nothing of it."""
+    volume = module_run.read_volume(image, moved=True)
+    volume.CreateDefaultDisplayNodes()
+    target, bounds = edited(volume), [0.0] * 6
+    volume.GetRASBounds(bounds)
+    effect, adaptor = prepare(volume, target)
+    middle = (bounds[2] + bounds[3]) / 2
+    effect.box.node = box((bounds[0], bounds[2], bounds[4]), (bounds[1], middle, bounds[5]))
+    module_run.Settings.kept["UNetPlusPlus/executable"] = executable
+    effect.box.emit()
+    effect.start.emit()
+    running = [effect.start.enabled, effect.stop.enabled]
+    wait_for(lambda: effect.on_timer() or not effect.logic.running, "the end of the process", every=0.02)
+    segments = target.GetSegmentation()
+    names = [segments.GetNthSegment(index).GetName() for index in range(segments.GetNumberOfSegments())]
+    grid, matrix, counts = grid_of(volume), vtk.vtkMatrix4x4(), {}
+    grid.GetImageToWorldMatrix(matrix)
+    far = 0
+    for name in names:
+        places = np.argwhere(voxels(target, name, grid))
+        counts[name] = len(places)
+        along = [matrix.MultiplyPoint((*place[::-1].tolist(), 1))[1] for place in places]
+        far += sum(place > middle for place in along)
+    after = [effect.start.enabled, effect.stop.enabled, effect.status.text]
+    adaptor.logic.Undo()
+    undone = segments.GetNumberOfSegments()
+    effect.box.node = box((900, 900, 900), (950, 950, 950))
+    effect.start.emit()
+    effect.cleanup()
+    left = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    return {"running": running, "counts": counts, "far": far, "after": after, "undone": undone, "volumes": left}
+
+
+def task_views(image, folder, executable):
+    """What three slice views show of a turned and moved volume is what lies in all of them."""
+    from UNetPlusPlusLib.region import crop, view_region
+
+    volume = module_run.read_volume(image, moved=True)
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    bounds, views = [0.0] * 6, []
+    volume.GetRASBounds(bounds)
+    centre = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    for name in ("Axial", "Sagittal", "Coronal"):
+        view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+        view.SetOrientation(name)
+        view.SetFieldOfView(20, 16, 1)
+        view.JumpSliceByCentering(*centre)
+        views.append(view)
+    part = crop(volume, view_region(views))
+    inner, first, whole = [0.0] * 6, vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    part.GetRASBounds(inner)
+    sizes = [high - low for low, high in zip(inner[::2], inner[1::2], strict=True)]
+    part.GetIJKToRASMatrix(first)
+    volume.GetRASToIJKMatrix(whole)
+    start = [round(one) for one in whole.MultiplyPoint([first.GetElement(axis, 3) for axis in range(3)] + [1])[:3]]
+    image = volume.GetImageData()
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    shape = part.GetImageData().GetDimensions()
+    cut = array[tuple(slice(at, at + n) for at, n in zip(start[::-1], shape[::-1], strict=True))]
+    own = vtk_to_numpy(part.GetImageData().GetPointData().GetScalars()).reshape(shape[::-1])
+    return {"sizes": sizes, "spacing": list(volume.GetSpacing()), "same": bool((cut == own).all())}
+
+
+def main(task, image, folder, executable):
+    _, shown = module_run.prepare()
+    found = globals()[f"task_{task}"](image, Path(folder), executable)
+    sys.stdout.write("\n" + json.dumps({**found, "shown": shown}) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,35 @@
+"""The Segment Editor effect of 3D Slicer, with Slicer's own editor logic: what changes, masking, undo."""
+
+import pytest
+from helpers.slicer_cases import SAMPLE
+from test_slicer_extension import in_slicer
+
+pytestmark = pytest.mark.slow
+SCRIPT = "slicer_effect_run.py"
+
+
+@pytest.mark.parametrize("mode", ["EditAllowedEverywhere", "EditAllowedOutsideAllSegments"])
+def test_only_the_region_changes_and_masking_is_kept_to(tmp_path, mode):
+    found = in_slicer("merge", "none", tmp_path, script=SCRIPT)[mode]
+    assert found == {
+        **{"label": True, "new": True, "locked": True, "undone": True},  # voxels as expected, undone in one step
+        **{"colour": [0.2, 0.4, 0.6], "terms": "terms"},
+    }
+
+
+def test_region_of_the_views_is_what_all_show(tmp_path):
+    found = in_slicer("views", SAMPLE, tmp_path, script=SCRIPT)
+    for size, field, spacing in zip(found["sizes"], (20, 16, 16), found["spacing"], strict=True):
+        assert abs(size - field) <= spacing
+    assert found["same"], "the volume's own voxels, at their place"
+
+
+@pytest.mark.long
+def test_effect_segments_a_box_by_the_real_command(tmp_path):
+    found = in_slicer("network", SAMPLE, tmp_path, script=SCRIPT)
+    assert found["running"] == [False, True]
+    assert found["after"] == [True, False, "done"]
+    assert found["counts"]["posterior hippocampus"] > 500
+    assert (found["far"], found["undone"], found["volumes"]) == (0, 0, 1)
+    (message,) = found["shown"]
+    assert message.startswith("the region must hold a part of 'MR größer', got none; move the box")
