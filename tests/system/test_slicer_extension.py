@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -199,8 +200,11 @@ def test_selftest_of_the_application(tmp_path, image, code):
 
 
 def load(name, path):
-    specification = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(specification)
+    """A module of the library, outside Slicer."""
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [str(MODULE / "UNetPlusPlusLib")]
+    specification = importlib.util.spec_from_file_location(f"{name}.{path.stem}", path)
+    module = sys.modules[specification.name] = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
 
@@ -333,3 +337,29 @@ def test_slicers_python_can_read_it(path):
             assert node.module.split(".")[0] in allowed
     without_slicer = path.name in ("process.py", "logic.py")
     assert not (without_slicer and re.search(r"^\s*(import|from) (qt|ctk|slicer|vtk)\b", text, re.MULTILINE))
+
+
+def words_of(tree):
+    """Strings of a module's errors, each with whether it goes through `_`, and what `_` is given."""
+    shown = {id(part) for call in calls(tree, "_") for part in ast.walk(call)}
+    for call in calls(tree, "SegmentationError"):
+        for part in ast.walk(call):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str) and " " in part.value:
+                yield id(part) in shown, part.value
+    for call in calls(tree, "_"):
+        yield isinstance(call.args[0], ast.Constant), ast.unparse(call)
+
+
+def calls(tree, name):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_errors_can_be_translated(path):
+    """They go through `_`, which gets whole sentences: an f-string could not be looked up."""
+    assert [text for translated, text in words_of(ast.parse(path.read_text())) if not translated] == []
+
+
+def test_untranslated_errors_are_seen():
+    wrong = ast.parse('raise SegmentationError(f"no {thing} here")\n_(f"a {b}")')
+    assert [translated for translated, _ in words_of(wrong)].count(False) >= 2

@@ -14,6 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from .logic import SegmentationLogic
 from .process import Options, SegmentationError
 from .region import Slab, crop, inside, matrix_of, transform_between
+from .words import _
 
 TERMS = "TerminologyEntry"  # tag of a segment
 
@@ -59,13 +60,15 @@ class RegionLogic(SegmentationLogic):
 
     def _add(self, folder: Path, report: Mapping[str, Any]) -> None:
         if self._target is None or self._target.GetScene() is None:
-            raise SegmentationError("the segmentation must be in the scene, got none; it was removed meanwhile")
+            raise SegmentationError(_("the segmentation must be in the scene, got none; it was removed meanwhile"))
         scene, storage = slicer.vtkMRMLScene(), slicer.vtkMRMLSegmentationStorageNode()  # no node in the user's scene
         found = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
         path = folder / report["outputs"]["segnrrd"]["file"]
         storage.SetFileName(str(path))
         if not storage.ReadData(found):
-            raise SegmentationError(f"Slicer must be able to read {path.name}, and is not; see its log")
+            raise SegmentationError(
+                _("Slicer must be able to read {file}, and is not; see its log").format(file=path.name)
+            )
         merge(found, self._target, transform_between(self._parent, None), self._region, self._editor)
 
 
@@ -84,7 +87,7 @@ def merge(found: Any, target: Any, found_to_world: Any, region: Sequence[Slab], 
     """
     grid = editor.blank()
     if grid is None:
-        raise SegmentationError("the segmentation must have a geometry, got none; choose a source volume")
+        raise SegmentationError(_("the segmentation must have a geometry, got none; choose a source volume"))
     to_world = transform_between(target.GetParentTransformNode(), None)
     to_target, matrix = vtk.vtkTransform(), vtk.vtkMatrix4x4()
     matrix.DeepCopy((numpy.linalg.inv(to_world) @ found_to_world).ravel())

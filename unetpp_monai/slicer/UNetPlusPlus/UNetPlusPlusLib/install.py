@@ -10,10 +10,11 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from .process import ExternalProcess, Process, SegmentationError
+from .words import _
 
 PACKAGE = "unetpp_monai[dicom]"  # or a wheel's path or URL
 NEEDED = (3, 11)  # Python, as the package says
-APART = "make an environment with such a Python, install there, and name its python under Environment"
+APART = _("make an environment with such a Python, install there, and name its python under Environment")
 
 
 def own_packages(found: Iterable[Distribution]) -> list[str]:
@@ -59,11 +60,12 @@ class Installation:
             SegmentationError: pip runs already, or that Python is too old.
         """
         if self.running:
-            raise SegmentationError("one installation can run at a time; wait for it, or cancel it")
+            raise SegmentationError(_("one installation can run at a time; wait for it, or cancel it"))
         had = version or (sys.version_info.major, sys.version_info.minor)
         if had < NEEDED:
             need, have = (".".join(map(str, one)) for one in (NEEDED, had))
-            raise SegmentationError(f"unetpp_monai needs Python {need} or later, Slicer has {have}; {APART}")
+            reason = _("unetpp_monai needs Python {need} or later, Slicer has {have}; {advice}")
+            raise SegmentationError(reason.format(need=need, have=have, advice=APART))
         self.log = []
         self._folder = Path(tempfile.mkdtemp(prefix="unetpp_install_"))
         pins = self._folder / "constraints.txt"
@@ -82,7 +84,7 @@ class Installation:
             SegmentationError: pip failed, or does not run.
         """
         if self._process is None:
-            raise SegmentationError("nothing is being installed; begin first")
+            raise SegmentationError(_("nothing is being installed; begin first"))
         self.log += [line for line in self._process.lines() if line.strip()]
         code = self._process.code()
         if code is None:
@@ -90,9 +92,8 @@ class Installation:
         self._clear()
         if code != 0:
             said = [line for line in self.log if line.startswith("ERROR: ")] or self.log[-5:]
-            raise SegmentationError(
-                "\n".join(said) + f"\nNothing of Slicer's was changed. If versions conflict, {APART}"
-            )
+            kept = _("Nothing of Slicer's was changed. If versions conflict, {advice}").format(advice=APART)
+            raise SegmentationError("\n".join([*said, kept]))
         return True
 
     def cancel(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from .nodes import Results, add_results, dicom_files, write_volume
 from .process import ExternalProcess, Options, Process, SegmentationError, command
+from .words import _
 
 PROGRESS = re.compile(r"progress (\d+)/(\d+)")  # as `unetpp segment --progress` prints
 STARTED, SEGMENTED = 0.05, 0.95  # shares of the whole at which segmenting begins and ends
@@ -61,7 +62,7 @@ class SegmentationLogic:
             SegmentationError: one is running, or it cannot be started.
         """
         if self.running:
-            raise SegmentationError("one volume can be segmented at a time; wait for it, or cancel it")
+            raise SegmentationError(_("one volume can be segmented at a time; wait for it, or cancel it"))
         self._said, self.results = [], None
         self._folder = Path(tempfile.mkdtemp(prefix="unetpp_slicer_"))
         try:
@@ -71,7 +72,7 @@ class SegmentationLogic:
             self._clear()
             raise
         self._volume, self._target, self._seg_folder = volume, target, options.seg_folder
-        self.progress, self.comment = 0.0, "loading the network"
+        self.progress, self.comment = 0.0, _("loading the network")
 
     def update(self) -> bool:
         """Take note of what the process printed; return True once the results are in the scene.
@@ -80,7 +81,7 @@ class SegmentationLogic:
             SegmentationError: it failed; nothing was added to the scene, and another run can begin.
         """
         if self._process is None or self._folder is None:
-            raise SegmentationError("nothing is being segmented; apply first")
+            raise SegmentationError(_("nothing is being segmented; apply first"))
         for line in self._process.lines():
             self._note(line)
         code = self._process.code()
@@ -92,7 +93,7 @@ class SegmentationLogic:
             self.results = self._import(self._folder / "results")
         finally:
             self._clear()
-        self.progress, self.comment = 1.0, "done"
+        self.progress, self.comment = 1.0, _("done")
         return True
 
     def cancel(self) -> None:
@@ -100,17 +101,18 @@ class SegmentationLogic:
         if self._process is not None:
             self._process.end()
             self._clear()
-            self.progress, self.comment = 0.0, "cancelled"
+            self.progress, self.comment = 0.0, _("cancelled")
 
     def _write(self, volume: Any, options: Options) -> Path:
         """Write what is segmented: the volume, or its series if a DICOM SEG is wanted."""
         if self._folder is None:
-            raise SegmentationError("nothing is being segmented; apply first")
+            raise SegmentationError(_("nothing is being segmented; apply first"))
         if not options.seg_folder:
             write_volume(volume, self._folder / "volume.nrrd")
             return self._folder / "volume.nrrd"
         if not Path(options.seg_folder).is_dir():
-            raise SegmentationError(f"the folder for DICOM SEG must exist, got {options.seg_folder}")
+            reason = _("the folder for DICOM SEG must exist, got {folder}")
+            raise SegmentationError(reason.format(folder=options.seg_folder))
         files, series = dicom_files(volume), self._folder / "series"
         series.mkdir()
         for index, file in enumerate(files):
@@ -132,18 +134,20 @@ class SegmentationLogic:
         if match := PROGRESS.fullmatch(line.strip()):
             done, total = int(match[1]), max(1, int(match[2]))
             self.progress = STARTED + (SEGMENTED - STARTED) * done / total
-            self.comment = f"segmenting, part {done} of {total}"
+            self.comment = _("segmenting, part {done} of {total}").format(done=done, total=total)
         elif line.strip():
             self._said.append(line)
 
     def _reason(self, code: int) -> str:
         errors = [line for line in self._said if line.startswith("error: ")] or self._said[-20:]
-        return "\n".join(errors).removeprefix("error: ") or f"unetpp ended with exit code {code} and no message"
+        said = "\n".join(errors).removeprefix("error: ")
+        return said or _("unetpp ended with exit code {code} and no message").format(code=code)
 
     def _import(self, folder: Path) -> Results | None:
         reports = sorted(folder.glob("*.json"))
         if len(reports) != 1:
-            raise SegmentationError(f"unetpp must write one report, got {len(reports)}; is its version this module's?")
+            reason = _("unetpp must write one report, got {count}; is its version this module's?")
+            raise SegmentationError(reason.format(count=len(reports)))
         return self._add(folder, json.loads(reports[0].read_text(encoding="utf-8")))
 
     def _add(self, folder: Path, report: Mapping[str, Any]) -> Results | None:

@@ -11,11 +11,12 @@ import slicer
 import vtk
 
 from .process import SegmentationError
+from .words import _
 
 UNCERTAINTY_COLOURS = "vtkMRMLColorTableNodeIron"  # black, red, yellow, white
 SURE = 0.2  # below it the map is transparent
 OPACITY = 0.5  # of the map over the image
-MISSING = "the volume must be in the scene, got none; it was removed while it was segmented"
+MISSING = _("the volume must be in the scene, got none; it was removed while it was segmented")
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,13 @@ def write_volume(volume: Any, path: Path) -> None:
         SegmentationError: it has no voxels, or cannot be written.
     """
     if volume.GetImageData() is None:
-        raise SegmentationError(f"a volume must have voxels, got none in {volume.GetName()!r}")
+        raise SegmentationError(_("a volume must have voxels, got none in {name!r}").format(name=volume.GetName()))
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
     storage.SetUseCompression(False)  # it is deleted soon
     if not storage.WriteData(volume):
-        raise SegmentationError(f"{volume.GetName()!r} must be writable to {path.parent}; is the disk full?")
+        reason = _("{name!r} must be writable to {folder}; is the disk full?")
+        raise SegmentationError(reason.format(name=volume.GetName(), folder=path.parent))
 
 
 def dicom_files(volume: Any) -> list[Path]:
@@ -51,13 +53,13 @@ def dicom_files(volume: Any) -> list[Path]:
     """
     name, uids = volume.GetName(), (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
     if not uids:
-        raise SegmentationError(f"a DICOM SEG needs a volume loaded from DICOM, got {name!r}; leave its folder empty")
+        reason = _("a DICOM SEG needs a volume loaded from DICOM, got {name!r}; leave its folder empty")
+        raise SegmentationError(reason.format(name=name))
     files = [slicer.dicomDatabase.fileForInstance(uid) for uid in uids]
     missing = sum(not (file and Path(file).is_file()) for file in files)
     if missing:
-        raise SegmentationError(
-            f"all {len(uids)} files of {name!r} must be there, {missing} are not; import them again"
-        )
+        reason = _("all {count} files of {name!r} must be there, {missing} are not; import them again")
+        raise SegmentationError(reason.format(count=len(uids), name=name, missing=missing))
     return [Path(file) for file in files]
 
 
@@ -125,7 +127,7 @@ def _read(volume: Any, kind: str, path: Path, name: str) -> Any:
     node = scene.AddNewNodeByClass(f"vtkMRML{kind}Node", scene.GenerateUniqueName(name))
     if not storage.ReadData(node):
         scene.RemoveNode(node)
-        raise SegmentationError(f"Slicer must be able to read {path.name}, and is not; see its log")
+        raise SegmentationError(_("Slicer must be able to read {file}, and is not; see its log").format(file=path.name))
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .words import _
+
 SLICERS_OWN = (  # variables by which Slicer would break, or be loaded into, another Python
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
@@ -23,7 +25,7 @@ SLICERS_OWN = (  # variables by which Slicer would break, or be loaded into, ano
     "ITK_AUTOLOAD_PATH",
 )
 PATIENCE_S = 3.0  # between asking the process to end and killing it
-ADVICE = "give the path of python or unetpp of the environment in which unetpp_monai is installed"
+ADVICE = _("give the path of python or unetpp of the environment in which unetpp_monai is installed")
 
 
 class SegmentationError(Exception):
@@ -73,7 +75,8 @@ class ExternalProcess:
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError as error:
-            raise SegmentationError(f"{parts[0]} cannot be run ({error.strerror}); {ADVICE}") from error
+            reason = _("{program} cannot be run ({why}); {advice}")
+            raise SegmentationError(reason.format(program=parts[0], why=error.strerror, advice=ADVICE)) from error
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -130,7 +133,8 @@ def find_executable(given: str) -> Path:
     if given:
         found = shutil.which(given)
         if found is None:
-            raise SegmentationError(f"{given} is not a program that can be run; {ADVICE}")
+            reason = _("{program} is not a program that can be run; {advice}")
+            raise SegmentationError(reason.format(program=given, advice=ADVICE))
         return Path(found).absolute()
     for folder in Path(__file__).resolve().parents:
         for place in ("bin/unetpp", "Scripts/unetpp.exe", ".venv/bin/unetpp", ".venv/Scripts/unetpp.exe"):
@@ -138,7 +142,7 @@ def find_executable(given: str) -> Path:
                 return folder / place
     found = shutil.which("unetpp")
     if found is None:
-        raise SegmentationError(f"unetpp was not found; {ADVICE}")
+        raise SegmentationError(_("unetpp was not found; {advice}").format(advice=ADVICE))
     return Path(found).absolute()
 
 

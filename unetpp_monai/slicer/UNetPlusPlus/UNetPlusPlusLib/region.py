@@ -12,6 +12,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .process import SegmentationError
+from .words import _
 
 ENDLESS = float("inf")
 
@@ -37,7 +38,7 @@ def transform_between(source: Any, target: Any) -> Any:
     """
     matrix = vtk.vtkMatrix4x4()
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix):
-        raise SegmentationError("transforms of volume and segmentation must be linear, got another; harden it first")
+        raise SegmentationError(_("transforms of volume and segmentation must be linear, got another; harden it first"))
     return matrix_of(matrix)
 
 
@@ -102,13 +103,14 @@ def crop(volume: Any, region: Sequence[Slab]) -> Any:
     """
     name, image = volume.GetName(), volume.GetImageData()
     if image is None:
-        raise SegmentationError(f"a volume must have voxels, got none in {name!r}")
+        raise SegmentationError(_("a volume must have voxels, got none in {name!r}").format(name=name))
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     to_ras, to_world = matrix_of(matrix), transform_between(volume.GetParentTransformNode(), None)
     places = numpy.nonzero(inside(region, image.GetExtent(), to_world @ to_ras))
     if not len(places[0]):
-        raise SegmentationError(f"the region must hold a part of {name!r}, got none; move the box or the views")
+        reason = _("the region must hold a part of {name!r}, got none; move the box or the views")
+        raise SegmentationError(reason.format(name=name))
     low, high = ([int(edge(axis)) for axis in reversed(places)] for edge in (numpy.min, numpy.max))
     part = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
     part = part[low[2] : high[2] + 1, low[1] : high[1] + 1, low[0] : high[0] + 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .process import ExternalProcess, Options, Process, SegmentationError, program
+from .words import _
 
 SHIPPED = ("hippocampus_head", "hippocampus")  # volumes' tasks that come with weights
 SPEED = "relative time"  # the bundles' key
@@ -33,8 +34,12 @@ def task_of(info: Mapping[str, Any]) -> Task:
     """
     asked = info["input"]
     if (asked["spatial_dims"], asked["channels"]) != (3, 1):
-        shape = f"{asked['spatial_dims']}-D with {asked['channels']} channels"
-        raise SegmentationError(f"a bundle must take volumes of one channel, {info['name']} is {shape}; choose another")
+        reason = _(
+            "a bundle must take volumes of one channel, {name} is {axes}-D with {channels} channels; choose another"
+        )
+        raise SegmentationError(
+            reason.format(name=info["name"], axes=asked["spatial_dims"], channels=asked["channels"])
+        )
     whole = [key for key in info["depths"] if key.isdigit()]
     depths = [("full", _depth("full", info["depths"].get(max(whole, key=int), {}) if whole else {}))]
     depths += [(key, _depth(key, info["depths"][key])) for key in info["depths"]]
@@ -47,7 +52,7 @@ def task_of(info: Mapping[str, Any]) -> Task:
 
 
 def _depth(key: str, figures: Mapping[str, Any]) -> str:
-    return f"{key} (time x {figures[SPEED]:.2f})" if SPEED in figures else key
+    return _("{depth} (time x {share:.2f})").format(depth=key, share=figures[SPEED]) if SPEED in figures else key
 
 
 class Question:
@@ -78,11 +83,12 @@ class Question:
             return None
         text = "\n".join(self._said)
         if code != 0:
-            raise SegmentationError(text.strip().removeprefix("error: ") or f"unetpp info ended with exit code {code}")
+            said = text.strip().removeprefix("error: ")
+            raise SegmentationError(said or _("unetpp info ended with exit code {code}").format(code=code))
         try:
             return task_of(json.loads(text[text.index("{") :]))
         except ValueError as error:
-            raise SegmentationError("unetpp info must print JSON; is its version this module's?") from error
+            raise SegmentationError(_("unetpp info must print JSON; is its version this module's?")) from error
 
     def end(self) -> None:
         """End the process."""
