@@ -227,6 +227,7 @@ def described(results):
         segments.append({"name": segment.GetName(), "colour": segment.GetColor(), "terms": str(terms)})
     table, view = results.table.GetTable(), nodes("vtkMRMLSliceCompositeNode")[0]
     found = {"segments": segments, "review": results.review, "names": [results.segmentation.GetName()]}
+    found["remarks"] = list(results.remarks)
     found["rows"] = [
         [table.GetValue(row, column).ToString() for column in range(table.GetNumberOfColumns())]
         for row in range(table.GetNumberOfRows())
@@ -270,6 +271,32 @@ def task_logic(module, image, folder, executable):
     seen = finish(logic)
     save_labels(logic.results, volume, folder / "labels.nrrd")
     return {"seen": seen, "running": logic.running, **described(logic.results)}
+
+
+def task_table(module, image, folder, executable):
+    """A report of a result that is unlike the training cases, as a table."""
+    from UNetPlusPlusLib.nodes import _table
+
+    report = {"ml": {"a": 1.5, "b": 0.0}, "scores": {"a": 0.25, "b": None}, "plausibility": ["brain is 310 mL"]}
+    table = _table(slicer.mrmlScene, report, "volumes").GetTable()
+    return {"rows": [[table.GetValue(row, column).ToString() for column in range(3)] for row in range(3)]}
+
+
+def task_head(module, image, folder, executable):
+    """A whole head in the panel, at its defaults but for the depth."""
+    panel, volume = module.UNetPlusPlusWidget(), read_volume(image)
+    panel.setup()
+    panel.ui.volumeSelector.hold(volume)
+    panel.ui.executablePath.currentPath = executable
+    panel.ui.uncertaintyCheckBox.checked = False
+    panel.ui.depthSelector.addItem("1")
+    panel.ui.depthSelector.setCurrentText("1")
+    panel.ui.applyButton.emit()
+    wait_for(lambda: Timer.running.emit() or not Timer.running, "the end of the process", every=0.05)
+    save_labels(panel.logic.results, volume, folder / "labels.nrrd")
+    asked = [panel.ui.taskSelector.currentText, panel.ui.reviewLabel.text]
+    panel.cleanup()
+    return {"asked": asked, **described(panel.logic.results)}
 
 
 def task_cancel(module, image, folder, executable):

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import SimpleITK
-from helpers import BUNDLE, HELPERS, ROOT, phantom, save_nifti
+from helpers import BUNDLE, HEAD, HELPERS, ROOT, phantom, save_nifti
 from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.slicer_cases import SAMPLE, read, segment_oblique
 from helpers.slicer_processes import wait_until_gone, working_in
@@ -68,7 +68,10 @@ def test_from_a_volume_node_to_nodes(tmp_path):
         assert one["terms"].split("~")[1:4] == terms
     assert found["names"] == ["MR größer segmentation"]
     assert found["columns"] == ["Label", "Volume (mL)", "Uncertainty score"]
-    for row, (name, ml) in zip(found["rows"], report["ml"].items(), strict=True):
+    assert found["remarks"] == report["plausibility"]
+    labels_rows = found["rows"][: len(report["ml"])]
+    assert [row[0] for row in found["rows"][len(report["ml"]) :]] == [f"Check: {one}" for one in found["remarks"]]
+    for row, (name, ml) in zip(labels_rows, report["ml"].items(), strict=True):
         assert row[0] == name
         assert [float(value) for value in row[1:]] == pytest.approx([ml, report["scores"][name]], rel=1e-4)
     assert found["review"] == report["review"]
@@ -76,6 +79,33 @@ def test_from_a_volume_node_to_nodes(tmp_path):
     assert not found["running"]
     assert_places_agree(read(tmp_path / "labels.nrrd"), read(tmp_path / "case.seg.nrrd"))
     assert found["transformed"], "results move with the volume"
+
+
+@pytest.mark.long
+def test_a_whole_head_gives_four_labels(tmp_path):
+    """The shipped sample head, in the panel, as by the command line."""
+    command = [sys.executable, "-m", "unetpp_monai", "segment", str(HEAD), "-o", ".", "--format", "nifti"]
+    options = ["--task", "hippocampus_head", "--depth", "1", "--device", "auto"]
+    subprocess.run([*command, *options], check=True, capture_output=True, cwd=tmp_path)
+    report = json.loads((tmp_path / "mni_head.json").read_text())
+    found = in_slicer("head", HEAD, tmp_path)
+    assert [one["name"] for one in found["segments"]] == list(report["ml"])
+    assert len(report["ml"]) == 4
+    assert min(report["ml"].values()) > 0.5
+    assert [row[0] for row in found["rows"]] == [*report["ml"], *(f"Check: {one}" for one in report["plausibility"])]
+    review = "\n".join(report["plausibility"])
+    assert found["asked"] == ["hippocampus_head", f"Please review. {review}" if report["review"] else ""]
+    ours = SimpleITK.GetArrayFromImage(read(tmp_path / "labels.nrrd"))
+    theirs = SimpleITK.GetArrayFromImage(read(tmp_path / report["outputs"]["nifti"]["file"]))
+    assert np.bincount(ours.ravel(), minlength=5)[1:].tolist() == np.bincount(theirs.ravel(), minlength=5)[1:].tolist()
+
+
+def test_what_is_implausible_is_a_row_of_the_table(tmp_path):
+    assert in_slicer("table", "none", tmp_path)["rows"] == [
+        ["a", "1.5", "0.25"],
+        ["b", "0", "nan"],
+        ["Check: brain is 310 mL", "nan", "nan"],
+    ]
 
 
 def assert_places_agree(image, other):
@@ -116,7 +146,8 @@ def test_uncertainty_lies_over_the_volume(tmp_path):
     ]
     assert found["surfaces"], "Show 3D"
     assert found["again"] == ["1", True], "the scene keeps the settings"
-    assert (found["rows"], found["Segmentation"], found["ScalarVolume"], found["Table"]) == (2, 1, 2, 1)
+    assert (found["rows"] - len(found["remarks"]), found["Segmentation"]) == (2, 1)
+    assert (found["ScalarVolume"], found["Table"]) == (2, 1)
     assert found["kept"] == {
         "UNetPlusPlus/executable": "/nowhere/unetpp",
         "UNetPlusPlus/bundle": "",

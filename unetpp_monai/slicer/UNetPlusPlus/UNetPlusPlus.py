@@ -234,7 +234,8 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         results = self.logic.results
         if results is not None:
             self.ui.volumesTable.setMRMLTableNode(results.table)
-            self.ui.reviewLabel.text = _("Uncertain: please review.") if results.review else ""
+            remarks = "\n".join(results.remarks)
+            self.ui.reviewLabel.text = _("Please review. {remarks}").format(remarks=remarks) if results.review else ""
 
     def show_state(self, *_args: Any) -> None:
         """Enable what can be done now."""
@@ -263,7 +264,7 @@ class UNetPlusPlusTest(ScriptedLoadableModuleTest):
         self.test_noise()
 
     def test_noise(self) -> None:
-        """Noise becomes a segmentation with the bundle's labels, whatever their voxels, and a row for each."""
+        """Noise becomes a segmentation with the bundle's labels, and a row for each and for each remark."""
         source = slicer.vtkMRMLScalarVolumeNode()
         slicer.util.updateVolumeFromArray(source, _noise())
         volume = slicer.mrmlScene.AddNode(source)
@@ -273,7 +274,8 @@ class UNetPlusPlusTest(ScriptedLoadableModuleTest):
             time.sleep(INTERVAL_MS / 1000)
         segments = logic.results.segmentation.GetSegmentation()
         self.assertGreater(segments.GetNumberOfSegments(), 0)
-        self.assertEqual(logic.results.table.GetNumberOfRows(), segments.GetNumberOfSegments())
+        rows = segments.GetNumberOfSegments() + len(logic.results.remarks)
+        self.assertEqual(logic.results.table.GetNumberOfRows(), rows)
 
 
 def _noise() -> Any:

@@ -25,8 +25,9 @@ class Results:
 
     segmentation: Any  # vtkMRMLSegmentationNode: names, colours and terminology of the bundle's labels
     uncertainty: Any  # vtkMRMLScalarVolumeNode, 0 sure to 1; or None
-    table: Any  # vtkMRMLTableNode: a row per label, in mL
-    review: bool | None  # whether the uncertainty calls for a look; None: not known
+    table: Any  # vtkMRMLTableNode: a row per label, in mL, then one per remark
+    review: bool | None  # whether a person should look; None: not known
+    remarks: tuple[str, ...] = ()  # what is unlike the bundle's training cases or outside of its gates
 
 
 def write_volume(volume: Any, path: Path) -> None:
@@ -117,7 +118,7 @@ def add_results(volume: Any, folder: Path, report: Mapping[str, Any], target: An
     for node in (segmentation, uncertainty, table):
         if node is not None:
             _place(volume, node)
-    return Results(segmentation, uncertainty, table, report.get("review"))
+    return Results(segmentation, uncertainty, table, report.get("review"), tuple(report.get("plausibility") or ()))
 
 
 def _read(volume: Any, kind: str, path: Path, name: str) -> Any:
@@ -160,13 +161,15 @@ def _show_over(volume: Any, uncertainty: Any) -> None:
 
 
 def _table(scene: Any, report: Mapping[str, Any], name: str) -> Any:
+    remarks = [_("Check: {remark}").format(remark=remark) for remark in report.get("plausibility") or ()]
+    none = [float("nan")] * len(remarks)
     columns: list[tuple[str, Any, list[Any]]] = [
-        ("Label", vtk.vtkStringArray(), list(report["ml"])),
-        ("Volume (mL)", vtk.vtkDoubleArray(), list(report["ml"].values())),
+        ("Label", vtk.vtkStringArray(), [*report["ml"], *remarks]),
+        ("Volume (mL)", vtk.vtkDoubleArray(), [*report["ml"].values(), *none]),
     ]
     if report.get("scores"):
         scores = [_number(report["scores"].get(label)) for label in report["ml"]]
-        columns.append(("Uncertainty score", vtk.vtkDoubleArray(), scores))
+        columns.append(("Uncertainty score", vtk.vtkDoubleArray(), scores + none))
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     for title, array, values in columns:
         array.SetName(title)

@@ -52,7 +52,8 @@ def segmentation(executable: str) -> str:
     if logic.results is None:
         raise RuntimeError("a segmentation that ended must have results, got none")
     show_3d(logic.results.segmentation)
-    return f"{logic.results.table.GetNumberOfRows()} labels"
+    segments = logic.results.segmentation.GetSegmentation().GetNumberOfSegments()
+    return f"{segments} labels, {len(logic.results.remarks)} remarks"
 
 
 def settings() -> str:
