@@ -389,6 +389,9 @@ def task_window(module, image, folder, executable):
     kept = [again.ui.depthSelector.currentText, again.ui.volumeSelector.node is volume]
     again.cleanup()
     ui.installButton.emit()
+    ui.downloadButton.emit()
+    ui.bundleUrlEdit.text = "https://example.org/a.zip"
+    ui.downloadButton.emit()
     table, results = ui.volumesTable.node.GetNumberOfRows(), panel.logic.results
     ui.applyButton.emit()
     note()

@@ -153,7 +153,9 @@ def test_uncertainty_lies_over_the_volume(tmp_path):
         "UNetPlusPlus/bundle": "",
         "UNetPlusPlus/task": "hippocampus",
     }
-    question, message = found["shown"]
+    question, no_url, download, message = found["shown"]
+    assert no_url == "a bundle's URL must begin with https://, got "
+    assert download.startswith("Download https://example.org/a.zip to ")
     assert question.startswith("Install unetpp_monai[dicom] into Slicer's Python? pip downloads")
     assert message.startswith("/nowhere/unetpp is not a program that can be run; give the path of python or unetpp")
     display = found["uncertainty"]
@@ -375,7 +377,7 @@ def words_of(tree):
     shown = {id(part) for call in calls(tree, "_") for part in ast.walk(call)}
     for call in calls(tree, "SegmentationError"):
         for part in ast.walk(call):
-            if isinstance(part, ast.Constant) and isinstance(part.value, str) and " " in part.value:
+            if isinstance(part, ast.Constant) and re.search(r"[a-z] | [a-z]", str(part.value)):
                 yield id(part) in shown, part.value
     for call in calls(tree, "_"):
         yield isinstance(call.args[0], ast.Constant), ast.unparse(call)

@@ -16,6 +16,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from UNetPlusPlusLib import (
     PACKAGE,
+    BundleDownload,
     Installation,
     Options,
     Question,
@@ -58,6 +59,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self.ui = slicer.util.childWidgetVariables(panel)
         self.logic = SegmentationLogic()
         self.installation = Installation()
+        self.download = BundleDownload(slicer.util.confirmOkCancelDisplay)
         self.question: Question | None = None
         self.timer = qt.QTimer()
         self.timer.setInterval(INTERVAL_MS)
@@ -68,6 +70,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
             (self.ui.cancelButton, self.on_cancel),
             (self.ui.show3dButton, self.on_show_3d),
             (self.ui.installButton, self.on_install),
+            (self.ui.downloadButton, self.on_download),
         ):
             button.connect("clicked()", slot)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.show_state)
@@ -97,8 +100,8 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self._end()
 
     def _end(self) -> None:
-        self.logic.cancel()
-        self.installation.cancel()
+        for work in (self.logic, self.installation, self.download):
+            work.cancel()
         if self.question is not None:
             self.question.end()
             self.question = None
@@ -160,6 +163,10 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         if slicer.util.confirmOkCancelDisplay(question.format(package=package)):
             self._try(lambda: self.installation.begin(shutil.which(NATIVE) or NATIVE, package))
 
+    def on_download(self) -> None:
+        """Get a bundle from a URL; what is asked, the download asks."""
+        self._try(lambda: self.download.begin(self.ui.bundleUrlEdit.text.strip(), self.ui.executablePath.currentPath))
+
     def ask(self, *_args: Any) -> None:
         """Ask what the chosen bundle expects and which depths it has."""
         if self.question is not None:
@@ -189,10 +196,15 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
             self._answer()
         if self.installation.running:
             self._try(self._installed)
+        if self.download.running:
+            self._try(self._downloaded)
         if self.logic.running:
             self._try(lambda: self.show_results() if self.logic.update() else None)
-        if not (self.question or self.installation.running or self.logic.running):
+        if self.question is None and not self._working():
             self.timer.stop()
+
+    def _working(self) -> bool:
+        return any(work.running for work in (self.logic, self.installation, self.download))
 
     def _try(self, step: Any) -> None:
         """Do something that can fail, and look on while a process runs."""
@@ -200,15 +212,17 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
             step()
         except SegmentationError as error:
             slicer.util.errorDisplay(str(error))
-        if self.logic.running or self.installation.running:
+        if self._working():
             self.timer.start()
-        elif self.question is None:
-            self.timer.stop()
         self.show_state()
 
     def _installed(self) -> None:
         if self.installation.update():
             self.ui.executablePath.currentPath = shutil.which(NATIVE) or NATIVE
+
+    def _downloaded(self) -> None:
+        if bundle := self.download.update():
+            self.ui.bundlePath.currentPath = str(bundle)
 
     def _answer(self) -> None:
         """Show what a bundle says of itself."""
@@ -241,11 +255,13 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         """Enable what can be done now."""
         segmenting, installing = self.logic.running, self.installation.running
         self.ui.applyButton.enabled = not segmenting and self.ui.volumeSelector.currentNode() is not None
-        self.ui.cancelButton.enabled = segmenting or installing
+        self.ui.cancelButton.enabled = self._working()
+        self.ui.downloadButton.enabled = not self.download.running
         self.ui.installButton.enabled = not installing
         self.ui.show3dButton.enabled = not segmenting and self.logic.results is not None
         self.ui.progressBar.value = round(100 * self.logic.progress)
-        self.ui.statusLabel.text = _("installing") if installing else self.logic.comment
+        others = _("installing") if installing else _("downloading") if self.download.running else ""
+        self.ui.statusLabel.text = others or self.logic.comment
         self.ui.logBox.plainText = "\n".join(self.installation.log + self.logic.log)
 
 

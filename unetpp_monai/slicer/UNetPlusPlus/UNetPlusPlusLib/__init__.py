@@ -1,6 +1,7 @@
 # ruff: noqa: N999 - Slicer's naming of a module's library
 """What the module does, without its window: run `unetpp` apart from Slicer, make nodes of what it wrote."""
 
+from .download import BundleDownload
 from .here import RegionLogic
 from .install import PACKAGE, Installation
 from .logic import SegmentationLogic
@@ -13,6 +14,7 @@ from .tasks import SHIPPED, Question, Task
 __all__ = [
     "PACKAGE",
     "SHIPPED",
+    "BundleDownload",
     "Installation",
     "Options",
     "Process",

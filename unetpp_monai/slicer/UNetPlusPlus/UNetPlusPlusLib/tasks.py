@@ -24,6 +24,7 @@ class Task:
     expects: str  # the image
     labels: tuple[str, ...]  # in order of their index
     depths: tuple[tuple[str, str], ...]  # what --depth takes, and how it is shown
+    foreign: tuple[str, ...] = ()  # what its configs would run that is not listed as harmless
 
 
 def task_of(info: Mapping[str, Any]) -> Task:
@@ -48,6 +49,7 @@ def task_of(info: Mapping[str, Any]) -> Task:
         f"{asked['channel_names'][0]} ({asked['modality']})",
         tuple(label["name"] for label in info["labels"]),
         tuple(depths),
+        tuple(map(str, info.get("must_be_trusted_for", ()))),
     )
 
 
