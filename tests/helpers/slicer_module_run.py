@@ -153,6 +153,9 @@ def load_ui(path):
     return widgets["UNetPlusPlus"]
 
 
+started = []  # what the application calls once it has started
+
+
 def prepare():
     """Put stand-ins in place; return the module and what errors were shown."""
     shown = []
@@ -165,6 +168,7 @@ def prepare():
     translations.tr = str  # as an application that speaks English
     sys.modules[translations.__name__] = translations
     slicer.mrmlScene = slicer.vtkMRMLScene()
+    slicer.app = types.SimpleNamespace(connect=lambda signal, slot: started.append(slot))
     slicer.util.loadUI = load_ui
     slicer.util.childWidgetVariables = lambda panel: panel.all
     slicer.util.errorDisplay = shown.append
@@ -280,6 +284,17 @@ def task_table(module, image, folder, executable):
     report = {"ml": {"a": 1.5, "b": 0.0}, "scores": {"a": 0.25, "b": None}, "plausibility": ["brain is 310 mL"]}
     table = _table(slicer.mrmlScene, report, "volumes").GetTable()
     return {"rows": [[table.GetValue(row, column).ToString() for column in range(3)] for row in range(3)]}
+
+
+def task_samples(module, image, folder, executable):
+    """What a checkout, whose address is not known, gives Slicer's Sample Data once the application has started."""
+    sources = []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: sources.append(source))
+    sys.modules["SampleData"] = types.SimpleNamespace(SampleDataLogic=logic)
+    module.UNetPlusPlus(types.SimpleNamespace())
+    for slot in started:
+        slot()
+    return {"started": len(started), "sources": sources}
 
 
 def task_head(module, image, folder, executable):

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 SLICER = ROOT / "unetpp_monai" / "slicer"
 MODULE = SLICER / "UNetPlusPlus"
 INTERFACE = MODULE / "Resources" / "UI" / "UNetPlusPlus.ui"
-IN_SLICER = ("SegmentEditorEffects", "qSlicerSegmentationsEditorEffectsPythonQt")
+IN_SLICER = ("SampleData", "SegmentEditorEffects", "qSlicerSegmentationsEditorEffectsPythonQt")
 SCRIPTS = sorted(path for path in SLICER.rglob("*.py"))
 
 
@@ -106,6 +106,10 @@ def test_what_is_implausible_is_a_row_of_the_table(tmp_path):
         ["b", "0", "nan"],
         ["Check: brain is 310 mL", "nan", "nan"],
     ]
+
+
+def test_a_checkout_registers_no_samples(tmp_path):
+    assert in_slicer("samples", "none", tmp_path) == {"started": 1, "sources": [], "shown": []}
 
 
 def assert_places_agree(image, other):

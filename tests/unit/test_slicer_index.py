@@ -4,11 +4,14 @@ The rules are those of the index's own check of descriptions at the time of writ
 URL must lead to a file of the repository instead of being fetched.
 """
 
+import hashlib
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 from helpers import ROOT
@@ -68,7 +71,22 @@ def test_extension_keeps_the_rules(extension):
     assert faults(*extension) == []
     assert (repository / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert not list(repository.rglob("split_extension.py")) + list(repository.rglob("__pycache__"))
-    assert "@URL@" not in "".join(path.read_text() for path in repository.rglob("*.txt"))
+    filled = [*repository.rglob("*.txt"), *repository.rglob("*.py")]
+    assert not re.search(r"@\w[\w.]*@", "".join(path.read_text() for path in filled))
+
+
+def test_samples_lie_where_the_module_says(extension):
+    """Address, name and sum of what it registers in Slicer's Sample Data; the license comes along."""
+    repository, _ = extension
+    sources = []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: sources.append(source))
+    runpy.run_path(str(repository / "UNetPlusPlus" / "UNetPlusPlusLib" / "sample.py"))["register_samples"](logic)
+    shipped = sorted(path.name for path in (ROOT / "unetpp_monai" / "sample").glob("*.nii.gz"))
+    assert [source["fileNames"] for source in sources] == shipped
+    for source in sources:
+        path = repository / source["uris"].removeprefix(f"{URL}/raw/main/")
+        assert source["checksums"] == f"SHA256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        assert (path.parent / "LICENSE.txt").is_file()
 
 
 @pytest.mark.parametrize(

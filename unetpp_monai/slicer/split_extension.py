@@ -5,6 +5,7 @@ python unetpp_monai/slicer/split_extension.py FOLDER URL, in a checkout; not par
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
+import hashlib
 import json
 import shutil
 import sys
@@ -37,14 +38,24 @@ def split(folder: Path, url: str) -> tuple[Path, Path]:
         raise ValueError(f"the URL must be https://... and end with /{NAME}, got {url}")
     repository, entry = folder / NAME, folder / "UNetPlusPlus.json"
     shutil.copytree(HERE, repository, ignore=shutil.ignore_patterns("__pycache__", Path(__file__).name))
-    lists = repository / "CMakeLists.txt"
-    lists.write_text(lists.read_text(encoding="utf-8").replace("@URL@", url), encoding="utf-8")
+    filled = {"URL": url, **_copy_samples(repository / "Samples")}
+    for path in (repository / "CMakeLists.txt", repository / "UNetPlusPlus" / "UNetPlusPlusLib" / "sample.py"):
+        text = path.read_text(encoding="utf-8")
+        for name, value in filled.items():
+            text = text.replace(f"@{name}@", value)
+        path.write_text(text, encoding="utf-8")
     shutil.copy(CHECKOUT / "LICENSE", repository / "LICENSE")
     (repository / "Screenshots").mkdir()
     shutil.copy(CHECKOUT / "docs" / "slicer_module.png", repository / "Screenshots" / "1.png")
     described = {"$schema": SCHEMA, "category": "Segmentation", "scm_url": f"{url}.git", "scm_revision": "main"}
     entry.write_text(json.dumps({**described, "tier": TIER}, indent=2) + "\n", encoding="utf-8")
     return repository, entry
+
+
+def _copy_samples(folder: Path) -> dict[str, str]:
+    """Copy the sample volumes with their license, return their sums."""
+    shutil.copytree(HERE.parent / "sample", folder)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.nii.gz")}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import time
 from typing import Any
 
+import numpy
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -23,6 +24,7 @@ from UNetPlusPlusLib import (
     SegmentationError,
     SegmentationLogic,
     read_settings,
+    register_samples,
     show_3d,
     write_settings,
 )
@@ -39,13 +41,13 @@ class UNetPlusPlus(ScriptedLoadableModule):
         super().__init__(parent)
         self.parent.title = "UNet++"
         self.parent.categories = ["Segmentation"]
-        self.parent.dependencies = []
         self.parent.contributors = ["UNet++ for MONAI authors"]
         self.parent.helpText = _(
             "Segments a volume with a UNet++ bundle, to a chosen depth, by the command unetpp of the Python "
             "environment in which unetpp_monai is installed. Not a medical device, not for diagnosis."
         )
         self.parent.acknowledgementText = "UNet++: Zhou et al., DLMIA 2018 and IEEE TMI 2020."
+        slicer.app.connect("startupCompleted()", _register_samples)
 
 
 class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
@@ -240,8 +242,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self.ui.depthSelector.clear()
         for _key, shown in task.depths:
             self.ui.depthSelector.addItem(shown)
-        shown = dict(task.depths)
-        self.ui.depthSelector.setCurrentText(shown.get(chosen, shown["full"]))
+        self.ui.depthSelector.setCurrentText(dict(task.depths).get(chosen, task.depths[0][1]))
 
     def show_results(self) -> None:
         """Show the table, and say so if the result calls for a look."""
@@ -281,20 +282,19 @@ class UNetPlusPlusTest(ScriptedLoadableModuleTest):
 
     def test_noise(self) -> None:
         """Noise becomes a segmentation with the bundle's labels, and a row for each and for each remark."""
-        source = slicer.vtkMRMLScalarVolumeNode()
-        slicer.util.updateVolumeFromArray(source, _noise())
+        source, noise = slicer.vtkMRMLScalarVolumeNode(), numpy.random.default_rng(0).normal(100, 20, (24, 24, 24))
+        slicer.util.updateVolumeFromArray(source, noise.astype("float32"))
         volume = slicer.mrmlScene.AddNode(source)
         logic = UNetPlusPlusLogic()
         logic.apply(volume, Options(bundle="hippocampus", depth="1", device="cpu"))
         while not logic.update():
             time.sleep(INTERVAL_MS / 1000)
-        segments = logic.results.segmentation.GetSegmentation()
-        self.assertGreater(segments.GetNumberOfSegments(), 0)
-        rows = segments.GetNumberOfSegments() + len(logic.results.remarks)
-        self.assertEqual(logic.results.table.GetNumberOfRows(), rows)
+        count = logic.results.segmentation.GetSegmentation().GetNumberOfSegments()
+        self.assertGreater(count, 0)
+        self.assertEqual(logic.results.table.GetNumberOfRows(), count + len(logic.results.remarks))
 
 
-def _noise() -> Any:
-    import numpy
+def _register_samples() -> None:
+    import SampleData  # a module of Slicer, which is loaded once it has started
 
-    return numpy.random.default_rng(0).normal(100, 20, (24, 24, 24)).astype("float32")
+    register_samples(SampleData.SampleDataLogic)

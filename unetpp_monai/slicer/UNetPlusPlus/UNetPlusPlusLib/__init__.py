@@ -9,6 +9,7 @@ from .nodes import Results, show_3d
 from .parameters import read_settings, write_settings
 from .process import Options, Process, SegmentationError
 from .region import roi_region, view_region
+from .sample import register_samples
 from .tasks import SHIPPED, Question, Task
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "SegmentationLogic",
     "Task",
     "read_settings",
+    "register_samples",
     "roi_region",
     "show_3d",
     "view_region",
