@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 METADATA = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
 CARD = (BUNDLE / "docs" / "README.md").read_text()
+README, EVALUATION = ((ROOT / name).read_text() for name in ("README.md", "docs/evaluate.md"))
 
 
 @pytest.mark.parametrize("depth", ["1", "2", "3"])
@@ -83,7 +84,7 @@ def test_nuclei_iou_on_full_size_pictures(shared_data, tmp_path):
     assert f"| 4 | {sum(p.numel() for p in network.parameters()):,} | {stated['IoU']:.3f} |" in card
 
 
-@pytest.mark.parametrize("document", [CARD, (ROOT / "README.md").read_text()], ids=["card", "readme"])
+@pytest.mark.parametrize("document", [CARD, README, EVALUATION], ids=["card", "readme", "evaluation"])
 def test_documents_state_the_metadatas_figures(document):
     rows = re.findall(
         r"^\| (\d|auto) \| (?:[\d,]+|as needed) \| (0\.\d+) \| (0\.\d+) \| ([01]\.\d+) \|$", document, re.MULTILINE

@@ -1,4 +1,4 @@
-"""The README's commands and code run as they stand there; long ones get smaller numbers at their end."""
+"""Commands and code of README and manual run as they are written; long ones get smaller numbers at their end."""
 
 import json
 import re
@@ -24,7 +24,9 @@ from unetpp_monai.networks import UNetPlusPlus
 
 pytestmark = pytest.mark.slow
 
+PAGES = ("segment", "pacs", "annotate", "depth", "evaluate", "bundles", "network")  # in the order in which they run
 README = (ROOT / "README.md").read_text()
+MANUAL = "\n".join([README, *((ROOT / "docs" / f"{name}.md").read_text() for name in PAGES)])
 ORTHANC = Path("/usr/sbin/Orthanc")
 SMALL = "--max_epochs 1 --features [4,8,8,8] --patch_size [24,24,24] --roi_size [24,24,24] --out_channels 3"
 QUICK = {
@@ -38,10 +40,11 @@ SET_UP = ("make ", "python3 -m venv", ".venv/bin/")  # what set-up does, seen by
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", MANUAL, re.DOTALL)
 
 
-COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if not line.startswith(SET_UP)]
+LINES = [line for block in blocks("bash") for line in block.splitlines() if not line.startswith(SET_UP)]
+COMMANDS = list(dict.fromkeys(LINES))  # README repeats some of the manual's
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,10 @@ def test_set_up_lines_name_what_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
         assert f"\n{target}:" in makefile, target
+
+
+def test_the_front_page_is_short():
+    assert len(README.splitlines()) <= 120
 
 
 def test_links_and_pictures_exist():
