@@ -13,7 +13,7 @@ COVERAGE ?=
 # a worker that is killed ends the run: xdist would wait for the tests of its file for ever
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: demo quick test check test-all lint usual rest label bundle
+.PHONY: docs demo quick test check test-all lint usual rest label bundle
 .NOTPARALLEL:
 
 demo: $(VENV)/installed
@@ -61,6 +61,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable '.[dev]'
 	touch $@
+
+# the manual as a site in build/docs; every warning is an error
+docs: $(VENV)/installed-dev
+	$(PIP) --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 LABEL ?= .venv-label
 LABEL_PIP = $(LABEL)/bin/pip install --quiet --constraint constraints-label.txt
