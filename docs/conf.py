@@ -1,6 +1,18 @@
 """Sphinx settings of the manual: Markdown, no web fonts, nothing fetched."""
 
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+
 from unetpp_monai import __version__
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS))  # scripts beside this file are no package
+
+import reference  # noqa: E402
 
 project = "unetpp_monai"
 version = release = __version__
@@ -9,5 +21,20 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "UNet++ for MONAI"
 myst_heading_anchors = 3
-# pygments knows no snakemake; links that leave docs/ lead to files of the checkout; test_readme checks them
-suppress_warnings = ["misc.highlighting_failure", "myst.xref_missing"]
+suppress_warnings = ["misc.highlighting_failure"]  # pygments knows no snakemake
+
+
+def name_files_of_the_checkout(app: Sphinx, doctree: nodes.document) -> None:
+    """Replace links to Markdown outside of docs/ by text and path: the site does not hold these files."""
+    for link in list(doctree.findall(pending_xref)):
+        path = (DOCS / f"{link['reftarget']}.md").resolve()
+        if link.get("refdomain") == "doc" and path.is_file() and not path.is_relative_to(DOCS):
+            name = path.relative_to(DOCS.parent).as_posix()
+            text = [] if link.astext() == name else [nodes.Text(f"{link.astext()}, ")]
+            link.replace_self([*text, nodes.literal(name, name)])
+
+
+def setup(app: Sphinx) -> None:
+    """Write the generated pages, and mend links once a page is read."""
+    reference.write(DOCS / "generated")
+    app.connect("doctree-read", name_files_of_the_checkout)

@@ -1,9 +1,16 @@
 """What docs/ makes of committed files."""
 
 import importlib.util
+import json
+import subprocess
+import sys
 
 import pytest
+import typer
 from helpers import ROOT
+
+from unetpp_monai import errors
+from unetpp_monai.cli import app
 
 
 def script(name):
@@ -24,3 +31,57 @@ def test_every_node_and_depth_is_drawn(levels):
     drawn = script("figures").network_svg([16] * levels, {str(depth): row for depth in range(1, levels)})
     assert drawn.count("r='22'") == levels * (levels + 1) // 2
     assert drawn.count("Dice 0.500") == levels - 1
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return script("reference")
+
+
+def leaves(command, path="unetpp"):
+    for name, child in getattr(command, "commands", {}).items():
+        yield from leaves(child, f"{path} {name}")
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+def test_every_option_is_in_the_reference(reference):
+    page = reference.commands()
+    for path, command in leaves(typer.main.get_command(app)):
+        section = page.split(f"\n## {path}\n")[1].split("\n## ")[0]
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert all(f"`{option}`" in section for option in parameter.opts), (path, parameter.opts)
+
+
+def test_every_key_of_a_report_and_a_bundle_is_in_the_reference(reference):
+    package = ROOT / "unetpp_monai"
+    page = reference.report()
+    for key in json.loads((package / "report.schema.json").read_text())["properties"]:
+        assert f"\n| `{key}` |" in page
+    page = reference.bundle_keys()
+    for task in ("hippocampus", "hippocampus_head", "nuclei_2d"):
+        for key in json.loads((ROOT / "configs" / task / "task.json").read_text()):
+            assert f"\n| `{key}` |" in page, key
+    assert "\n| `features` | must be stated | `inference`, `train` |" in page
+
+
+def test_every_error_is_in_the_reference(reference):
+    page = reference.error_page()
+    kinds = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
+    assert len(kinds) > 10 and all(f"`{name}`: " in page for name in kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "link", ["[none](nowhere.md)", "[none](../nowhere.md)", "[none](segment.md#nothing-of-this-name)"]
+)
+def test_a_broken_link_fails_the_build(tmp_path, link):
+    pytest.importorskip("furo", reason="pip install 'unetpp_monai[docs]'")
+    pages = {"conf.py": (ROOT / "docs" / "conf.py").read_text(), "reference.py": "def write(folder): pass\n"}
+    pages |= {"index.md": f"# Page\n\n[some](segment.md) {link}\n", "segment.md": "---\norphan: true\n---\n# Some\n"}
+    for name, text in pages.items():
+        (tmp_path / name).write_text(text)
+    build = ["-m", "sphinx", "-W", "-q", "-b", "html", str(tmp_path), str(tmp_path / "site")]
+    result = subprocess.run([sys.executable, *build], capture_output=True, text=True)
+    assert result.returncode != 0 and "xref_missing" in result.stderr

@@ -1,0 +1,149 @@
+"""Write the pages of the manual that only repeat what the package says: commands, report, errors, keys of a bundle."""
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import unetpp_monai
+from unetpp_monai import errors
+from unetpp_monai.cli import app
+from unetpp_monai.task_rules import value_types
+
+PACKAGE = Path(unetpp_monai.__file__).parent
+CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")
+PANEL = "Options"  # options that name no other group
+
+
+def cell(text: object) -> str:
+    """Return a text as it may stand in a cell of a Markdown table."""
+    line = " ".join(str(text).split())
+    return line.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table; its cells are Markdown already."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
+
+
+def commands() -> str:
+    """Return every command with its arguments and options, in the order of `unetpp --help`."""
+    return (
+        "# Commands\n\n`unetpp COMMAND --help` says the same. An option without a default is off, or unset.\n\n"
+        + "\n".join(_command(name, command) for name, command in _leaves("unetpp", typer.main.get_command(app)))
+    )
+
+
+def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _leaves(f"{path} {name}", child)
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+def _command(name: str, command: Any) -> str:
+    options: dict[str, list[tuple[str, ...]]] = {}
+    usage = [name]
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            shown = (parameter.metavar or parameter.name).upper().rstrip(".") + ("..." if parameter.nargs < 0 else "")
+            usage.append(shown if parameter.required else f"[{shown}]")
+            names = f"`{shown}`"
+        else:
+            names = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
+        panel = getattr(parameter, "rich_help_panel", None) or PANEL
+        options.setdefault(panel, []).append((names, _default(parameter), cell(parameter.help or "")))
+    parts = [f"## {name}", inspect.cleandoc(command.help or ""), f"```text\n{' '.join(usage)} [OPTIONS]\n```"]
+    for panel, rows in options.items():
+        parts += [f"**{panel}**"] if len(options) > 1 else []
+        parts.append(table(("option", "default", "meaning"), rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    value = parameter.default
+    if value is None or value is False or callable(value) or value in ((), []):
+        return ""
+    return f"`{cell(getattr(value, 'value', value))}`"
+
+
+def report() -> str:
+    """Return the keys of a report, from its schema."""
+    schema = json.loads((PACKAGE / "report.schema.json").read_text())
+    rows = list(_keys(schema, schema["$defs"]))
+    text = f"# Report of a case\n\n{cell(schema['description'])} Schema: `unetpp_monai/report.schema.json`"
+    return f"{text}, version {schema['properties']['schema']['const']}.\n\n" + table(("key", "type", "meaning"), rows)
+
+
+def _keys(schema: Mapping[str, Any], shared: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, ...]]:
+    needed = schema.get("required", [])
+    for name, stated in schema["properties"].items():
+        value = {**shared.get(stated.get("$ref", "").removeprefix("#/$defs/"), {}), **stated}
+        meaning = value.get("description", "")
+        if name not in needed and "bsent" not in meaning:
+            meaning = f"{meaning} Not in every report.".strip()
+        yield f"`{path}{name}`", cell(_type(value)), cell(meaning)
+        if "properties" in value:
+            yield from _keys(value, shared, f"{path}{name}.")
+
+
+def _type(value: Mapping[str, Any]) -> str:
+    for key in ("oneOf", "anyOf"):
+        if key in value:
+            return " or ".join(_type(one) for one in value[key])
+    if "const" in value:
+        return json.dumps(value["const"])
+    if "enum" in value:
+        return ", ".join(json.dumps(one) for one in value["enum"])
+    kind = value.get("type", "object")
+    return kind if isinstance(kind, str) else " or ".join(kind)
+
+
+def error_page() -> str:
+    """Return the tree of errors with the first line of each docstring."""
+    head = "# Errors\n\nEvery error is one sentence: what must hold, what came, the way out. "
+    head += "`unetpp` prints it and ends with exit code 1. The network alone raises `ValueError`.\n\n"
+    return head + "\n".join(_error(errors.UnetppError, 0)) + "\n"
+
+
+def _error(kind: type, level: int) -> Iterator[str]:
+    yield f"{'  ' * level}- `{kind.__name__}`: {(inspect.getdoc(kind) or '').splitlines()[0]}"
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _error(child, level + 1)
+
+
+def bundle_keys() -> str:
+    """Return the values that a task or an overlay may state, with the base's defaults."""
+    bases = {name: json.loads((PACKAGE / "base" / f"{name}.json").read_text()) for name in CONFIGS}
+    rows: dict[str, dict[str, list[str]]] = {}
+    for name, base in bases.items():
+        for key in value_types(base):
+            default = "must be stated" if base[key] is None else f"`{cell(json.dumps(base[key]))}`"
+            rows.setdefault(key, {}).setdefault(default, []).append(name)
+    lines = [
+        (f"`{key}`", default, ", ".join(f"`{name}`" for name in names))
+        for key, defaults in sorted(rows.items())
+        for default, names in defaults.items()
+    ]
+    head = "# Keys of a bundle\n\nWhat `task.json` may state, and what `unetpp_monai/base` has where it does not. "
+    head += "A value that begins with `$` is computed by MONAI.\n\n"
+    return head + table(("key", "default", "in"), lines)
+
+
+PAGES = {"commands": commands, "report": report, "errors": error_page, "bundle_keys": bundle_keys}
+
+
+def write(folder: Path) -> None:
+    """Write all pages; one that has not changed keeps its time, so that Sphinx does not read it again."""
+    folder.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        path, text = folder / f"{name}.md", page()
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
