@@ -24,7 +24,17 @@ from unetpp_monai.networks import UNetPlusPlus
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("segment", "pacs", "annotate", "depth", "evaluate", "bundles", "network")  # in the order in which they run
+PAGES = (
+    "first_segmentation",
+    "dicom_to_seg",
+    "segment",
+    "pacs",
+    "annotate",
+    "depth",
+    "evaluate",
+    "bundles",
+    "network",
+)  # in the order in which they run
 README = (ROOT / "README.md").read_text()
 MANUAL = "\n".join([README, *((ROOT / "docs" / f"{name}.md").read_text() for name in PAGES)])
 ORTHANC = Path("/usr/sbin/Orthanc")
