@@ -18,6 +18,7 @@ project = "unetpp_monai"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+smartquotes = False  # options begin with two dashes
 html_theme = "furo"
 html_title = "UNet++ for MONAI"
 myst_heading_anchors = 3

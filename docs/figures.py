@@ -1,7 +1,13 @@
-"""Draw the figure of the network from the task's numbers: `python docs/figures.py` writes docs/unetpp.svg."""
+"""Make the network's figure and the table of depths from the task's numbers: `python docs/figures.py` rewrites both.
+
+The figure is docs/unetpp.svg; the table stands in README.md, docs/evaluate.md and the task's card.
+"""
 
 import json
+import re
 from pathlib import Path
+
+from unetpp_monai import UNetPlusPlus
 
 ROOT = Path(__file__).resolve().parent.parent
 TASK = ROOT / "configs" / "hippocampus"
@@ -51,11 +57,32 @@ def _result(depth: int, depths: dict[str, dict[str, float]]) -> str:
     )
 
 
-def made() -> str:
-    """Return the figure as the committed numbers make it."""
-    features = json.loads((TASK / "task.json").read_text())["features"]
-    return network_svg(features, json.loads((TASK / "metadata.json").read_text())["depths"])
+def depth_table(features: list[int], depths: dict[str, dict[str, float]], out_channels: int) -> str:
+    """Return the table of what each depth costs and gives."""
+    network = UNetPlusPlus(3, 1, out_channels, features)
+    rows = ["| depth | parameters | Dice anterior | Dice posterior | time, full depth = 1 |", "|---|---|---|---|---|"]
+    for depth, row in depths.items():
+        size = "as needed" if depth == "auto" else f"{_parameters(network.prune(int(depth))):,}"
+        dice = f"{row['Dice anterior']:.3f} | {row['Dice posterior']:.3f}"
+        rows.append(f"| {depth} | {size} | {dice} | {row['relative time']:.2f} |")
+    return "\n".join(rows) + "\n"
+
+
+def _parameters(network: UNetPlusPlus) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def made() -> dict[Path, str]:
+    """Return what the committed numbers make of each file."""
+    task = json.loads((TASK / "task.json").read_text())
+    depths = json.loads((TASK / "metadata.json").read_text())["depths"]
+    table = depth_table(task["features"], depths, task["out_channels"])
+    texts = {ROOT / "docs" / "unetpp.svg": network_svg(task["features"], depths)}
+    for path in (ROOT / "README.md", ROOT / "docs" / "evaluate.md", TASK / "docs" / "README.md"):
+        texts[path] = re.sub(rf"{re.escape(table.splitlines()[0])}\n(\|.*\n)*", table, path.read_text())
+    return texts
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "unetpp.svg").write_text(made())
+    for path, text in made().items():
+        path.write_text(text)
