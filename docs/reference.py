@@ -1,4 +1,4 @@
-"""Write the pages of the manual that only repeat what the package says: commands, report, errors, keys of a bundle."""
+"""Write the pages of the manual that only repeat what the package says: commands, names, report, errors, keys."""
 
 import inspect
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from torch.nn import Module
 
 import unetpp_monai
 from unetpp_monai import errors
@@ -137,7 +138,22 @@ def bundle_keys() -> str:
     return head + table(("key", "default", "in"), lines)
 
 
-PAGES = {"commands": commands, "report": report, "errors": error_page, "bundle_keys": bundle_keys}
+def python() -> str:
+    """Return the public names of the package; autodoc does not find them, since they load when they are first used."""
+    head = "# Python\n\nWhat `import unetpp_monai` offers; everything else may change without notice.\n\n"
+    return head + "\n".join(map(_name, unetpp_monai.__all__))
+
+
+def _name(name: str) -> str:
+    value = getattr(unetpp_monai, name)
+    kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
+    if kind == "class" and issubclass(value, errors.UnetppError):
+        return ""  # on the page of errors
+    members = "   :members:\n" if kind == "class" and not issubclass(value, Module) else ""
+    return f"```{{eval-rst}}\n.. auto{kind}:: unetpp_monai.{name}\n{members}```\n"
+
+
+PAGES = {"python": python, "commands": commands, "report": report, "errors": error_page, "bundle_keys": bundle_keys}
 
 
 def write(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import typer
 from helpers import ROOT
 
+import unetpp_monai
 from unetpp_monai import errors
 from unetpp_monai.cli import app
 
@@ -68,6 +70,12 @@ def test_every_key_of_a_report_and_a_bundle_is_in_the_reference(reference):
         for key in json.loads((ROOT / "configs" / task / "task.json").read_text()):
             assert f"\n| `{key}` |" in page, key
     assert "\n| `features` | must be stated | `inference`, `train` |" in page
+
+
+def test_every_public_name_is_in_the_reference(reference):
+    page = reference.python()
+    for name in set(unetpp_monai.__all__) - {"UnetppError"}:
+        assert re.search(rf"^\.\. auto(class|function):: unetpp_monai\.{name}$", page, re.MULTILINE), name
 
 
 def test_every_error_is_in_the_reference(reference):
