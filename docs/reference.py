@@ -140,7 +140,7 @@ def bundle_keys() -> str:
 
 def python() -> str:
     """Return the public names of the package; autodoc does not find them, since they load when they are first used."""
-    head = "# Python\n\nWhat `import unetpp_monai` offers; everything else may change without notice.\n\n"
+    head = "# Python\n\nWhat `import unetpp_monai` offers.\n\n"
     return head + "\n".join(map(_name, unetpp_monai.__all__))
 
 
