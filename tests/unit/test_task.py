@@ -255,6 +255,7 @@ def test_the_base_names_no_organ():
         *(f"{n}.json" for n in (*CONFIGS, "metadata")),
         "logging.conf",
         "LICENSE",
+        "zoo_test.py",
     }
 
 
