@@ -5,15 +5,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import phantom
+from helpers import phantom, save_nifti
+from helpers.interactive import FIRST, interactive_bundle
 from helpers.own_task import bundle_of, make_own_task
 from helpers.planned_tasks import plan, thick_slices, values_of
+from helpers.tiny import make_tiny
 
-from unetpp_monai import Segmenter, Volume
+from unetpp_monai import Segmenter, Volume, read_volume
+from unetpp_monai.annotation.fine_tuning import Options, fine_tune
+from unetpp_monai.annotation.training_cases import Labelled
+from unetpp_monai.interactive import Point
 from unetpp_monai.task import TRAINED, check_task
 from unetpp_monai.workflows.train import train
-
-FIRST = "nodes.x_0_0.block.conv_0.conv.weight"
 
 
 def test_a_plan_can_be_interactive(tmp_path):
@@ -47,3 +50,23 @@ def test_a_training_begins_with_automatic_weights_and_learns_prompts(tmp_path):
     segmenter = Segmenter(bundle_of(task, "prompted", tmp_path / "bundle"), device="cpu", runtime="eager")
     labels = segmenter(Volume(phantom((30, 30, 30))[0][None], np.eye(4))).labels
     assert labels.array.shape == (1, 30, 30, 30)
+
+
+@pytest.mark.slow
+def test_what_annotators_correct_is_learned_from_with_prompts(tmp_path):
+    root = make_tiny(interactive_bundle(tmp_path / "served"))
+    served = torch.load(root / "models" / "model.pt", weights_only=True)
+    cases = []
+    for seed in range(8):
+        image, labels = phantom(seed=seed)
+        paths = [tmp_path / f"{kind}_{seed}.nii.gz" for kind in ("image", "label")]
+        cases.append(Labelled(f"case_{seed}", save_nifti(paths[0], image), save_nifti(paths[1], labels), {}))
+    options = Options(max_epochs=2, learning_rate=0.01, val_split=0.2, device="cpu")
+    version = fine_tune(root, cases, options)
+    kernels = torch.load(version.weights, weights_only=True)[FIRST]
+    assert (kernels[:, 1:] != served[FIRST][:, 1:]).flatten(2).any(2).all()  # of every prompt's channel
+    volume = read_volume(cases[0].image)
+    session = Segmenter.from_bundle(root, device="cpu", runtime="eager").session(volume)
+    without = session.labels("full").array
+    session.add(Point(session.position((18, 25, 18)), "posterior hippocampus"))
+    assert (session.labels("full").array != without).any()
