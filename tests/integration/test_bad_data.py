@@ -131,7 +131,7 @@ ERRORS = [
     (shorter, r"the grid of its image, \(20, 24, 16\) voxels, got \(20, 24, 10\) in sub-02"),
     (shifted, "a corner 30 voxels away in sub-02.*shifted, mirrored"),
     (mirrored, "a corner 19 voxels away in sub-02"),
-    (missing, "must have a label of its name, 1 lack, such as .*sub-02"),
+    (missing, "must have a label of its name, 1 are missing, such as .*sub-02"),
     (truncated, "1 of .*sub-02.nii.gz"),
     (not_a_number, "finite, got 1 NaN .*sub-02.nii.gz"),
     (two_channels, r"images must have 1 channel\(s\) \(in_channels\), got 2 in sub-02"),

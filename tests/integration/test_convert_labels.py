@@ -142,7 +142,7 @@ def test_a_segmentation_of_one_plane_states_its_thickness_or_is_given_it(case, t
     (path,) = convert(labels, "out", formats=["nifti"], thickness=2.5)
     assert read_label_file(path)[0].spacing == pytest.approx((0.8, 1.1, 2.5))
     for thickness, file in ((0, labels), (-1, labels), (float("nan"), labels), (2.5, "case_seg.nii.gz")):
-        with pytest.raises(InputError, match="a thickness must be > 0 mm, of a DICOM SEG"):
+        with pytest.raises(InputError, match="thickness must be > 0 mm, and only for a single-plane DICOM SEG"):
             convert(file, "none", formats=["nifti"], thickness=thickness)
 
 

@@ -102,7 +102,7 @@ def test_another_grid_is_resampled_onto_the_first_and_said(tmp_path):
     index = (place - turned[:3, 3]) @ np.linalg.inv(turned[:3, :3]).T
     inner = ((index >= 0) & (index <= np.array((27, 19, 14)))).all(axis=-1)
     outer = ((index < -0.5) | (index > np.array((27.5, 19.5, 14.5)))).any(axis=-1)
-    assert 0.3 < inner.mean() < 0.9 and f"{outer.mean():.1%} of it lie outside" in remark
+    assert 0.3 < inner.mean() < 0.9 and f"{outer.mean():.1%} of its voxels are outside" in remark
     assert np.abs(found - expected)[inner].max() < 0.6  # stored values are whole numbers
     assert set(found[outer]) == {read_case(tmp_path, series="FLAIR").volume.array.min()}
 
@@ -110,15 +110,20 @@ def test_another_grid_is_resampled_onto_the_first_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("tags", "affine", "error", "words"),
     [
-        ({"FrameOfReferenceUID": "1.2.3"}, AFFINE, GeometryError, r"share a FrameOfReferenceUID.*'FLAIR'.*register"),
+        (
+            {"FrameOfReferenceUID": "1.2.3"},
+            AFFINE,
+            GeometryError,
+            r"have the same FrameOfReferenceUID.*'FLAIR'.*register",
+        ),
         (
             {"FrameOfReferenceUID": ""},
             AFFINE,
             GeometryError,
             r"FrameOfReferenceUID, got 1.2.*none in.*register",
         ),
-        ({"StudyInstanceUID": "1.2.3"}, AFFINE, GeometryError, "share a StudyInstanceUID.*series of one study"),
-        ({}, axial_affine((1, 1, 1), (900, 0, 0)), GeometryError, "must cover each other.*'FLAIR', channel 2"),
+        ({"StudyInstanceUID": "1.2.3"}, AFFINE, GeometryError, "have the same StudyInstanceUID.*series of one study"),
+        ({}, axial_affine((1, 1, 1), (900, 0, 0)), GeometryError, "channels must overlap.*'FLAIR', channel 2"),
     ],
 )
 def test_series_that_do_not_belong_together_are_refused_by_name(tmp_path, tags, affine, error, words):
@@ -129,7 +134,7 @@ def test_series_that_do_not_belong_together_are_refused_by_name(tmp_path, tags, 
 
 
 def test_which_series_is_which_channel_is_never_guessed(study, tmp_path):
-    listing = r"There is: .*number 4 of study .*'FLAIR'.*number 3 .*'T1'"
+    listing = r"Found: .*number 4 of study .*'FLAIR'.*number 3 .*'T1'"
     for names in (None, "T1", ("T1", "FLAIR", "T1")):
         with pytest.raises(
             InputError, match=rf"named for each of 2 channel\(s\), in their order, got \d name.*{listing}"

@@ -137,7 +137,7 @@ def test_labelled_cases_are_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"named \*\.nii\.gz, found none in .*images"):
         labelled_cases(images, labels, ".nii.gz")
     (labels / "a.png").unlink()
-    with pytest.raises(InputError, match=r"1 lack, such as .*labels/a\.png"):
+    with pytest.raises(InputError, match=r"1 are missing, such as .*labels/a\.png"):
         labelled_cases(images, labels, ".png")
 
 

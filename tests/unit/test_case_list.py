@@ -44,7 +44,10 @@ def test_folds_hold_their_cases_and_channels_are_joined(listed):
         (lambda cases: cases[0].update(fold=5), r"folds must be 0, 1, ... with cases in each, got \[0, 1, 5\]"),
         (lambda cases: cases[0].update(fold="0"), "fold '0' of 0"),
         (lambda cases: cases[0].pop("label"), "KeyError.'label'"),
-        (lambda cases: cases[0].update(label="lost.nii.gz"), "1 lack, such as .*lost.nii.gz; correct dataset_dir"),
+        (
+            lambda cases: cases[0].update(label="lost.nii.gz"),
+            "1 are missing, such as .*lost.nii.gz; correct dataset_dir",
+        ),
         (list.clear, r"folds must be 0, 1, ... with cases in each, got \[\]"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_table_of_others(tmp_path):
         ("index\tname\n-1\ta\n", "integers >= 0 as index"),
         ("index\tname\tcolor\n1\ta\tred\n", "colours as #rrggbb, got '1' and 'red'"),
         ("index\tname\tcolor\n1\ta\t#fff0\n", "colours as #rrggbb"),
-        ("index\tname\n1\ta\n1\tb\n", "every index must stand in one row"),
+        ("index\tname\n1\ta\n1\tb\n", "every index must be in one row"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path, text, message):

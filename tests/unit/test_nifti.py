@@ -197,7 +197,7 @@ def test_what_follows_the_voxels(tmp_path):
         (members + b"garbage", "damaged"),
         (members[:-1], "truncated"),
         (gzip.compress(raw[:-1]), "truncated"),
-        (gzip.compress(raw + bytes(2 * PADDING)), "more voxels than its header says"),
+        (gzip.compress(raw + bytes(2 * PADDING)), "more voxels than its header states"),
     ):
         good.write_bytes(content)
         with pytest.raises(CorruptFileError, match=reason):
@@ -213,7 +213,7 @@ def test_a_header_that_promises_terabytes_takes_no_memory(tmp_path, suffix):
     raw = bytearray(path.read_bytes())
     struct.pack_into("<4h", raw, 40, 3, 10000, 10000, 10000)
     (tmp_path / f"b{suffix}").write_bytes(gzip.compress(raw) if suffix == ".nii.gz" else raw)
-    with pytest.raises(CorruptFileError, match="promises 8000000000"):
+    with pytest.raises(CorruptFileError, match="states 8000000000"):
         read_volume(tmp_path / f"b{suffix}")
 
 

@@ -171,7 +171,7 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match="must have 1 channel, got 2"):
         write_seg_nrrd(Volume(np.repeat(volume.array, 2, axis=0), volume.affine), path, structures=STRUCTURES)
     broken = Label(3, "c", ANATOMY, Code("1", "SCT", "one|two~three"), None, None)  # Slicer's own separators
-    with pytest.raises(OutputError, match="must not contain ~"):
+    with pytest.raises(OutputError, match="must not contain Slicer's separators ~"):
         write_seg_nrrd(volume, path, structures=(*STRUCTURES[:2], broken))
     with pytest.raises(OutputError, match="must be writable"):
         write_seg_nrrd(volume, tmp_path / "missing" / "case.seg.nrrd", structures=STRUCTURES)
@@ -195,7 +195,7 @@ def test_what_is_no_segmentation(tmp_path):
     with pytest.raises(InputError, match="must describe its segments as Slicer does"):
         read_seg_nrrd(path)
     SimpleITK.WriteImage(SimpleITK.Image(3, 4, 5, SimpleITK.sitkUInt8), str(path))
-    with pytest.raises(InputError, match="got 0 segments, where 1 to 255 fit"):
+    with pytest.raises(InputError, match="got 0 segments, but a label map takes 1 to 255"):
         read_seg_nrrd(path)
 
 

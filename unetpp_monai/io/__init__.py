@@ -1,4 +1,4 @@
-"""Files to volumes and back; the only room that knows formats."""
+"""Read and write volumes; the only package that knows file formats."""
 
 from .case_list import listed_folds
 from .cases import case_name, find_cases, labelled_cases, list_cases

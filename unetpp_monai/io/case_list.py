@@ -1,4 +1,4 @@
-"""The cases of a task as `cases.json` lists them: which files belong together, and in which fold each case is."""
+"""Read `cases.json`: the files of each case of a task, and its cross-validation fold."""
 
 import json
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ Entry = dict[str, Any]  # MONAI's: "image" is a path, or one per channel, "label
 
 
 def listed_folds(cases_file: str | Path, dataset_dir: str | Path) -> list[list[Entry]]:
-    """Read the folds of a list of cases, for training.
+    """Read the training cases of each fold.
 
     Args:
-        cases_file: JSON, a list of objects with `name`, `image` (a path, or one per channel), `label` and `fold`
+        cases_file: JSON list of objects with `name`, `image` (a path, or one per channel), `label` and `fold`
             (0, 1, ...); paths are relative to `dataset_dir`, or absolute.
         dataset_dir: folder of the data.
 
     Returns:
-        For each fold its cases, with paths.
+        The cases of each fold, with their paths.
 
     Raises:
-        InputError: not such a list, a fold without cases, or a file is missing; all missing ones are counted.
+        InputError: invalid list, a fold without cases, or missing files.
     """
     path, root = Path(cases_file), Path(dataset_dir)
     try:
@@ -39,12 +39,12 @@ def listed_folds(cases_file: str | Path, dataset_dir: str | Path) -> list[list[E
         raise InputError(f"folds must be 0, 1, ... with cases in each, got {sorted(folds)} in {path}")
     files = [file for _, entry in listed for file in (*_files(entry["image"]), entry["label"])]
     if lost := [file for file in files if not Path(file).exists()]:
-        raise InputError(f"files of {path} must exist, {len(lost)} lack, such as {lost[0]}; correct dataset_dir")
+        raise InputError(f"files of {path} must exist, {len(lost)} are missing, such as {lost[0]}; correct dataset_dir")
     return [folds[fold] for fold in sorted(folds)]
 
 
 def case_names(cases_file: str | Path, dataset_dir: str | Path) -> dict[str, str]:
-    """Names that a list of cases gives, by the label's path as `listed_folds` returns it."""
+    """Map label paths, as `listed_folds` returns them, to case names."""
     return {str(Path(dataset_dir) / case["label"]): case["name"] for case in json.loads(Path(cases_file).read_text())}
 
 

@@ -1,4 +1,4 @@
-"""Which cases a path means, and what their results are called."""
+"""Find the cases in files and folders, and name them."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from ..errors import AmbiguityError, InputError
 from .channels import channel_files, is_other_channel, without_channel
 from .reader import SUFFIXES, is_image_file
 
-SHOWN = 10  # names that a warning lists
-CASE_SUFFIXES = (".zip", ".dcm")  # DICOM, whose other file names have none
-RESULT_ENDINGS = ("_seg", "_uncertainty", ".seg")  # of `case_name` of what we write beside an image; `.seg.nrrd` is one
+SHOWN = 10  # most names in a warning
+CASE_SUFFIXES = (".zip", ".dcm")  # of DICOM; other names are kept whole
+RESULT_ENDINGS = ("_seg", "_uncertainty", ".seg")  # of result names without suffix (`.seg`: from `.seg.nrrd`)
 
 logger = logging.getLogger(__name__)
 
@@ -21,23 +21,21 @@ def find_cases(
 ) -> list[Path]:
     """List the cases in files and folders.
 
-    They are in the order of their names within each path.
-
-    A file is a case; a folder with DICOM files is a case; any other folder stands for the image files, zips and folders
-    with DICOM in them or below, or for those in its `imagesTs` if it has one (Medical Segmentation Decathlon). What we
-    write beside a case `NAME` (`NAME_seg.*`, `NAME.seg.nrrd`, `NAME_uncertainty.*`), and hidden files, are no cases; a
-    path named twice is one case.
+    A file is one case, and so is a folder with DICOM files. In any other folder (or in its `imagesTs`, as in the
+    Medical Segmentation Decathlon), each image file, zip and folder with DICOM at any depth is a case. Cases are sorted
+    by name within each path. Skipped: hidden files, results beside a case `NAME` (`NAME_seg.*`, `NAME.seg.nrrd`,
+    `NAME_uncertainty.*`) and repeated paths.
 
     Args:
         inputs: files and folders.
-        whole: every folder with DICOM in it or below is one case, in which a series will be named.
-        channels: endings of names, see `channel_files`; the case is the file of its first channel.
+        whole: treat a folder with DICOM at any depth as one case, for use with a named series.
+        channels: file name endings, see `channel_files`; the file of the first channel represents the case.
 
     Returns:
         Paths of the cases.
 
     Raises:
-        InputError: a path does not exist, or a folder holds nothing to segment.
+        InputError: a path does not exist, or a folder has no images.
         AmbiguityError: two cases would write the same results.
 
     Example:
@@ -50,7 +48,7 @@ def find_cases(
 
 
 def distinct_cases(cases: Iterable[Path], *, channels: Sequence[str] = ()) -> list[Path]:
-    """Drop cases that were named twice.
+    """Remove repeated cases.
 
     Raises:
         AmbiguityError: two cases would write the same results.
@@ -59,7 +57,9 @@ def distinct_cases(cases: Iterable[Path], *, channels: Sequence[str] = ()) -> li
     for case in cases:
         other = names.setdefault(case_name(case, channels), case)
         if other.resolve() != case.resolve():
-            raise AmbiguityError(f"results are named after cases, got {other} and {case}; rename or run them apart")
+            raise AmbiguityError(
+                f"results are named after cases, got {other} and {case}; rename one, or run them separately"
+            )
     return list(names.values())
 
 
@@ -73,14 +73,14 @@ def labelled_cases(
     Args:
         images: folder.
         labels: folder.
-        suffix: what names of images end with; others, and hidden ones, are none.
-        channels: endings of names before the suffix, see `channel_files`; a label is named without.
+        suffix: ending of image file names; other files and hidden files are ignored.
+        channels: endings before the suffix, see `channel_files`; label names have none.
 
     Returns:
-        Paths of image and label of each case.
+        Paths of the image and label of each case.
 
     Raises:
-        InputError: the folder of images does not exist or has none, or a label or channel lacks.
+        InputError: no such folder of images or no images in it, or a label or channel is missing.
     """
     images, labels = Path(images), Path(labels)
     if not images.is_dir():
@@ -95,7 +95,7 @@ def labelled_cases(
     pairs = [{"image": str(path), "label": str(labels / name)} for path, name in zip(firsts, names, strict=True)]
     lost = [pair["label"] for pair in pairs if not Path(pair["label"]).exists()]
     if lost:
-        raise InputError(f"every image must have a label of its name, {len(lost)} lack, such as {lost[0]}")
+        raise InputError(f"every image must have a label of its name, {len(lost)} are missing, such as {lost[0]}")
     used = {Path(pair["label"]).name for pair in pairs}
     if extra := [path.name for path in _entries(labels) if path.name.endswith(suffix) and path.name not in used]:
         logger.warning("labels without an image are left out: %s", ", ".join(extra[:SHOWN]))
@@ -105,11 +105,11 @@ def labelled_cases(
 def case_name(path: str | Path, channels: Sequence[str] = ()) -> str:
     """Name a case.
 
-    It is the file's name without image suffix, or the folder's whole name (dots in UIDs are kept).
+    The name is the file name without image suffix, or the whole folder name (dots in UIDs are kept).
 
     Args:
-        path: of the case.
-        channels: endings of names, see `channel_files`; that of the first channel is no part of the name.
+        path: image file or folder.
+        channels: file name endings, see `channel_files`; the ending of the first channel is removed.
 
     Returns:
         The name.
@@ -125,24 +125,23 @@ def case_name(path: str | Path, channels: Sequence[str] = ()) -> str:
 
 
 def case_and_result(path: Path) -> tuple[str, str]:
-    """Name of the case that a file is of, and as which result of it: one of RESULT_ENDINGS, or "" as the image."""
+    """Split a file name into case name and result ending: one of RESULT_ENDINGS, or "" for the image."""
     name = case_name(path)
     ending = next((ending for ending in RESULT_ENDINGS if name.endswith(ending)), "")
     return name.removesuffix(ending), ending
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Files of a folder that are named like images, hidden ones left out, by name."""
+    """List files with image suffixes, sorted by name, without hidden files."""
     return [entry for entry in _entries(folder) if entry.is_file() and is_image_file(entry)]
 
 
 def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ()) -> list[Path]:
     """List the cases of one path.
 
-    As `find_cases` does, but cases may write the same results.
+    As `find_cases`, but does not check whether two cases would write the same results.
 
-    What cannot be looked into is a case, too: an entry that may not be read, or a link to nothing that is named like an
-    image or a folder. Reading it says why.
+    Unreadable entries, and broken links named like an image or folder, are listed too: reading them gives the error.
 
     Args:
         path: file or folder.
@@ -153,7 +152,7 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
         Paths of the cases.
 
     Raises:
-        InputError: the path does not exist or may not be read, or a folder holds nothing to segment.
+        InputError: the path does not exist or is unreadable, or a folder has no images.
     """
     if not path.exists():
         raise InputError(f"input must exist, got {path}; check the path")
@@ -189,5 +188,5 @@ def _may_be_series(entry: Path) -> bool:
         if entry.is_symlink() and not entry.exists():
             return entry.suffix.lower() in ("", *CASE_SUFFIXES)
         return is_dicom_source(entry)
-    except OSError:  # reading it says why
+    except OSError:  # reading it gives the error
         return True

@@ -1,4 +1,4 @@
-"""Cases whose channels are files of their own: which files belong together, and one image of them."""
+"""Find the files of multi-channel cases and read them as one image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,21 +11,21 @@ from ..volume import Volume
 from .reader import SUFFIXES, ImageFormat, SourceImage, image_format, read_image
 from .series_channels import GRID_TOLERANCE, headers_of, read_series_channels
 
-SeriesChoice = str | Sequence[str] | None  # UID, number or description, of each channel if several; None: the only one
+SeriesChoice = str | Sequence[str] | None  # UID, number or description, or one per channel; None: the only series
 
 
 def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
     """List the files of a case, one per channel.
 
     Args:
-        path: file of the first channel, such as `case_0000.nii.gz`; any other stands for itself alone.
-        suffixes: what names of files end with, channel by channel, such as ("_0000", "_0001"); empty: one file a case.
+        path: file of the first channel, such as `case_0000.nii.gz`; a name without such an ending is a single file.
+        suffixes: file name ending of each channel, such as ("_0000", "_0001"); empty: one file per case.
 
     Returns:
-        Files, channel by channel.
+        One file per channel.
 
     Raises:
-        InputError: a channel's file is missing, or the file is that of another channel than the first.
+        InputError: a channel's file is missing, or `path` is not the first channel.
     """
     stem, ending = _split(path.name)
     channel = _channel_of(stem, suffixes)
@@ -34,14 +34,14 @@ def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
     base = stem.removesuffix(suffixes[channel])
     files = tuple(path.with_name(f"{base}{suffix}{ending}") for suffix in suffixes)
     if missing := [file.name for file in files if not file.exists()]:
-        raise InputError(f"a case must have a file for each of {len(files)} channels, {', '.join(missing)} lack(s)")
+        raise InputError(f"a case must have a file for each of {len(files)} channels, missing: {', '.join(missing)}")
     if channel:
         raise InputError(f"a case is named by the file of its first channel, got {path}; name {files[0].name}")
     return files
 
 
 def is_other_channel(path: Path, suffixes: Sequence[str]) -> bool:
-    """Whether a file is a further channel of a case, whose first channel lies beside it."""
+    """Tell whether a file is a second or later channel, with the first channel in the same folder."""
     stem, ending = _split(path.name)
     channel = _channel_of(stem, suffixes)
     if not channel:
@@ -50,7 +50,7 @@ def is_other_channel(path: Path, suffixes: Sequence[str]) -> bool:
 
 
 def without_channel(name: str, suffixes: Sequence[str]) -> str:
-    """Name of a case, without the ending of its first channel."""
+    """Remove the ending of the first channel from a name."""
     return name.removesuffix(suffixes[0]) if suffixes and len(name) > len(suffixes[0]) else name
 
 
@@ -63,23 +63,22 @@ def read_case(
     channel_names: Sequence[str] = (),
     kind: ImageFormat | None = None,
 ) -> SourceImage:
-    """Read an image, or those of its channels as one.
+    """Read an image from one file or one per channel.
 
     Args:
-        path: as `read_image` takes it.
+        path: as for `read_image`.
         channels: see `channel_files`.
-        series: which DICOM series, by UID, number or description; of several channels one each, in their order; None:
-            the only one.
-        in_channels: how many channels DICOM must have; None: as many as `channels`.
-        channel_names: what messages call the channels; none: nothing.
-        kind: what `image_format` said of the path, where it was asked before; None: ask it.
+        series: UID, number or description of the DICOM series, or one per channel; None: the only one.
+        in_channels: required number of channels in DICOM; None: as many as `channels`.
+        channel_names: names for error messages; may be empty.
+        kind: result of `image_format`, if known; None: detect it.
 
     Returns:
         The image with all its channels.
 
     Raises:
-        InputError: as `read_image`, or a channel is missing or has channels itself.
-        GeometryError: channels on different grids, or series of different frames of reference.
+        InputError: as for `read_image`, or a channel is missing or has several channels.
+        GeometryError: channels on different grids, or series with different frames of reference.
     """
     path, names = Path(path), series_names(series)
     wanted = (len(channels) or None) if in_channels is None else in_channels
@@ -90,13 +89,13 @@ def read_case(
 
 
 def series_names(series: SeriesChoice) -> tuple[str, ...]:
-    """List the series that are named.
+    """List the chosen series.
 
     Args:
         series: one, several or None.
 
     Returns:
-        Their names; empty: the only one is meant.
+        Their names; empty: the only series.
     """
     return tuple(filter(None, (series,) if isinstance(series, str) or series is None else series))
 
@@ -104,10 +103,10 @@ def series_names(series: SeriesChoice) -> tuple[str, ...]:
 def read_channels(
     files: Sequence[Path], *, series: SeriesChoice = None, kind: ImageFormat | None = None
 ) -> SourceImage:
-    """Read files as the channels of one image, in their order; a single one may hold several.
+    """Read files as channels of one image, in order; a single file may have several channels.
 
     Raises:
-        InputError, GeometryError: as `read_case`.
+        InputError, GeometryError: as for `read_case`.
     """
     if len(set(files)) < len(files):
         raise InputError(
@@ -122,11 +121,11 @@ def read_channels(
     first = images[0].volume
     for image in images:
         if len(image.volume.array) != 1:
-            raise InputError(f"a file of one channel must have 1, got {len(image.volume.array)} in {image.path}")
+            raise InputError(f"each file must have 1 channel, got {len(image.volume.array)} in {image.path}")
         if first.grid_distance(image.volume) > GRID_TOLERANCE:
             raise GeometryError(
                 f"channels of a case must lie on one grid, got {image.volume.shape} in {image.path.name} and "
-                f"{first.shape} in {images[0].path.name}, or another place; resample them to the first"
+                f"{first.shape} in {images[0].path.name}, or another position; resample them to the first"
             )
     array = np.concatenate([image.volume.array for image in images])
     return replace(
@@ -147,7 +146,7 @@ def _channel_of(stem: str, suffixes: Sequence[str]) -> int | None:
 def _read_series(
     path: Path, names: Sequence[str], *, in_channels: int | None, channel_names: Sequence[str]
 ) -> SourceImage:
-    """An image whose instances are those of the first series."""
+    """Read an image; its instances are those of the first series."""
     found = read_series_channels(path, names, in_channels=in_channels, channel_names=channel_names)
     return SourceImage(
         path,

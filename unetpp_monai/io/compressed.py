@@ -1,4 +1,4 @@
-"""Compressed voxels, read to the end: checksum and length are verified, and no more is unpacked than was promised."""
+"""Decompress voxels to the end of the stream, verifying checksum and length; never more than the header states."""
 
 import zlib
 from pathlib import Path
@@ -6,17 +6,17 @@ from typing import BinaryIO
 
 from ..errors import CorruptFileError
 
-GZIP, EITHER = 31, 47  # of zlib: gzip streams, gzip or zlib streams
-PIECE = 1 << 18  # bytes that are read and unpacked at a time
-MOST = 1033  # bytes that deflate can make of one
-PADDING = 1 << 20  # bytes behind the voxels that some programs leave
+GZIP, EITHER = 31, 47  # zlib's wbits: gzip only, gzip or zlib
+PIECE = 1 << 18  # bytes read and decompressed at a time
+MOST = 1033  # highest compression ratio of deflate
+PADDING = 1 << 20  # bytes that some programs leave after the voxels
 
 
 class Unpacked:
-    """Reads a stream of one or several members (as parallel gzips write) from where the file stands.
+    """A gzip or zlib stream of one or more members (parallel gzip writes several), from the file's position on.
 
     Args:
-        file: compressed, to its end.
+        file: compressed up to its end.
         path: for messages.
         wbits: GZIP or EITHER.
     """
@@ -26,10 +26,10 @@ class Unpacked:
         self.member, self.rest = zlib.decompressobj(wbits), b""
 
     def read(self, size: int) -> bytearray:
-        """Return exactly so many bytes.
+        """Return exactly `size` bytes.
 
         Raises:
-            CorruptFileError: there are fewer, or they are damaged.
+            CorruptFileError: truncated or damaged.
         """
         found = bytearray(size)
         view, done = memoryview(found), 0
@@ -42,19 +42,19 @@ class Unpacked:
         return found
 
     def finish(self) -> None:
-        """Read what is left, which verifies the checksum of what was read.
+        """Read to the end and verify the checksum.
 
         Raises:
-            CorruptFileError: damaged, truncated, or much longer than what was read.
+            CorruptFileError: damaged, truncated, or much longer than expected.
         """
         left = 0
         while piece := self._piece(PIECE):
             left += len(piece)
             if left > PADDING:
-                raise self._corrupt("it holds more voxels than its header says")
+                raise self._corrupt("it has more voxels than its header states")
 
     def _piece(self, size: int) -> bytes:
-        """Some of the next bytes; none at the end."""
+        """Return some of the next bytes; none at the end."""
         try:
             while True:
                 if self.member.eof and not self._next_member():
@@ -71,7 +71,7 @@ class Unpacked:
             raise self._corrupt(f"its compressed voxels are damaged ({error})") from error
 
     def _next_member(self) -> bool:
-        """Start the next member; zeros behind the last are padding."""
+        """Start the next member; skip zeros after the last one."""
         while not self.rest.strip(b"\0"):
             self.rest = self.file.read(PIECE)
             if not self.rest:
@@ -85,19 +85,19 @@ class Unpacked:
 
 
 def check_size(size: int, stored: int, path: Path, *, compressed: bool) -> None:
-    """Refuse a header that promises more voxels than its file can hold, before memory is taken for them.
+    """Check that the file is long enough for the voxels its header states, before allocating memory.
 
     Args:
-        size: bytes of the voxels, as the header says.
-        stored: bytes of the file from the first voxel on.
+        size: bytes of the voxels, from the header.
+        stored: bytes of the file from the first voxel to the end.
         path: for the message.
-        compressed: by deflate.
+        compressed: whether by deflate.
 
     Raises:
         CorruptFileError: the file is too short.
     """
     if size > (stored * MOST if compressed else stored):
         raise CorruptFileError(
-            f"{path} is not a readable image (its header promises {size} bytes of voxels, where the file has {stored}"
+            f"{path} is not a readable image (its header states {size} bytes of voxels, but the file has {stored}"
             f"{' compressed ones' if compressed else ''}: it is truncated); export or copy it again"
         )

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage to volume, through SimpleITK; what is compressed is unpacked and verified here."""
+"""Read NRRD and MetaImage through SimpleITK; compressed voxels are decompressed and verified here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,35 +25,35 @@ SUFFIXES = (".nrrd", ".mha", ".mhd")
 
 @dataclass(frozen=True)
 class ItkImage:
-    """An image as its file says."""
+    """An image as stored in its file."""
 
     array: NDArray[np.generic]  # (C, X, Y, Z)
     affine: NDArray[np.float64]  # 4x4, voxel index -> mm, RAS
-    text: Mapping[str, str]  # further fields of the header
+    text: Mapping[str, str]  # other header fields
 
 
 def read_itk(path: Path) -> Volume:
-    """Read an image whose geometry ITK states in LPS, lengths in mm.
+    """Read an ITK image (LPS) as a volume (RAS, mm).
 
     Args:
         path: `.nrrd`, `.mha` or `.mhd` with 3 axes; vector pixels become channels.
 
     Raises:
-        InputError: unreadable, not 3-D, no real numbers, an unknown unit of length, more voxels than memory, or voxels
+        InputError: unreadable, not 3-D, not real numbers, unknown unit of length, more voxels than memory, or voxels
             in another folder; `CorruptFileError`: truncated or damaged.
-        GeometryError: no spacing, or no space that says where left is.
+        GeometryError: no spacing, or no anatomical orientation.
     """
     image = read_itk_image(path, text=False)
     return Volume(image.array, image.affine)
 
 
 def read_itk_image(path: Path, *, text: bool = True) -> ItkImage:
-    """As `read_itk`, with the other fields of the header if they are wanted."""
+    """Read as `read_itk`, with the other header fields if `text`."""
     import SimpleITK
 
     nrrd = path.name.lower().endswith(".nrrd")
     reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")  # never by what the file looks like
+    reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")  # do not let ITK guess from the content
     reader.SetFileName(str(path))
     try:
         layout = nrrd_layout(path) if nrrd else meta_layout(path)
@@ -79,8 +79,8 @@ def read_itk_image(path: Path, *, text: bool = True) -> ItkImage:
 def _text(reader: "SimpleITK.ImageFileReader", path: Path) -> dict[str, str]:
     try:
         return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-    except (TypeError, UnicodeDecodeError) as error:  # SimpleITK gives what is no UTF-8 as no text
-        raise CorruptFileError(f"{path} must state its fields in UTF-8, got others; save it again") from error
+    except (TypeError, UnicodeDecodeError) as error:  # SimpleITK returns text only if it is UTF-8
+        raise CorruptFileError(f"{path} must have its header in UTF-8, got another encoding; save it again") from error
 
 
 def _stored(reader: "SimpleITK.ImageFileReader") -> NDArray[np.generic]:

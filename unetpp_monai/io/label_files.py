@@ -1,4 +1,4 @@
-"""Label maps of any format to a volume and the meaning of its values."""
+"""Read label maps of any format, with the meaning of their values."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,22 +29,22 @@ def read_label_file(
 
     Args:
         path: NIfTI, `.seg.nrrd`, DICOM SEG or DICOM RTSTRUCT.
-        structures: what the values of a NIfTI file mean; empty: as the table beside it says (`NAME.tsv`).
-        grid: volume of the series that an RTSTRUCT's contours were drawn on.
-        rois: names of the structures that are wanted, in which case others may overlap them; empty: all.
-        thickness: mm of a slice of a DICOM SEG of one plane that does not state it.
+        structures: meaning of the values of a NIfTI file; empty: read the table `NAME.tsv` beside it.
+        grid: volume of the series on which an RTSTRUCT was drawn.
+        rois: names of the structures to read (others may overlap them); empty: all.
+        thickness: slice thickness in mm for a single-plane DICOM SEG that states none.
 
     Returns:
         Labels `(1, X, Y, Z)` uint8, mm, RAS, and their meanings.
 
     Raises:
-        InputError: no such file or format, several channels, values above 255 or without a meaning, or an RTSTRUCT
-            without grid; `CorruptFileError`: truncated DICOM.
+        InputError: missing file, other format, several channels, values > 255 or without meaning, or an RTSTRUCT
+            without `grid`; `CorruptFileError`: truncated DICOM.
     """
     kind = label_format(path)
     if thickness is not None and (kind != "SEG" or not 0 < thickness < np.inf):
         raise InputError(
-            f"a thickness must be > 0 mm, of a DICOM SEG of one plane, got {thickness:g} mm for {path}",
+            f"thickness must be > 0 mm, and only for a single-plane DICOM SEG, got {thickness:g} mm for {path}",
             option="thickness",
         )
     if kind == "SEG":
@@ -64,10 +64,10 @@ def read_label_file(
 
 
 def label_format(path: Path) -> str:
-    """Tell what a label map is: NIFTI, NRRD (`.seg.nrrd`), SEG or RTSTRUCT.
+    """Tell the format of a label map: NIFTI, NRRD (`.seg.nrrd`), SEG or RTSTRUCT.
 
     Raises:
-        InputError: no such file, or another format; `CorruptFileError`: truncated DICOM.
+        InputError: missing file or other format; `CorruptFileError`: truncated DICOM.
     """
     if not path.is_file():
         raise InputError(f"a label map must be a file, got {path}; check the path")

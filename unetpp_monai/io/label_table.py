@@ -1,4 +1,4 @@
-"""The table beside a NIfTI label map that says what its values mean, as BIDS wants it (`dseg.tsv`)."""
+"""Read and write the BIDS table (`dseg.tsv`) that gives the meaning of a NIfTI label map's values."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from ..labels import Code, Label, label_colour
 
 CODES = ("category", "type", "modifier")
 COLUMNS = ("index", "name", "color", *(f"{code}_{part}" for code in CODES for part in ("scheme", "value", "meaning")))
-MISSING = "n/a"  # BIDS's word for an empty cell
+MISSING = "n/a"  # an empty cell in BIDS
 
 
 def write_label_table(structures: Sequence[Label], path: Path) -> None:
-    """Write one row per structure, complete or not at all; the background, 0, has none.
+    """Write one row per structure, without the background; atomic.
 
     Args:
-        structures: what the values of the label map mean.
+        structures: meaning of the label map's values.
         path: `.tsv`, named like the label map; columns are BIDS's index, name and color (`#rrggbb`), then codes.
 
     Raises:
@@ -36,10 +36,10 @@ def write_label_table(structures: Sequence[Label], path: Path) -> None:
 
 
 def read_label_table(path: Path) -> tuple[Label, ...]:
-    """Read a table with at least BIDS's columns index and name; a row of the background, 0, is left out.
+    """Read a table with at least BIDS's columns index and name; skip the background, 0.
 
     Raises:
-        InputError: no such table, or cells that do not say what they should.
+        InputError: missing or invalid table.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -51,7 +51,7 @@ def read_label_table(path: Path) -> tuple[Label, ...]:
     labels = tuple(label for row in rows if (label := _label(row, path)).index != 0)
     values = [label.index for label in labels]
     if len(set(values)) < len(values):
-        raise InputError(f"every index must stand in one row of a label table, got {values} in {path}")
+        raise InputError(f"every index must be in one row of a label table, got {values} in {path}")
     return labels
 
 

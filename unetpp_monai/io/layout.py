@@ -1,7 +1,7 @@
-"""What the headers of NRRD and MetaImage files say of their voxels, before any is read.
+"""Parse how NRRD and MetaImage files store their voxels, before reading any.
 
-ITK reads both formats, but takes lengths in any unit as mm, invents spacings, follows names to any folder, and stops at
-the last voxel without a look at the checksum behind it.
+ITK reads both formats, but treats all lengths as mm, invents missing spacings, follows file names to any folder, and
+ignores the checksum after the last voxel.
 """
 
 import math
@@ -22,26 +22,26 @@ MM_PER_UNIT = {
     **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), 10.0),
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre"), 1e-3),
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 1e-6),
-}  # unknown: every tool takes it as mm
-LONGEST = 1 << 24  # bytes of a header
-MOST_FILES = 1 << 14  # that the voxels of one image may be in
+}  # unknown: read as mm by all tools
+LONGEST = 1 << 24  # most bytes of a header
+MOST_FILES = 1 << 14  # of one image
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the voxels of a file are, and how they are stored."""
+    """Location and encoding of the voxels."""
 
-    sizes: tuple[int, ...]  # per axis, fastest first, that of the components among them
+    sizes: tuple[int, ...]  # per axis, fastest first, including the component axis
     dtype: np.dtype[np.generic]
-    components: int | None  # which axis they are on; None: one number a voxel
-    files: tuple[Path, ...]  # that hold the voxels
+    components: int | None  # the component axis; None: one number per voxel
+    files: tuple[Path, ...]  # with the voxels
     start: int  # byte of the first voxel
     encoding: str  # "raw", "gzip" or "text"
-    mm: tuple[float, ...]  # per unit of length, along each axis of the world
+    mm: tuple[float, ...]  # per unit of length, for each world axis
 
     @property
     def size(self) -> int:
-        """Bytes of all voxels once they are unpacked."""
+        """Bytes of all voxels, decompressed."""
         return math.prod(self.sizes) * self.dtype.itemsize
 
 
@@ -49,14 +49,14 @@ def fields_of(path: Path, end: str) -> tuple[dict[str, str], list[str], int]:
     """Split a header of lines `name: value` or `name = value`.
 
     Args:
-        path: of the file.
-        end: name of the field that is the last line; "": an empty line is.
+        path: header file.
+        end: name of the last field; "": an empty line ends the header.
 
     Returns:
-        The fields, the lines behind the last one if it does not end the header's file, and its length in bytes.
+        The fields, the lines after the last field, and the header's length in bytes.
 
     Raises:
-        CorruptFileError: no such header.
+        CorruptFileError: invalid header.
     """
     separator = "=" if end else ":"
     fields: dict[str, str] = {}
@@ -66,7 +66,7 @@ def fields_of(path: Path, end: str) -> tuple[dict[str, str], list[str], int]:
             name, found, value = text.partition(separator)
             if not end and not text:
                 break
-            if found and not value.startswith("=") and not text.startswith("#"):  # := is for keys of the user's own
+            if found and not value.startswith("=") and not text.startswith("#"):  # := marks user-defined keys
                 fields[name.strip()] = value.strip()
             if (end and name.strip() == end) or file.tell() > LONGEST:
                 break
@@ -76,7 +76,7 @@ def fields_of(path: Path, end: str) -> tuple[dict[str, str], list[str], int]:
 
 
 def required(fields: Mapping[str, str], name: str, path: Path) -> str:
-    """Value of a field.
+    """Return the value of a field.
 
     Raises:
         CorruptFileError: it is missing.
@@ -90,10 +90,10 @@ def required(fields: Mapping[str, str], name: str, path: Path) -> str:
 
 
 def numbers(text: str, path: Path) -> tuple[float, ...]:
-    """Numbers of a field.
+    """Parse the numbers of a field.
 
     Raises:
-        CorruptFileError: it holds others.
+        CorruptFileError: not numbers.
     """
     try:
         return tuple(float(part) for part in text.split())
@@ -104,10 +104,10 @@ def numbers(text: str, path: Path) -> tuple[float, ...]:
 
 
 def sizes_of(text: str, path: Path) -> tuple[int, ...]:
-    """Voxels per axis.
+    """Parse the number of voxels per axis.
 
     Raises:
-        InputError: an axis without any.
+        InputError: an axis without voxels.
     """
     sizes = numbers(text, path)
     if not sizes or not all(size >= 1 and size.is_integer() for size in sizes):
@@ -116,10 +116,10 @@ def sizes_of(text: str, path: Path) -> tuple[int, ...]:
 
 
 def mm_of(unit: str, path: Path) -> float:
-    """Millimetres of a unit of length.
+    """Return the length of a unit in mm.
 
     Raises:
-        InputError: unknown.
+        InputError: unknown unit.
     """
     try:
         return MM_PER_UNIT[unit.strip().lower()]
@@ -130,23 +130,23 @@ def mm_of(unit: str, path: Path) -> float:
 
 
 def check_spacing(spacing: tuple[float, ...], path: Path) -> None:
-    """Refuse what is no spacing.
+    """Check a spacing.
 
     Raises:
-        MissingGeometryError: there is none.
-        GeometryError: not finite, or not above 0.
+        MissingGeometryError: no spacing.
+        GeometryError: not finite, or not > 0.
     """
     if not spacing:
-        raise MissingGeometryError(f"an image must say how large its voxels are, got no spacing in {path}; add it")
+        raise MissingGeometryError(f"an image must state its spacing, got none in {path}; add it")
     if not all(math.isfinite(length) and length > 0 for length in spacing):
         raise GeometryError(f"spacing must be > 0 on every axis, got {spacing} in {path}; correct the header")
 
 
 def named_files(text: str, rest: list[str], path: Path) -> tuple[Path, ...]:
-    """Files that a header names: one, a pattern with a first, last and step, or a list behind it.
+    """List the files a header names: one file, a pattern with first, last and step, or a list after the header.
 
     Raises:
-        InputError: outside the folder of the header, missing, or no such pattern.
+        InputError: outside the header's folder, missing, or invalid pattern.
     """
     pattern = re.fullmatch(r"(?P<before>[^%]*)%(?P<digits>0?\d{0,2})d(?P<after>[^%\s]*)(?P<range>( -?\d+){2,4})", text)
     if text.split()[:1] == ["LIST"]:
@@ -166,22 +166,22 @@ def named_files(text: str, rest: list[str], path: Path) -> tuple[Path, ...]:
 
 
 def _inside(name: str, path: Path) -> Path:
-    """Path of a file beside the header or below, by its name: links of the user's own may lead elsewhere."""
+    """Return the path of a file in the header's folder or below; links may lead elsewhere."""
     folder = Path(os.path.normpath(path.parent.absolute()))
     target = Path(os.path.normpath(folder / name))
     if not name or "\0" in name or folder not in target.parents:
         raise InputError(f"voxels must be in the folder of their header, got {name!r} in {path}; move both into one")
     if not target.is_file():
-        raise InputError(f"the file of the voxels must exist, got {name!r} in {path}; copy it there")
+        raise InputError(f"the file with the voxels must exist, got {name!r} in {path}; copy it there")
     return target
 
 
 def check_stored(layout: Layout, path: Path) -> None:
-    """Refuse a header that promises more than its files can hold.
+    """Check that the files are long enough for the voxels.
 
     Raises:
-        CorruptFileError: they are too short.
+        CorruptFileError: too short.
     """
     stored = sum(file.stat().st_size for file in layout.files) - layout.start
-    size = 2 * math.prod(layout.sizes) - 1 if layout.encoding == "text" else layout.size  # a digit and a space each
+    size = 2 * math.prod(layout.sizes) - 1 if layout.encoding == "text" else layout.size  # a digit and a space
     check_size(size, stored, path, compressed=layout.encoding == "gzip")

@@ -1,4 +1,4 @@
-"""What a MetaImage header says of its voxels (https://itk.org/Wiki/ITK/MetaIO/Documentation)."""
+"""Parse MetaImage headers (https://itk.org/Wiki/ITK/MetaIO/Documentation)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ def meta_layout(path: Path) -> Layout:
     """Read the header of a MetaImage file.
 
     Raises:
-        InputError: no MetaImage, another unit of length than we know, voxels in another folder.
+        InputError: not MetaImage, unknown unit of length, or voxels in another folder.
         MissingGeometryError: no spacing.
     """
     fields, rest, start = fields_of(path, "ElementDataFile")
@@ -36,7 +36,7 @@ def meta_layout(path: Path) -> Layout:
     kind, name = required(fields, "ElementType", path), required(fields, "ElementDataFile", path)
     if kind not in DTYPES:
         raise InputError(f"voxels must be real numbers, got {kind!r} in {path}; convert the image")
-    if len(sizes) != 3 or required(fields, "NDims", path).strip() != "3":  # ITK believes NDims, and dies of wrong ones
+    if len(sizes) != 3 or required(fields, "NDims", path).strip() != "3":  # ITK trusts NDims and crashes if it is wrong
         raise InputError(f"an image must have 3 axes, got {fields['NDims']} and {len(sizes)} sizes in {path}")
     check_spacing(numbers(fields.get("ElementSpacing", fields.get("ElementSize", "")), path), path)
     order = ">" if _is_true(fields, "BinaryDataByteOrderMSB") or _is_true(fields, "ElementByteOrderMSB") else "<"
@@ -46,7 +46,7 @@ def meta_layout(path: Path) -> Layout:
     packed = _is_true(fields, "CompressedData")
     if packed and (len(files) != 1 or header):
         raise InputError(
-            f"compressed voxels must be in one file from its first byte, got others in {path}; save it again"
+            f"compressed voxels must start at the first byte of one file, got others in {path}; save it again"
         )
     channels = int(sizes_or_zero(fields.get("ElementNumberOfChannels", "1"), path))
     unit = mm_of(fields.get("DistanceUnits", ""), path)
@@ -63,10 +63,10 @@ def meta_layout(path: Path) -> Layout:
 
 
 def sizes_or_zero(text: str, path: Path) -> float:
-    """A whole number.
+    """Parse a whole number.
 
     Raises:
-        CorruptFileError: another, or several.
+        CorruptFileError: not one whole number.
     """
     found = numbers(text, path)
     if len(found) != 1 or not found[0].is_integer():

@@ -1,4 +1,4 @@
-"""Our reader as MONAI's transforms want one, so that configs, MONAI Label and the Python API read the same voxels."""
+"""The volume reader for MONAI's transforms: configs, MONAI Label and the Python API read the same voxels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +21,13 @@ class VolumeReader(ImageReader):
     """`read_volume` as a MONAI reader: `{"_target_": "LoadImaged", "reader": "$VolumeReader(spatial_dims=3)"}`.
 
     Args:
-        spatial_dims: 3, or 2 for images of one slice, which then lose their Z axis.
-        series: which DICOM series, by UID, number or description, or a list with one for each channel; None or "": the
-            only one.
-        channels: endings of names of files that are channels of one case, see `channel_files`.
+        spatial_dims: 3, or 2 for single-slice images, whose Z axis is removed.
+        series: UID, number or description of the DICOM series, or a list with one per channel; None or "": the only
+            one.
+        channels: file name endings of the channels of one case, see `channel_files`.
 
-    `LoadImage` hands a file whose `read` fails to its other readers, which take two mixed series or a missing slice
-    silently. So `read` keeps the error and `get_data` raises it.
+    If `read` fails, `LoadImage` falls back to its other readers, which silently accept mixed series and missing slices.
+    So `read` returns the error and `get_data` raises it.
     """
 
     def __init__(self, spatial_dims: int = 3, series: SeriesChoice = None, channels: Sequence[str] = ()) -> None:
@@ -35,11 +35,11 @@ class VolumeReader(ImageReader):
         self.spatial_dims, self.series, self.channels = spatial_dims, series_names(series), tuple(channels)
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Accept everything: what cannot be read is to fail with our message, not to fall to another reader."""
+        """Accept every file, so that an unreadable one gives our error and no other reader is tried."""
         return True
 
     def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> Volume | UnetppError:
-        """Read a path, the files of channels, or those of a DICOM series; return the error instead of raising it."""
+        """Read a path, one file per channel, or the files of a DICOM series; return errors instead of raising them."""
         paths = [Path(path) for path in ([data] if isinstance(data, str | Path) else data)]
         try:
             if len(paths) == 1:
@@ -53,10 +53,10 @@ class VolumeReader(ImageReader):
             return error
 
     def get_data(self, img: Volume | UnetppError) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return `(C, X, Y, Z)` or `(C, X, Y)` and the metadata that MONAI's transforms use.
+        """Return `(C, X, Y, Z)` or `(C, X, Y)`, and MONAI's metadata.
 
         Raises:
-            InputError: why the path could not be read, or intensities that a network would get as others.
+            InputError: the path could not be read, or its intensities do not fit float32.
         """
         if isinstance(img, UnetppError):
             raise img
@@ -65,7 +65,7 @@ class VolumeReader(ImageReader):
 
 
 def spatial_array(volume: Volume, spatial_dims: int) -> NDArray[np.generic]:
-    """The voxels as a network of 3 or 2 spatial dimensions takes them, `(C, X, Y, Z)` or `(C, X, Y)`.
+    """Return the voxels for a 3-D or 2-D network, `(C, X, Y, Z)` or `(C, X, Y)`.
 
     Raises:
         InputError: several slices for a 2-D network.
@@ -78,17 +78,17 @@ def spatial_array(volume: Volume, spatial_dims: int) -> NDArray[np.generic]:
 
 
 def float_array(volume: Volume, spatial_dims: int) -> NDArray[np.float32]:
-    """As `spatial_array`, but a copy (MONAI normalises in place) in C order, which its resampling would make anyway."""
+    """Copy as `spatial_array` in C order: MONAI normalises in place, and its resampling needs that order."""
     array = spatial_array(volume, spatial_dims)
     copy = np.empty(array.shape, np.float32)
-    rows = array.shape[-1] if array.flags.c_contiguous else 16  # pieces that the cache holds, where order changes
+    rows = array.shape[-1] if array.flags.c_contiguous else 16  # blocks that fit the cache if the order changes
     for start in range(0, array.shape[-1], rows):
         copy[..., start : start + rows] = array[..., start : start + rows]
     return copy
 
 
 def metadata(volume: Volume, spatial_dims: int) -> dict[str, Any]:
-    """MONAI's metadata of a channel-first volume: affine RAS, mm."""
+    """Return MONAI's metadata of a channel-first volume: affine in mm, RAS."""
     return {
         "affine": volume.affine,
         "original_affine": volume.affine,

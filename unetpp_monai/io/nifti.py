@@ -1,4 +1,4 @@
-"""NIfTI to volume and back."""
+"""Read and write NIfTI."""
 
 import math
 from pathlib import Path
@@ -29,26 +29,25 @@ from .nifti_header import (
     unit_of,
 )
 
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")  # .hdr: the header of a pair, whose voxels are in .img
-MOST_VOXELS = 32767  # along an axis of NIfTI-1; longer ones are written as NIfTI-2
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")  # .hdr: header of a pair; its voxels are in .img
+MOST_VOXELS = 32767  # per axis in NIfTI-1; larger images are written as NIfTI-2
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the file's name ends like NIfTI's."""
+    """Tell whether a file has a NIfTI suffix."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read a NIfTI file as it is stored: dtype kept unless the header scales, lengths in mm.
+    """Read NIfTI: dtype as stored unless the header scales, lengths in mm.
 
     Args:
-        path: `.nii` or `.nii.gz` of NIfTI-1 or -2, or the `.hdr` of a pair; 2-D, 3-D, or 4-D whose last axis is that of
-            channels.
+        path: `.nii` or `.nii.gz` of NIfTI-1 or -2, or the `.hdr` of a pair; 2-D, 3-D, or 4-D with channels last.
 
     Raises:
-        InputError: not NIfTI, no real numbers, more axes, an unknown unit of length, or more voxels than memory;
+        InputError: not NIfTI, not real numbers, more axes, unknown unit of length, or more voxels than memory;
             `CorruptFileError`: truncated or damaged.
-        GeometryError: no usable affine, or two that contradict each other.
+        GeometryError: no usable affine, or two contradictory ones.
     """
     try:
         with path.open("rb") as file:
@@ -78,13 +77,13 @@ def read_nifti(path: Path) -> Volume:
 def write_nifti(volume: Volume, path: Path, *, like: Path | None = None) -> None:
     """Write a volume to a NIfTI file.
 
-    The file is complete or not there. sform and qform are equal and of code 1, unless `like` says otherwise.
+    Writing is atomic. sform and qform are equal with code 1, unless `like` is given.
 
     Args:
-        volume: what to write; one channel gives a 3-D image. Axes that are not at right angles give no qform.
-        path: `.nii` or `.nii.gz`; written under a temporary name beside it, then renamed.
-        like: a NIfTI file on the same grid whose unit, form codes and affines are kept to the bit; a qform whose
-            quaternion is off by rounding is mended, one that is none of a rotation is left out.
+        volume: one channel gives a 3-D image; sheared axes give no qform.
+        path: `.nii` or `.nii.gz`.
+        like: NIfTI file on the same grid whose unit, form codes and affines are copied exactly; a quaternion with
+            rounding errors is normalised, an invalid one is omitted.
 
     Raises:
         GeometryError: `like` is on another grid.
@@ -119,7 +118,7 @@ def _geometry_of(like: Path, volume: Volume) -> Header:
         source = parse_header(_unpacked(file, like), like)
     scale = np.diag([MM_PER_UNIT[unit_of(source, like)]] * 3 + [1.0])
     if not volume.same_grid(Volume(volume.array, scale @ affine_of(source, like))):
-        raise GeometryError(f"a label map must lie on the grid of its source, got another affine than that of {like}")
+        raise GeometryError(f"a label map must be on the grid of its source, got another affine than that of {like}")
     return geometry_like(source, like)
 
 
@@ -132,7 +131,7 @@ def _is_pair(header: Header) -> bool:
 
 
 def _partner(path: Path) -> Path:
-    """The `.img` of a `.hdr`, compressed or not."""
+    """Find the `.img` of a `.hdr`, compressed or not."""
     stem = path.name[: path.name.lower().rindex(".hdr")] if ".hdr" in path.name.lower() else path.stem
     found = [path.with_name(stem + ending) for ending in (".img", ".img.gz", ".IMG", ".IMG.GZ")]
     for candidate in found:
@@ -142,13 +141,13 @@ def _partner(path: Path) -> Path:
 
 
 def _voxels(stream: BinaryIO | Unpacked, header: Header, path: Path, *, start: int) -> NDArray[np.generic]:
-    """Voxels, scaled as the header says, `(X, Y, ...)`.
+    """Read the voxels `(X, Y, ...)`, scaled as the header states.
 
     Args:
-        stream: the file that holds them, read up to `start`.
-        header: of it.
-        path: of it.
-        start: bytes.
+        stream: file with the voxels, read up to `start`.
+        header: its header.
+        path: for messages.
+        start: offset of the voxels in bytes.
     """
     shape, dtype = shape_of(header, path), dtype_of(header, path)
     try:
@@ -181,9 +180,9 @@ def _exactly(stream: BinaryIO | Unpacked, size: int, path: Path) -> bytearray:
 
 
 def _offset(header: Header, path: Path) -> int:
-    """Where the voxels begin, bytes."""
+    """Return the offset of the voxels in bytes."""
     offset, least = float(header["vox_offset"]), 0 if _is_pair(header) else header.sizeof_hdr + 4
-    offset = offset or float(least)  # 0: right behind the header
+    offset = offset or float(least)  # 0: directly after the header
     if not (offset.is_integer() and least <= offset):
-        raise InputError(f"voxels must begin at byte {least} or behind, got {offset:g} in {path}; export it again")
+        raise InputError(f"voxels must begin at byte {least} or later, got {offset:g} in {path}; export it again")
     return int(offset)

@@ -1,7 +1,7 @@
-"""NIfTI headers: where voxels are, by the one form that says so, and the same geometry for a file to be written.
+"""Read and write the geometry of NIfTI headers.
 
-The sform, if its code is not 0, says where voxels are; else the qform; else only sizes are known. A spacing that the
-sform contradicts makes two files of one (other programs measure by `pixdim`), so that it is refused.
+The sform is used if its code is not 0, else the qform, else only the sizes are known. Files whose `pixdim` contradicts
+the sform are refused: other programs would measure different sizes.
 """
 
 from pathlib import Path
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from ..errors import GeometryError, InputError
 
-MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # unknown: every tool takes it as mm
-SPACING_TOLERANCE = 0.01  # share by which headers that were rounded differ from themselves
-QUATERNION_TOLERANCE = 0.01  # by which the square of a quaternion's length may exceed 1, rounded to two digits
-SHEAR_VOXELS = 0.01  # by which a corner may move if the axes are made upright for the qform, which knows no shear
-SHEARED = b"no qform: the axes are not at right angles"  # what `descrip` says then
+MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # unknown: read as mm by all tools
+SPACING_TOLERANCE = 0.01  # relative difference by rounding within one header
+QUATERNION_TOLERANCE = 0.01  # by which a quaternion's squared length may exceed 1, rounded to two digits
+SHEAR_VOXELS = 0.01  # by which a corner may move if shear is removed for the qform
+SHEARED = b"no qform: the axes are not at right angles"  # written to `descrip`
 BROKEN_QFORM = b"no qform: the quaternion of the source is none"
-KINDS = {348: Header, 540: Nifti2Header}  # bytes of the header, which its first number is
-SINGLE, PAIR = (b"n+1", b"n+2"), (b"ni1", b"ni2")  # magic of a file with voxels, and of one whose voxels are in .img
+KINDS = {348: Header, 540: Nifti2Header}  # header size in bytes, its first number
+SINGLE, PAIR = (b"n+1", b"n+2"), (b"ni1", b"ni2")  # magic of a single file, and of a pair
 
 
 class Readable(Protocol):
-    """A file or an unpacked one."""
+    """A file, or its decompressed stream."""
 
     def read(self, size: int) -> bytes | bytearray:
         """Return the next bytes."""
@@ -38,10 +38,10 @@ class Readable(Protocol):
 
 
 def parse_header(file: Readable, path: Path) -> Header:
-    """Read the header that a file begins with; nothing of it is mended.
+    """Read the header at the start of a file, unchanged.
 
     Args:
-        file: at its beginning, unpacked; left behind its header.
+        file: decompressed, at its start; left after the header.
         path: for messages.
 
     Raises:
@@ -63,10 +63,10 @@ def parse_header(file: Readable, path: Path) -> Header:
 
 
 def shape_of(header: Header, path: Path) -> tuple[int, ...]:
-    """Voxels per axis, all of them.
+    """Return the voxels per axis.
 
     Raises:
-        InputError: no such number of axes, or an axis without voxels.
+        InputError: invalid number of axes, or an axis without voxels.
     """
     axes = int(header["dim"][0])
     shape = tuple(int(size) for size in header["dim"][1 : axes + 1])
@@ -78,10 +78,10 @@ def shape_of(header: Header, path: Path) -> tuple[int, ...]:
 
 
 def dtype_of(header: Header, path: Path) -> np.dtype[np.generic]:
-    """Type of the voxels as stored.
+    """Return the stored type of the voxels.
 
     Raises:
-        InputError: no real numbers.
+        InputError: not real numbers.
     """
     try:
         dtype = header.get_data_dtype()
@@ -90,16 +90,16 @@ def dtype_of(header: Header, path: Path) -> np.dtype[np.generic]:
         raise InputError(f"{path} is not a readable NIfTI file (type {code}); export or copy it again") from error
     if dtype.kind not in "iuf":
         kind = "colours" if dtype.names else f"type {int(header['datatype'])}" if dtype.kind == "V" else dtype
-        raise InputError(f"voxels must be real numbers, got {kind} in {path}; convert it to one number a voxel")
+        raise InputError(f"voxels must be real numbers, got {kind} in {path}; convert it to one number per voxel")
     found: np.dtype[np.generic] = np.dtype(dtype)
     return found
 
 
 def unit_of(header: Header, path: Path) -> str:
-    """Name of the unit of length, one of `MM_PER_UNIT`.
+    """Return the unit of length, a key of `MM_PER_UNIT`.
 
     Raises:
-        InputError: another.
+        InputError: another unit.
     """
     code = int(header["xyzt_units"]) % 8  # the rest is the unit of time
     if code > 3:
@@ -110,30 +110,30 @@ def unit_of(header: Header, path: Path) -> str:
 
 
 def affine_of(header: Header, path: Path) -> NDArray[np.float64]:
-    """Voxel index to place, in the file's own unit of length.
+    """Return the affine in the file's unit of length.
 
     Raises:
-        GeometryError: forms that do not exist, contradict each other, or lack their numbers.
+        GeometryError: unknown, contradictory or incomplete forms.
     """
     sform, qform = _codes(header, path)
     if not sform:
         return _qform(header, path) if qform else _centred(header, path)
     affine = np.eye(4)
     affine[:3] = [header[row] for row in ("srow_x", "srow_y", "srow_z")]
-    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:  # else it is no affine at all
+    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:  # else the affine is unusable
         _check_spacing(header, affine, path)
     return affine
 
 
 def geometry_like(source: Header, path: Path) -> Header:
-    """A new header that holds nothing of the source but its geometry: unit, codes, forms and sizes, bit by bit.
+    """Return a new header with an exact copy of the geometry only: unit, codes, forms and sizes.
 
     Args:
-        source: of an image.
-        path: of it.
+        source: header of an image.
+        path: for messages.
 
     Raises:
-        InputError: as `unit_of` and `affine_of`.
+        InputError: as for `unit_of` and `affine_of`.
     """
     header: Header = (Nifti2Header if source.sizeof_hdr == 540 else Header)()
     header.set_xyzt_units(unit_of(source, path))
@@ -149,11 +149,11 @@ def geometry_like(source: Header, path: Path) -> Header:
 
 
 def set_geometry(header: Header, affine: NDArray[np.float64], shape: tuple[int, ...]) -> None:
-    """Write an affine in mm as both forms, or as the sform alone where axes are not at right angles.
+    """Write an affine in mm as sform and qform, or as sform only if the axes are sheared.
 
     Args:
-        header: to be changed.
-        affine: voxel index to mm.
+        header: changed in place.
+        affine: voxel index -> mm.
         shape: voxels per axis.
     """
     header.set_xyzt_units("mm")
@@ -173,7 +173,7 @@ def _codes(header: Header, path: Path) -> tuple[int, int]:
 
 
 def _spacing(header: Header) -> NDArray[np.float64]:
-    """`pixdim` of the first three axes as it is; 1 where there is no such axis."""
+    """Return `pixdim` of the first three axes; 1 for missing axes."""
     spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64).copy()
     spacing[int(header["dim"][0]) :] = 1
     return spacing
@@ -183,7 +183,7 @@ def _proper_spacing(header: Header, path: Path) -> NDArray[np.float64]:
     spacing = _spacing(header)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise GeometryError(
-            f"pixdim must be > 0 on every axis where no sform says where voxels are, got {spacing.tolist()} in {path}; "
+            f"pixdim must be > 0 on every axis if there is no sform, got {spacing.tolist()} in {path}; "
             "correct the header"
         )
     return spacing
@@ -202,7 +202,7 @@ def _check_spacing(header: Header, affine: NDArray[np.float64], path: Path) -> N
 
 
 def _quaternion(header: Header) -> NDArray[np.float64] | None:
-    """a, b, c, d of length 1; None if b, c, d are none of a rotation, even if they were rounded."""
+    """Return a, b, c, d of length 1; None if b, c, d are no rotation, even allowing for rounding."""
     rest = np.array([header[f"quatern_{name}"] for name in "bcd"], dtype=np.float64)
     square = float(rest @ rest)
     if not square <= 1 + QUATERNION_TOLERANCE:  # NaN too
@@ -230,7 +230,7 @@ def _handedness(header: Header) -> int:
 
 
 def _centred(header: Header, path: Path) -> NDArray[np.float64]:
-    """What nibabel, and with it MONAI, takes if neither form is coded: x to the left, 0 in the middle."""
+    """Return the affine that nibabel and MONAI use without sform and qform: x to the left, origin at the centre."""
     spacing = _proper_spacing(header, path) * (-1, 1, 1)
     shape = np.ones(3)
     shape[: min(int(header["dim"][0]), 3)] = header["dim"][1 : min(int(header["dim"][0]), 3) + 1]
@@ -238,7 +238,7 @@ def _centred(header: Header, path: Path) -> NDArray[np.float64]:
 
 
 def _copy_qform(source: Header, header: Header, path: Path) -> None:
-    """Copy the qform; a quaternion off by rounding with length 1, as other programs fail at it."""
+    """Copy the qform; normalise a quaternion with rounding errors, as other programs reject it."""
     quaternion = _quaternion(source)
     if quaternion is None:
         header["descrip"] = BROKEN_QFORM
@@ -254,7 +254,7 @@ def _copy_qform(source: Header, header: Header, path: Path) -> None:
 
 
 def _half_turn(values: NDArray[np.float64], dtype: np.dtype[np.generic]) -> NDArray[Any]:
-    """b, c, d of a = 0 as a header holds them: no shorter than 1, where the a that readers add would turn the image."""
+    """Return b, c, d of a half turn (a = 0) with length >= 1, so that readers compute a = 0 again."""
     rounded = values.astype(dtype)
     largest = int(np.abs(rounded).argmax())
     while float(rounded.astype(np.float64) @ rounded) < 1:

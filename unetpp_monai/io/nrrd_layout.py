@@ -1,4 +1,4 @@
-"""What a NRRD header says of its voxels (https://teem.sourceforge.net/nrrd/format.html)."""
+"""Parse NRRD headers (https://teem.sourceforge.net/nrrd/format.html)."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import AmbiguityError, CorruptFileError, InputError, MissingGeometryError
 from .layout import Layout, check_spacing, fields_of, mm_of, named_files, numbers, required, sizes_of
 
-SPACES = {  # that say where left is
+SPACES = {  # anatomical ones
     "right-anterior-superior": "RAS",
     "left-anterior-superior": "LAS",
     "left-posterior-superior": "LPS",
@@ -34,8 +34,8 @@ def nrrd_layout(path: Path) -> Layout:
     """Read the header of a NRRD file.
 
     Raises:
-        InputError: no NRRD, another unit of length than we know, voxels in another folder.
-        MissingGeometryError: neither spacing nor a space that says where left is.
+        InputError: not NRRD, unknown unit of length, or voxels in another folder.
+        MissingGeometryError: no spacing, or no anatomical space.
     """
     with path.open("rb") as file:
         if file.read(4) != b"NRRD":
@@ -60,7 +60,7 @@ def nrrd_layout(path: Path) -> Layout:
     skipped = [fields.get(key, "0") for key in ("line skip", "lineskip", "byte skip", "byteskip")]
     if encoding == "gzip" and (len(files) != 1 or set(skipped) != {"0"}):
         raise InputError(
-            f"compressed voxels must be in one file from its first byte, got others in {path}; save it again"
+            f"compressed voxels must start at the first byte of one file, got others in {path}; save it again"
         )
     return Layout(
         sizes=sizes,
@@ -74,11 +74,11 @@ def nrrd_layout(path: Path) -> Layout:
 
 
 def _components(fields: Mapping[str, str], sizes: tuple[int, ...], path: Path) -> int | None:
-    """Check the geometry; the axis that has no direction."""
+    """Check the geometry and return the axis without direction, if any."""
     space = fields.get("space", "").lower()
     if SPACES.get(space, space.upper()) not in SPACES.values() or "space directions" not in fields:
         raise MissingGeometryError(
-            f"a NRRD file must say where left is and how large voxels are, got space {space or 'none'!r} and "
+            f"a NRRD file must state its orientation and spacing, got space {space or 'none'!r} and "
             f"{'no ' * ('space directions' not in fields)}space directions in {path}; save it with a space such as "
             "left-posterior-superior"
         )
@@ -87,7 +87,7 @@ def _components(fields: Mapping[str, str], sizes: tuple[int, ...], path: Path) -
     if len(directions) != len(sizes) or len(sizes) - len(without) != 3:
         raise InputError(f"an image must have 3 axes, got {len(sizes) - len(without)} of {len(sizes)} in {path}")
     if len(without) > 1:
-        raise AmbiguityError(f"at most one axis may be none of space, got {len(without)} in {path}; save one image")
+        raise AmbiguityError(f"at most one axis may be non-spatial, got {len(without)} in {path}; save one image")
     axes = [numbers(direction.strip("()").replace(",", " "), path) for direction in directions if direction != "none"]
     if any(len(axis) != 3 for axis in axes):
         raise InputError(

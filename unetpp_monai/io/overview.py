@@ -1,4 +1,4 @@
-"""One small picture of a label map on its image: three sections through its box, and nothing outside of that."""
+"""Draw a small overview of a label map on its image: three sections through the labels' bounding box."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,28 +12,28 @@ from ..files import complete_file
 from ..volume import Volume
 
 MARGIN_MM = 8.0  # around the labels; of pictures, pixels
-HEIGHT = 150  # pixels of a panel at most, and twice that across
+HEIGHT = 150  # most pixels of a panel; its width may be twice that
 GAP = 4  # pixels between panels
-# Okabe and Ito's colours, which differ for every kind of colour blindness, less black and grey
+# Okabe and Ito's colours, distinct for all kinds of colour blindness, without black and grey
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
-    """Colour of a label in overviews, sRGB, by its index, 1 or more."""
+    """Return the sRGB colour of a label in overviews; index >= 1."""
     return COLOURS[(index - 1) % len(COLOURS)]
 
 
 def write_overview(image: Volume, labels: Volume, path: Path, *, indices: Sequence[int]) -> bool:
-    """Draw sections through the box of the labels: sagittal, coronal and axial, or the one that there is.
+    """Draw sagittal, coronal and axial sections through the labels' box, or the only slice.
 
     Args:
-        image: `(C, X, Y, Z)`; of several channels the first, three of a picture as RGB.
+        image: `(C, X, Y, Z)`; the first channel is drawn, or RGB for a picture.
         labels: `(1, X, Y, Z)` on the same grid.
         path: `.webp`.
-        indices: of the labels that are drawn.
+        indices: labels to draw.
 
     Returns:
-        Whether there is a picture: without labels there is no box.
+        Whether a picture was written: there is none without labels.
 
     Raises:
         OutputError: the file cannot be written.
@@ -62,7 +62,7 @@ def write_overview(image: Volume, labels: Volume, path: Path, *, indices: Sequen
 
 
 def _upright(volume: Volume) -> NDArray[Any]:
-    """Voxels `(C, X, Y, Z)`, axes permuted and flipped to the nearest RAS; a picture as it is."""
+    """Return the voxels `(C, X, Y, Z)`, permuted and flipped to the nearest RAS; pictures unchanged."""
     if volume.shape[2] == 1:
         return volume.array
     orientation = nib.orientations.io_orientation(volume.affine)
@@ -70,7 +70,7 @@ def _upright(volume: Volume) -> NDArray[Any]:
 
 
 def _spacing(volume: Volume) -> list[float]:
-    """Mm per voxel of `_upright`."""
+    """Return the spacing of `_upright` in mm."""
     if volume.shape[2] == 1:
         return list(volume.spacing)
     order = nib.orientations.io_orientation(volume.affine)[:, 0].astype(int).tolist()
@@ -86,7 +86,7 @@ def _extent(mask: NDArray[Any], axis: int, spacing: float) -> slice:
 def _panel(
     voxels: NDArray[Any], mask: NDArray[Any], spacing: Sequence[float], axis: int, place: int
 ) -> NDArray[np.uint8]:
-    """A section `(rows, columns, 3)`, its first row on top, with outlines."""
+    """Draw a section `(rows, columns, 3)` with outlines, first row on top."""
     from PIL import Image
 
     across, up = (other for other in range(3) if other != axis)
@@ -104,7 +104,7 @@ def _panel(
 
 
 def _grey(section: NDArray[Any]) -> NDArray[np.uint8]:
-    """`(C, across, up)` as `(3, across, up)`, contrast from the 1st to the 99th percentile."""
+    """Convert `(C, across, up)` to `(3, across, up)`, windowed from the 1st to the 99th percentile."""
     section = (section if len(section) == 3 else section[:1]).astype(np.float64)
     low, high = np.percentile(section, (1, 99))
     shown = np.clip((section - low) / max(high - low, 1e-6), 0, 1) * 255
@@ -112,7 +112,7 @@ def _grey(section: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a mask beside one that is not in it."""
+    """Return the border pixels of a mask."""
     inner = np.pad(mask, 1)
     inside = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
     edge: NDArray[np.bool_] = mask & ~inside
@@ -120,6 +120,6 @@ def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def alt_text(name: str, ml: Mapping[str, float]) -> str:
-    """What an overview shows, in words, for those who do not see it."""
+    """Describe an overview for screen readers."""
     found = ", ".join(f"{label} {value:.2f} mL" for label, value in ml.items() if value) or "no label"
     return f"{name}: sections through the box of the labels, with outlines of {found}"

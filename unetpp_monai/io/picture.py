@@ -1,4 +1,4 @@
-"""PNG and TIFF pictures to volume, and label maps to PNG. Pictures have pixels, not mm: nothing here knows a length."""
+"""Read PNG and TIFF pictures, and write label maps as PNG. Pictures have pixels, but no lengths in mm."""
 
 import struct
 import warnings
@@ -16,22 +16,22 @@ from ..memory import check_memory
 from ..volume import Volume
 
 SUFFIXES = (".png", ".tif", ".tiff")
-FORMATS = ("PNG", "TIFF")  # whatever a file is called
-# what Pillow raises on a file that it cannot decode; its parsers of TIFF do not check what they find
+FORMATS = ("PNG", "TIFF")  # by content, not by file name
+# what Pillow raises for undecodable files; its TIFF parsers check little
 BROKEN = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
     *(struct.error, zlib.error, MemoryError),
 )
-IMAGE_MODES = ("L", "RGB", "I;16", "I;16B", "I", "F")  # what Pillow calls grey and colour pictures without transparency
+IMAGE_MODES = ("L", "RGB", "I;16", "I;16B", "I", "F")  # Pillow's modes of grey and colour without transparency
 Colour = tuple[int, int, int]  # sRGB, 0 ... 255
 
 
 def read_picture(path: Path, *, labels: bool = False) -> Volume:
-    """Read a picture; x runs to the right and y down, as it is displayed.
+    """Read a picture; x runs to the right and y down.
 
     Args:
         path: `.png`, `.tif` or `.tiff`, grey (8, 16 or 32 bit) or RGB, one page.
-        labels: a palette picture is a label map, whose indices are wanted; otherwise it is refused.
+        labels: accept a palette picture as a label map of its indices.
 
     Returns:
         `(C, X, Y, 1)`, C = 1 for grey and 3 for RGB, on a grid of 1 per pixel.
@@ -44,7 +44,7 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes, which are judged here
+            warnings.simplefilter("ignore")  # about metadata, and about sizes, which are checked here
             pixels, pages, mode = _decoded(path)
     except Image.DecompressionBombError as error:
         raise InputError(
@@ -54,7 +54,7 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorruptFileError(f"{path} is not a readable picture ({reason}); export or copy it again") from error
     if pages != 1:
-        raise InputError(f"a picture must have 1 page, got {pages} in {path}; save the page that is meant")
+        raise InputError(f"a picture must have 1 page, got {pages} in {path}; save one page")
     if mode not in IMAGE_MODES and not (labels and mode == "P"):
         raise InputError(f"a picture must be grey or RGB, got Pillow's mode {mode!r} in {path}; convert it first")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(*pixels.shape[:2], -1)  # (Y, X, C)
@@ -62,11 +62,11 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
 
 
 def _decoded(path: Path) -> tuple[NDArray[Any], int, str]:
-    """Pixels, pages and Pillow's mode."""
+    """Return pixels, number of pages and Pillow's mode."""
     from PIL import Image
 
     with Image.open(path, formats=FORMATS) as picture:
-        picture.verify()  # the checksums of a PNG, which reading leaves out; ends the picture's use
+        picture.verify()  # PNG checksums, which reading skips; the picture is unusable afterwards
     with Image.open(path, formats=FORMATS) as picture:
         pages, mode, (width, height) = getattr(picture, "n_frames", 1), picture.mode, picture.size
         needed = width * height * len(picture.getbands()) * 8  # at most 4 bytes each, twice
@@ -77,12 +77,12 @@ def _decoded(path: Path) -> tuple[NDArray[Any], int, str]:
 def write_label_picture(labels: Volume, path: Path, *, colours: Sequence[Colour]) -> None:
     """Write a label map as a palette PNG.
 
-    Pixel values are label indices, shown in colours. The file is complete or not there.
+    Pixel values are label indices, shown in colours. Writing is atomic.
 
     Args:
         labels: `(1, X, Y, 1)` uint8.
         path: `.png`.
-        colours: of the labels 1, 2, ...; background is black.
+        colours: of the labels 1, 2, ...; the background is black.
 
     Raises:
         InputError: more than one slice or channel.

@@ -1,4 +1,4 @@
-"""One reader for every input: which format a path is, and what every volume must be."""
+"""Detect the format of an image, read it and check it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ImageFormat(StrEnum):
-    """What `read_image` reads."""
+    """Formats that `read_image` reads."""
 
     DICOM = "dicom"  # a folder (walked), a zip, a DICOMDIR, or a multi-frame file
     NIFTI = "nifti"
@@ -45,23 +45,23 @@ class SourceImage:
     path: Path  # as it was given
     format: ImageFormat
     volume: Volume  # (C, X, Y, Z), mm, RAS
-    instances: tuple["Header", ...] = ()  # of DICOM: headers without pixels, slice by slice, or one multi-frame
-    remarks: tuple[str, ...] = ()  # what was done beyond reading, in words: ignored objects, a tilt resampled
-    warnings: tuple[str, ...] = ()  # what the reader said, which may quote values that identify the patient
-    sha256: Mapping[Path, str] = field(default_factory=dict)  # of files read to their ends, by resolved path
-    series: tuple["Header", ...] = ()  # of DICOM: one header of the series of each channel
+    instances: tuple["Header", ...] = ()  # of DICOM: headers without pixels, one per slice, or one multi-frame
+    remarks: tuple[str, ...] = ()  # such as ignored objects or a resampled tilt
+    warnings: tuple[str, ...] = ()  # of the reader; may quote values that identify the patient
+    sha256: Mapping[Path, str] = field(default_factory=dict)  # of files that were read whole, by resolved path
+    series: tuple["Header", ...] = ()  # of DICOM: one header per channel's series
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether the file's name ends like a format that `read_volume` reads."""
+    """Tell whether a file has a suffix that `read_volume` reads."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def is_picture(path: Path) -> bool:
-    """Tell whether a file is a picture, by its name.
+    """Tell whether a file name is that of a picture.
 
     Args:
-        path: of the file.
+        path: file name; the file need not exist.
 
     Returns:
         True for PNG and TIFF: pixels, no lengths, one slice.
@@ -77,7 +77,7 @@ def image_format(path: str | Path) -> ImageFormat:
     """Tell the format of an image.
 
     Args:
-        path: file or folder; DICOM is known by content, others by the ending of the name.
+        path: file or folder; DICOM is detected by content, other formats by suffix.
 
     Returns:
         The format.
@@ -104,14 +104,14 @@ def image_format(path: str | Path) -> ImageFormat:
 def read_image(
     path: str | Path, *, series: str | None = None, labels: bool = False, kind: ImageFormat | None = None
 ) -> SourceImage:
-    """Read an image and what its source says.
+    """Read an image with its source's headers.
 
     Args:
         path: `.nii`, `.nii.gz`, `.nrrd`, `.mha`, `.mhd`, `.png`, `.tif`, `.tiff`, or DICOM: a folder (walked), a zip, a
             DICOMDIR, or a multi-frame file.
-        series: which DICOM series, by UID, number or description; None: the only one.
-        labels: the file is a label map, so that a palette picture stands for its indices.
-        kind: what `image_format` said of the path, where it was asked before; None: ask it.
+        series: UID, number or description of the DICOM series; None: the only one.
+        labels: read a palette picture as a label map of its indices.
+        kind: result of `image_format`, if known; None: detect it.
 
     Returns:
         The volume, affine in mm, RAS, on the grid of the file (a picture has 1 per pixel), and its source.
@@ -142,12 +142,12 @@ def read_image(
 def read_volume(path: str | Path, *, labels: bool = False, series: str | None = None) -> Volume:
     """Read the volume `(C, X, Y, Z)` of an image.
 
-    See `read_image` for the source's headers, too.
+    `read_image` also returns the source's headers.
 
     Args:
-        path: as `read_image` takes it.
-        labels: the file is a label map, so that a palette picture stands for its indices.
-        series: which DICOM series, by UID, number or description; None: the only one.
+        path: as for `read_image`.
+        labels: read a palette picture as a label map of its indices.
+        series: UID, number or description of the DICOM series; None: the only one.
 
     Returns:
         The volume, affine in mm, RAS.

@@ -1,6 +1,6 @@
-"""Label maps as 3D Slicer's segmentations (`.seg.nrrd`), with names, colours and terminology, and back.
+"""Read and write 3D Slicer's segmentations (`.seg.nrrd`) with names, colours and terminology.
 
-ITK writes and reads them, as its headers are UTF-8; slicerio, which keeps to ASCII, checks what was written.
+ITK writes and reads them, since its headers are UTF-8; slicerio (ASCII only) verifies what was written.
 """
 
 import re
@@ -22,20 +22,20 @@ from .itk import read_itk_image
 
 SUFFIX = ".seg.nrrd"
 CONTEXT = "Segmentation category and type - DICOM master list"  # Slicer's list of terms
-ANATOMY_CONTEXT = "Anatomic codes - DICOM master list"  # named even where no region is
-COMPRESSION_LEVEL = 6  # of gzip; 9 takes several times as long and saves next to nothing on label maps
+ANATOMY_CONTEXT = "Anatomic codes - DICOM master list"  # required even without a region
+COMPRESSION_LEVEL = 6  # of gzip; 9 is several times slower and saves almost nothing on label maps
 
 
 def write_seg_nrrd(labels: Volume, path: Path, *, structures: Sequence[Label]) -> ReadBack:
-    """Write a label map as a segmentation, read it back, and deliver it only if both agree.
+    """Write a label map as a segmentation, and verify it by reading it back.
 
     Args:
         labels: `(1, X, Y, Z)` uint8, on any grid.
-        path: `.seg.nrrd`; written under a temporary name beside it, then renamed.
-        structures: what the values mean; those without voxels are written too.
+        path: `.seg.nrrd`; written atomically.
+        structures: meaning of the values; structures without voxels are written too.
 
     Raises:
-        OutputError: not to be written, several channels, values without a structure, or what was read back differs.
+        OutputError: not writable, several channels, values without a structure, or a difference when read back.
     """
     import SimpleITK
 
@@ -84,13 +84,13 @@ def _tags(label: Label) -> str:
         return "|"
     for text in (text for code in codes if code for text in (code.scheme, code.value, code.meaning)):
         if set(text) & set("~^|\n"):
-            raise OutputError(f"codes must not contain ~, ^ or |, by which Slicer separates them, got {text!r}")
+            raise OutputError(f"codes must not contain Slicer's separators ~, ^ and |, got {text!r}")
     terms = "~".join(f"{code.scheme}^{code.value}^{code.meaning}" if code else "^^" for code in codes)
     return f"TerminologyEntry:{CONTEXT}~{terms}~{ANATOMY_CONTEXT}~^^~^^|"
 
 
 def _read_back(labels: Volume, path: Path, structures: Sequence[Label]) -> ReadBack:
-    """Compare voxels, places and values as slicerio reads them, and what they mean as ITK reads it."""
+    """Compare voxels, positions and values read by slicerio, and meanings read by ITK."""
     try:
         import nrrd
         import slicerio
@@ -100,19 +100,19 @@ def _read_back(labels: Volume, path: Path, structures: Sequence[Label]) -> ReadB
         content = slicerio.read_segmentation(str(path))
         names = read_seg_nrrd(path)[1]
     except (nrrd.NRRDError, InputError) as error:
-        raise OutputError(f"{path.name} must be readable once it is written, got: {error}") from error
+        raise OutputError(f"{path.name} must be readable after writing, got: {error}") from error
     values = [segment["labelValue"] for segment in content["segments"]]
     if content["voxels"].shape != labels.shape or values != [label.index for label in structures]:
         raise OutputError(
             f"{path.name} must hold {labels.shape} voxels and the values {[label.index for label in structures]}, got "
-            f"{content['voxels'].shape} and {values} when it was read again"
+            f"{content['voxels'].shape} and {values} when read back"
         )
     distance = labels.corner_distance(LPS_TO_RAS @ content["ijkToLPS"])
     different = int(np.count_nonzero(content["voxels"] != labels.array[0]))
     if different or distance > SAME_GRID_MM or [_key(label) for label in names] != [_key(one) for one in structures]:
         raise OutputError(
-            f"{path.name} must hold the label map, got {different} other voxels, {distance:.3g} mm of distance and the "
-            f"structures {[_key(label) for label in names]} when it was read again"
+            f"{path.name} must hold the label map, got {different} other voxels, a shift of {distance:.3g} mm and the "
+            f"structures {[_key(label) for label in names]} when read back"
         )
     return ReadBack(f"slicerio {slicerio.__version__}", int(np.count_nonzero(labels.array)), different, distance)
 
@@ -122,15 +122,15 @@ def _key(label: Label) -> tuple[Any, ...]:
 
 
 def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
-    """Read a segmentation, on its own grid: Slicer cuts away what is empty when it saves.
+    """Read a segmentation on its own grid: Slicer crops to the labels when it saves.
 
     Returns:
-        Label map `(1, X, Y, Z)` uint8, mm, RAS; and its structures. Values are the file's, or 1, 2, 3, ... in the
-        order of the segments where the file uses a value for several (on layers) or one above 255.
+        Label map `(1, X, Y, Z)` uint8, mm, RAS; and its structures. Values are those of the file, or 1, 2, 3, ... in
+        the order of the segments if the file repeats values (on layers) or exceeds 255.
 
     Raises:
         InputError: unreadable, no or more than 255 segments, or values without a segment.
-        AmbiguityError: segments overlap, so that no label map can hold them.
+        AmbiguityError: overlapping segments, which do not fit into one label map.
     """
     image = read_itk_image(path)
     layers = image.array
@@ -158,14 +158,14 @@ def _segments(header: Mapping[str, str]) -> list[Mapping[str, str]]:
 def _structures(segments: Sequence[Mapping[str, str]]) -> tuple[Label, ...]:
     values = [int(segment.get("LabelValue", 1)) for segment in segments]
     if not 1 <= len(values) <= 255:
-        raise ValueError(f"{len(values)} segments, where 1 to 255 fit into a label map")
+        raise ValueError(f"{len(values)} segments, but a label map takes 1 to 255")
     if len(set(values)) < len(values) or not all(1 <= value <= 255 for value in values):
         values = list(range(1, len(segments) + 1))
     return tuple(_label(segment, value) for segment, value in zip(segments, values, strict=True))
 
 
 def _places(segments: Sequence[Mapping[str, str]], layers: int) -> list[tuple[int, int]]:
-    """Layer and value of each segment; old Slicers name no layers, but store each segment on one of its own."""
+    """Return the layer and value of each segment; old versions of Slicer store one unnamed layer per segment."""
     old = len(segments) == layers and not any("Layer" in segment for segment in segments)
     return [
         (int(segment.get("Layer", number if old else 0)), int(segment.get("LabelValue", 1)))
@@ -192,7 +192,7 @@ def _code(term: str) -> Code | None:
 def _merge(
     layers: NDArray[np.generic], places: Sequence[tuple[int, int]], structures: Sequence[Label]
 ) -> NDArray[np.uint8]:
-    """Label map of segments that are stored as values on layers `(L, X, Y, Z)`."""
+    """Merge segments, stored as values on layers `(L, X, Y, Z)`, into one label map."""
     array = np.zeros_like(layers[0], dtype=np.uint8)
     for number, layer in enumerate(layers):
         here = [(value, label) for (at, value), label in zip(places, structures, strict=True) if at == number]

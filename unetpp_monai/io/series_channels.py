@@ -1,4 +1,4 @@
-"""DICOM series of one study as the channels of one image, on the grid of the first; registered by geometry only."""
+"""Read DICOM series of one study as channels on the grid of the first; aligned by headers only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from ..volume import Volume
 if TYPE_CHECKING:
     from ..dicom import Header
 
-GRID_TOLERANCE = 0.1  # voxels by which the corners of two channels may be apart, as rounded headers put them
+GRID_TOLERANCE = 0.1  # most distance in voxels between the corners of two channels, for rounded headers
 FLOAT_BYTES = 4
-SHARED = ("StudyInstanceUID", "FrameOfReferenceUID")  # what series must have in common to be channels
+SHARED = ("StudyInstanceUID", "FrameOfReferenceUID")  # must be equal in all channels
 
 
 @dataclass(frozen=True)
 class SeriesChannels:
-    """Series stacked on the grid of the first."""
+    """Series stacked on the grid of the first one."""
 
     volume: Volume  # (C, X, Y, Z) float32, mm, RAS
-    series: tuple[DicomSeries, ...]  # as they were read, in the order of the channels
-    remarks: tuple[str, ...]  # of each series, and what was resampled, without identities
+    series: tuple[DicomSeries, ...]  # as read, in the order of the channels
+    remarks: tuple[str, ...]  # of each series and about resampling, without identities
 
 
 def read_series_channels(
@@ -40,24 +40,24 @@ def read_series_channels(
 ) -> SeriesChannels:
     """Read series as the channels of one image.
 
-    Those on another grid than the first's are resampled linearly onto it.
+    Series on another grid are resampled linearly to that of the first.
 
     Args:
         source: folder (walked), zip, DICOMDIR, or files.
         series: UID, number or description of each, in the order of the channels.
-        in_channels: how many there must be; None: as many as are named.
-        channel_names: what messages call them; none: nothing.
+        in_channels: required number of channels; None: as many as `series`.
+        channel_names: names for error messages; may be empty.
 
     Raises:
-        InputError: as `read_dicom_series`, another number of series, one named twice, or of several studies.
-        GeometryError: series of different frames of reference, or apart from each other.
+        InputError: as for `read_dicom_series`, wrong number of series, or a series named twice.
+        GeometryError: series of different studies or frames of reference, or without overlap.
     """
     if in_channels is not None and len(series) != in_channels:
         found = "; ".join(described_series(source))
         called = f" ({', '.join(channel_names)})" if channel_names else ""
         raise InputError(
             f"a series must be named for each of {in_channels} channel(s){called}, in their order, got {len(series)} "
-            f"name(s); name them, and give the folder that has them all. There is: {found}",
+            f"name(s); name them, in the folder that has them all. Found: {found}",
             option="series",
         )
     read = tuple(read_dicom_series(source, series=name) for name in series)
@@ -74,12 +74,12 @@ def read_series_channels(
         outside = resample_onto(first, one.volume, array[index])
         if outside == 1:
             raise GeometryError(
-                f"series that are channels must cover each other, got no voxel of channel 1 within that of "
+                f"channels must overlap, got no voxel of channel 1 within "
                 f"{_named(one)}, channel {index + 1}; choose other series"
             )
         remarks.append(
             f"channel {index + 1}: resampled linearly from {_grid(one.volume)} onto the grid of channel 1, "
-            f"{_grid(first)}; {outside:.1%} of it lie outside and have the lowest value"
+            f"{_grid(first)}; {outside:.1%} of its voxels are outside and get the lowest value"
         )
     return SeriesChannels(Volume(array, first.affine), read, tuple(remarks))
 
@@ -88,12 +88,12 @@ def resample_onto(grid: Volume, image: Volume, out: NDArray[np.float32]) -> floa
     """Interpolate an image linearly at the voxels of a grid.
 
     Args:
-        grid: where; its voxels are not looked at.
+        grid: target; its voxels are not used.
         image: `(1, X, Y, Z)`, float32.
-        out: array of the grid's shape that is filled; voxels outside the image get its lowest value.
+        out: array of the grid's shape to fill; voxels outside the image get its lowest value.
 
     Returns:
-        Share of the grid that lies outside the image, 0 ... 1.
+        Fraction of the grid outside the image, 0 to 1.
     """
     import torch
 
@@ -116,7 +116,7 @@ def resample_onto(grid: Volume, image: Volume, out: NDArray[np.float32]) -> floa
 
 
 def headers_of(series: Sequence[DicomSeries]) -> tuple["Header", ...]:
-    """Header of the first image of each series."""
+    """Return the header of the first image of each series."""
     return tuple(one.sources[0] for one in series)
 
 
@@ -136,7 +136,7 @@ def _check_together(read: Sequence[DicomSeries]) -> None:
                 else "choose series of one study"
             )
             raise GeometryError(
-                f"series that are channels must share a {keyword}, got {here or 'none'} in {_named(first)} and "
+                f"channels must have the same {keyword}, got {here or 'none'} in {_named(first)} and "
                 f"{there or 'none'} in {_named(other)}; {way_out}"
             )
 
