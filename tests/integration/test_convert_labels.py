@@ -118,7 +118,7 @@ def test_structures_are_chosen_by_name(case, tmp_path, kind):
     assert [(label.index, label.name) for label in structures] == [(2, "body")]
     assert np.unique(volume.array).tolist() == [0, 2]
     assert np.count_nonzero(volume.array) == np.count_nonzero(case.array == 2)
-    with pytest.raises(InputError, match="got 'liver' for 0 of: 'kidney', 'body'") as caught:
+    with pytest.raises(InputError, match="got 'liver', which matches 0 of: 'kidney', 'body'") as caught:
         convert(labels, "none", rois=["liver"], **options)
     assert caught.value.option == "rois"
 

@@ -144,7 +144,7 @@ def test_which_series_is_which_channel_is_never_guessed(study, tmp_path):
         read_case(study, series=("T1", "3"), in_channels=2)
     with pytest.raises(InputError, match="got 2 name"):
         read_case(study, series=NAMES, in_channels=1)
-    with pytest.raises(InputError, match=r"'T2'.*it holds: .*'T1'"):
+    with pytest.raises(InputError, match=r"'T2'.*it contains: .*'T1'"):
         read_case(study, series=("T1", "T2"), in_channels=2)
 
 

@@ -295,10 +295,10 @@ def changed(labels, array):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda array: np.where(array == 2, 9, array), r"must be a structure's, got \[9\]"),
-        (lambda array: array.astype(np.int16) - 1, r"must lie in 0 \.\.\. 65535, got -1"),
+        (lambda array: np.where(array == 2, 9, array), r"must have a structure, got \[9\]"),
+        (lambda array: array.astype(np.int16) - 1, r"must be in 0 \.\.\. 65535, got -1"),
         (lambda array: array.astype(np.float32) / 2, "whole numbers, got fractions"),
-        (lambda array: np.where(array == 2, np.nan, array), "must lie in"),
+        (lambda array: np.where(array == 2, np.nan, array), "must be in"),
         (lambda array: np.concatenate([array == 1, array > 0]), "1 channel, got 2; one-hot channels may overlap"),
     ],
 )
@@ -451,7 +451,7 @@ def unmeasured(seg):
         (fractional, InputError, "of type FRACTIONAL"),
         (undescribed, InputError, "must belong to a described segment"),
         (without_places, GeometryError, "ImagePositionPatient"),
-        (unmeasured, InputError, "lacks what a SEG must have"),
+        (unmeasured, InputError, "lacks required attributes of a SEG"),
     ],
 )
 def test_wrong_files_are_not_read(tmp_path, series, damage, error, message):

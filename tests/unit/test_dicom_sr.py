@@ -201,7 +201,7 @@ def change_volume(name, factor):
 )
 def test_volumes_that_are_not_those_of_the_segments_are_refused(tmp_path, change):
     sources = make_series(tmp_path / "series", axial_affine(), SHAPE)
-    with pytest.raises(OutputError, match="must be that of its segment"):
+    with pytest.raises(OutputError, match="must equal its segment's"):
         write(tmp_path, phantom(), sources, ml=change(millilitres(phantom())))
     assert {path.name for path in tmp_path.iterdir()} == {"series", "seg.dcm"}
 
@@ -209,17 +209,17 @@ def test_volumes_that_are_not_those_of_the_segments_are_refused(tmp_path, change
 def test_a_voxel_is_not_nothing_and_nothing_is_not_a_voxel(tmp_path):
     sources = make_series(tmp_path / "series", axial_affine(), SHAPE)
     array = np.zeros((1, *SHAPE), np.uint8)
-    with pytest.raises(OutputError, match="must be that of its segment"):
+    with pytest.raises(OutputError, match="must equal its segment's"):
         write(tmp_path, Volume(array, phantom().affine), sources, ml={"tumour": 0.001})
     array[0, 3, 4, 5] = 5
-    with pytest.raises(OutputError, match="must be that of its segment"):
+    with pytest.raises(OutputError, match="must equal its segment's"):
         write(tmp_path, Volume(array, phantom().affine), sources, ml={})
 
 
 def test_a_report_that_reads_otherwise_is_not_delivered(tmp_path):
     sources = make_series(tmp_path / "series", axial_affine(), SHAPE)
     structures = (Label(1, "spaces at the end  ", None, None, None, None),)  # DICOM does not tell them from padding
-    with pytest.raises(OutputError, match="must state the volumes it was made of"):
+    with pytest.raises(OutputError, match="must state the given volumes"):
         write(tmp_path, phantom(structures=structures), sources, structures=structures)
     assert {path.name for path in tmp_path.iterdir()} == {"series", "seg.dcm"}
 

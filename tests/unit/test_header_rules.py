@@ -171,6 +171,6 @@ def test_what_is_written_is_valid_whatever_the_source_says(tmp_path, caplog, kin
         assert (dataset.PatientID, str(dataset.PatientName)) == ("Kept-4711", "Kept^Name")
         assert errors_of("dciodvfy", path) == []
     remarks = " ".join(record.getMessage() for record in caplog.records)
-    assert re.search("values that DICOM does not allow, mended or left out", remarks)
+    assert re.search("values that DICOM does not allow, corrected or omitted", remarks)
     for keyword in set(WRONG[kind]) - {"AcquisitionNumber", "InstanceNumber"}:
         assert keyword in remarks

@@ -1,4 +1,4 @@
-"""Whether images that make a grid belong together: one patient, one acquisition, each its own object."""
+"""Check that the images of a grid belong together: one patient, one acquisition, distinct objects."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from .discovery import DISTINCTIONS, MOMENTS
 from .geometry import Slice, frame_value
 
 ONE_PATIENT = ("PatientID", "PatientBirthDate", "Modality")
-OVERLAP = 1.5  # slices thicker than this many steps were not acquired with these steps
-FEWEST = 4  # slices in which a pattern can be seen
+OVERLAP = 1.5  # slices thicker than this many steps come from several acquisitions
+FEWEST = 4  # slices needed to see a pattern
 MOST_PASSES = 4
 
 
 def check_together(slices: Sequence[Slice]) -> None:
-    """Refuse a grid whose slices are of several patients, acquisitions or kinds of values.
+    """Check that slices share patient, acquisition and kind of values.
 
     Args:
         slices: in the order of their positions.
 
     Raises:
         AmbiguityError: several patients, modalities or acquisitions.
-        InputError: one UID for several images, or a rescale that only some of them state.
+        InputError: one UID for several images, or a rescale stated by only some of them.
     """
     _check_one_patient(slices)
     _check_rescales(slices)
@@ -46,13 +46,13 @@ def _check_one_patient(slices: Sequence[Slice]) -> None:
             here, there = (_identity(each, tag) for each in (one, first))
             if here != there:
                 raise AmbiguityError(
-                    f"all images of a series must have the same {tag}, got two in {first.name} and {one.name}; give "
-                    "those of one patient and modality"
+                    f"all images of a series must have the same {tag}, got two in {first.name} and {one.name}; select "
+                    "images of one patient and modality"
                 )
 
 
 def _identity(one: Slice, tag: str) -> str:
-    """Value of a tag; who has no ID is known by name, which is written in many ways."""
+    """Return the value of a tag; without patient ID, a normalised name."""
     header = one.instance.header
     if tag == "PatientID" and not header.get(tag):
         return " ".join(str(header.get("PatientName") or "").replace("^", " ").casefold().split())
@@ -64,28 +64,28 @@ def _check_rescales(slices: Sequence[Slice]) -> None:
         bare = [frame_value(one.instance.header, tag, one.frame) in (None, "") for one in slices]
         if any(bare) and not all(bare):
             raise InputError(
-                f"{tag} must be stated by all images of a series or by none, got none in "
+                f"all images of a series, or none, must state {tag}, got none in "
                 f"{slices[bare.index(True)].name} beside one in {slices[bare.index(False)].name}; export it again"
             )
 
 
 def _check_interleaved(slices: Sequence[Slice]) -> None:
-    """Refuse what repeats with every second, third, ... slice: acquisitions shifted by a part of their step."""
+    """Refuse interleaved acquisitions: values that repeat with every second, third, ... slice."""
     for tag in DISTINCTIONS:
         values = [str(frame_value(one.instance.header, tag, one.frame)) for one in slices]
         period = len(set(values))
         repeats = all(value == later for value, later in zip(values, values[period:], strict=False))
         if 1 < period <= len(values) // 2 and repeats and (tag != "ImageType" or _thick(slices)):
             raise AmbiguityError(
-                f"a series must be one acquisition, got {period} that alternate, with different {tag}, as in "
-                f"{slices[0].name} and {slices[1].name}; give the images of one"
+                f"a series must be one acquisition, got {period} alternating ones with different {tag}, as in "
+                f"{slices[0].name} and {slices[1].name}; select the images of one"
             )
 
 
 def _check_passes(slices: Sequence[Slice]) -> None:
-    """Refuse slices much thicker than their step that were made in several passes through the body.
+    """Refuse overlapping acquisitions: slices much thicker than their step, made in several passes.
 
-    Interleaved slices of one acquisition are made in several passes, too, but are not thicker than their step.
+    One interleaved acquisition also has several passes, but its slices are not thicker than their step.
     """
     if not _thick(slices):
         return
@@ -95,16 +95,16 @@ def _check_passes(slices: Sequence[Slice]) -> None:
             continue
         for passes in range(2, MOST_PASSES + 1):
             for count in {len(order) // passes, -(-len(order) // passes)} - {0, 1}:
-                if len({index % passes for index in order[:count]}) == 1:  # the first pass left out all others
+                if len({index % passes for index in order[:count]}) == 1:  # the first pass skipped all others
                     raise AmbiguityError(
                         f"a series must be one acquisition, got slices of {_thickness(slices):.2f} mm every "
-                        f"{_step(slices):.2f} mm that were made in {passes} passes ({tag}), as in {slices[0].name} "
-                        f"and {slices[1].name}; give the images of one"
+                        f"{_step(slices):.2f} mm from {passes} passes ({tag}), as in {slices[0].name} "
+                        f"and {slices[1].name}; select the images of one"
                     )
 
 
 def _order(slices: Sequence[Slice], tag: str) -> list[int] | None:
-    """Indices of the slices in the order of a tag's values; None if some have none, or two the same."""
+    """Return slice indices sorted by a tag; None if values are missing or repeated."""
     texts = [str(frame_value(one.instance.header, tag, one.frame) or "") for one in slices]
     try:
         moments = [float(text.split("+")[0]) for text in texts]
@@ -121,7 +121,7 @@ def _thick(slices: Sequence[Slice]) -> bool:
 
 
 def _thickness(slices: Sequence[Slice]) -> float:
-    """Mm; 0 if it is not stated in numbers."""
+    """Return the slice thickness in mm; 0 if unknown."""
     try:
         return float(frame_value(slices[0].instance.header, "SliceThickness", slices[0].frame) or 0)
     except (TypeError, ValueError):

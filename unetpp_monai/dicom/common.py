@@ -1,4 +1,4 @@
-"""What all DICOM objects that we write share: their sources' patient, study and place, equipment, numbers and UIDs."""
+"""Shared parts of the DICOM objects we write: patient, study, geometry, equipment, numbers and UIDs."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,16 +26,16 @@ EQUIPMENT = {
     "manufacturer": MANUFACTURER,
     "manufacturer_model_name": "unetpp_monai",
     "software_versions": __version__,
-    "device_serial_number": "1",  # demanded by DICOM of enhanced objects; software has none
+    "device_serial_number": "1",  # required in enhanced objects; software has none
 }
 CHARACTER_SET = "ISO_IR 192"  # UTF-8, as names of structures may be in any language
 LO_LENGTH = 64  # of names and descriptions in DICOM
-PATIENT_AND_STUDY = (  # must be present, may be empty; anonymisers remove them
+PATIENT_AND_STUDY = (  # must be present, may be empty; often removed by anonymisers
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
 )
 MULTI_FRAME = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")  # of multi-frame objects
-IMAGE = ("Modality", "Rows", "Columns", "NumberOfFrames")  # of which sources are known, beside `REQUIRED`
+IMAGE = ("Modality", "Rows", "Columns", "NumberOfFrames")  # copied from sources, besides `REQUIRED`
 
 
 def import_highdicom() -> ModuleType:
@@ -61,14 +61,14 @@ def new_uid() -> str:
 
 @contextmanager
 def quiet_names() -> Iterator[None]:
-    """Keep highdicom from printing the patient's name, as it does where that has one part only."""
+    """Suppress highdicom's warning about names of one part, which prints the patient's name."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The string .* is unlikely to represent", category=UserWarning)
         yield
 
 
 def long_string(text: str) -> str:
-    """Shorten a name to what DICOM's LO allows: no backslash, no line breaks, 64 characters (bytes, as some count).
+    """Shorten a name to a DICOM LO: 64 bytes, no backslashes or line breaks.
 
     Raises:
         OutputError: nothing is left.
@@ -80,16 +80,16 @@ def long_string(text: str) -> str:
 
 
 def concept(code: Code | None) -> Any:
-    """The code as highdicom wants it; None stays None.
+    """Convert a code for highdicom; None stays None.
 
     Raises:
-        OutputError: a code without meaning.
+        OutputError: the code has no meaning.
     """
     return code and import_highdicom().sr.CodedConcept(code.value, code.scheme, long_string(code.meaning))
 
 
 def read_code(sequence: Sequence["pydicom.Dataset"] | None) -> Code | None:
-    """Code of a sequence of one item; None if there is no item, or none with value and scheme."""
+    """Read the code of a one-item sequence; None without item, value or scheme."""
     if not sequence:
         return None
     item = sequence[0]
@@ -100,12 +100,12 @@ def read_code(sequence: Sequence["pydicom.Dataset"] | None) -> Code | None:
 
 
 def chosen_names(wanted: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
-    """Find the structures that are wanted: their places in `names`, all if none is named.
+    """Find the positions of chosen structures in `names`; all if none is chosen.
 
-    A name is taken as it is written, else in any case if that is one only.
+    Names match exactly, or else ignoring case if only one does.
 
     Raises:
-        InputError: no structure of such a name; the message lists those that there are.
+        InputError: no such structure; the message lists all.
     """
     if not wanted:
         return list(range(len(names)))
@@ -116,26 +116,27 @@ def chosen_names(wanted: Sequence[str], names: Sequence[str], path: Path) -> lis
         if len(places) != 1:
             listed = ", ".join(repr(one) for one in names)
             raise InputError(
-                f"structures must be named as in {path}, got {name!r} for {len(places)} of: {listed}", option="rois"
+                f"a structure's name must match one in {path}, got {name!r}, which matches {len(places)} of: {listed}",
+                option="rois",
             )
         found.add(places[0])
     return sorted(found)
 
 
 def series_number(sources: Sequence["pydicom.Dataset"], *, offset: int) -> int:
-    """Number a derived series: that of its source series + `offset` (1000, 2000, ...: one per kind of object).
+    """Number a derived series: source number + `offset` (1000, 2000, ... per kind of object).
 
-    A source without a number that DICOM could hold counts as 0, as does one that leaves no room for the offset.
+    A missing or invalid source number, or one too high for the offset, counts as 0.
     """
     number = whole_number(sources[0], "SeriesNumber") or 0
     return offset + (number if 0 < number <= MOST_INTEGER - offset else 0)
 
 
 def segment_numbers(structures: Sequence[Label]) -> dict[int, int]:
-    """Map each label's value to its segment number: 1, 2, 3, ... in the order of the values, as DICOM demands.
+    """Map label values to segment numbers 1, 2, 3, ... in increasing order, as DICOM requires.
 
     Raises:
-        OutputError: no structures, one value twice, or a value < 1.
+        OutputError: no structures, repeated values, or a value < 1.
     """
     values = sorted(structure.index for structure in structures)
     if not values or values[0] < 1 or len(set(values)) < len(values):
@@ -144,7 +145,7 @@ def segment_numbers(structures: Sequence[Label]) -> dict[int, int]:
 
 
 def algorithm_identification(algorithm: Algorithm) -> Any:
-    """Describe the algorithm as highdicom wants it (`AlgorithmIdentificationSequence`); None for a person's work."""
+    """Describe the algorithm for highdicom (`AlgorithmIdentificationSequence`); None for manual work."""
     hd = import_highdicom()
     from pydicom.sr.codedict import codes
 
@@ -159,10 +160,10 @@ def algorithm_identification(algorithm: Algorithm) -> Any:
 
 
 def prepared_sources(sources: Sequence["pydicom.Dataset"]) -> list["pydicom.Dataset"]:
-    """Copy source headers so that highdicom and readers take them; the given ones stay as they are.
+    """Copy source headers and correct them for highdicom and readers.
 
-    All copies have what identifies them and one common orientation; the first has the header of patient and study as
-    `clean_header` gives it, in UTF-8, what is missing empty. What images say of spacing between slices is left out.
+    All copies get their identifiers and one common orientation; the first also gets the patient and study header of
+    `clean_header`, in UTF-8, with missing values empty. Spacing between slices is omitted.
 
     Args:
         sources: headers of one series, or one multi-frame header.
@@ -174,7 +175,7 @@ def prepared_sources(sources: Sequence["pydicom.Dataset"]) -> list["pydicom.Data
 
 
 def placed_sources(sources: Sequence["pydicom.Dataset"], planes: Planes) -> list["pydicom.Dataset"]:
-    """Copy source headers as `prepared_sources` does, and state `planes` as their geometry."""
+    """Copy source headers as `prepared_sources`, with `planes` as their geometry."""
     import pydicom
 
     identity = [pydicom.tag.Tag(keyword) for keyword in (*REQUIRED, *IMAGE)]
@@ -195,9 +196,9 @@ def placed_sources(sources: Sequence["pydicom.Dataset"], planes: Planes) -> list
 
 
 def common_header(sources: Sequence["pydicom.Dataset"]) -> "pydicom.Dataset":
-    """Start an object that highdicom does not make: patient, study, frame of reference and equipment.
+    """Start an object without highdicom: patient, study, frame of reference and equipment.
 
-    SOP class and instance, series, modality and dates are the caller's.
+    The caller sets SOP class and instance, series, modality and dates.
     """
     import pydicom
 
@@ -244,7 +245,7 @@ def _place_frames(header: "pydicom.Dataset", planes: Planes) -> None:
 
 
 def _decimals(values: NDArray[np.float64]) -> list[Any]:
-    """Numbers as DICOM's decimal strings, at most 16 characters."""
+    """Format numbers as DICOM decimal strings of at most 16 characters."""
     from pydicom.valuerep import DSfloat
 
     return [DSfloat(float(value), auto_format=True) for value in values]

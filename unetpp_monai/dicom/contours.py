@@ -1,7 +1,7 @@
-"""Masks to polygons along their voxels' edges and back, plane by plane, exactly.
+"""Convert masks to polygons along voxel edges and back, plane by plane, exactly.
 
-Coordinates are voxel indices: voxel (0, 0) reaches from -0.5 to 0.5. Voxels that touch at a corner only are apart; a
-hole is joined to the outer line by a channel without width (a keyhole), so that no polygon lies within another.
+Coordinates are voxel indices: voxel (0, 0) reaches from -0.5 to 0.5. Voxels that touch only at a corner are separate.
+Holes are connected to the outer ring by a zero-width keyhole, so no polygon is inside another.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
-# the filled ones of the voxels around a corner, as bits: upper left 1, upper right 2, lower left 4, lower right 8
-LEAVES_SIDEWAYS = np.isin(np.arange(16), (1, 8, 9, 11, 13))  # the line, voxels on its right, goes on along x, not y
-DIAGONALS = (6, 9)  # two voxels touch here: two corners at one place
+# filled voxels around a corner, as bits: upper left 1, upper right 2, lower left 4, lower right 8
+LEAVES_SIDEWAYS = np.isin(np.arange(16), (1, 8, 9, 11, 13))  # the line, with voxels on its right, continues along x
+DIAGONALS = (6, 9)  # two voxels touch here: two corners at one position
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +21,17 @@ class Contour:
     """A closed polygon in one plane of a grid."""
 
     plane: int  # index along Z
-    points: NDArray[np.float64]  # (N, 2), order X, Y, voxel indices; the last is joined to the first
+    points: NDArray[np.float64]  # (N, 2), order X, Y, voxel indices; closed
 
 
 def trace_contours(mask: NDArray[np.bool_]) -> list[Contour]:
-    """Draw polygons around the voxels of a mask, straight runs merged; each stands alone, holes included.
+    """Trace polygons around the voxels of a mask, with keyholes for holes.
 
     Args:
-        mask: `(X, Y, Z)`; planes are those of constant Z.
+        mask: `(X, Y, Z)`; planes have constant Z.
 
     Returns:
-        Contours by plane. Voxel centres within them are the mask, for the even-odd and the non-zero rule alike.
+        Contours by plane. The voxel centres inside are the mask, by the even-odd and the non-zero rule.
     """
     filled = np.nonzero(mask.any(axis=(1, 2)))[0], np.nonzero(mask.any(axis=(0, 2)))[0], np.nonzero(mask.any((0, 1)))[0]
     if not filled[0].size:
@@ -50,21 +50,21 @@ def trace_contours(mask: NDArray[np.bool_]) -> list[Contour]:
 
 @dataclass(eq=False)
 class _Corners:
-    """Where the line around a mask turns, in the order of rows; joining holes adds to it."""
+    """Corners of the outlines of a mask, ordered by row; joining holes adds more."""
 
     places: Integers  # (N, 3): plane, row and column of the grid of voxel corners
-    successors: Integers  # (N,): which corner follows
+    successors: Integers  # (N,): index of the next corner
     tops: Integers  # upper ends of the vertical edges, sorted by plane, column, row
-    keys: Integers  # what `tops` are sorted by
+    keys: Integers  # sort keys of `tops`
     size: tuple[int, int, int]  # of the grid of voxel corners: planes, rows, columns
 
     def key(self, plane: Integers, row: Integers, column: Integers) -> Integers:
-        """Rank of a place by plane, column, row."""
+        """Return the sort key of a position by plane, column, row."""
         return (plane * self.size[2] + column) * self.size[1] + row
 
 
 def _corners(padded: NDArray[np.bool_]) -> _Corners:
-    """Find the corners and who follows whom: in a row, and in a column, they are ends of edges by twos."""
+    """Find the corners and their successors: in each row and column, corners pair up as ends of edges."""
     around = padded[:, :-1, :-1] + 2 * padded[:, :-1, 1:].view(np.uint8)
     around += 4 * padded[:, 1:, :-1].view(np.uint8)
     around += 8 * padded[:, 1:, 1:].view(np.uint8)
@@ -77,7 +77,7 @@ def _corners(padded: NDArray[np.bool_]) -> _Corners:
     size = around.shape
     corners = _Corners(places, order, order, order, (size[0], size[1], size[2]))
     keys = corners.key(*places.T)
-    tie = np.where(kinds == DIAGONALS[0], -order, order)  # there, the left corner of the two is the lower one
+    tie = np.where(kinds == DIAGONALS[0], -order, order)  # there, the left of the two corners is the lower one
     by_column = np.lexsort((tie, keys))
     vertical = np.empty_like(order)
     vertical[by_column[0::2]], vertical[by_column[1::2]] = by_column[1::2], by_column[0::2]
@@ -87,7 +87,7 @@ def _corners(padded: NDArray[np.bool_]) -> _Corners:
 
 
 def _join_holes(padded: NDArray[np.bool_], corners: _Corners) -> tuple[list[int], list[int]]:
-    """Dig a channel from each hole's first corner to the left, to whatever line comes first.
+    """Connect each hole's first corner to the next outline on its left.
 
     Returns:
         Successors, and the first corner of each polygon.
@@ -98,11 +98,11 @@ def _join_holes(padded: NDArray[np.bool_], corners: _Corners) -> tuple[list[int]
     holes, plane, row, column = starts[is_hole], plane[is_hole], row[is_hole], column[is_hole]
     if not holes.size:
         return corners.successors.tolist(), starts.tolist()
-    # voxels (row, row + 1) above and below the channel; the nearest pair that is not wholly filled ends it
+    # pairs of voxels above and below the channel; it ends at the nearest pair that is not filled
     open_pairs = ~(padded[plane, row] & padded[plane, row + 1])
     open_pairs &= np.arange(padded.shape[2]) <= column[:, None]
     target = padded.shape[2] - 1 - np.argmax(open_pairs[:, ::-1], axis=1)
-    upper = np.where(padded[plane, row, target], row, row - 1)  # upper end of the voxel side that is hit
+    upper = np.where(padded[plane, row, target], row, row - 1)  # upper end of the voxel edge that is hit
     edge = np.searchsorted(corners.keys, corners.key(plane, upper, target), side="right") - 1
     top = corners.tops[edge]
     downwards = corners.places[corners.successors[top], 2] == target
@@ -113,7 +113,7 @@ def _join_holes(padded: NDArray[np.bool_], corners: _Corners) -> tuple[list[int]
 
 
 def _splice(corners: _Corners, holes: Integers, before: Integers, channel: Integers) -> None:
-    """Insert each hole's ring, and a channel to it, after the corner `before`; channels of one edge in their order."""
+    """Insert each hole's ring and its channel after the corner `before`, in order along the edge."""
     order = np.lexsort((np.abs(channel[:, 1] - corners.places[before, 1]), before))
     holes, before, channel = holes[order], before[order], channel[order]
     count, first = len(holes), len(corners.places)
@@ -121,7 +121,7 @@ def _splice(corners: _Corners, holes: Integers, before: Integers, channel: Integ
     previous = _predecessors(corners.successors)[holes]
     corners.places = np.concatenate([corners.places, corners.places[holes], channel, channel])
     successors = np.concatenate([corners.successors, np.zeros(3 * count, dtype=np.int64)])
-    successors[previous] = back  # the ring ends where it began, at a corner of its own
+    successors[previous] = back  # the ring ends where it began, at an extra corner
     successors[back], successors[into] = out, holes
     shared = before[1:] == before[:-1]
     successors[out] = successors[before]
@@ -138,7 +138,7 @@ def _predecessors(successors: Integers) -> Integers:
 
 
 def _first_of_ring(successors: Integers) -> Integers:
-    """Lowest corner of the ring that each corner is in, by looking 1, 2, 4, ... corners ahead."""
+    """Return the lowest corner in the ring of each corner, looking 1, 2, 4, ... corners ahead."""
     first, ahead = np.minimum(np.arange(len(successors)), successors), successors
     while True:
         ahead = ahead[ahead]
@@ -149,7 +149,7 @@ def _first_of_ring(successors: Integers) -> Integers:
 
 
 def _walk(successors: list[int], starts: list[int]) -> tuple[list[int], Integers]:
-    """Follow each ring from its start once around; return the corners passed, and how many per ring."""
+    """Follow each ring once; return its corners and the number per ring."""
     path: list[int] = []
     lengths = []
     for start in starts:
@@ -162,7 +162,7 @@ def _walk(successors: list[int], starts: list[int]) -> tuple[list[int], Integers
 
 
 def _without_needless_points(places: Integers, lengths: Integers) -> tuple[Integers, Integers]:
-    """Drop points that repeat their predecessor, then those on a straight run."""
+    """Remove repeated points, then points on straight lines."""
     for is_needless in (_repeats, _is_straight):
         following = _following(lengths)
         keep = ~is_needless(places, _predecessors(following), following)
@@ -180,7 +180,7 @@ def _is_straight(places: Integers, previous: Integers, following: Integers) -> N
 
 
 def _following(lengths: Integers) -> Integers:
-    """Index of the next point of the same polygon, for polygons stored behind one another."""
+    """Return the index of the next point of the same polygon, for concatenated polygons."""
     following = np.arange(1, int(lengths.sum()) + 1)
     ends = np.cumsum(lengths)
     following[ends - 1] = ends - lengths
@@ -188,10 +188,10 @@ def _following(lengths: Integers) -> Integers:
 
 
 def fill_contours(contours: Sequence[Contour], shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Mark the voxels whose centres lie within the contours of their plane, by the even-odd rule.
+    """Mark voxels whose centres are inside the contours, by the even-odd rule.
 
     Args:
-        contours: within the planes of the grid; what lies beside the grid is cut off.
+        contours: in planes of the grid; clipped to the grid.
         shape: voxels, order X, Y, Z.
 
     Returns:
@@ -205,7 +205,7 @@ def fill_contours(contours: Sequence[Contour], shape: tuple[int, int, int]) -> N
     starts = np.concatenate([contour.points for contour in contours])
     ends = starts[_following(lengths)]
     low, high = np.minimum(starts[:, 1], ends[:, 1]), np.maximum(starts[:, 1], ends[:, 1])
-    first = np.clip(np.ceil(low), 0, shape[1]).astype(np.int64)  # rows whose centres an edge passes: low <= row < high
+    first = np.clip(np.ceil(low), 0, shape[1]).astype(np.int64)  # rows that an edge crosses: low <= row < high
     count = np.clip(np.ceil(high), 0, shape[1]).astype(np.int64) - first
     edge = np.repeat(np.arange(len(starts)), count)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count - first, count)
@@ -222,15 +222,15 @@ def fill_contours(contours: Sequence[Contour], shape: tuple[int, int, int]) -> N
 def fill_structure(
     contours: Sequence[Contour], exclusive: Sequence[bool], shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.bool_], int | None]:
-    """Mark the voxels of one structure: the union of its contours, turned over within those that are exclusive.
+    """Mark the voxels of one structure: the union of its contours, inverted inside exclusive ones.
 
     Args:
-        contours: as `fill_contours` takes them; a keyhole within one of them stays a hole.
-        exclusive: of each contour, whether it turns over what it holds.
+        contours: as for `fill_contours`; keyholes stay holes.
+        exclusive: for each contour, whether it inverts its inside.
         shape: voxels, order X, Y, Z.
 
     Returns:
-        The mask `(X, Y, Z)`, and how many voxels the even-odd rule over all contours gives, if that is another mask.
+        The mask `(X, Y, Z)`, and the voxel count by the even-odd rule over all contours, if its mask differs.
     """
     odd = fill_contours(contours, shape)
     mask = np.zeros(shape, dtype=np.bool_)
@@ -242,7 +242,7 @@ def fill_structure(
 
 
 def _layers(contours: Sequence[Contour]) -> list[list[Contour]]:
-    """Part contours so that within a layer none can overlap another: their boxes, or their planes, are apart."""
+    """Split contours into layers without overlapping boxes in any plane."""
     layers: list[list[Contour]] = []
     boxes: dict[tuple[int, int], list[NDArray[np.float64]]] = {}  # low and high corners, by layer and plane
     for contour in contours:

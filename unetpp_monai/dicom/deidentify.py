@@ -1,6 +1,6 @@
-"""DICOM headers without the patient: pseudonyms for what our objects copy from their sources, nothing for the rest.
+"""De-identify DICOM headers: replace identifiers that our objects copy by pseudonyms, and remove everything else.
 
-Not for pixels: faces and burned-in text stay in the images, of which nothing is written here.
+Pixels are out of scope: no image is written here, so faces and burned-in text stay in the sources.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.dataelem import DataElement
 
-KEY_BYTES = 16  # a shorter key could be found by trying all of them
-STANDARD_UIDS = "1.2.840.10008."  # DICOM's own (SOP classes, well-known frames of reference): they name no patient
-# Everything that survives, at any depth. Geometry, and what an instance and its frames are; no text, no date.
+KEY_BYTES = 16  # shorter keys can be found by brute force
+STANDARD_UIDS = "1.2.840.10008."  # DICOM's own UIDs (SOP classes, well-known frames of reference)
+# Attributes that are kept, at any depth: geometry and the kind of instance and frame; no text, no dates.
 KEPT = frozenset(
     (
         *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
@@ -29,7 +29,7 @@ KEPT = frozenset(
         *("PlanePositionSequence", "PlaneOrientationSequence"),
     )
 )
-# Type 2: an object made of this header must have them. The profile's answer Z (zero length) for all of them.
+# Type 2: must be present in derived objects; emptied (action Z of the profile).
 EMPTIED = (
     *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
     *("ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator"),
@@ -41,14 +41,14 @@ MARKS = (
 METHOD = "DICOM PS3.15 Basic Profile by whitelist, HMAC-SHA256 pseudonyms"  # at most 64 characters (VR LO)
 PROFILE = ("113100", "Basic Application Confidentiality Profile")
 RETAIN_UIDS = ("113110", "Retain UIDs Option")
-DUMMY = {"ContentDate": "19000101", "ContentTime": "000000"}  # type 1 in every object we write: may not be empty
+DUMMY = {"ContentDate": "19000101", "ContentTime": "000000"}  # type 1: may not be empty
 
 
 def read_key(path: Path) -> bytes:
-    r"""Read the secret that pseudonyms are made with.
+    r"""Read the secret key of the pseudonyms.
 
     Args:
-        path: any file of at least 16 bytes; line ends at its end do not count, so that editing it changes nothing.
+        path: any file of at least 16 bytes; line ends at its end are ignored.
 
     Raises:
         InputError: missing, unreadable or too short.
@@ -62,33 +62,33 @@ def read_key(path: Path) -> bytes:
 
 
 def pseudonymised(sources: Sequence["Dataset"], key: bytes, *, retain_uids: bool = False) -> tuple["Dataset", ...]:
-    """Copy source headers so that objects derived from them carry no identifier, after PS3.15's Basic Profile.
+    """Copy source headers without identifiers, after PS3.15's Basic Profile.
 
-    Only `KEPT` attributes survive, so that an unknown or private one cannot leak. Dates are emptied (profile: Z), not
-    shifted; sex, age and descriptions go. UIDs become `2.25.` and an integer, equal for equal UIDs. Name and ID become
-    one pseudonym of issuer and patient ID; two sites that issue the same ID without naming themselves are one patient.
-    A patient without ID has a pseudonym of the study: never merged with another, not followed from study to study.
+    Only `KEPT` attributes are copied, so unknown and private ones cannot leak. Dates are emptied (action Z), not
+    shifted; sex, age and descriptions are removed. Equal UIDs get the same new UID (`2.25.` and an integer). Name and
+    ID become one pseudonym made from issuer and patient ID; equal IDs of two sites without issuer become one patient.
+    Without patient ID the pseudonym is made from the study, so patients are not merged, nor linked between studies.
 
     Args:
-        sources: headers; left as they are.
-        key: same key, same pseudonyms; without the key they cannot be linked or recomputed.
-        retain_uids: keep all UIDs, for images that were de-identified elsewhere (PS3.15 Retain UIDs Option).
+        sources: headers; not changed.
+        key: the same key gives the same pseudonyms; nobody can link or recompute them without it.
+        retain_uids: keep all UIDs, for images already de-identified (PS3.15 Retain UIDs Option).
 
     Raises:
-        InputError: a key of less than 16 bytes, no study UID, or geometry that is not written in numbers.
+        InputError: a key of less than 16 bytes, no study UID, or non-numeric geometry.
     """
     _check_key(key)
     return tuple(_pseudonymised(source, key, retain_uids) for source in sources)
 
 
 def mark_pseudonymised(target: "Dataset", source: "Dataset") -> None:
-    """Say on a derived object that its source carries no identity, and take the day of writing off it.
+    """Mark a derived object as de-identified, and remove its date of writing.
 
-    Does nothing for a source that is not de-identified. Call it last, before the object is saved.
+    Does nothing if the source is not de-identified. Call it last, before saving.
 
     Args:
         target: object made of `source`; changed in place.
-        source: header that the object was made of.
+        source: header of its source.
     """
     if source.get("PatientIdentityRemoved") != "YES":
         return
@@ -114,7 +114,7 @@ def _pseudonymised(source: "Dataset", key: bytes, retain_uids: bool) -> "Dataset
 
     header = _kept(source, uid)
     header.PatientID = _pseudonym(source, key)
-    header.PatientName = f"Pseudonym^{header.PatientID}"  # two components, as highdicom wants a name to have
+    header.PatientName = f"Pseudonym^{header.PatientID}"  # two components, as highdicom requires
     for keyword in EMPTIED:
         setattr(header, keyword, "")
     header.Modality = _modality(source)
@@ -131,14 +131,14 @@ def _pseudonymised(source: "Dataset", key: bytes, retain_uids: bool) -> "Dataset
 
 
 def _kept(source: "Dataset", uid: Callable[[str], str]) -> "Dataset":
-    """Copy what is in `KEPT`, by the dictionary's VR and not the file's, with its UIDs replaced."""
+    """Copy the attributes in `KEPT`, with the dictionary's VR and replaced UIDs."""
     from pydicom import config
     from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
     copy = Dataset()
-    for tag in list(source.keys()):  # not the elements: they would all be decoded
+    for tag in list(source.keys()):  # iterating over elements would decode them all
         keyword = keyword_for_tag(tag)
         if keyword not in KEPT:
             continue
@@ -151,22 +151,22 @@ def _kept(source: "Dataset", uid: Callable[[str], str]) -> "Dataset":
                 value = _numeric_uid(str(value) if keyword == "SOPClassUID" else uid(str(value).strip()))
             elif value not in (None, ""):
                 _check_numbers(value, int(dictionary_VM(tag)))
-            # not validated: scanners write numbers of more than 16 characters, and geometry is copied to the letter
+            # not validated: scanners write numbers longer than 16 characters, and geometry is copied exactly
             copy.add(DataElement(tag, kind, value, validation_mode=config.IGNORE))
-        except (TypeError, ValueError, AttributeError):  # which quote the value, and that may name the patient
-            raise InputError(f"{keyword} of a source must be what DICOM says; export the series again") from None
+        except (TypeError, ValueError, AttributeError):  # the message quotes the value, which may name the patient
+            raise InputError(f"{keyword} of a source must be valid in DICOM; export the series again") from None
     return copy
 
 
 def _numeric_uid(value: str) -> str:
-    """The UID, if it is made of digits; scanners break DICOM's further rules."""
+    """Return the UID if it is numeric; scanners break DICOM's other rules."""
     if value.strip("0123456789."):
         raise ValueError("not a UID")
     return value
 
 
 def _check_numbers(value: Any, count: int) -> None:
-    """Raise `ValueError` or `TypeError` unless the value is so many numbers: bytes can spell a name."""
+    """Raise `ValueError` or `TypeError` unless the value has `count` numbers: bytes could spell a name."""
     numbers = list(value) if isinstance(value, MutableSequence) else [value]
     if any(isinstance(number, bytes) for number in numbers) or len(numbers) not in (0, count):
         raise ValueError("not numbers")
@@ -175,7 +175,7 @@ def _check_numbers(value: Any, count: int) -> None:
 
 
 def _modality(source: "Dataset") -> str:
-    """Modality if it is one of DICOM's (CID 29); other text could be anything."""
+    """Return the modality if it is one of DICOM's (CID 29); any other text could identify."""
     from pydicom.sr.codedict import codes
 
     modality = str(source.get("Modality", ""))
@@ -191,7 +191,7 @@ def _pseudonym(source: "Dataset", key: bytes) -> str:
 
 
 def _digest(key: bytes, *parts: str) -> bytes:
-    """HMAC-SHA256 of the parts, kept apart by a character that no DICOM text has."""
+    """Return the HMAC-SHA256 of the parts, joined by a character that DICOM text cannot contain."""
     return hmac.new(key, "\0".join(parts).encode(), hashlib.sha256).digest()
 
 
@@ -204,7 +204,7 @@ def _code(value: str, meaning: str) -> "Dataset":
 
 
 def _undated(dataset: "Dataset", element: "DataElement") -> None:
-    """Empty a date or time, or set it to `DUMMY` where it must have a value."""
+    """Empty a date or time, or set it to `DUMMY` if it must have a value."""
     if element.VR in {"DA", "DT", "TM"}:
         element.value = DUMMY.get(element.keyword, "")
 

@@ -1,6 +1,6 @@
-"""Where DICOM comes from: folder, files, DICOMDIR or zip, to the instances of the one chosen image series.
+"""Find the instances of one chosen image series in a folder, files, a DICOMDIR or a zip.
 
-Headers only; geometry and pixels are for other rooms. No file is opened more than twice, its pixels and hash included.
+Reads headers only. No file is opened more than twice, including for pixels and hash.
 """
 
 import logging
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SERIES_TAGS = (  # which series an instance is of, and where it is
+SERIES_TAGS = (  # series and position of an instance
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "SeriesDescription", "NumberOfFrames"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
 )
-# what tells images of several acquisitions apart, in single images and in the frames of one
+# tags that distinguish acquisitions, in single images and in frames
 DISTINCTIONS = (
     *("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "FrameAcquisitionNumber"),
     *("EchoNumbers", "EchoTime", "EffectiveEchoTime", "DiffusionBValue", "InversionTime", "FlipAngle"),
     *("RepetitionTime", "TriggerTime", "StackID", "ConvolutionKernel", "ContrastBolusAgent", "ImageType"),
     *("SeriesNumber", "SeriesDescription", "SeriesTime", "ProtocolName"),
 )
-MOMENTS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber")  # in which order images were made
+MOMENTS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber")  # order of acquisition
 HEADER_TAGS: list[str | int] = [
     *(
         *SERIES_TAGS,
@@ -52,9 +52,9 @@ HEADER_TAGS: list[str | int] = [
     *MOMENTS,
     *TILE_TAGS,
 ]
-DIRECTORY = "1.2.840.10008.1.3.10"  # class of a DICOMDIR, which alone stands in the meta information only
-LISTED = 10  # series that are described at most, where their channels must be named
-MANY_OPEN = 16  # files that may stay open from header to pixels
+DIRECTORY = "1.2.840.10008.1.3.10"  # class of a DICOMDIR, stated in the meta information only
+LISTED = 10  # most series in a message about channels
+MANY_OPEN = 16  # most files that stay open from header to pixels
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ class Instance:
     path: Path
     header: "pydicom.Dataset"  # `HEADER_TAGS` only
     frames: int  # 1 for single-frame objects
-    opened: BufferedReader | None = None  # the file, kept open if it had been looked at before its header was read
+    opened: BufferedReader | None = None  # kept open if it was opened before its header was read
 
     @property
     def bare(self) -> bool:
-        """Whether the file lacks DICOM's preamble or its meta information."""
+        """Tell whether the file lacks preamble or meta information."""
         return self.header.preamble is None or "MediaStorageSOPClassUID" not in self.header.file_meta
 
     @contextmanager
     def file(self) -> Iterator[BufferedReader]:
-        """Give the file, open at its beginning."""
+        """Yield the file, open at its start."""
         if self.opened is None:
             with self.path.open("rb") as file:
                 yield file
@@ -84,23 +84,23 @@ class Instance:
 
 @dataclass
 class Source:
-    """What is being read, and its chosen series."""
+    """An input and its chosen series."""
 
     name: str
     files: ExitStack  # closes `opened` once the pixels are read
     opened: list[BufferedReader] = field(default_factory=list)
-    sha256: dict[Path, str] = field(default_factory=dict)  # of files that were read to their ends, by resolved path
-    remarks: list[str] = field(default_factory=list)  # on what was ignored
+    sha256: dict[Path, str] = field(default_factory=dict)  # of files read whole, by resolved path
+    remarks: list[str] = field(default_factory=list)  # about ignored objects
     instances: list[Instance] = field(default_factory=list)  # of the chosen series, in no order
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether at least one file directly in `folder` is DICOM."""
+    """Tell whether a folder directly contains a DICOM file."""
     return any(look(path).dicom for path in sorted(folder.iterdir()) if path.is_file())
 
 
 def is_dicom_source(path: Path) -> bool:
-    """Whether a path is a folder with DICOM files in it or below, a zip, a DICOMDIR or a DICOM file."""
+    """Tell whether a path is a folder with DICOM at any depth, a zip, a DICOMDIR or a DICOM file."""
     if path.is_dir():
         return any(look(file).dicom for file in walk(path) if file.is_file())
     return path.is_file() and (path.suffix.lower() == ".zip" or look(path).dicom)
@@ -115,9 +115,9 @@ def chosen_series(source: Path | Sequence[Path], series: str | None = None) -> I
         series: UID, number or description; None: the only one.
 
     Raises:
-        InputError: no image series, or none of that name.
-        AmbiguityError: several; the message lists them.
-        CorruptFileError: a file that should be DICOM cannot be read.
+        InputError: no image series, or none with that name.
+        AmbiguityError: several image series; the message lists them.
+        CorruptFileError: unreadable DICOM file.
     """
     with tempfile.TemporaryDirectory(prefix="unetpp_") as folder, ExitStack() as files:
         chosen = Source(str(source) if isinstance(source, Path) else f"{len(source)} files", files)
@@ -127,7 +127,7 @@ def chosen_series(source: Path | Sequence[Path], series: str | None = None) -> I
         chosen.remarks = [f"ignored {count} object(s) of class {kind}" for kind, count in sorted(ignored.items())]
         chosen.instances = _choose(groups, series, chosen.name)
         if bare := sum(instance.bare for instance in chosen.instances):
-            chosen.remarks.append(f"{bare} file(s) without preamble or meta information, read as their beginning shows")
+            chosen.remarks.append(f"{bare} file(s) without preamble or meta information, read by content")
         for remark in chosen.remarks:
             logger.info("%s", remark)
         first = chosen.instances[0]
@@ -137,10 +137,10 @@ def chosen_series(source: Path | Sequence[Path], series: str | None = None) -> I
 
 
 def described_series(source: Path | Sequence[Path]) -> list[str]:
-    """Describe each image series of a source, for people: UID, number, description, images.
+    """Describe each image series: UID, number, description, number of images.
 
     Raises:
-        InputError: as `chosen_series`.
+        InputError: as for `chosen_series`.
     """
     with tempfile.TemporaryDirectory(prefix="unetpp_") as folder, ExitStack() as files:
         seen = Source(str(source), files)
@@ -165,7 +165,7 @@ def _files(source: Path | Sequence[Path], folder: Path, chosen: Source) -> Itera
 
 
 def _images(paths: Iterable[Path], chosen: Source) -> tuple[dict[tuple[str, str], list[Instance]], dict[str, int]]:
-    """Image instances by study and series UID, and how many objects of which other kinds there are."""
+    """Group image instances by study and series UID, and count objects of other kinds."""
     groups: dict[tuple[str, str], list[Instance]] = defaultdict(list)
     ignored: dict[str, int] = defaultdict(int)
     others = []
@@ -182,22 +182,22 @@ def _images(paths: Iterable[Path], chosen: Source) -> tuple[dict[tuple[str, str]
     for path in others:
         if _shape(path) in shapes:
             raise CorruptFileError(
-                f"{path} is named like the images beside it and must be DICOM, got {path.stat().st_size} bytes that "
-                "are not; export it again, or take it away"
+                f"{path} is named like the images beside it and must be DICOM, got {path.stat().st_size} bytes of "
+                "another format; export it again or remove it"
             )
     return groups, ignored
 
 
 def _shape(path: Path) -> str:
-    """What names of the images of a series have in common: all but the digits."""
+    """Return a file name without digits, which images of a series have in common."""
     return re.sub(r"\d+", "#", path.name.lower())
 
 
 def _other_kind(instance: Instance) -> str:
-    """Name the class of a DICOM object that is no image; "" for an image.
+    """Return the class of a non-image object; "" for an image.
 
     Raises:
-        CorruptFileError: it does not say what it is, as if it was cut.
+        CorruptFileError: no class, as in a truncated file.
     """
     header, path = instance.header, instance.path
     stated = header.get("SOPClassUID") or ""
@@ -206,7 +206,7 @@ def _other_kind(instance: Instance) -> str:
     name = getattr(stated, "name", str(stated))
     is_known = name != stated
     if "Rows" not in header and (not stated or (not is_known and not header.get("SeriesInstanceUID"))):
-        raise CorruptFileError(f"{path} must say what it is, got no SOPClassUID (cut?); export the series again")
+        raise CorruptFileError(f"{path} must have a SOPClassUID, got none (truncated?); export the series again")
     if "Image Storage" not in name and (is_known or "Rows" not in header):  # a private class may be an image
         return name
     if "Rows" not in header:
@@ -217,10 +217,10 @@ def _other_kind(instance: Instance) -> str:
 def _instance(path: Path, chosen: Source) -> Instance | None:
     """Read a DICOM file's header; None if the file is something else.
 
-    A file that had been looked at to find the source is opened for the second time here, and stays open.
+    A file that was already opened to find the source is opened a second time here and stays open.
 
     Raises:
-        CorruptFileError: it must be DICOM for its name or its beginning, and is not, or cannot be read.
+        CorruptFileError: unreadable, or not DICOM although its name or first bytes suggest it.
     """
     with guarded(path):
         seen = seen_before(path)
@@ -242,17 +242,17 @@ def _instance(path: Path, chosen: Source) -> Instance | None:
 
 
 def _headed(path: Path, file: BufferedReader, *, keep: bool) -> Instance:
-    """Read the header of an open file, and check that so many frames can be in it."""
+    """Read the header of an open file, and check that its frames fit into the file."""
     header = read_whole(path, file=file, tags=HEADER_TAGS)
     frames = int(header.get("NumberOfFrames") or 1)
     size = path.stat().st_size
     pixels = int(header.get("Rows") or 1) * int(header.get("Columns") or 1)
     syntax = header.file_meta.TransferSyntaxUID
-    packed = syntax.is_private or syntax.is_compressed  # deflated, too
+    packed = syntax.is_private or syntax.is_compressed  # or deflated
     least = frames if packed else frames * pixels * int(header.get("BitsAllocated") or 8) // 8
     if frames < 1 or ("Rows" in header and least > size):
         raise CorruptFileError(
-            f"{path} must hold its {frames} frames of {pixels} pixels, got {size} bytes in all; export it again"
+            f"{path} must contain {frames} frames of {pixels} pixels, got {size} bytes; export it again"
         )
     return Instance(path, header, frames, file if keep else None)
 
@@ -263,7 +263,9 @@ def _choose(groups: dict[tuple[str, str], list[Instance]], series: str | None, n
         return wanted[0]
     listing = "; ".join(_describe(group) for group in wanted or groups.values())
     if not wanted:
-        raise InputError(f"series must be a UID, number or description of {name}, got {series!r}; it holds: {listing}")
+        raise InputError(
+            f"series must be a UID, number or description of {name}, got {series!r}; it contains: {listing}"
+        )
     what = "several image series" if series is None else f"several series called {series!r}"
     raise AmbiguityError(
         f"one series must be chosen, got {what} in {name}: {listing}; name one, or give its folder", option="series"
@@ -286,4 +288,4 @@ def _describe(group: Sequence[Instance]) -> str:
 
 
 def _listed(ignored: dict[str, int]) -> str:
-    return "; it holds " + ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) if ignored else ""
+    return "; it contains " + ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) if ignored else ""

@@ -25,12 +25,12 @@ from .tiles import tiling
 if TYPE_CHECKING:
     import pydicom
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's patient axes point left and posterior, ours right and anterior
-JITTER_MM = 0.1  # scanners write positions off by this much; more is a missing or moved slice
-JITTER_SHARE = 0.1  # of the distance between slices, where that is small
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from left, posterior to right, anterior
+JITTER_MM = 0.1  # rounding of positions by scanners; more means a missing or moved slice
+JITTER_SHARE = 0.1  # of the distance between slices, if that is small
 DIRECTION_TOLERANCE = 1e-3  # largest difference of direction cosines within one series
 SPACING_TOLERANCE_MM = 1e-3  # largest difference of pixel spacings within one series
-# where a tag is in a multi-frame object
+# functional group of each tag in multi-frame objects
 FRAME_GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -54,7 +54,7 @@ FRAME_GROUPS = {
 
 @dataclass(frozen=True)
 class Slice:
-    """One image plane: where it is and how to read it."""
+    """One image plane: position, geometry and rescale."""
 
     instance: Instance
     frame: int  # of its instance, from 0
@@ -65,32 +65,32 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Return its name for messages."""
         name = self.instance.path.name
         return name if self.instance.frames == 1 else f"frame {self.frame + 1} of {name}"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Slices in the order of their positions along the normal, and where they are."""
+    """Slices sorted along their normal, with their affine."""
 
     slices: tuple[Slice, ...]
     affine: NDArray[np.float64]  # (column, row, slice) -> mm, LPS; sheared if the gantry was tilted
-    tilt_deg: float  # between the slices' normal and the line of their positions; 0 if it is negligible
+    tilt_deg: float  # between the slices' normal and the line of positions; 0 if negligible
 
 
 def read_slices(instances: Sequence[Instance]) -> list[Slice]:
-    """List the planes of a series, frames of a multi-frame object one by one.
+    """List the planes of a series, or the frames of a multi-frame object.
 
     Raises:
-        InputError: colour, tiles, or a rescale that loses the values.
+        InputError: colour, tiles, or an unusable rescale.
         AmbiguityError: several multi-frame objects.
         MissingGeometryError: a plane without position, orientation or pixel spacing.
     """
     if len(instances) > 1 and any(instance.frames > 1 for instance in instances):
         raise AmbiguityError(
             f"a series must be single images or one multi-frame object, got {len(instances)} objects of up to "
-            f"{max(instance.frames for instance in instances)} frames; give one file"
+            f"{max(instance.frames for instance in instances)} frames; select one file"
         )
     for instance in instances:
         groups = instance.header.get("PerFrameFunctionalGroupsSequence")
@@ -100,7 +100,7 @@ def read_slices(instances: Sequence[Instance]) -> list[Slice]:
             )
     slices = []
     for instance in instances:
-        with guarded(instance.path, "has a header that cannot be used"):
+        with guarded(instance.path, "has an unusable header"):
             slices += [_slice(instance, frame) for frame in range(instance.frames)]
     return slices
 
@@ -110,8 +110,8 @@ def check_grid(slices: Sequence[Slice]) -> Grid:
 
     Raises:
         MixedGeometryError: size, spacing, orientation or frame of reference differ.
-        DuplicatePositionError, MissingSliceError, IrregularSpacingError: as they say.
-        GeometryError: impossible direction cosines, or a single slice without thickness.
+        DuplicatePositionError, MissingSliceError, IrregularSpacingError: see `errors`.
+        GeometryError: invalid direction cosines, or a single slice without thickness.
     """
     first = slices[0]
     for one in slices:
@@ -127,7 +127,7 @@ def check_grid(slices: Sequence[Slice]) -> Grid:
     ordered = tuple(sorted(slices, key=lambda one: float(one.position @ normal)))
     tilt = 0.0
     if len(ordered) == 1:
-        with guarded(first.instance.path, "has a SliceThickness that is no number"):
+        with guarded(first.instance.path, "has a non-numeric SliceThickness"):
             origin, step = first.position, normal * _thickness(first)
     else:
         _check_steps(ordered, normal)
@@ -170,7 +170,7 @@ def _slice(instance: Instance, frame: int) -> Slice:
 
 
 def _rescale(instance: Instance, frame: int) -> tuple[float, float]:
-    """Slope and intercept; 1 and 0 where none is stated."""
+    """Return slope and intercept; 1 and 0 if not stated."""
     stated = [frame_value(instance.header, tag, frame) for tag in ("RescaleSlope", "RescaleIntercept")]
     try:
         slope, intercept = (
@@ -188,7 +188,7 @@ def _rescale(instance: Instance, frame: int) -> tuple[float, float]:
 
 
 def frame_value(header: "pydicom.Dataset", tag: str, frame: int = 0) -> Any:
-    """Value of one frame (from 0): of its own functional groups, those shared by all, or the header; else None."""
+    """Return a frame's value (frames from 0) from its own groups, the shared ones, or the header; else None."""
     for where in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         groups = header.get(where) or []
         index = frame if where.startswith("Per") else 0
@@ -204,14 +204,14 @@ def _check_same(one: Slice, first: Slice) -> None:
         if here != there:
             raise MixedGeometryError(
                 f"all images of a series must have the same {tag}, got {there} in {first.name} and {here} in "
-                f"{one.name}; a localizer among them?"
+                f"{one.name}; remove localizers"
             )
     turn = np.abs(one.orientation - first.orientation).max()
     if turn > DIRECTION_TOLERANCE or np.abs(np.subtract(one.spacing, first.spacing)).max() > SPACING_TOLERANCE_MM:
         raise MixedGeometryError(
             f"all images of a series must have the same spacing and orientation, got {first.spacing} mm, "
             f"{first.orientation.ravel().tolist()} in {first.name} and {one.spacing} mm, "
-            f"{one.orientation.ravel().tolist()} in {one.name}; a localizer among them?"
+            f"{one.orientation.ravel().tolist()} in {one.name}; remove localizers"
         )
 
 
@@ -223,12 +223,12 @@ def _check_steps(slices: Sequence[Slice], normal: NDArray[np.float64]) -> None:
         copies = int((np.abs(along - along[closest]) <= JITTER_SHARE * max(steps.mean(), 1e-6)).sum())
         raise DuplicatePositionError(
             f"every slice must have its own position, got {copies} at {along[closest]:.2f} mm along the normal "
-            f"({slices[closest].name}, {slices[closest + 1].name}), {_distinction(slices)}; give one of them"
+            f"({slices[closest].name}, {slices[closest + 1].name}), {_distinction(slices)}; select one of them"
         )
     usual = float(np.median(steps))
     tolerance = min(JITTER_MM, JITTER_SHARE * usual)
     odd = int(np.abs(steps - usual).argmax())
-    where = f"{steps[odd]:.2f} mm between {slices[odd].name} and {slices[odd + 1].name}, elsewhere {usual:.2f} mm"
+    where = f"{steps[odd]:.2f} mm between {slices[odd].name} and {slices[odd + 1].name}, otherwise {usual:.2f} mm"
     lost = round(float(steps[odd] / usual)) - 1
     if lost >= 1 and abs(steps[odd] - (lost + 1) * usual) <= 2 * tolerance:
         raise MissingSliceError(
@@ -250,16 +250,16 @@ def _lost(steps: NDArray[np.float64], usual: float) -> int:
 
 
 def _distinction(slices: Sequence[Slice]) -> str:
-    """What differs between the images of one place, if a tag says so."""
+    """Say which tag differs between images at the same position."""
     for tag in DISTINCTIONS:
         values = {str(one.instance.header.get(tag)) for one in slices}
         if 1 < len(values) <= len(slices) // 2:
             return f"with {len(values)} values of {tag} (several time points, echoes or b-values)"
-    return "as copies or several time points would"
+    return "such as copies or several time points"
 
 
 def _line(slices: Sequence[Slice]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Origin and step of the line that fits the positions best, mm, LPS."""
+    """Fit a line through the positions; return origin and step, mm, LPS."""
     positions = np.array([one.position for one in slices])
     index = np.arange(len(slices)) - (len(slices) - 1) / 2
     step = index @ positions / (index @ index)
@@ -275,7 +275,7 @@ def _tilt(step: NDArray[np.float64], normal: NDArray[np.float64], count: int) ->
 
 
 def _thickness(one: Slice) -> float:
-    """Mm of a single slice, the only case in which positions do not tell."""
+    """Return the thickness of a single slice in mm."""
     value = frame_value(one.instance.header, "SliceThickness", one.frame)
     if not value or not 0 < float(value) < np.inf:
         raise MissingGeometryError(f"a single slice must state its SliceThickness in mm, got {value!r} in {one.name}")

@@ -1,7 +1,7 @@
-"""What source headers pass on to the objects made of them: valid values only, so that what we write is valid.
+"""Copy valid header values from sources to the objects we write.
 
-A value that DICOM does not allow is corrected where its meaning is clear, else omitted. Identifiers are kept,
-without characters that cannot be shown: a shortened or corrected one may belong to another patient.
+Values that DICOM does not allow are corrected if their meaning is clear, else omitted. Identifiers are kept without
+unprintable characters: a shortened or corrected one may belong to another patient.
 """
 
 import re
@@ -22,9 +22,9 @@ IDENTIFIERS = frozenset(
         *("SOPClassUID", "FrameOfReferenceUID"),
     )
 )
-# ends of keywords whose text must not be shortened: it would name something else
+# ends of keywords whose text must not be shortened: it would mean something else
 NAMING = ("ID", "IDs", "Number", "CodeValue", "CodingSchemeDesignator")
-WORDS: Mapping[str, tuple[str, ...]] = {  # attributes of patient and study that take these only
+WORDS: Mapping[str, tuple[str, ...]] = {  # allowed values of patient and study attributes
     "PatientSex": ("M", "F", "O"),
     "PatientSexNeutered": ("ALTERED", "UNALTERED"),
     "PatientIdentityRemoved": ("YES", "NO"),
@@ -44,14 +44,14 @@ PATIENT_AND_STUDY_GROUPS = (0x0008, 0x0010, 0x0012, 0x0018, 0x0020, 0x0032, 0x00
 def clean_header(
     source: "pydicom.Dataset", *, tags: Collection[int] | None = None
 ) -> tuple["pydicom.Dataset", tuple[str, ...]]:
-    """Copy the public attributes of a header whose values are valid, those of its sequences included.
+    """Copy the valid public attributes of a header and of its sequences.
 
     Args:
-        source: left as it is.
-        tags: those that are wanted; None: all of patient, study, series and equipment.
+        source: not changed.
+        tags: attributes to copy; None: all of patient, study, series and equipment.
 
     Returns:
-        The copy, and the keywords of what was corrected or omitted.
+        The copy, and the keywords of corrected or omitted attributes.
     """
     import pydicom
     from pydicom.datadict import dictionary_has_tag
@@ -61,7 +61,7 @@ def clean_header(
         if tag.is_private or not dictionary_has_tag(tag) or tag.group not in PATIENT_AND_STUDY_GROUPS:
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom says of values what is found here, and quotes them
+            warnings.simplefilter("ignore")  # pydicom quotes the invalid values
             element, same = _clean(source, tag)
         if element is not None:
             copied.add(element)
@@ -71,7 +71,7 @@ def clean_header(
 
 
 def whole_number(source: "pydicom.Dataset", keyword: str) -> int | None:
-    """Value of an attribute as a whole number that DICOM can hold; None if it is none."""
+    """Return an attribute as a whole number in DICOM's range; None if it is not one."""
     try:
         with guarded(Path(keyword)):
             return int(_integer(str(source.get(keyword))))
@@ -80,19 +80,19 @@ def whole_number(source: "pydicom.Dataset", keyword: str) -> int | None:
 
 
 def is_code(value: str, scheme: str) -> bool:
-    """Whether the parts of a code can be written."""
+    """Tell whether the parts of a code can be written."""
     return bool(value and scheme) and len(scheme) <= SHORT_TEXT["SH"] and "\\" not in value + scheme
 
 
 def _clean(source: "pydicom.Dataset", tag: "pydicom.tag.BaseTag") -> tuple["pydicom.DataElement | None", bool]:
-    """An element with a valid value, None if there is none; and whether that is what the source says."""
+    """Return an element with a valid value, or None; and whether it equals the source's."""
     from pydicom import config
     from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
     from pydicom.dataelem import DataElement
 
     kind, keyword = dictionary_VR(tag), keyword_for_tag(tag)
     if kind not in RULES and kind != "SQ":
-        return None, True  # pixels and tables: of no patient or study
+        return None, True  # pixels and tables, not of patient or study
     try:
         with guarded(Path(keyword)):
             value = source[tag].value
@@ -117,7 +117,7 @@ def _clean(source: "pydicom.Dataset", tag: "pydicom.tag.BaseTag") -> tuple["pydi
 
 
 def _clean_items(items: Iterable["pydicom.Dataset"], keyword: str) -> tuple[list["pydicom.Dataset"], bool]:
-    """Items of a sequence; none of them if one holds what cannot be mended: the rest would mean something else."""
+    """Return the items of a sequence; none if one cannot be corrected: the rest would mean something else."""
     cleaned = []
     same = True
     for item in items or ():
@@ -157,7 +157,7 @@ def _line(kind: str) -> Callable[[str, str], str]:
         line = " ".join(_identifier(text.replace("\n", " ").replace("\r", " "), keyword).split(" ")).strip()
         if "\\" in line or (keyword.endswith(NAMING) and len(line) > SHORT_TEXT[kind]):
             raise ValueError("too long")
-        return line.encode()[: SHORT_TEXT[kind]].decode(errors="ignore").rstrip()  # bytes, as some count
+        return line.encode()[: SHORT_TEXT[kind]].decode(errors="ignore").rstrip()  # bytes, as some readers count
 
     return rule
 

@@ -1,4 +1,4 @@
-"""Whether an image is what it is taken for: of the kind that a bundle wants, of the patient whose labels are given."""
+"""Check that an image has the modality of the bundle and belongs to the patient of given labels."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from .reading import guarded, read_whole
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SYNONYMS = {"MRI": "MR", "PET": "PT"}  # DICOM's words for those of others
+SYNONYMS = {"MRI": "MR", "PET": "PT"}  # other names -> DICOM's
 TAGS = (
     *("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"),
     *("ReferencedFrameOfReferenceSequence", "StructureSetROISequence"),
@@ -20,18 +20,18 @@ TAGS = (
 
 
 def check_same_patient(path: Path, source: "Dataset", *, only: Sequence[str] = ()) -> None:
-    """Refuse a SEG or RTSTRUCT of another patient, study or frame of reference than an image's.
+    """Check that a SEG or RTSTRUCT has the image's patient, study and frame of reference.
 
     Args:
         path: SEG or RTSTRUCT.
         source: header of an image.
-        only: names of the structures that are wanted, which may have frames of reference of their own; empty: all.
+        only: names of the structures used, which may have their own frames of reference; empty: all.
 
     Raises:
-        InputError: they differ, or one of the two does not say.
+        InputError: they differ, or one does not state them.
     """
     labels = read_whole(path, tags=TAGS)
-    with guarded(path, "does not say of whom it is"):
+    with guarded(path, "has no readable patient"):
         patient, images = (str(header.get("PatientID") or "").strip() for header in (labels, source))
         study = str(source.get("StudyInstanceUID") or "")
         frame = str(source.get("FrameOfReferenceUID") or "")
@@ -43,22 +43,22 @@ def check_same_patient(path: Path, source: "Dataset", *, only: Sequence[str] = (
         }
     if others := [keyword for keyword, same in agree.items() if not same]:
         raise InputError(
-            f"labels must be of the patient, study and frame of reference of their images, got another "
-            f"{' and '.join(others)}, or none, in {path}; give the images on which they were drawn, or say that labels "
-            "of another patient are meant, as of an atlas",
+            f"labels and images must have the same patient, study and frame of reference, got another "
+            f"{' and '.join(others)}, or none, in {path}; select the images on which they were drawn, or allow labels "
+            "of another patient, such as an atlas",
             option="allow_other_patient",
         )
 
 
 def check_modality(source: "Dataset", wanted: str) -> None:
-    """Refuse an image of another modality than a network was trained for.
+    """Check that an image has a modality the network was trained for.
 
     Args:
         source: header of an image.
-        wanted: one modality or several, as in "CT" or "CT, MR"; what is none of DICOM's, as "n/a", refuses nothing.
+        wanted: one or more modalities, such as "CT" or "CT, MR"; others, such as "n/a", accept everything.
 
     Raises:
-        InputError: both are known, and differ.
+        InputError: both are known and differ.
     """
     from pydicom.sr.codedict import codes
 
@@ -69,13 +69,13 @@ def check_modality(source: "Dataset", wanted: str) -> None:
     if given in known | {"RTDOSE"} and names and names <= known and given not in names:
         raise InputError(
             f"images must be of modality {' or '.join(sorted(names))}, for which the bundle was trained, got {given}; "
-            "choose another series or bundle, or say that any modality will do",
+            "choose another series or bundle, or allow any modality",
             option="any_modality",
         )
 
 
 def _studies(labels: "Dataset") -> set[str]:
-    """UIDs of the studies that the file is of, or that its contours were drawn on."""
+    """Return UIDs of the file's study, or of the studies its contours were drawn on."""
     return {
         str(labels.get("StudyInstanceUID") or ""),
         *(
@@ -87,7 +87,7 @@ def _studies(labels: "Dataset") -> set[str]:
 
 
 def _frames(labels: "Dataset", only: Sequence[str], path: Path) -> set[str]:
-    """UIDs of the frames of reference of the wanted structures, or of the whole file if these do not say."""
+    """Return the frame of reference UIDs of the chosen structures, or else of the file."""
     items = list(labels.get("StructureSetROISequence") or ())
     if items:
         chosen = chosen_names(only, [str(item.get("ROIName") or "") for item in items], path)

@@ -1,4 +1,4 @@
-"""What holds DICOM files: a folder, a zip, a DICOMDIR. Which of the files are images is for other rooms."""
+"""List the files of a folder, zip or DICOMDIR."""
 
 import shutil
 import zipfile
@@ -8,11 +8,11 @@ from pathlib import Path
 from ..errors import CorruptFileError, InputError
 from .reading import check_growth, guarded, read_and_hash
 
-MOST_MEMBERS = 100_000  # of a zip
+MOST_MEMBERS = 100_000  # in a zip
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Files of a folder and those below it, by name; hidden ones and links to a folder above are left out."""
+    """Yield files at any depth, sorted by name, without hidden ones and links to a parent folder."""
     with guarded(folder, "must be readable"):
         entries = sorted(folder.iterdir())
     for path in entries:
@@ -20,12 +20,12 @@ def walk(folder: Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from walk(path)
-        elif path.is_file() or path.is_symlink():  # one that leads nowhere may stand for a slice
+        elif path.is_file() or path.is_symlink():  # a broken link may be a missing slice
             yield path
 
 
 def unzip(archive: Path, folder: Path) -> Iterator[Path]:
-    """Unpack under numbers of our own, so that no name in the archive leads anywhere else.
+    """Unpack to numbered files, so that no archive name can lead outside.
 
     Args:
         archive: zip.
@@ -33,13 +33,13 @@ def unzip(archive: Path, folder: Path) -> Iterator[Path]:
 
     Raises:
         CorruptFileError: not a readable zip, or one with a password.
-        InputError: too many or too large members, which is seen before one is unpacked.
+        InputError: too many or too large members, checked before unpacking.
     """
     with guarded(archive, "must be a readable zip without password"), zipfile.ZipFile(archive) as unpacked:
         entries = unpacked.infolist()
         if len(entries) > MOST_MEMBERS:
             raise InputError(f"a zip must have at most {MOST_MEMBERS} members, got {len(entries)} in {archive}")
-        size = sum(entry.file_size for entry in entries)  # zipfile unpacks no more than it says
+        size = sum(entry.file_size for entry in entries)  # zipfile unpacks no more than stated
         check_growth(archive.stat().st_size, size, str(archive))
         if size > (free := shutil.disk_usage(folder).free):
             raise InputError(f"{archive} needs {size >> 20} MiB to be unpacked, got {free >> 20} MiB free in {folder}")
@@ -55,15 +55,15 @@ def unzip(archive: Path, folder: Path) -> Iterator[Path]:
 
 
 def listed_in(directory: Path, sha256: dict[Path, str]) -> Iterator[Path]:
-    """Files that a DICOMDIR names; some media write their names in lower case.
+    """Yield the files listed in a DICOMDIR, also if their names are in lower case.
 
     Args:
         directory: the DICOMDIR.
-        sha256: where its hash is noted, by resolved path.
+        sha256: gets its hash, by resolved path.
 
     Raises:
         CorruptFileError: damaged, or a file is missing.
-        InputError: a name leads out of the folder.
+        InputError: a name leads outside the folder.
     """
     content, sha256[directory.resolve()] = read_and_hash(directory)
     home = directory.parent.resolve()
@@ -73,8 +73,8 @@ def listed_in(directory: Path, sha256: dict[Path, str]) -> Iterator[Path]:
     for parts in files:
         candidates = [home.joinpath(*parts), home.joinpath(*(part.lower() for part in parts))]
         if not all(path.resolve().is_relative_to(home) for path in candidates):
-            raise InputError(f"{directory} must name files below its own folder, got {'/'.join(parts)}")
+            raise InputError(f"{directory} must list files in its own folder, got {'/'.join(parts)}")
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
-            raise CorruptFileError(f"{directory} names {'/'.join(parts)}, which is missing; copy the medium again")
+            raise CorruptFileError(f"{directory} lists {'/'.join(parts)}, which is missing; copy the medium again")
         yield found

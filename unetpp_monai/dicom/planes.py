@@ -1,4 +1,4 @@
-"""Where source images lie in the patient, and label maps turned to lie like them."""
+"""Read the planes of source images, and turn label maps to their axes."""
 
 import logging
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BESIDE = 1.0  # pixels beyond the middle of the outermost one, from where on a voxel lies beside an image
+BESIDE = 1.0  # pixels beyond the outermost pixel centre from which a voxel is outside an image
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 
 @dataclass(frozen=True)
 class Planes:
-    """Where the source images lie: one entry per instance, or per frame of the one multi-frame instance."""
+    """Geometry of source images, one per instance, or per frame of the only multi-frame instance."""
 
     orientation: NDArray[np.float64]  # 2x3: direction cosines of growing column and row index, LPS
     spacing: NDArray[np.float64]  # mm between rows, mm between columns
@@ -32,14 +32,14 @@ class Planes:
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """Unit vector across the planes, LPS."""
+        """Return the unit normal of the planes, LPS."""
         normal = np.cross(*self.orientation)
         unit: NDArray[np.float64] = normal / np.linalg.norm(normal)
         return unit
 
 
 def source_planes(sources: Sequence["pydicom.Dataset"]) -> Planes:
-    """Read where source images lie; the first one's orientation and spacing count for all.
+    """Read the planes of source images; all share the first one's orientation and spacing.
 
     Raises:
         OutputError: not one series, no frame of reference, or no geometry.
@@ -56,19 +56,20 @@ def source_planes(sources: Sequence["pydicom.Dataset"]) -> Planes:
     except (TypeError, ValueError) as error:
         raise OutputError(f"source images must have position, orientation and spacing, got none ({error})") from error
     if not all(np.isfinite(values).all() for values in (planes.orientation, planes.spacing, planes.positions)):
-        raise OutputError("source images must have position, orientation and spacing as finite numbers, got others")
+        raise OutputError(
+            "source images must have position, orientation and spacing as finite numbers, got other values"
+        )
     return planes
 
 
 def match_grid(labels: Volume, sources: Sequence["pydicom.Dataset"]) -> Volume:
-    """Turn a label map so that its axes point along the sources' columns, rows and slices, as nearly as they can.
+    """Turn a label map so that its axes run along the sources' columns, rows and slices.
 
-    Axes are permuted and flipped, nothing is interpolated: a label map on the sources' lattice comes out on their
-    very planes, one on a grid of its own on planes of its own. Labels that lie partly beside the images are warned of.
+    Axes are permuted and flipped without interpolation: a label map on the sources' grid keeps their planes, one on
+    another grid has its own planes. A warning is logged if some labels are outside the images.
 
     Raises:
-        OutputError: no two axes of the grid are orthogonal, as those of an image plane must be; or every label lies
-            beside the images.
+        OutputError: no two axes of the grid are orthogonal, or all labels are outside the images.
     """
     planes = source_planes(sources)
     _check_inside(labels, planes, sources[0])
@@ -92,10 +93,10 @@ def match_grid(labels: Volume, sources: Sequence["pydicom.Dataset"]) -> Volume:
 
 
 def plane_sources(volume: Volume, planes: Planes) -> list[int | None]:
-    """Tell which source image (or frame) lies in the plane of each slice of a volume turned by `match_grid`.
+    """Find the source image or frame in the plane of each slice of a volume turned by `match_grid`.
 
     Returns:
-        Per slice an index into `planes.positions`; None where no image lies within `JITTER_MM`, or planes are oblique.
+        Per slice an index into `planes.positions`; None without image within `JITTER_MM`, or if planes are oblique.
     """
     affine = LPS_TO_RAS @ volume.affine
     if np.abs(planes.normal @ affine[:3, :2]).max() > JITTER_MM / max(volume.shape):
@@ -107,7 +108,7 @@ def plane_sources(volume: Volume, planes: Planes) -> list[int | None]:
 
 
 def _check_inside(labels: Volume, planes: Planes, first: "pydicom.Dataset") -> None:
-    """Refuse labels none of which lies in the images, and warn of those that do not."""
+    """Refuse labels that are all outside the images, and warn if some are."""
     indices = np.argwhere(labels.array[0])
     if not len(indices):
         return
@@ -126,11 +127,11 @@ def _check_inside(labels: Volume, planes: Planes, first: "pydicom.Dataset") -> N
     beside = int((~_inside(indices, place, low, high)).sum())
     if beside == len(indices):
         raise OutputError(
-            f"labels must lie in the source images, got all {beside} labelled voxels beside them; name the series that "
+            f"labels must be inside the source images, got all {beside} labelled voxels outside; name the series that "
             "the labels belong to, or correct the geometry of their file"
         )
     if beside:
-        logger.warning("%d of %d labelled voxels lie beside the source images", beside, len(indices))
+        logger.warning("%d of %d labelled voxels are outside the source images", beside, len(indices))
 
 
 def _inside(
@@ -153,5 +154,5 @@ def _check_series(sources: Sequence["pydicom.Dataset"]) -> None:
 
 
 def _forwards(planes: Planes) -> NDArray[np.float64]:
-    """Direction in which the source images follow one another: their normal, or its opposite."""
+    """Return the direction from each source image to the next: their normal or its opposite."""
     return planes.normal * (-1 if (planes.positions[-1] - planes.positions[0]) @ planes.normal < 0 else 1)

@@ -1,4 +1,4 @@
-"""One DICOM file: what it is, its header, whether it is whole. What several files are together is for other rooms."""
+"""Read one DICOM file: detect it, parse its header, check that it is complete."""
 
 import warnings
 import zlib
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     import pydicom
 
 UNDEFINED_LENGTH = 0xFFFFFFFF  # of an element that ends with a delimiter
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # of files that are broken if they are not DICOM
-FIRST_BYTES = 1 << 16  # of a file, read to learn what it is
-MANY_LOOKS = 10_000  # files of which it is remembered
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax of a data set that is packed as a whole
-STORAGE_CLASSES = b"1.2.840.10008.5.1.4."  # what UIDs of classes of images begin with
-UNPACKED_FREELY = 1 << 28  # bytes of which nobody asks how small they were when packed
-MOST_GROWTH = 100  # by how much packed data may grow beyond that; images grow by 2 to 10
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # of files that must be DICOM
+FIRST_BYTES = 1 << 16  # of a file, read to detect its format
+MANY_LOOKS = 10_000  # most files in the cache
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax of a data set compressed as a whole
+STORAGE_CLASSES = b"1.2.840.10008.5.1.4."  # prefix of storage class UIDs
+UNPACKED_FREELY = 1 << 28  # bytes up to which compression ratios are not checked
+MOST_GROWTH = 100  # highest compression ratio beyond that; images have 2 to 10
 MOST_UNPACKED = 1 << 36  # bytes: 64 GiB
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the first bytes of a file say."""
+    """Result of reading a file's first bytes."""
 
-    dicom: bool  # they have DICOM's preamble, or begin beyond doubt as a data set without one
+    dicom: bool  # with preamble, or certainly a data set without one
     start: bytes  # the first 4
-    sha256: str | None  # of a file that is not DICOM, if these bytes are all of it
+    sha256: str | None  # of a small file that is not DICOM
 
     @classmethod
     def into(cls, file: BufferedReader) -> "Look":
-        """Look at an open file's first bytes, and go back to its beginning."""
+        """Read an open file's first bytes, and seek back to its start."""
         first = file.read(FIRST_BYTES)
         dicom = first[128:132] == b"DICM" or _is_bare(first)
         file.seek(0)
         return cls(dicom, first[:4], None if dicom or len(first) == FIRST_BYTES else sha256_of(file))
 
     def should_be_dicom(self, path: Path) -> bool:
-        """Whether the file is one of a series for all its lack of a preamble.
+        """Tell whether a file without preamble belongs to a series.
 
-        Its suffix says so, or it is empty, or begins as an element of group 2 or 8 does.
+        True for DICOM suffixes, empty files, and files that start like an element of group 2 or 8.
         """
         suffix = path.suffix.lower()
         empty = not self.start and (not suffix or suffix[1:].isdigit())
@@ -55,9 +55,9 @@ class Look:
 
 
 def _is_bare(first: bytes) -> bool:
-    """Whether bytes begin as a data set without preamble: an element of group 2 or 8, and a storage class soon after.
+    """Tell whether bytes start as a data set without preamble: group 2 or 8, with a storage class soon after.
 
-    Elements of group 8 that come first are short: a length of more than 255 bytes shows that it is something else.
+    The first elements of group 8 are short: a length of more than 255 bytes means another format.
     """
     if first[:8] == b"\2\0\0\0UL\4\0":
         return STORAGE_CLASSES in first
@@ -66,14 +66,14 @@ def _is_bare(first: bytes) -> bool:
     return first[:2] == b"\x08\0" and first[3:4] == b"\0" and short and STORAGE_CLASSES in first
 
 
-_looks: dict[Path, tuple[tuple[int, ...], Look]] = {}  # with a stamp that changes if the file does
+_looks: dict[Path, tuple[tuple[int, ...], Look]] = {}  # with a stamp that changes with the file
 
 
 def look(path: Path) -> Look:
-    """Learn what a file is, and remember it, so that whoever asks next need not open it.
+    """Detect what a file is, and cache the result.
 
     Raises:
-        CorruptFileError: not to be opened.
+        CorruptFileError: cannot be opened.
     """
     seen = seen_before(path)
     if seen is None:
@@ -86,7 +86,7 @@ def look(path: Path) -> Look:
 
 
 def seen_before(path: Path) -> Look | None:
-    """What `look` found, if it was asked and the file is still the same."""
+    """Return the cached result of `look` for an unchanged file."""
     stamp, seen = _looks.get(path, ((), None))
     return seen if stamp and stamp == _stamp(path) else None
 
@@ -97,20 +97,20 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file is DICOM, as `look` tells."""
+    """Tell whether a file is DICOM, by `look`."""
     return look(path).dicom
 
 
 @contextmanager
 def guarded(path: Path, fault: str = "is not a readable DICOM file") -> Iterator[None]:
-    """Name the file whose damage makes pydicom or a decoder raise, whatever it is that they raise.
+    """Turn any error of pydicom or a decoder into one that names the file.
 
     Args:
         path: of the file.
-        fault: what is said of it, as in "has no readable pixels".
+        fault: for the message, such as "has no readable pixels".
 
     Raises:
-        CorruptFileError: instead of any error but our own and a request to stop.
+        CorruptFileError: instead of any error except ours and interrupts.
         InputError: instead of MemoryError.
     """
     try:
@@ -119,20 +119,20 @@ def guarded(path: Path, fault: str = "is not a readable DICOM file") -> Iterator
         raise
     except MemoryError as error:
         raise InputError(f"{path} must fit into memory, got {one_line(error)}; take a part of it") from error
-    # bytes of others decide what is raised here, a BaseException where a decoder in Rust panics: no list is complete
+    # damaged bytes decide what is raised here, even a BaseException if a decoder in Rust panics
     except BaseException as error:
         raise CorruptFileError(f"{path} {fault} ({one_line(error)}); export it again") from error
 
 
 def parse(file: BinaryIO, tags: Sequence[str | int] = ()) -> "pydicom.Dataset":
-    """Read an open file from its beginning, with or without preamble and meta information.
+    """Parse an open file, with or without preamble and meta information.
 
     Args:
         file: open at its beginning.
-        tags: those before the pixels that are wanted; (): the whole file.
+        tags: attributes to read, all before the pixels; (): the whole file.
 
     Raises:
-        Exception: whatever pydicom does of damaged data; call it `guarded`.
+        Exception: anything, for damaged data; call it `guarded`.
     """
     import pydicom
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -147,17 +147,17 @@ def parse(file: BinaryIO, tags: Sequence[str | int] = ()) -> "pydicom.Dataset":
     check_ends(dataset.file_meta)
     check_ends(dataset)
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding  # as the first element shows
+        implicit, little = dataset.original_encoding  # from the first element
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
         raw = dataset.get_item("PixelData")
         if raw is not None and getattr(raw, "length", 0) == UNDEFINED_LENGTH:
-            raise ValueError("it does not say how its pixels are compressed")
+            raise ValueError("it does not state the compression of its pixels")
     return dataset
 
 
 def _check_inflated(file: BinaryIO, first: bytes) -> None:
-    """Unpack a deflated data set in small pieces, before pydicom does at once, to see that it is not too much."""
+    """Check the size of a deflated data set in small pieces, before pydicom decompresses it at once."""
     start = 144 + int.from_bytes(
         first[140:144], "little"
     )  # after the meta information, whose first element has 12 bytes
@@ -172,19 +172,19 @@ def _check_inflated(file: BinaryIO, first: bytes) -> None:
 
 
 def check_growth(packed: int, unpacked: int, what: str) -> None:
-    """Refuse packed data that unpack to more than images do.
+    """Refuse compressed data with an implausible compression ratio.
 
     Args:
         packed: bytes.
         unpacked: bytes.
-        what: the beginning of the message.
+        what: start of the message.
 
     Raises:
         InputError: more than `MOST_UNPACKED`, or more than `MOST_GROWTH` times as much.
     """
     if unpacked > MOST_UNPACKED or (unpacked > UNPACKED_FREELY and unpacked > MOST_GROWTH * packed):
         raise InputError(
-            f"{what} must hold at most {MOST_UNPACKED >> 30} GiB and grow at most {MOST_GROWTH}-fold, got "
+            f"{what} must contain at most {MOST_UNPACKED >> 30} GiB and grow at most {MOST_GROWTH}-fold, got "
             f"{packed >> 20} MiB that become {unpacked >> 20} MiB or more; unpack it yourself if you trust it"
         )
 
@@ -192,16 +192,16 @@ def check_growth(packed: int, unpacked: int, what: str) -> None:
 def read_whole(
     path: Path, *, file: BufferedReader | None = None, tags: Sequence[str | int] = (), decode: bool = True
 ) -> "pydicom.Dataset":
-    """Read a DICOM file, of which pydicom would shorten the last element silently if it is cut there.
+    """Read a DICOM file and detect truncation, which pydicom ignores in the last element.
 
     Args:
         path: of the file.
-        file: the same, open at its beginning; None: open it.
-        tags: those before the pixels that are wanted; (): the whole file.
-        decode: convert the values now, so that one that cannot be converted is found.
+        file: the same, open at its start; None: open it.
+        tags: attributes to read, all before the pixels; (): the whole file.
+        decode: convert all values now, to find invalid ones.
 
     Raises:
-        CorruptFileError: cut, or not to be decoded.
+        CorruptFileError: truncated or undecodable.
     """
     with guarded(path), plain_warnings(), path.open("rb") if file is None else nullcontext(file) as opened:
         dataset = parse(opened, tags)
@@ -211,17 +211,17 @@ def read_whole(
 
 
 def read_and_hash(path: Path) -> tuple["pydicom.Dataset", str]:
-    """Read a DICOM file as `read_whole` does, values left as they are, and its SHA-256, in one opening.
+    """Read a DICOM file as `read_whole`, without decoding, and its SHA-256, opening it once.
 
     Raises:
-        CorruptFileError: not to be opened, or cut.
+        CorruptFileError: cannot be opened, or truncated.
     """
     with guarded(path), path.open("rb") as file:
         return read_whole(path, file=file, decode=False), sha256_of(file)
 
 
 def check_ends(dataset: "pydicom.Dataset") -> None:
-    """Raise EOFError if an element holds less than its length says."""
+    """Raise EOFError if an element is shorter than its stated length."""
     from pydicom.dataelem import RawDataElement
 
     for tag, raw in dataset.items():
@@ -230,14 +230,14 @@ def check_ends(dataset: "pydicom.Dataset") -> None:
 
 
 def read_values(dataset: "pydicom.Dataset") -> None:
-    """Convert every value now, which pydicom else does, and warns of, when one is first used."""
+    """Convert every value now; pydicom would convert, and warn, at first use."""
     for _ in dataset.iterall():
         pass
 
 
 @contextmanager
 def plain_warnings() -> Iterator[list[str]]:
-    """Collect what pydicom warns of, each kind once, instead of printing it; a cut file becomes an error.
+    """Collect pydicom's warnings, each kind once; a truncated file becomes an error.
 
     Raises:
         EOFError: the file ended too early.
@@ -254,5 +254,5 @@ def plain_warnings() -> Iterator[list[str]]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text without its line breaks; pydicom's hints to programmers left out."""
+    """Return an error's text on one line, without pydicom's hints to programmers."""
     return " ".join(str(error).split()).split(" To replace this error")[0] or type(error).__name__

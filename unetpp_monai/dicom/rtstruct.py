@@ -1,6 +1,6 @@
-"""Label map to DICOM RT structure set, read back before it is delivered, and structure set to label map.
+"""Write label maps as DICOM RT structure sets, verified by reading back, and read structure sets as label maps.
 
-Contours run along the edges of the voxels, in the planes of the source images, so that nothing is lost on the way.
+Contours run along voxel edges in the planes of the source images, so the conversion is exact.
 """
 
 import logging
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SERIES_OFFSET = 3000  # SeriesNumber = that of the source series + this
-DECIMALS = 4  # of a coordinate in mm; with 6 digits before the point and a sign, 12 of the 16 characters of a DS
-DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"  # retired SOP class by which structure sets still refer to a study
+DECIMALS = 4  # of a coordinate in mm; with sign and 6 digits, 12 of a DS's 16 characters
+DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"  # retired SOP class, still used to refer to a study
 OTHER_GRID = (
-    "contours must lie in the planes of the source images, got a label map on another grid, not in these planes; "
-    "choose dicomseg or segnrrd, which hold any grid"
+    "contours must be in the planes of the source images, got a label map on another grid; "
+    "choose dicomseg or segnrrd, which support any grid"
 )
 
 
@@ -55,18 +55,18 @@ def write_dicom_rtstruct(
     sources: Sequence["Dataset"],
     algorithm: Algorithm,
 ) -> ReadBack:
-    """Write a label map as structure set; read it back from disk and compare every voxel before `path` appears.
+    """Write a label map as structure set, comparing every voxel before `path` appears.
 
     Args:
         labels: `(1, X, Y, Z)` uint8 on the sources' grid, axes in any order and direction.
         path: the file to write.
-        structures: all that the values > 0 may mean; those without voxels are described, without contours.
+        structures: meanings of all values > 0; those without voxels get no contours.
         sources: headers of the segmented series, or the one header of a multi-frame image.
-        algorithm: what made the label map.
+        algorithm: that made the label map.
 
     Raises:
-        OutputError: another grid, several channels, values without a structure, sources that cannot be referred to,
-            highdicom missing, or what was read back is not what was given.
+        OutputError: another grid, several channels, values without a structure, unusable sources, missing highdicom,
+            or a difference when read back.
     """
     known = segment_numbers(structures)
     if unknown := sorted(set(np.unique(label_array(labels, error=OutputError)).tolist()) - {0, *known}):
@@ -89,18 +89,18 @@ def write_dicom_rtstruct(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the contours of one slice lie."""
+    """Position of the contours of one slice."""
 
-    image: int  # index of the source image, or frame, in whose plane it is
+    image: int  # index of the source image or frame in its plane
     origin: NDArray[np.float64]  # centre of its first voxel, mm, LPS, in that plane
     axes: NDArray[np.float64]  # 2x3: mm per column and per row index, LPS
 
 
 def _places(turned: Volume, planes: Planes) -> list[_Place]:
-    """Place each slice of a label map that is turned to the sources into the plane of a source image.
+    """Find the source image plane of each slice of a turned label map.
 
-    On the sources' own grid contours follow each image's position, with the scanner's jitter; on another grid in the
-    same planes, such as the upright one of a tilted gantry, they keep their own place within the plane.
+    On the sources' grid, contours follow each image's position including jitter. On another grid in the same planes,
+    such as one corrected for gantry tilt, they keep their own position in the plane.
     """
     affine = LPS_TO_RAS @ turned.affine
     images = plane_sources(turned, planes)
@@ -128,7 +128,7 @@ def _item(**values: Any) -> "Dataset":
 
 
 def _start(sources: Sequence["Dataset"], algorithm: Algorithm) -> "Dataset":
-    """Everything but the structures."""
+    """Start the data set, without the structures."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
@@ -201,7 +201,7 @@ def _contours(
         part = _item(ContourNumber=number, ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(points))
         part.ContourImageSequence = [reference]
         text = "\\".join(f"{value:.10g}" for value in (np.round(points, DECIMALS) + 0.0).ravel().tolist())
-        # as one text: one object per number takes ten times as long
+        # as one text: an object per number is ten times slower
         part[0x30060050] = DataElement("ContourData", "DS", text, already_converted=True)
         item.ContourSequence.append(part)
     return item
@@ -218,7 +218,7 @@ def _read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadB
     different = int(np.count_nonzero(raster.array != labels.array[0]))
     if different or [_key(roi.label) for roi in rois] != [_key(label) for label in structures]:
         raise OutputError(
-            f"{path.name} must hold the label map that it was made of, read back {different} voxels differ, "
+            f"{path.name} must equal its label map, got {different} different voxels when read back, "
             f"{len(rois)} structures for {len(structures)}; nothing was written, report this"
         )
     return ReadBack(f"pydicom {pydicom.__version__}", int(np.count_nonzero(labels.array)), different, raster.largest_mm)
@@ -233,31 +233,31 @@ def _key(label: Label) -> tuple[Any, ...]:
 
 
 def read_dicom_rtstruct(path: Path, grid: Volume, *, only: Sequence[str] = ()) -> tuple[Volume, tuple[Label, ...]]:
-    """Read the closed contours of a structure set as a label map; points and open lines hold no voxels.
+    """Read the closed contours of a structure set as a label map.
 
-    A voxel belongs to a structure if its centre lies within one of the structure's contours in its plane, less what
-    contours of type CLOSEDPLANAR_XOR, and keyholes, cut out of it. Where contours of one structure overlap, a warning
-    says how much the structure holds so, and how much if inner contours are holes, as some systems mean them.
+    A voxel belongs to a structure if its centre is inside one of the structure's contours, except in holes by
+    CLOSEDPLANAR_XOR contours or keyholes. If contours of one structure overlap, a warning gives its volume, and its
+    volume with inner contours as holes, as some systems mean them.
 
     Args:
         path: DICOM RTSTRUCT.
-        grid: volume of the series on which the contours were drawn; its voxels do not matter.
-        only: names of the structures that are wanted; empty: all.
+        grid: volume of the series on which the contours were drawn; its voxels are not used.
+        only: names of the structures to read; empty: all.
 
     Returns:
         Labels `(1, X, Y, Z)` uint8 on the grid, and the structures. Their index is the ROI number, or 1, 2, 3, ... in
-        the order of the file if one is not in 1 ... 255.
+        file order if a number is not in 1 ... 255.
 
     Raises:
-        InputError: not a structure set, more than 255 structures, none of such a name, or no closed contour.
-        GeometryError: a contour does not lie in a plane of the grid.
-        AmbiguityError: structures overlap, so that no label map can hold them.
+        InputError: not a structure set, more than 255 structures, unknown name, or no closed contour.
+        GeometryError: a contour is not in a plane of the grid.
+        AmbiguityError: overlapping structures, which do not fit into one label map.
     """
     rois = parse_structures(path, only)
     remarks = read_remarks(rois, path)
     raster = rasterise(rois, grid)
     if not raster.array.any():
-        raise InputError(f"contours must hold voxels of their series, got none in {path}; give the series of the file")
+        raise InputError(f"contours must contain voxels of their series, got none in {path}; name the right series")
     for remark in (*remarks, *raster.remarks):
         logger.warning("%s", remark)
     return Volume(raster.array[None], grid.affine), tuple(roi.label for roi in rois)

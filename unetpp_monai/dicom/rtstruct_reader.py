@@ -1,4 +1,4 @@
-"""DICOM RT structure set to structures and their polygons, and polygons to voxels of a grid."""
+"""Parse the polygons of a DICOM RT structure set, and rasterise them on a grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,17 +31,17 @@ class Roi:
 
     label: Label
     polygons: tuple[Points, ...]  # closed contours: points `(N, 3)`, mm, LPS
-    exclusive: tuple[bool, ...]  # of each polygon, whether it cuts out what others hold (CLOSEDPLANAR_XOR)
-    unused: tuple[str, ...] = ()  # types of its contours that hold no voxels, such as POINT
-    wrong_colour: bool = False  # its colour is not in sRGB
+    exclusive: tuple[bool, ...]  # for each polygon, whether it inverts its inside (CLOSEDPLANAR_XOR)
+    unused: tuple[str, ...] = ()  # types of its contours without area, such as POINT
+    wrong_colour: bool = False  # its colour is not sRGB
 
 
 @dataclass(frozen=True)
 class Raster:
-    """Structures on a grid."""
+    """Structures rasterised on a grid."""
 
     array: NDArray[np.uint8]  # (X, Y, Z)
-    largest_mm: float  # how far a point is at most from a corner of the grid's voxels
+    largest_mm: float  # largest distance of a point from a voxel corner of the grid
     remarks: tuple[str, ...]  # on overlapping contours
 
 
@@ -50,14 +50,14 @@ def parse_structures(path: Path, only: Sequence[str] = ()) -> tuple[Roi, ...]:
 
     Args:
         path: DICOM RTSTRUCT.
-        only: names of the structures that are wanted; empty: all.
+        only: names of the structures to read; empty: all.
 
     Raises:
-        InputError: not a structure set, no structure of such a name, or more than 255; `CorruptFileError`: damaged.
+        InputError: not a structure set, unknown name, or more than 255; `CorruptFileError`: damaged.
     """
     import pydicom
 
-    dataset = read_whole(path, decode=False)  # numbers of contours are not pydicom's to convert
+    dataset = read_whole(path, decode=False)  # contour numbers are converted here
     with guarded(path, "is not a readable structure set"):
         if dataset.get("Modality") != "RTSTRUCT":
             raise InputError(
@@ -71,7 +71,7 @@ def parse_structures(path: Path, only: Sequence[str] = ()) -> tuple[Roi, ...]:
         observed = {int(item.ReferencedROINumber): item for item in dataset.get("RTROIObservationsSequence") or ()}
         if len(items) > 255:
             raise InputError(
-                f"a label map holds at most 255 structures, got {len(items)} in {path}; choose some", option="rois"
+                f"a label map takes at most 255 structures, got {len(items)} in {path}; choose some", option="rois"
             )
         kept = all(1 <= value <= 255 for value in values) and len(set(values)) == len(values)
         numbers = values if kept else range(1, len(values) + 1)
@@ -98,10 +98,10 @@ def _roi(number: int, item: "Dataset", shown: "Dataset", observed: "Dataset") ->
         if kind not in CLOSED:
             unused.append(kind)
             continue
-        raw = contour.get_item("ContourData").value  # bytes: pydicom's numbers take ten times as long
+        raw = contour.get_item("ContourData").value  # bytes: pydicom's numbers are ten times slower
         points = np.array([float(text) for text in raw.split(b"\\")]).reshape(-1, 3)
         if not np.isfinite(points).all():
-            raise ValueError("a point of a contour is no number")
+            raise ValueError("a coordinate of a contour is not a number")
         polygons.append(points)
         exclusive.append(kind == EXCLUSIVE)
     wrong_colour = label.colour is None and bool(shown.get("ROIDisplayColor"))
@@ -109,7 +109,7 @@ def _roi(number: int, item: "Dataset", shown: "Dataset", observed: "Dataset") ->
 
 
 def _colour(shown: "Dataset") -> tuple[int, int, int] | None:
-    """Colour of a structure; None if it is missing, or no colour."""
+    """Return the colour of a structure; None if missing or invalid."""
     try:
         with guarded(Path("ROIDisplayColor")):
             red, green, blue = (int(part) for part in shown.get("ROIDisplayColor") or ())
@@ -119,16 +119,16 @@ def _colour(shown: "Dataset") -> tuple[int, int, int] | None:
 
 
 def read_remarks(rois: Sequence[Roi], path: Path) -> list[str]:
-    """Say which structures have no closed contour, or a colour that is none.
+    """List structures without closed contours or with invalid colours.
 
     Raises:
-        InputError: none has.
+        InputError: no structure has a closed contour.
     """
     empty = [roi for roi in rois if not roi.polygons]
     if len(empty) == len(rois):
         kinds = sorted({kind for roi in rois for kind in roi.unused})
         raise InputError(
-            f"structures must have closed contours to hold voxels, got none in {path} "
+            f"structures must have closed contours, got none in {path} "
             f"(of {len(rois)} structures, contours of type {', '.join(kinds) or 'none'}); choose other structures"
         )
     remarks = [
@@ -141,13 +141,13 @@ def read_remarks(rois: Sequence[Roi], path: Path) -> list[str]:
 
 
 def rasterise(rois: Sequence[Roi], grid: Volume) -> Raster:
-    """Fill the contours: a voxel belongs to a structure if its centre lies within one of its contours.
+    """Fill the contours: a voxel belongs to a structure if its centre is inside a contour.
 
-    A CLOSEDPLANAR_XOR contour turns what it holds instead: a hole where there was something, something where not.
+    A CLOSEDPLANAR_XOR contour inverts its inside instead.
 
     Raises:
-        AmbiguityError: structures overlap, so that no label map can hold them.
-        GeometryError: a contour does not lie in a plane of the grid.
+        AmbiguityError: overlapping structures, which do not fit into one label map.
+        GeometryError: a contour is not in a plane of the grid.
     """
     to_index = np.linalg.inv(LPS_TO_RAS @ grid.affine)
     placed = [[points @ to_index[:3, :3].T + to_index[:3, 3] for points in roi.polygons] for roi in rois]
@@ -164,18 +164,17 @@ def rasterise(rois: Sequence[Roi], grid: Volume) -> Raster:
         mask, odd = fill_structure(contours, roi.exclusive, view.shape)
         ends = np.array([end for each in contours for end in (each.points.min(0), each.points.max(0))])
         if len(ends) and ((ends < -BESIDE) | (ends > np.array(view.shape[:2]) - 1 + BESIDE)).any():
-            remarks.append(f"{roi.label.name}: contours reach beyond the images; what lies there is left out")
+            remarks.append(f"{roi.label.name}: contours extend beyond the images and were clipped")
         if odd is not None:
             remarks.append(
-                f"{roi.label.name}: contours overlap; taken together they hold "
-                f"{np.count_nonzero(mask) * grid.voxel_ml:.4g} mL, with contours in others as holes "
+                f"{roi.label.name}: contours overlap; their union has "
+                f"{np.count_nonzero(mask) * grid.voxel_ml:.4g} mL, with inner contours as holes "
                 f"{odd * grid.voxel_ml:.4g} mL"
             )
         if view[mask].any():
             others = ", ".join(repr(other.label.name) for other in rois)
             raise AmbiguityError(
-                f"structures must not overlap to be a label map, got {roi.label.name!r} over others; choose "
-                f"of {others}",
+                f"structures of a label map must not overlap, got {roi.label.name!r} over others; choose of {others}",
                 option="rois",
             )
         view[mask] = roi.label.index
@@ -187,12 +186,12 @@ def rasterise(rois: Sequence[Roi], grid: Volume) -> Raster:
 
 
 def _contour(points: Points, planes: int, label: Label) -> Contour:
-    """Polygon of points in voxel indices, the last of which is across the plane."""
+    """Make a polygon of points in voxel indices, whose last axis is across the plane."""
     plane = round(float(points[:, 2].mean()))
     off = float(np.abs(points[:, 2] - plane).max())
     if off > JITTER_SHARE or not 0 <= plane < planes:
         raise GeometryError(
-            f"contours must lie in one of the {planes} planes of the grid, got {label.name!r} at plane "
-            f"{float(points[:, 2].mean()):.2f}, {off:.2f} from {plane}; give the series on which they were drawn"
+            f"contours must be in one of the {planes} planes of the grid, got {label.name!r} at plane "
+            f"{float(points[:, 2].mean()):.2f}, {off:.2f} from {plane}; name the series on which they were drawn"
         )
     return Contour(plane, points[:, :2])

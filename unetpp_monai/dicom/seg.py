@@ -1,4 +1,4 @@
-"""Label map to DICOM SEG, read back before it is delivered, and DICOM SEG to label map."""
+"""Write label maps as DICOM SEG, verified by reading back, and read DICOM SEG as label maps."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ENCODINGS = ("binary", "labelmap")  # labelmap: smaller, RLE; many viewers and archives do not know it yet
+ENCODINGS = ("binary", "labelmap")  # labelmap: smaller, RLE; many viewers and archives do not support it yet
 SERIES_OFFSET = 1000  # SeriesNumber of a SEG = that of its source + this
-TISSUE = Code("85756007", "SCT", "Tissue")  # what a label without codes is, as DICOM demands some code
-REFUSALS = (ValueError, TypeError, LookupError, AttributeError)  # what highdicom raises on headers that it cannot use
+TISSUE = Code("85756007", "SCT", "Tissue")  # code of a label without codes, as DICOM requires one
+REFUSALS = (ValueError, TypeError, LookupError, AttributeError)  # raised by highdicom for unusable headers
 
 
 def write_dicom_seg(
@@ -55,25 +55,25 @@ def write_dicom_seg(
     algorithm: Algorithm,
     encoding: str = "binary",
 ) -> tuple[ReadBack, SegFrames]:
-    """Write a label map as DICOM SEG; read it back from disk and compare every voxel before `path` appears.
+    """Write a label map as DICOM SEG, comparing every voxel before `path` appears.
 
-    Segments are numbered 1, 2, 3, ... in the order of the labels' values. Frames lie on the planes of the sources
-    where the label map's lattice is theirs (axes in any order and direction), else on planes of its own.
+    Segments are numbered 1, 2, 3, ... in the order of the label values. Frames are in the sources' planes if the label
+    map is on their grid (axes in any order and direction), else in its own planes.
 
     Args:
         labels: `(1, X, Y, Z)` integers, in the sources' frame of reference, on any grid.
         path: the file to write.
-        structures: all that the values > 0 may mean; those without voxels are described too.
+        structures: meanings of all values > 0; those without voxels are described too.
         sources: headers of the segmented series, or the one header of a multi-frame image.
-        algorithm: what made the label map.
+        algorithm: that made the label map.
         encoding: one of `ENCODINGS`.
 
     Returns:
-        What was compared, and the file as it was parsed for that, of which `write_dicom_sr` makes its report.
+        What was compared, and the parsed file, as needed by `write_dicom_sr`.
 
     Raises:
-        OutputError: not a label map of these structures, sources that cannot be referred to, highdicom missing, or
-            what was read back is not what was given.
+        OutputError: not a label map of these structures, unusable sources, missing highdicom, or a difference when
+            read back.
     """
     if encoding not in ENCODINGS:
         raise OutputError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
@@ -93,18 +93,18 @@ def read_dicom_seg(
 
     Args:
         path: the file.
-        only: names of the segments that are wanted; empty: all.
-        thickness: mm of a slice, where all frames lie in one plane and the file does not state it.
+        only: names of the segments to read; empty: all.
+        thickness: slice thickness in mm for a single-plane file that states none.
 
     Returns:
-        `(1, columns, rows, slices)` segment numbers, mm, RAS, on the grid that the stored frames span (frames without
-        voxels are usually not stored); and the segments, their index being the number.
+        `(1, columns, rows, slices)` segment numbers, mm, RAS, on the grid of the stored frames (empty frames are
+        usually not stored); and the segments, whose index is the number.
 
     Raises:
-        InputError: not such a file, or none of such a name; `AmbiguityError`: segments overlap; `CorruptFileError`:
+        InputError: not such a file, or unknown name; `AmbiguityError`: segments overlap; `CorruptFileError`:
             truncated or undecodable.
-        GeometryError: frames without place, of different orientation, or at uneven distances, or a single one without
-            thickness.
+        GeometryError: frames without position, with different orientations or uneven distances, or a single plane
+            without thickness.
     """
     frames = parse_seg(path)
     for remark in frames.remarks:
@@ -115,14 +115,14 @@ def read_dicom_seg(
 
 
 def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsignedinteger]:
-    """Segment numbers `(slices, rows, columns)`."""
+    """Return segment numbers `(slices, rows, columns)`."""
     planes = np.ascontiguousarray(label_array(labels, error=OutputError).T)
     low, high = planes.min(), planes.max()
     if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > np.iinfo(np.uint16).max:
-        raise OutputError(f"values of a label map must lie in 0 ... 65535, got {low} ... {high}")
+        raise OutputError(f"values of a label map must be in 0 ... 65535, got {low} ... {high}")
     size = int(high) + 1
     dtype = np.uint8 if len(numbers) < 255 else np.uint16
-    table = np.full(size, len(numbers) + 1, dtype=dtype)  # no structure has that number
+    table = np.full(size, len(numbers) + 1, dtype=dtype)  # not used by any structure
     table[0] = 0
     for value, number in numbers.items():
         if value < size:
@@ -135,7 +135,7 @@ def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsigned
         np.take(table, indices, out=segment)
     if int(segments.max()) > len(numbers):
         unknown = np.unique(planes[segments > len(numbers)])
-        raise OutputError(f"every value of a label map must be a structure's, got {unknown.tolist()[:10]} of none")
+        raise OutputError(f"every value of a label map must have a structure, got {unknown.tolist()[:10]} without")
     return segments
 
 
@@ -172,13 +172,13 @@ def _encode(
     algorithm: Algorithm,
     encoding: str,
 ) -> "pydicom.Dataset":
-    """Build the SEG object; `segments` are `(slices, rows, columns)` on `grid`, which is turned to the sources."""
+    """Build the SEG object; `segments` are `(slices, rows, columns)` on `grid`, turned to the sources' axes."""
     hd: Any = import_highdicom()
     from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
     empty = not segments.any()
     positions, orientation, measures = _geometry(hd, grid)
-    stored = slice(1) if empty else slice(None)  # an empty object must have a frame; one is enough
+    stored = slice(1) if empty else slice(None)  # an empty object needs one frame
     binary = encoding == "binary"
     try:
         with quiet_names():
@@ -205,21 +205,21 @@ def _encode(
         raise OutputError(f"source images must be usable for a DICOM SEG, highdicom says: {error}") from error
     if empty and binary:
         _keep_one_frame(seg)
-    shared = seg.SharedFunctionalGroupsSequence[0]  # highdicom puts the sources' geometry where it is almost ours
+    shared = seg.SharedFunctionalGroupsSequence[0]  # highdicom copies the sources' geometry if it is almost ours
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = orientation, measures
     mark_pseudonymised(seg, sources[0])
     return seg
 
 
 def _keep_one_frame(seg: "pydicom.Dataset") -> None:
-    """Drop the empty frames of all segments but the first."""
+    """Remove the empty frames of all segments except the first."""
     seg.PerFrameFunctionalGroupsSequence = seg.PerFrameFunctionalGroupsSequence[:1]
     seg.NumberOfFrames = 1
     seg.PixelData = bytes((seg.Rows * seg.Columns + 15) // 16 * 2)
 
 
 def _geometry(hd: ModuleType, grid: Volume) -> tuple[list[Any], Any, Any]:
-    """Positions of the planes, their orientation and their measures."""
+    """Return plane positions, orientation and pixel measures."""
     affine = LPS_TO_RAS @ grid.affine
     patient = hd.CoordinateSystemNames.PATIENT
     along, down, _ = grid.spacing
@@ -234,9 +234,9 @@ def _geometry(hd: ModuleType, grid: Volume) -> tuple[list[Any], Any, Any]:
 
 
 def _snapped(planes: Planes, grid: Volume) -> Planes:
-    """Move source planes by the scanner's jitter onto the grid, so that highdicom sees which of them are the grid's.
+    """Move source planes onto the grid by less than the scanner's jitter, so that highdicom can match them.
 
-    Else it would refer to no source image at all if one of them lies a hundredth of a millimetre off.
+    Otherwise it refers to no source image at all if one is off by 0.01 mm.
     """
     affine = LPS_TO_RAS @ grid.affine
     positions = planes.positions.copy()

@@ -1,4 +1,4 @@
-"""Frames of a DICOM SEG file, placed by their own tags with pydicom alone: not by what wrote the file."""
+"""Read the frames of a DICOM SEG by their own tags with pydicom alone, independent of the writer."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -35,7 +35,7 @@ SEGMENTATIONS = {
 
 @dataclass(frozen=True)
 class SegFrames:
-    """A parsed SEG file: frame k shows `numbers[k]`, or all segments if that is 0 (LABELMAP)."""
+    """A parsed SEG file: frame k has segment `numbers[k]`, or all segments if 0 (LABELMAP)."""
 
     dataset: "pydicom.Dataset"
     labels: tuple[Label, ...]  # their index is the segment number
@@ -45,10 +45,10 @@ class SegFrames:
     shape: tuple[int, int]  # rows, columns
     path: Path  # of the file
     sha256: str  # of the file
-    remarks: tuple[str, ...]  # on what was left out
+    remarks: tuple[str, ...]  # about what was omitted
 
     def planes(self) -> Iterator[NDArray[np.unsignedinteger]]:
-        """Decode one frame after another: `(rows, columns)` of segment numbers, 0 is background."""
+        """Yield each decoded frame: `(rows, columns)` of segment numbers, 0 is background."""
         count = self.shape[0] * self.shape[1]
         if self.dataset.BitsAllocated != 1 or self.dataset.file_meta.TransferSyntaxUID.is_encapsulated:
             pixels = self.dataset.pixel_array.reshape(len(self.numbers), *self.shape)
@@ -64,11 +64,11 @@ class SegFrames:
 
 
 def parse_seg(path: Path) -> SegFrames:
-    """Read the frames' places and meanings; voxels are decoded later.
+    """Read the positions and meanings of frames; voxels are decoded later.
 
     Raises:
-        InputError: not a SEG file, or one with fractions or tiles; `CorruptFileError`: truncated.
-        GeometryError: frames without place, or of different orientation or spacing.
+        InputError: not a SEG file, or fractional or tiled; `CorruptFileError`: truncated.
+        GeometryError: frames without position, or with different orientations or spacings.
     """
     dataset, sha256 = read_and_hash(path)
     with guarded(path):
@@ -78,22 +78,22 @@ def parse_seg(path: Path) -> SegFrames:
             f"a segmentation must be DICOM SEG of type BINARY or LABELMAP, got {getattr(kind, 'name', kind)} "
             f"of type {coding} in {path}; choose another file"
         )
-    with guarded(path, "lacks what a SEG must have"):
+    with guarded(path, "lacks required attributes of a SEG"):
         return _frames(dataset, path, sha256)
 
 
 def seg_volume(frames: SegFrames, *, only: Collection[int] | None = None, thickness: float | None = None) -> Volume:
-    """Put the frames into one label map; where none is stored it is 0.
+    """Combine the frames into one label map; 0 where none is stored.
 
     Args:
-        frames: of a parsed file.
-        only: numbers of the segments that are wanted; None: all.
-        thickness: mm of a slice, where all frames lie in one plane and the file does not state it.
+        frames: a parsed file.
+        only: numbers of the segments to read; None: all.
+        thickness: slice thickness in mm for a single-plane file that states none.
 
     Raises:
         AmbiguityError: segments overlap.
-        InputError: voxels of no described segment.
-        GeometryError: frames at uneven distances; `MissingGeometryError`: one plane without thickness.
+        InputError: voxels of an undescribed segment.
+        GeometryError: uneven distances between frames; `MissingGeometryError`: single plane without thickness.
     """
     indices, affine = _lattice(frames, thickness)
     highest = max((label.index for label in frames.labels), default=0)
@@ -143,7 +143,7 @@ def _frames(dataset: "pydicom.Dataset", path: Path, sha256: str) -> SegFrames:
 
 
 def _one(dataset: "pydicom.Dataset", keyword: str, tolerance: float) -> NDArray[np.float64]:
-    """The value that all frames share."""
+    """Return the value shared by all frames."""
     frames = range(int(dataset.NumberOfFrames))
     values = np.array([frame_value(dataset, keyword, frame) for frame in frames], dtype=np.float64)
     if np.abs(values - values[0]).max() > tolerance:
@@ -153,7 +153,7 @@ def _one(dataset: "pydicom.Dataset", keyword: str, tolerance: float) -> NDArray[
 
 
 def _lattice(frames: SegFrames, thickness: float | None) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Slice index of each frame, and the affine (column, row, slice) -> mm, LPS."""
+    """Return the slice index of each frame, and the affine (column, row, slice) -> mm, LPS."""
     normal = np.cross(*frames.steps)
     normal /= np.linalg.norm(normal)
     along = frames.positions @ normal
@@ -172,10 +172,10 @@ def _lattice(frames: SegFrames, thickness: float | None) -> tuple[NDArray[np.int
 
 
 def _distance(frames: SegFrames, along: NDArray[np.float64], given: float | None) -> float:
-    """Mm between slices: as stated if the positions fit it, as frames may be left out, else their smallest distance."""
+    """Return mm between slices: as stated if the positions fit (frames may be omitted), else the smallest step."""
     gaps = np.diff(along)
     gaps = gaps[gaps > JITTER_MM / 2]
-    with guarded(frames.path, "has a distance between slices that is no number"):
+    with guarded(frames.path, "has a non-numeric distance between slices"):
         between, thickness = (
             abs(float(frame_value(frames.dataset, tag) or 0)) for tag in ("SpacingBetweenSlices", "SliceThickness")
         )
@@ -211,11 +211,11 @@ def _remarks(items: Sequence["pydicom.Dataset"], labels: Sequence[Label]) -> Ite
         if label.colour is None and "RecommendedDisplayCIELabValue" in item:
             yield f"{label.name}: its colour is not in sRGB and was replaced"
         if label.category is None or label.type is None:
-            yield f"{label.name}: its codes lack a value or a scheme and are left out"
+            yield f"{label.name}: its codes lack a value or a scheme and were omitted"
 
 
 def _colour(item: "pydicom.Dataset") -> tuple[int, int, int] | None:
-    """Colour of a segment, sRGB; None if it is missing, or no colour."""
+    """Return the sRGB colour of a segment; None if missing or invalid."""
     try:
         from highdicom.color import CIELabColor
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A DICOM SEG on disk against the label map that it was made of, voxel by voxel in patient space."""
+"""Compare a DICOM SEG on disk with its label map, voxel by voxel in patient space."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from .seg_reader import SegFrames, parse_seg
 
 
 def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> tuple[ReadBack, SegFrames]:
-    """Parse a file anew and compare it with a label map on the label map's own grid; no frame means 0.
+    """Parse a file and compare it with its label map; missing frames count as 0.
 
     Returns:
-        What was compared, and the file as it was parsed.
+        What was compared, and the parsed file.
 
     Raises:
-        OutputError: a voxel, a corner or a segment's name differs.
+        OutputError: a voxel, a corner or a segment name differs.
     """
     import pydicom
 
@@ -35,8 +35,8 @@ def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> tuple[
     names = [long_string(structure.name) for structure in sorted(structures, key=lambda structure: structure.index)]
     if different or largest > SAME_GRID_MM or [label.name for label in frames.labels] != names:
         raise OutputError(
-            f"{path.name} must hold the label map that it was made of, read back {different} of {voxels} voxels "
-            f"differ, corners are off by {largest:.4f} mm, {len(frames.labels)} segments for {len(names)} structures; "
+            f"{path.name} must equal its label map, got {different} of {voxels} voxels different when read back, "
+            f"corners off by {largest:.4f} mm, {len(frames.labels)} segments for {len(names)} structures; "
             "nothing was written, report this"
         )
     return ReadBack(f"pydicom {pydicom.__version__}", voxels, different, largest), frames
@@ -46,11 +46,11 @@ def _placed(frames: SegFrames, labels: Volume) -> tuple[NDArray[np.generic], NDA
     """Find the frames in the label map.
 
     Returns:
-        the label map as `(slices, rows, columns)` of the frames, the slice of each frame, and how far in mm a
-        frame's corner is from where the label map has it, at most.
+        The label map as `(slices, rows, columns)` of the frames, the slice of each frame, and the largest distance
+        in mm between a frame's corner and the label map's.
 
     Raises:
-        OutputError: the frames' axes or size are not the label map's.
+        OutputError: axes or size of the frames differ from the label map's.
     """
     affine = LPS_TO_RAS @ labels.affine  # index -> mm, LPS
     steps = np.linalg.solve(affine[:3, :3], frames.steps.T)  # of the label map's index per column, per row
@@ -81,7 +81,7 @@ def _placed(frames: SegFrames, labels: Volume) -> tuple[NDArray[np.generic], NDA
 def _differences(
     frames: SegFrames, view: NDArray[np.generic], slices: NDArray[np.intp], structures: Sequence[Label]
 ) -> tuple[int, int]:
-    """Count the voxels that differ, those that two frames claim among them, and the labelled voxels."""
+    """Count differing voxels (including voxels in two frames) and labelled voxels."""
     numbers = segment_numbers(structures)
     table = np.zeros(max(numbers) + 1, dtype=np.uint16)
     table[list(numbers)] = list(numbers.values())

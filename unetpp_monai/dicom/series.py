@@ -1,4 +1,4 @@
-"""DICOM to volume: one series chosen, its geometry checked, its pixels decoded, gantry tilt corrected."""
+"""Read one DICOM series as a volume: check its geometry, decode its pixels, correct gantry tilt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     import pydicom
 
 JPEG_END = b"\xff\xd9"  # marker at the end of a JPEG, JPEG-LS or JPEG 2000 stream, before padding and delimiter
-STORED_BYTES = 8  # at most, of a decoded value: the frames of one object are decoded at once
-SHORT_PADDING = 14  # bytes of any value; longer padding repeats one, or 0
+STORED_BYTES = 8  # most bytes of a decoded value: all frames of an object are decoded at once
+SHORT_PADDING = 14  # bytes of arbitrary value; longer padding repeats one byte
 
 __all__ = ["LPS_TO_RAS", "DicomSeries", "read_dicom_series"]
 
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """A series as a volume, and the instances that it was read from."""
+    """A series as a volume, with its source instances."""
 
     volume: Volume  # (1, X, Y, Z) float32, mm, RAS
     sources: tuple["pydicom.Dataset", ...]  # headers without pixels; sources[k] is slice k of Z, or one multi-frame
-    remarks: tuple[str, ...]  # what was done beyond reading, in words: ignored objects, a tilt resampled
-    warnings: tuple[str, ...] = ()  # what pydicom said, which may quote values that identify the patient
-    sha256: Mapping[Path, str] = field(default_factory=dict)  # of files read to their ends, by resolved path
+    remarks: tuple[str, ...]  # such as ignored objects or a resampled tilt
+    warnings: tuple[str, ...] = ()  # of pydicom; may quote values that identify the patient
+    sha256: Mapping[Path, str] = field(default_factory=dict)  # of files that were read whole, by resolved path
 
 
 def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = None) -> DicomSeries:
@@ -51,9 +51,9 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
         The slices of a tilted gantry are shifted within their planes onto an upright grid, linearly interpolated.
 
     Raises:
-        InputError: no image series, colour; `CorruptFileError`: what cannot be decoded.
+        InputError: no image series, or colour; `CorruptFileError`: undecodable.
         AmbiguityError: several image series; the message lists them.
-        GeometryError: one of its kinds says what is wrong.
+        GeometryError: unusable geometry; see its subclasses.
     """
     with chosen_series(source, series) as chosen:
         remarks, sha256 = chosen.remarks, chosen.sha256
@@ -61,10 +61,10 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
         check_together(grid.slices)
         array, sources, warnings = _pixels(grid, sha256)
     if changed := clean_header(sources[0])[1]:
-        remarks.append(f"values that DICOM does not allow, mended or left out of what is written: {', '.join(changed)}")
+        remarks.append(f"values that DICOM does not allow, corrected or omitted in the results: {', '.join(changed)}")
     affine = grid.affine
     if sources[0].get("PhotometricInterpretation") == "MONOCHROME1":
-        remarks.append("MONOCHROME1: values are as stored, dark where they are high")
+        remarks.append("MONOCHROME1: values are kept as stored (high values are dark)")
     if grid.tilt_deg:
         low = float(array.min())
         array, affine = _upright(array, affine, low)
@@ -80,10 +80,10 @@ def read_dicom_series(source: Path | Sequence[Path], *, series: str | None = Non
 def _pixels(
     grid: Grid, sha256: dict[Path, str]
 ) -> tuple[NDArray[np.float32], tuple["pydicom.Dataset", ...], list[str]]:
-    """Decode a grid, and add the hashes of its files to `sha256`.
+    """Decode the voxels, and add the hashes of the files to `sha256`.
 
     Returns:
-        Voxels `(columns, rows, slices)` after each slice's rescale, headers of the instances, and what pydicom said.
+        Voxels `(columns, rows, slices)` after rescale, headers of the instances, and pydicom's warnings.
     """
     first = grid.slices[0].instance
     voxels = first.header.Columns * first.header.Rows * len(grid.slices)
@@ -102,17 +102,17 @@ def _pixels(
             said += [text for text in warnings if text not in said]
         plane = stored[one.frame : one.frame + 1] if first.frames > 1 else stored[None]
         if plane.shape != (1, *array.shape[1::-1]):
-            raise CorruptFileError(f"{one.name} must hold {array.shape[1::-1]} pixels, got {plane.shape[1:]}")
+            raise CorruptFileError(f"{one.name} must have {array.shape[1::-1]} pixels, got {plane.shape[1:]}")
         slope, intercept = one.rescale
-        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
-            exact = plane.dtype.itemsize <= 2  # else whole numbers would lose digits before the intercept is added
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused later
+            exact = plane.dtype.itemsize <= 2  # else integers would lose digits before the intercept is added
             values = plane[0].T * (np.float32(slope) if exact else np.float64(slope))
             array[:, :, index] = values + (np.float32(intercept) if exact else np.float64(intercept))
     return array, tuple(sources), said
 
 
 def _decode(instance: Instance, sha256: dict[Path, str]) -> tuple[NDArray[np.generic], "pydicom.Dataset", list[str]]:
-    """Values `(rows, columns)` or `(frames, rows, columns)` before the rescale, the header, and what pydicom said."""
+    """Decode `(rows, columns)` or `(frames, rows, columns)` before the rescale, with header and warnings."""
     with (
         guarded(instance.path, "has no readable pixels, or no decoder that takes them is installed"),
         plain_warnings() as said,
@@ -133,10 +133,10 @@ def _decode(instance: Instance, sha256: dict[Path, str]) -> tuple[NDArray[np.gen
 
 
 def _significant(stored: NDArray[np.generic], dataset: "pydicom.Dataset") -> NDArray[np.generic]:
-    """Values without what old scanners kept in the bits above them.
+    """Remove other data that old scanners stored in the unused high bits.
 
     Raises:
-        ValueError: values that do not begin at the lowest bit (retired), or a JPEG stream without its end.
+        ValueError: values not in the lowest bits (retired), or a JPEG stream without end marker.
     """
     bits = int(dataset.get("BitsStored", 0))
     if (high := int(dataset.get("HighBit", bits - 1))) != bits - 1:
@@ -150,7 +150,7 @@ def _significant(stored: NDArray[np.generic], dataset: "pydicom.Dataset") -> NDA
 
 
 def _check_streams(dataset: "pydicom.Dataset") -> None:
-    """Refuse JPEG streams without their end, which some decoders fill up silently."""
+    """Refuse truncated JPEG streams, which some decoders silently fill up."""
     from pydicom import encaps
 
     frames = int(dataset.get("NumberOfFrames") or 1)
@@ -168,7 +168,7 @@ def _check_streams(dataset: "pydicom.Dataset") -> None:
 def _upright(
     array: NDArray[np.float32], affine: NDArray[np.float64], fill: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Shift every slice within its plane so that the third axis becomes the normal; grow the grid to hold them all."""
+    """Shift slices in their planes so that the third axis becomes the normal; enlarge the grid to fit them."""
     axes = affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)
     drift = axes.T @ affine[:3, 2] / np.linalg.norm(affine[:3, :2], axis=0)  # pixels per slice, columns and rows
     shifts = np.arange(array.shape[2])[:, None] * drift

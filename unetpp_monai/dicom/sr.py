@@ -1,7 +1,7 @@
-"""Volumes to DICOM: a measurement report (TID 1500) that points at the segments it measured.
+"""Write volumes as a DICOM measurement report (TID 1500) that refers to the measured segments.
 
-An Enhanced SR: the smallest class that may hold TID 1500 without coordinates, and the one that dcmqi writes. Of the
-larger ones, Comprehensive 3D SR is also claimed by OHIF's microscopy viewer, which looks for coordinates in it.
+It is an Enhanced SR: the smallest class for TID 1500 without coordinates, which dcmqi writes as well. OHIF's microscopy
+viewer claims Comprehensive 3D SR and looks for coordinates in it.
 """
 
 import uuid
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pydicom
 
 SERIES_OFFSET = 2000  # series number of the report, added to that of its source series
-VOLUME_TOLERANCE = 1e-3  # share by which volume and voxels of a segment may differ; one voxel always may
+VOLUME_TOLERANCE = 1e-3  # relative difference between volume and voxels of a segment; one voxel is always allowed
 DIGITS = 6  # of a reported volume
 MILLILITRE = Code("mL", "UCUM", "milliliter")
 VOLUME = Code("118565006", "SCT", "Volume")
@@ -58,12 +58,12 @@ OTHER_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 
 @dataclass(frozen=True)
 class Finding:
-    """One structure and what was measured of it."""
+    """One structure and its measured volume."""
 
-    name: str  # as the caller knows it
-    segment: Label  # as the SEG describes it; its index is the segment number
+    name: str  # given by the caller
+    segment: Label  # from the SEG; its index is the segment number
     tracking_uid: str  # of the segment
-    ml: float  # 0: looked for, not found
+    ml: float  # 0: not found
 
 
 def write_dicom_sr(
@@ -75,25 +75,25 @@ def write_dicom_sr(
     sources: Sequence["pydicom.Dataset"],
     algorithm: Algorithm,
 ) -> dict[str, float]:
-    """Write the volumes of a segmentation as a measurement report, read it back, and deliver it only if both agree.
+    """Write the volumes of a segmentation as a measurement report, and verify it.
 
-    A structure found is a measurement group (TID 1411) that refers to its segment and to the source series. Segments of
-    a LABELMAP SEG may not be referred to yet (dciodvfy, DCMTK): their groups (TID 1501) name the source series only,
-    and the SEG stands among the report's evidence. A structure not found is a group that says so, without volume.
+    Each structure found has a measurement group (TID 1411) that refers to its segment and source series. Validators
+    (dciodvfy, DCMTK) do not allow references to LABELMAP segments yet: these groups (TID 1501) refer to the source
+    series only, and the SEG is part of the evidence. A structure not found gets a group without volume that says so.
 
     Args:
         path: the report, an Enhanced SR.
-        seg: as `write_dicom_seg` returned it or `parse_seg` read it, of the same label map, `structures` and `sources`.
-        structures: what was looked for.
-        ml: millilitres by structure name; a name left out counts as 0.
-        sources: headers of the images that were segmented; pseudonymised ones make a pseudonymous report.
-        algorithm: what segmented.
+        seg: from `write_dicom_seg` or `parse_seg`, of the same label map, `structures` and `sources`.
+        structures: all that the network segments.
+        ml: millilitres by structure name; missing names count as 0.
+        sources: headers of the segmented images; pseudonymised headers give a pseudonymous report.
+        algorithm: that segmented.
 
     Returns:
-        Millilitres by name of the structures found, as read from the written file.
+        Millilitres by name of the structures found, as read back.
 
     Raises:
-        OutputError: volumes and SEG disagree, `seg` is of another study, or the report cannot be written.
+        OutputError: volumes and SEG differ, `seg` is of another study, or the report cannot be written.
     """
     prepared = prepared_sources(sources)
     if seg.dataset.StudyInstanceUID != prepared[0].StudyInstanceUID:
@@ -106,9 +106,7 @@ def write_dicom_sr(
         report.save_as(temporary, enforce_file_format=True)
         written = _read_volumes(temporary)
         if written != expected:
-            raise OutputError(
-                f"a report must state the volumes it was made of, got {written} for {expected}; report this"
-            )
+            raise OutputError(f"a report must state the given volumes, got {written} for {expected}; report this")
     return written
 
 
@@ -127,7 +125,7 @@ def _read_volumes(path: Path) -> dict[str, float]:
 
 
 def _items(item: "pydicom.Dataset", concept: str) -> Iterator["pydicom.Dataset"]:
-    """Content items below `item`, at any depth, whose concept has this code."""
+    """Yield content items with this concept code, at any depth."""
     for child in item.get("ContentSequence") or ():
         names = child.get("ConceptNameCodeSequence")
         if names and names[0].CodeValue == concept:
@@ -136,7 +134,7 @@ def _items(item: "pydicom.Dataset", concept: str) -> Iterator["pydicom.Dataset"]
 
 
 def _findings(frames: SegFrames, structures: Sequence[Label], ml: Mapping[str, float]) -> list[Finding]:
-    """Join structures, their volumes and their segments; the segments' voxels must say the same."""
+    """Combine structures, volumes and segments, and check the volumes against the voxels."""
     volume = seg_volume(frames)
     counts = np.zeros(int(volume.array.max()) + len(structures) + 1, dtype=np.int64)
     for plane in volume.array[0]:
@@ -150,7 +148,7 @@ def _findings(frames: SegFrames, structures: Sequence[Label], ml: Mapping[str, f
         near = abs(stated - counted) <= max(VOLUME_TOLERANCE * counted, volume.voxel_ml)
         if number not in segments or not near or (stated > 0) != (counted > 0):
             raise OutputError(
-                f"a reported volume must be that of its segment, got {stated:g} mL for {structure.name!r}, which has "
+                f"a reported volume must equal its segment's, got {stated:g} mL for {structure.name!r}, which has "
                 f"{counted:g} mL in the SEG; write the SEG of the same label map"
             )
         rounded = float(f"{stated:.{DIGITS}g}")
@@ -193,13 +191,13 @@ def _report(
 
 
 def _device_uid(algorithm: Algorithm) -> str:
-    """UID of the algorithm as an observer: the same for every report that it makes."""
+    """Return the UID of the algorithm as an observer, equal in all its reports."""
     name = f"{MANUFACTURER}/{__version__}/{algorithm.name}/{algorithm.version}"
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
 
 def _group(finding: Finding, seg: "pydicom.Dataset", series: str, algorithm: Algorithm) -> Any:
-    """Measurement group of one structure: its segment if it was found and may be referred to."""
+    """Build the measurement group of one structure, with its segment if allowed."""
     hd = import_highdicom()
     segment = finding.segment
     common = {
@@ -224,7 +222,7 @@ def _group(finding: Finding, seg: "pydicom.Dataset", series: str, algorithm: Alg
 
 
 def _algorithm(algorithm: Algorithm) -> Any:
-    """What segmented, None if it has no name; its family, its maker or several parameters confuse dcmqi's reader."""
+    """Describe the algorithm; None without name. Family, maker and several parameters confuse dcmqi's reader."""
     if not algorithm.name:
         return None
     parameters = "; ".join(f"{name}={value}" for name, value in algorithm.parameters.items())
@@ -234,7 +232,7 @@ def _algorithm(algorithm: Algorithm) -> Any:
 
 
 def _sites(segment: Label) -> list[Any]:
-    """Where the finding is: anatomy is its own site; of anything else a segment tells no more than a side."""
+    """Return the site of a finding: anatomy itself, or the side of anything else."""
     if segment.category and segment.category.value == ANATOMY.value:
         site = segment.type
     elif segment.modifier:

@@ -1,14 +1,14 @@
-"""Images that hold a whole volume as tiles, as two vendors write functional and diffusion series. Not for untiling."""
+"""Detect images with a whole volume as tiles, as two vendors write functional and diffusion series."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pydicom
 
-BLOCKS = range(0x10, 0x14)  # of private elements, by the order of their creators in a group; mostly the first
-# vendor's creator, group, element within its block
+BLOCKS = range(0x10, 0x14)  # of private elements, in the order of creators in a group; usually the first
+# private creator, group, element in its block
 SIEMENS_COUNT = ("SIEMENS MR HEADER", 0x0019, 0x0A)  # NumberOfImagesInMosaic
-SIEMENS_CSA = ("SIEMENS CSA HEADER", 0x0029, 0x10)  # image header, which says the same, and more
+SIEMENS_CSA = ("SIEMENS CSA HEADER", 0x0029, 0x10)  # image header, with the same number and more
 UIH_COUNT = ("Image Private Header", 0x0065, 0x50)  # number of slices in the grid
 UIH_FRAMES = ("Image Private Header", 0x0065, 0x51)  # one item per tile
 PRIVATE = (SIEMENS_COUNT, SIEMENS_CSA, UIH_COUNT, UIH_FRAMES)
@@ -22,9 +22,9 @@ CSA_ITEM = 16  # bytes before an item's text
 
 
 def tiling(header: "pydicom.Dataset") -> str:
-    """Say how an image is tiled; "" if it is one plane.
+    """Return the kind of tiling of an image; "" for a single plane.
 
-    The image type tells, or private elements of the vendor, which one of the two an anonymiser may have left.
+    Known from the image type or private elements: anonymisers may remove one of them.
     """
     kinds = str(header.get("ImageType")).upper()
     if "MOSAIC" in kinds or _number(_private(header, SIEMENS_COUNT)) > 1 or _in_csa(header) > 1:
@@ -37,7 +37,7 @@ def tiling(header: "pydicom.Dataset") -> str:
 
 
 def _private(header: "pydicom.Dataset", place: tuple[str, int, int]) -> Any:
-    """Value of a vendor's element; None if there is none."""
+    """Return the value of a private element; None if missing."""
     creator, group, element = place
     for block in BLOCKS:
         owner, tag = group << 16 | block, group << 16 | block << 8 | element
@@ -47,13 +47,13 @@ def _private(header: "pydicom.Dataset", place: tuple[str, int, int]) -> Any:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bytes):  # written without its type: a number in 2 bytes, or its digits
+    if isinstance(value, bytes):  # without VR: a number in 2 bytes, or its digits
         value = int.from_bytes(value, "little") if len(value) == 2 else value.strip(b" \0").decode("ascii")
     return float(value or 0)
 
 
 def _in_csa(header: "pydicom.Dataset") -> float:
-    """Number of tiles that the CSA header states; 0 if it states none."""
+    """Return the number of tiles in the CSA header; 0 if not stated."""
     csa = _private(header, SIEMENS_CSA)
     start = csa.find(CSA_NAME) if isinstance(csa, bytes) else -1
     if start < 0:

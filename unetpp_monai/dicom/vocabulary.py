@@ -1,4 +1,4 @@
-"""SNOMED CT terms for names of structures, from pydicom's dictionary; proposals, which a person confirms."""
+"""Propose SNOMED CT terms for names of structures, from pydicom's dictionary; a person must confirm them."""
 
 import re
 
@@ -8,10 +8,10 @@ SIDES = {"left", "right", "l", "r"}
 
 
 def proposed_code(name: str) -> Code | None:
-    """Find the term that a structure is called by; None: there is none of that name.
+    """Find the term for a structure's name; None if unknown.
 
     Args:
-        name: such as "Left atrium" or "liver"; a side is left out if there is no term of it.
+        name: such as "Left atrium" or "liver"; the side is dropped if there is no term with it.
 
     Example:
         >>> proposed_code("liver").value
