@@ -201,14 +201,14 @@ def test_labels_from_elsewhere_are_scribbles(segmenter, volume):
         (Point((21.0, -31.0, 7.0), 1), r"within the image of \(22, 30, 20\) voxels, got \(21, -31, 7\) mm RAS, which"),
         (Point((float("nan"), 0, 0), 1), "positions must be finite, got NaN or infinite ones"),
         (Point((float("inf"), 0, 0), 1), "positions must be finite"),
-        (Point((1.0, 2.0), 1), "positions must be 1 to 1000000 times x, y and z in mm, got another form"),
+        (Point((1.0, 2.0), 1), "positions must be 1 to 1000000 triples of x, y and z in mm, got another shape"),
         (Point(("a", 2.0, 3.0), 1), "positions must be 1 to"),
         (Point((20.0, -31.0, 7.0), 1, space="LAS"), "the space of positions must be RAS or LPS, got 'LAS'"),
         (Scribble(np.zeros((0, 3)), 1), "positions must be 1 to"),
         (Scribble(np.zeros((MOST_POSITIONS + 1, 3)), 1), "positions must be 1 to"),
         (InitialLabels(Volume(np.ones((1, 4, 4, 4)), AFFINE)), "initial labels must be .* on another"),
-        (InitialLabels(Volume(np.full((1, *SHAPE), 9), AFFINE)), r"initial labels must be of 0 to 2, got \[9\]"),
-        (InitialLabels(Volume(np.zeros((1, *SHAPE)), AFFINE)), "must show a label that can be prompted, got none"),
+        (InitialLabels(Volume(np.full((1, *SHAPE), 9), AFFINE)), r"initial labels must be 0 to 2, got \[9\]"),
+        (InitialLabels(Volume(np.zeros((1, *SHAPE)), AFFINE)), "must have a label that takes prompts, got none"),
     ],
 )
 def test_what_is_no_prompt_is_refused_and_changes_nothing(segmenter, volume, prompt, message):

@@ -36,7 +36,7 @@ def begun(path, net, caplog):
 
 def test_the_same_network_takes_everything(tmp_path, caplog):
     given, net = network(seed=1), network()
-    assert begun(saved(tmp_path / "w.pt", given), net, caplog).endswith("all of them fit")
+    assert begun(saved(tmp_path / "w.pt", given), net, caplog).endswith("all fit")
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in given.state_dict().items())
 
 
@@ -51,7 +51,7 @@ def test_heads_of_other_labels_are_new(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("block", ["plain", "residual"])
-@pytest.mark.parametrize(("before", "now", "how"), [(1, 3, "repeated and divided"), (3, 1, "added up")])
+@pytest.mark.parametrize(("before", "now", "how"), [(1, 3, "repeated and divided"), (3, 1, "summed")])
 def test_images_whose_channels_are_alike_give_what_they_gave(tmp_path, caplog, before, now, how, block):
     given, net = network(before, seed=1, block=block).eval(), network(now, block=block).eval()
     said = begun(saved(tmp_path / "w.pt", given), net, caplog)

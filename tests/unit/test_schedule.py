@@ -42,7 +42,7 @@ def test_some_cases_validate_where_all_would_take_too_long():
 
 
 def test_a_time_that_is_too_short_is_refused():
-    with pytest.raises(InputError, match=r"a step \(2 s\), a case to validate \(30 s\) and .* got 30 s") as told:
+    with pytest.raises(InputError, match=r"a step \(2 s\), a validation case \(30 s\) and .* got 30 s") as told:
         schedule_of_time(30, 50, Measured(2.0, 30.0, 3, 5.0))
     assert told.value.option == "time"
     with pytest.raises(InputError, match="at least 1 step, got 0"):

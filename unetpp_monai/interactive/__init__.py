@@ -1,4 +1,4 @@
-"""One image that a person corrects by clicks and scribbles. Knows no file, no server and no viewer."""
+"""Correct one image by clicks and scribbles; independent of files, servers and viewers."""
 
 from .kinds import BACKGROUND, InitialLabels, Point, Prompt, Prompting, Scribble
 from .session import MOST_PROMPTS, Session

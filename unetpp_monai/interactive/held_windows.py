@@ -1,4 +1,4 @@
-"""What was computed of each window of one image, so that only windows whose prompts changed are computed again."""
+"""Cache the results of windows of one image, so that only windows with changed prompts are computed again."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,21 +9,21 @@ import torch
 from ..inference import Predictor, Windows
 from ..memory import GIB
 
-HELD = GIB  # bytes at most of one image; what was not used for the longest time goes first
+HELD = GIB  # most bytes per image; the least recently used are removed first
 
 
 class HeldWindows:
-    """Results of windows by depth, place and prompts.
+    """Cache of window results by depth, position and prompts.
 
-    Each window is computed alone, so that its result does not depend on which others are computed with it. One without
-    prompts is computed without their channels, as an automatic network does.
+    Each window is computed alone, so its result does not depend on others in the batch. Windows without prompts are
+    computed without prompt channels, like an automatic network.
 
     Args:
-        channels: of the image; those of prompts follow them.
-        most: bytes that are held.
+        channels: of the image; prompt channels follow.
+        most: bytes in the cache.
 
     Attributes:
-        computed: how many windows were computed so far.
+        computed: number of windows computed so far.
     """
 
     def __init__(self, channels: int, *, most: int = HELD) -> None:
@@ -32,12 +32,12 @@ class HeldWindows:
         self._bytes = 0
 
     def over(self, predictor: Predictor) -> Callable[[torch.Tensor], Windows]:
-        """A predictor for one pass over the image, which asks another only for what is not held.
+        """Return a predictor for one pass over the image that calls another only for missing windows.
 
         Args:
-            predictor: of the depth.
+            predictor: for the depth.
         """
-        place = 0  # of the next window; a pass gives them in the same order each time
+        place = 0  # of the next window; the order is the same in each pass
 
         def answer(windows: torch.Tensor) -> Windows:
             nonlocal place

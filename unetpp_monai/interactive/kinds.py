@@ -1,4 +1,4 @@
-"""What a person can say about an image, and which of it a bundle takes.
+"""Kinds of prompts, and which of them a bundle supports.
 
 Positions are mm in the patient, RAS unless said otherwise.
 """
@@ -21,7 +21,7 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class Point:
-    """A click: here is that label."""
+    """A click on a voxel of a label."""
 
     position: Sequence[float]  # mm in the patient
     label: str | int  # name or index; "background" or 0
@@ -30,17 +30,17 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Scribble:
-    """Assign a label to the places of a line."""
+    """A line of voxels of a label."""
 
     positions: NDArray[np.floating[Any]] | Sequence[Sequence[float]]  # (N, 3), mm in the patient
     label: str | int  # name or index; "background" or 0
-    connected: bool = True  # by straight lines, in their order; False: each stands alone
+    connected: bool = True  # by straight lines, in order; False: separate points
     space: str = "RAS"  # of the positions, or "LPS" as DICOM has it
 
 
 @dataclass(frozen=True, eq=False)
 class InitialLabels:
-    """Begin with given labels; their inner voxels count as scribbles."""
+    """Initial labels, whose inner voxels count as scribbles."""
 
     labels: Volume  # (1, X, Y, Z), label indices, on the grid of the image
 
@@ -50,24 +50,24 @@ Prompt = Point | Scribble | InitialLabels
 
 @dataclass(frozen=True)
 class Prompting:
-    """Which prompts a bundle takes."""
+    """The prompts that a bundle supports."""
 
     names: tuple[str, ...]  # of every label by index, the background first
-    labels: tuple[int, ...]  # that can be prompted; each has a channel, in this order; none: the bundle is automatic
+    labels: tuple[int, ...]  # with prompts, one channel each, in this order; empty: the bundle is automatic
     radius: float  # of a point, mm
     pixdim: tuple[float, ...]  # spacing of the network's grid, mm
 
     @classmethod
     def of(cls, parser: ConfigParser, labels: Sequence[Label], channels: int) -> "Prompting":
-        """Read what `inference.json` states.
+        """Read the prompt settings of `inference.json`.
 
         Args:
-            parser: of it.
+            parser: of `inference.json`.
             labels: of the bundle.
-            channels: of prompts that its network has.
+            channels: prompt channels of its network.
 
         Raises:
-            BundleError: they are not as many as labels that can be prompted, or no values.
+            BundleError: wrong number of labels, or invalid values.
         """
         names = (BACKGROUND, *(label.name for label in sorted(labels, key=lambda label: label.index)))
         if not channels and not parser.config.get("prompt_labels"):
@@ -90,10 +90,10 @@ class Prompting:
         return cls(names, prompted, radius, pixdim)
 
     def index(self, label: str | int) -> int:
-        """Index of a label by its name or index.
+        """Return the index of a label by name or index.
 
         Raises:
-            InputError: there is none.
+            InputError: no such label.
         """
         known = isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.names)
         if not known and label not in self.names:
@@ -101,12 +101,12 @@ class Prompting:
         return self.names.index(label) if isinstance(label, str) else label
 
     def channel(self, label: str | int) -> int:
-        """Channel of a label that can be prompted.
+        """Return the prompt channel of a label.
 
         Raises:
-            InputError: there is no such label, or it cannot be.
+            InputError: no such label, or it has no prompts.
         """
         if (index := self.index(label)) not in self.labels:
             names = ", ".join(self.names[each] for each in self.labels)
-            raise InputError(f"a label must be one that can be prompted, {names}, got {label!r}")
+            raise InputError(f"a prompt's label must be one of {names}, got {label!r}")
         return self.labels.index(index)

@@ -1,4 +1,4 @@
-"""One image while a person corrects it: prompts in, labels out, and only what a prompt can reach is computed anew.
+"""Correct one image interactively: prompts in, labels out; only windows with changed prompts are computed again.
 
 Positions are mm in the patient, RAS unless said otherwise; the image may have any orientation.
 """
@@ -22,14 +22,14 @@ from .held_windows import HeldWindows
 from .kinds import InitialLabels, Point, Prompt, Prompting
 
 MOST_PROMPTS, MOST_POSITIONS = 1000, 1_000_000  # of a session, of one scribble
-SPACES = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1)}  # signs that make RAS of it
+SPACES = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1)}  # signs to convert to RAS
 
 
 class Segments(Protocol):
-    """What segments: `Segmenter`."""
+    """Interface of `Segmenter`."""
 
     def predictor(self, depth: DepthLike = None) -> Predictor:
-        """What is called with windows, at a depth."""
+        """Return the function that predicts windows at a depth."""
 
     def replay(
         self,
@@ -43,32 +43,31 @@ class Segments(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """All that prompts did so far; a new one for each step, so that a step can be undone."""
+    """Result of all prompts so far; each step makes a new one, for undo."""
 
     drawn: tuple[tuple[int, NDArray[np.int64]], ...] = ()  # channel, and its voxels (N, axes) on the network's grid
-    locked: tuple[int, ...] = ()  # labels that stay as they are
+    locked: tuple[int, ...] = ()  # labels that must not change
     kept: NDArray[np.generic] | None = None  # labels (1, X, Y, Z) when they were locked
 
 
 class Session:
-    """One image, its prompts and what was computed of it.
+    """One image with its prompts and cached results.
 
-    Made by `Segmenter.session`. A window is computed anew only where its prompts have changed, and without prompts it
-    gives what the automatic network gives. So labels are those that a session gives which has had the same prompts at
-    once. For one thread at a time.
+    Made by `Segmenter.session`. Only windows with changed prompts are computed again; windows without prompts equal
+    those of the automatic network. The labels depend only on the prompts, not on when they were given. Not thread-safe.
 
     Args:
-        segmenter: what segments.
+        segmenter: segments the image.
         prepared: the image.
-        prompting: which prompts the bundle takes.
+        prompting: prompts that the bundle supports.
 
     Raises:
-        InputError: it takes none.
+        InputError: the bundle supports no prompts.
 
     Attributes:
         volume: the image, on whose grid labels are.
         names: of the labels by index, the background first.
-        steps: how many can be undone.
+        steps: number of steps that can be undone.
     """
 
     def __init__(self, segmenter: Segments, prepared: Prepared, prompting: Prompting) -> None:
@@ -87,16 +86,16 @@ class Session:
 
     @property
     def steps(self) -> int:
-        """How many steps can be undone."""
+        """Number of steps that can be undone."""
         return len(self._states) - 1
 
     @property
     def computed(self) -> int:
-        """How many windows were computed so far."""
+        """Number of windows computed so far."""
         return self._held.computed
 
     def add(self, prompt: Prompt) -> None:
-        """Take a prompt; where it contradicts an older one, it counts.
+        """Add a prompt; it overrides older ones where they overlap.
 
         Raises:
             InputError: no such label, a position outside of the image or not finite, labels on another grid, or too
@@ -113,32 +112,32 @@ class Session:
         self._push(replace(state, drawn=(*state.drawn, *drawn)))
 
     def lock(self, *labels: str | int) -> None:
-        """Let labels stay as `labels` gave them last; other labels take nothing of them, and they take nothing else.
+        """Lock labels: their voxels stay as `labels` last returned them.
 
         Raises:
-            InputError: there is no such label.
+            InputError: no such label.
         """
         locked = tuple(sorted({self._prompting.index(label) for label in labels}))
         kept = self.labels(self._last).array if locked else None
         self._push(replace(self._states[-1], locked=locked, kept=kept))
 
     def undo(self) -> None:
-        """Take back the last prompt, or the last change of locks.
+        """Undo the last prompt or change of locks.
 
         Raises:
-            InputError: there is nothing to take back.
+            InputError: nothing to undo.
         """
         if not self.steps:
             raise InputError("a session must have a prompt to be undone, got none")
         self._states.pop()
 
     def reset(self) -> None:
-        """Take back everything."""
+        """Remove all prompts and locks."""
         self._states = [_State()]
 
     @torch.inference_mode()
     def labels(self, depth: DepthLike = None) -> Volume:
-        """Segment with all prompts.
+        """Segment the image with all prompts.
 
         Args:
             depth: as in `Segmenter.__call__`.
@@ -162,7 +161,7 @@ class Session:
         return Volume(np.where(stays, state.kept, found.array), found.affine)
 
     def position(self, voxel: Sequence[float]) -> tuple[float, float, float]:
-        """Where a voxel of the image is, by its index (0-based, X, Y, Z), mm, RAS."""
+        """Return the position of a voxel by its index (0-based, X, Y, Z), mm, RAS."""
         x, y, z = (self.volume.affine @ (*voxel, 1.0))[:3]
         return float(x), float(y), float(z)
 
@@ -172,7 +171,7 @@ class Session:
         self._states.append(state)
 
     def _voxels(self, positions: Any, space: str, *, connected: bool = False) -> NDArray[np.int64]:
-        """Voxels `(N, axes)` of the network's grid at positions `(N, 3)`."""
+        """Convert positions `(N, 3)` to voxels `(N, axes)` of the network's grid."""
         if space not in SPACES:
             raise InputError(f"the space of positions must be {' or '.join(SPACES)}, got {space!r}")
         try:
@@ -180,14 +179,14 @@ class Session:
         except (TypeError, ValueError):
             found = np.zeros(0)
         if found.ndim != 2 or found.shape[1] != 3 or not 0 < len(found) <= MOST_POSITIONS:
-            raise InputError(f"positions must be 1 to {MOST_POSITIONS} times x, y and z in mm, got another form")
+            raise InputError(f"positions must be 1 to {MOST_POSITIONS} triples of x, y and z in mm, got another shape")
         self._check_inside(found)
         dims = len(self._shape)
         places = found[:, :dims] @ self._to_voxels[:dims, :dims].T + self._to_voxels[:dims, dims]
         voxels = line(places) if connected else np.rint(places).astype(np.int64)
-        seen = voxels[((voxels >= -1) & (voxels <= self._shape)).all(1)]  # a grid may end a voxel before the image
+        seen = voxels[((voxels >= -1) & (voxels <= self._shape)).all(1)]  # the grid may end one voxel before the image
         if not len(seen):
-            raise InputError("positions must be where the network sees the image, got what is cut off as all 0")
+            raise InputError("positions must be inside the foreground crop, got some where the image is all 0")
         return np.unique(np.clip(seen, 0, np.array(self._shape) - 1), axis=0)
 
     def _check_inside(self, positions: NDArray[np.float64]) -> None:
@@ -205,23 +204,23 @@ class Session:
             )
 
     def _deep_in(self, labels: Volume) -> list[tuple[int, NDArray[np.int64]]]:
-        """What lies deep in labels on the image's grid, for each that can be prompted and is no background."""
+        """Return the eroded region of each foreground label with prompts, from labels on the image's grid."""
         if len(labels.array) != 1 or not labels.same_grid(self.volume):
             raise InputError(
                 f"initial labels must be (1, X, Y, Z) on the grid of the image, {self.volume.shape}, got "
                 f"{labels.array.shape} on {'it' if labels.same_grid(self.volume) else 'another'}"
             )
         if unknown := sorted(set(np.unique(labels.array).tolist()) - set(range(len(self.names)))):
-            raise InputError(f"initial labels must be of 0 to {len(self.names) - 1}, got {unknown[:3]}")
+            raise InputError(f"initial labels must be 0 to {len(self.names) - 1}, got {unknown[:3]}")
         on_grid = self._on_network_grid(labels)
         pairs = ((channel, np.argwhere(core(on_grid == label))) for channel, label in enumerate(self._prompting.labels))
         found = [(channel, voxels) for channel, voxels in pairs if len(voxels) and self._prompting.labels[channel]]
         if not found:
-            raise InputError("initial labels must show a label that can be prompted, got none")
+            raise InputError("initial labels must have a label that takes prompts, got none")
         return found
 
     def _on_network_grid(self, labels: Volume) -> NDArray[np.generic]:
-        """Labels `(*network grid)`, of the nearest voxel."""
+        """Resample labels to the network's grid, nearest voxel."""
         dims = len(self._shape)
         to_source = np.linalg.inv(to_affine_nd(dims, labels.affine)) @ np.linalg.inv(self._to_voxels)
         grid = np.stack(np.meshgrid(*map(np.arange, self._shape), indexing="ij"), -1).reshape(-1, dims)

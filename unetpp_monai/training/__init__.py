@@ -1,4 +1,4 @@
-"""What keeps a training honest: cases that fit, progress of no other run, chance that repeats, and what it says."""
+"""Parts of a training: checked cases, resumable progress, reproducible randomness, and reports."""
 
 from .cases import CheckedDataset, EndOfPreparation, names_of, require_cases, some_of
 from .checks import WarnOfCasesd, require_foreground

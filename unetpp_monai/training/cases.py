@@ -1,4 +1,4 @@
-"""The cases of a training: prepared once, all faults named at once, and the name of each in what goes wrong later."""
+"""Cache the prepared cases of a training; report all faulty cases at once, and name the case in later errors."""
 
 import logging
 import time
@@ -14,39 +14,38 @@ from ..faults import STOP
 from .sampling import Draw
 from .stored import StoredCases, is_whole, place_of, write_case
 
-SHOWN = 10  # cases that an error names
+SHOWN = 10  # most cases in an error
 NAME = "case"  # key of a case's name in an item and a batch
 
 logger = logging.getLogger(__name__)
 
 
 class EndOfPreparation:
-    """Where in a chain of transforms the prepared cases end that are kept; does nothing, and is no MONAI transform.
+    """Marks the end of the cached transforms in a chain; does nothing, and is no MONAI transform.
 
-    Without it MONAI also keeps what comes before the first random transform, such as padding to the patch, and a case
-    that one fold validates on would be prepared in another way than where it trains.
+    Without it MONAI caches everything before the first random transform, including padding to the patch, so a case
+    would be prepared differently for training and validation.
     """
 
     def __call__(self, data: Any) -> Any:
-        """Give back what comes."""
+        """Return the data unchanged."""
         return data
 
 
 class CheckedDataset(CacheDataset):
-    """MONAI's `CacheDataset`, which names every case that cannot be had, not the first one alone.
+    """MONAI's `CacheDataset`, with errors that name all faulty cases.
 
-    A first error would also leave threads at work, which abort a process that then ends.
+    Stopping at the first error would leave threads running, which abort a process when it exits.
 
     Args:
-        data: cases, "image" and "label" paths.
-        transform: what prepares them, then what is random.
-        save_dir: folder for the prepared cases, of this preparation alone; one that is damaged is prepared anew.
-            Empty: they stay in memory.
-        num_workers: threads that prepare.
+        data: cases with "image" and "label" paths.
+        transform: preparation, then random transforms.
+        save_dir: folder for the cases of this preparation only; damaged files are written again. Empty: keep in memory.
+        num_workers: threads for the preparation.
         progress: show MONAI's bar.
 
     Raises:
-        InputError: cases that cannot be read or do not fit, each with its reason.
+        InputError: unreadable or unsuitable cases, each with its reason.
     """
 
     def __init__(
@@ -61,11 +60,11 @@ class CheckedDataset(CacheDataset):
         self.folder = Path(save_dir) if save_dir else None
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-        # a stored case is read anew each time, so that nothing needs a copy
+        # stored cases are read again each time and need no copy
         super().__init__(data, transform, num_workers=num_workers, progress=progress, copy_cache=self.folder is None)
 
     def __getitem__(self, index: Any) -> Any:
-        """Give a case by its index, or by a `Draw`, whose seed then decides all that is random.
+        """Return a case by index, or by a `Draw`, whose seed determines all random transforms.
 
         Raises:
             InputError: a transform fails; the message names the case.
@@ -99,7 +98,7 @@ class CheckedDataset(CacheDataset):
         return cache if self.folder is None else StoredCases(cache)
 
     def _load_cache_item(self, idx: int) -> Any:
-        """Prepare a case; where there is a folder, in a file, whose path is returned."""
+        """Prepare a case; with a folder, write it to a file and return the path."""
         try:
             if self.folder is None:
                 return super()._load_cache_item(idx)
@@ -109,7 +108,7 @@ class CheckedDataset(CacheDataset):
             return path
         except STOP:
             raise
-        except BaseException as error:  # noqa: BLE001 - told with the others; a Rust panic would end the thread
+        except BaseException as error:  # noqa: BLE001 - reported with the others; a Rust panic would end the thread
             self._faults.append((idx, error))
             return None
 
@@ -118,7 +117,7 @@ class CheckedDataset(CacheDataset):
         return Path(str(image[0] if isinstance(image, list) else image)).name
 
     def _sentence(self, index: int, error: BaseException) -> str:
-        """Of ours what it says, of others their kind too; MONAI wraps both."""
+        """Return the message of our errors, with the type for others; MONAI wraps both."""
         found = cause_of(error)
         if isinstance(found, UnetppError):
             return str(found)
@@ -126,14 +125,14 @@ class CheckedDataset(CacheDataset):
 
 
 def names_of(batch: Any) -> list[str]:
-    """Names of the cases of a batch, before or after MONAI took it apart; none where there is none."""
+    """Return the case names of a batch, before or after MONAI split it; empty without names."""
     items = batch if isinstance(batch, list) else [batch]
     found = [item[NAME] for item in items if isinstance(item, Mapping) and NAME in item]
     return [str(name) for names in found for name in (names if isinstance(names, list) else [names])]
 
 
 def some_of(cases: Sequence[Any], count: int) -> list[Any]:
-    """Take some cases from all over a list; 0: all of them.
+    """Take `count` cases spread evenly over a list; 0: all.
 
     Example:
         >>> some_of("abcdefg", 3)
@@ -145,14 +144,14 @@ def some_of(cases: Sequence[Any], count: int) -> list[Any]:
 
 
 def require_cases(training: Sequence[Mapping[str, Any]], validation: int | None) -> None:
-    """Refuse too few cases, and labels that are all empty; of a training that is about to begin.
+    """Check that a training has enough cases, and labels that are not all empty.
 
     Args:
-        training: cases as the training caches them, after the transforms that are not random.
-        validation: how many cases validate; None: none is to.
+        training: cached cases.
+        validation: number of validation cases; None: no validation.
 
     Raises:
-        InputError: nothing to train on or to validate on, or no structure in any case.
+        InputError: no training or validation cases, or no structure in any case.
     """
     if not len(training) or validation == 0:
         raise InputError(

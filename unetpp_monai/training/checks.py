@@ -1,4 +1,4 @@
-"""What is odd about cases of a training without being wrong, and what a training cannot do without; said by name."""
+"""Warn about unusual cases of a training, and refuse validation cases without labels."""
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class WarnOfCasesd(transforms.MapTransform):
-    """Warn of empty label maps and constant images; changes nothing.
+    """Warn about empty label maps and constant images; changes nothing.
 
     Args:
         keys: of the label map `(1, *spatial)`, 0 = background.
@@ -27,7 +27,7 @@ class WarnOfCasesd(transforms.MapTransform):
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
-        """Look at one case."""
+        """Check one case."""
         image = data[self.image_key]
         for number, channel in enumerate(image):
             if channel.min() == channel.max():
@@ -42,10 +42,10 @@ class WarnOfCasesd(transforms.MapTransform):
 
 
 def require_foreground(validation: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse cases to validate on that show no structure, by which no epoch could be told from another.
+    """Check that validation cases have structures; otherwise all epochs would score the same.
 
     Args:
-        validation: cases as the training caches them, after the transforms that are not random.
+        validation: cached cases.
 
     Raises:
         InputError: all of their labels are empty.

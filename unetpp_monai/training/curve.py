@@ -1,4 +1,4 @@
-"""The curve of a training as SVG: loss, and Dice of each depth."""
+"""Draw the curves of a training as SVG: loss, and Dice of each depth."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +9,10 @@ TICKS = 5
 
 
 def curve_svg(rows: Sequence[Mapping[str, Any]], epochs: int) -> str:
-    """Draw a history.
+    """Draw the history of a training.
 
     Args:
-        rows: of `History`: epoch, loss, and dice_per_depth where the epoch was validated.
+        rows: of `History`: epoch, loss, and dice_per_depth of validated epochs.
         epochs: of the whole training.
     """
     losses = [(row["epoch"], row["loss"]) for row in rows]

@@ -1,4 +1,4 @@
-"""What ends a training before its time: a loss that is no number, and signals."""
+"""End a training early: on a loss that is not finite, and on signals."""
 
 import signal
 import threading
@@ -15,16 +15,16 @@ from .progress import ProgressSaver, within_epoch
 
 
 class FiniteLoss:
-    """End a training whose loss is no number, before the step changes the weights; the error names the cases."""
+    """End a training when its loss is not finite, before the weights change; the error names the cases."""
 
     def attach(self, engine: Any) -> None:
-        """Look at every loss of a trainer."""
+        """Check every loss of a trainer."""
         from monai.engines import IterationEvents
 
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
 
     def __call__(self, engine: Any) -> None:
-        """Look at the loss of this step.
+        """Check the loss of this step.
 
         Raises:
             InputError: it is not finite.
@@ -39,14 +39,14 @@ class FiniteLoss:
 
 
 class Stop:
-    """Whether a signal asked to end, and how a training then ends: after a step, with its progress saved."""
+    """End a training on a signal: after a step, with its progress saved."""
 
     def __init__(self) -> None:
         self.signal = 0  # 0: no signal yet
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM and the first SIGINT; a second SIGINT ends at once. In other threads than the main one: none."""
+        """Handle SIGTERM and the first SIGINT; a second SIGINT ends at once. Does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -58,7 +58,7 @@ class Stop:
                 signal.signal(number, handler)
 
     def attach(self, trainer: Any, evaluator: Any, saver: ProgressSaver | None) -> None:
-        """Look after each step and epoch of a trainer, and after each case of an evaluator, if there is one."""
+        """Check after each step and epoch of a trainer, and after each case of an evaluator, if any."""
         from ignite.engine import Events
 
         def step(engine: Any) -> None:
@@ -76,13 +76,13 @@ class Stop:
             evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.check())
 
     def check(self) -> None:
-        """End if that was asked for.
+        """End if a signal was received.
 
         Raises:
-            StoppedError: it was.
+            StoppedError: a signal was received.
         """
         if self.signal:
-            raise StoppedError("stopped; the same command goes on", signal=self.signal)
+            raise StoppedError("stopped; run the same command to resume", signal=self.signal)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.signal = number

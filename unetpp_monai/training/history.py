@@ -1,4 +1,4 @@
-"""Report a training: a line and a row for each epoch, a curve, and the time left."""
+"""Report a training: a log line and a row per epoch, a curve, and the remaining time."""
 
 import json
 import logging
@@ -17,26 +17,26 @@ from .scores import HeadsDice
 
 SCHEMA = 1  # version of history.json
 HISTORY, CURVE = "history.json", "history.svg"
-WARM, TIMED = 2, 10  # steps of a process before those that are timed, and how many until a first estimate
-RECENT = 200  # steps whose time counts for what is left
+WARM, TIMED = 2, 10  # untimed first steps of a process, and timed steps before a first estimate
+RECENT = 200  # steps used to estimate the remaining time
 
 logger = logging.getLogger(__name__)
 
 
 class History:
-    """Follow a training, say what it does, and know how long it will last.
+    """Record a training, log its progress, and estimate its remaining time.
 
     Args:
         save_dir: folder for `history.json` and `history.svg`.
-        optimizer: whose learning rate is noted.
-        dice: of the evaluator.
-        max_epochs: of the whole training.
-        val_interval: epochs between two validations.
+        optimizer: its learning rate is recorded.
+        dice: metric of the evaluator.
+        max_epochs: epochs of the whole training.
+        val_interval: epochs between validations.
 
     Attributes:
-        speaks: whether it says anything and writes files.
-        labels: names of label 1, 2, ...; they may be set.
-        validation_seconds: of the last pass over all cases, or what one is expected to take; None: not known.
+        speaks: whether to log and write files.
+        labels: names of label 1, 2, ...; may be set.
+        validation_seconds: of the last validation, or the expected time; None: unknown.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class History:
         self.validation_seconds: float | None = None
         self.speaks = True
         self.rows: list[dict[str, Any]] = []
-        self._losses: list[float] = []  # of the epoch that is not complete
+        self._losses: list[float] = []  # of the current epoch
         self._seconds = 0.0  # of it
         self._rate = 0.0
         self._validated = False
@@ -58,7 +58,7 @@ class History:
         self._evaluator: Any = None
 
     def attach(self, trainer: Any, evaluator: Any = None) -> None:
-        """Follow a trainer, and the evaluator that it calls, None if none validates."""
+        """Record a trainer and its evaluator, if any."""
         from ignite.engine import Events
 
         self._evaluator = evaluator
@@ -70,26 +70,26 @@ class History:
             evaluator.add_event_handler(Events.COMPLETED, self._validation)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was followed so far, for a checkpoint."""
+        """Return the record for a checkpoint."""
         return {"rows": list(self.rows), "losses": list(self._losses), "seconds": self._seconds}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.rows, self._losses = list(state_dict["rows"]), list(state_dict["losses"])
         self._seconds = state_dict["seconds"]
 
     @property
     def used(self) -> float:
-        """Seconds of all steps and validations, those of former processes among them."""
+        """Seconds of all steps and validations, including previous processes."""
         return float(self._seconds + sum(row["seconds"] + row.get("validation_seconds", 0.0) for row in self.rows))
 
     @property
     def step_seconds(self) -> float | None:
-        """Mean of the recent steps; None as long as none was timed."""
+        """Mean seconds of recent steps; None until one was timed."""
         return sum(self._recent) / len(self._recent) if self._recent else None
 
     def left(self, trainer: Any) -> float | None:
-        """Seconds until the end; None as long as neither is timed."""
+        """Return the remaining seconds; None until steps and validation were timed."""
         step, validation = self.step_seconds, 0.0 if self._evaluator is None else self.validation_seconds
         if step is None or validation is None:
             return None
@@ -112,9 +112,9 @@ class History:
         if self._steps == WARM + TIMED:
             if self._evaluator is not None and self.validation_seconds is None:
                 self.validation_seconds = case_seconds(self._evaluator) * len(self._evaluator.data_loader.dataset)
-            about = f"{self.step_seconds:.2g} s a step"
+            about = f"{self.step_seconds:.2g} s per step"
             if self._evaluator is not None:
-                about += f", {self.validation_seconds:.2g} s a validation"
+                about += f", {self.validation_seconds:.2g} s per validation"
             if self.speaks and trainer.state.rank == 0:
                 logger.info("%s after %d steps: %s", _left(self.left(trainer)), TIMED, about)
 
@@ -167,12 +167,12 @@ class History:
 
 
 def case_seconds(evaluator: Any) -> float:
-    """Time one case of an evaluator, and give what one takes in the mean, by voxels; nothing random is drawn."""
+    """Time one case of an evaluator, and return the mean time per case, scaled by voxels; draws nothing random."""
     cases = evaluator.data_loader.dataset
     image = cases[0]["image"][None].to(evaluator.state.device)
     was_training = evaluator.network.training
     evaluator.network.eval()
-    for _ in range(2 if image.is_cuda else 1):  # a GPU's libraries choose their kernels in the first pass
+    for _ in range(2 if image.is_cuda else 1):  # GPU libraries choose kernels in the first pass
         start = time.perf_counter()
         with torch.no_grad():
             float(evaluator.inferer(image, evaluator.network).sum())  # waits for a GPU
@@ -187,7 +187,7 @@ def _left(seconds: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Say a time as people do."""
+    """Format a duration for people."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -195,7 +195,7 @@ def _duration(seconds: float) -> str:
 
 
 def _short(dice: float | None, digits: int = 2) -> str:
-    """A Dice without its zero."""
+    """Format a Dice without its leading zero."""
     if dice is None:
         return "-"
     text = f"{dice:.{digits}f}"

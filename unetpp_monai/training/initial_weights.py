@@ -1,6 +1,6 @@
-"""Weights to begin a training with, of a task with other labels or channels, too: what fits is taken, the rest is said.
+"""Initialise a training with stored weights, also of a task with other labels or channels; mismatches are logged.
 
-Weights are data: read without running anything, and refused if they are damaged, not finite, or of another network.
+Weights are read without executing code, and refused if they are damaged, not finite, or of another network.
 """
 
 import logging
@@ -20,9 +20,9 @@ from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
 
 BUNDLED = f"models/{TRAINED}"  # weights of a packed bundle
 MODEL = "model"  # key of the weights in a checkpoint
-LEAST = 0.5  # share of a network's parameters that must fit; with less, nothing that was learned is kept
+LEAST = 0.5  # fraction of the parameters that must fit for the weights to be useful
 FIRST, HEADS = "nodes.x_0_0.", "outputs."  # names of the parameters that depend on channels and on labels
-SAID = 300  # characters of a message
+SAID = 300  # most characters of a message
 
 logger = logging.getLogger(__name__)
 
@@ -31,35 +31,35 @@ State = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is taken of stored weights, and what was done about the rest."""
+    """Stored weights fitted to a network."""
 
-    state: dict[str, torch.Tensor]  # by the names of the network, in its shapes
-    share: float  # of the network's parameters that are taken, 0 ... 1
-    notes: tuple[str, ...]  # what is not taken as it is, in words
+    state: dict[str, torch.Tensor]  # with the names and shapes of the network
+    share: float  # fraction of the network's parameters that were loaded, 0 to 1
+    notes: tuple[str, ...]  # about parameters that were changed or not loaded
 
 
 class InitialWeights:
-    """Load weights into a network when its training begins.
+    """Load weights into a network when training starts.
 
     Args:
-        path: as `weights_file` takes it; "": none are loaded.
-        network: to load them into; one that is distributed is taken as the network it distributes.
+        path: as for `weights_file`; "": load nothing.
+        network: to initialise; may be wrapped for distributed training.
     """
 
     def __init__(self, path: str | Path, network: torch.nn.Module) -> None:
         self.path, self.network = str(path), network
 
     def attach(self, engine: Any) -> None:
-        """Let a trainer call this when it starts."""
+        """Call this when a trainer starts."""
         from ignite.engine import Events
 
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Any = None) -> None:
-        """Load what fits, and say what does not.
+        """Load matching parameters, and log the others.
 
         Raises:
-            InputError: no such file, no weights, or too little of them fits.
+            InputError: no such file, no weights, or too few parameters fit.
             BundleError: the file or its bundle is damaged.
         """
         path = weights_file(self.path)
@@ -67,27 +67,27 @@ class InitialWeights:
         network = inner if isinstance(inner, torch.nn.Module) else self.network
         prompts: int = getattr(network, "prompt_channels", 0)
         fitted = fit_weights(read_weights(path), network.state_dict(), prompts=prompts)
-        said = "; ".join(fitted.notes) or "all of them fit"
+        said = "; ".join(fitted.notes) or "all fit"
         if fitted.share < LEAST:
             raise InputError(
                 f"weights must fit at least {LEAST:.0%} of the network's parameters, got {fitted.share:.0%} from "
-                f"{at(path)}: {clipped(said, SAID)}; take those of a network with the same features, strides, kernels "
+                f"{at(path)}: {clipped(said, SAID)}; choose a network with the same features, strides, kernels "
                 "and block"
             )
         network.load_state_dict({**network.state_dict(), **fitted.state})
-        logger.info("began with %.1f %% of the parameters from %s: %s", 100 * fitted.share, path, said)
+        logger.info("initialised %.1f %% of the parameters from %s: %s", 100 * fitted.share, path, said)
 
 
 def weights_file(path: str | Path) -> Path:
-    """Find a file of weights.
+    """Find a weights file.
 
     Args:
-        path: such a file, the folder of a packed bundle, or that of a task: its own weights, or else those of its
-            training on all cases, or of its only one.
+        path: weights file, folder of a packed bundle, or folder of a task: its own weights, else those of its
+            training on all cases, else of its only training.
 
     Raises:
-        InputError: there is none; `AmbiguityError`: several trainings.
-        BundleError: the bundle is not as it was packed.
+        InputError: no weights; `AmbiguityError`: several trainings.
+        BundleError: the bundle was changed after packing.
     """
     root = Path(path)
     if root.is_file():
@@ -104,22 +104,22 @@ def weights_file(path: str | Path) -> Path:
         raise AmbiguityError(f"initial weights must be of one training, got {names} in {at(root)}; name the file")
     if not found:
         raise InputError(
-            f"initial weights must be a file, or a folder of a task or bundle that has some, got {at(root)}; check "
+            f"initial weights must be a file, or a folder of a task or bundle with weights, got {at(root)}; check "
             "the path"
         )
     return found[0]
 
 
 def weights_digest(path: str | Path) -> str | None:
-    """Hash what a training began with, for its identity; None: with nothing."""
+    """Hash the initial weights of a training; None without."""
     return sha256(weights_file(path)) if str(path) else None
 
 
 def read_weights(path: Path) -> State:
-    """Read the tensors of a file of weights, or of a checkpoint's network.
+    """Read the tensors of a weights file or checkpoint.
 
     Raises:
-        InputError: they cannot be read, or are no finite numbers.
+        InputError: unreadable or not finite.
         BundleError: the file is damaged.
     """
     check_stored(path)
@@ -129,23 +129,23 @@ def read_weights(path: Path) -> State:
         sound = all(_is_sound(tensor) for tensor in stored.values())
     except UNREADABLE_WEIGHTS as error:
         said = clipped(" ".join(str(error).split()) or type(error).__name__, SAID)
-        raise InputError(f"initial weights must be readable, got {said} for {at(path)}; take others") from error
+        raise InputError(f"initial weights must be readable, got {said} for {at(path)}; choose others") from error
     if not stored or not sound:
-        raise InputError(f"initial weights must be tensors of finite numbers, got others in {at(path)}; take others")
+        raise InputError(f"initial weights must be tensors of finite numbers, got others in {at(path)}; choose others")
     return dict(stored)
 
 
 def fit_weights(stored: State, own: State, *, prompts: int = 0) -> Fitted:
-    """Take what fits a network by name and shape, and what its first convolution can take of other channels.
+    """Fit weights to a network by name and shape, and adapt the channels of the first convolution.
 
-    One stored channel is repeated for several and divided by their number, several are added up for one: images whose
-    channels are alike then give what they gave before. Which of several are which of others nobody knows: new.
-    Channels of prompts begin at zero: without prompts, and with them too, images give what they gave before.
+    One stored channel is repeated and divided for several channels, and several are summed for one: images with equal
+    channels then give the same result as before. Other changes of several channels cannot be matched: they stay new.
+    Channels of prompts start at zero, so that results are the same as before.
 
     Args:
-        stored: of a file.
-        own: of the network, as it was built.
-        prompts: how many channels of the network follow those of its images.
+        stored: from a file.
+        own: of the new network.
+        prompts: number of prompt channels after the image channels.
     """
     taken = {name: stored[name] for name, tensor in own.items() if _same_shape(stored.get(name), tensor)}
     others = {name: tensor for name, tensor in own.items() if name not in taken}
@@ -161,7 +161,7 @@ def fit_weights(stored: State, own: State, *, prompts: int = 0) -> Fitted:
     }
     notes = tuple(_notes(stored, own, {**taken, **joined, **prompted}, joined))
     if prompted:
-        notes = (f"first convolution without {prompts} channel(s) of prompts: zero", *notes)
+        notes = (f"first convolution without {prompts} prompt channel(s): zero", *notes)
     joined |= prompted
     total = sum(tensor.numel() for tensor in own.values())
     fitting = sum(own[name].numel() for name in (*taken, *joined))
@@ -179,7 +179,7 @@ def _same_shape(stored: torch.Tensor | None, own: torch.Tensor) -> bool:
 
 
 def _is_other_channels(name: str, stored: torch.Tensor | None, own: torch.Tensor) -> bool:
-    """Whether a kernel differs in the image's channels alone, one of the two having one."""
+    """Tell whether a kernel differs only in image channels, and one of the two has one channel."""
     if stored is None or not name.startswith(FIRST) or stored.dim() != own.dim() or own.dim() < 3:
         return False
     alike = stored.shape[0] == own.shape[0] and stored.shape[2:] == own.shape[2:]
@@ -187,14 +187,14 @@ def _is_other_channels(name: str, stored: torch.Tensor | None, own: torch.Tensor
 
 
 def _is_without_prompts(name: str, stored: torch.Tensor | None, own: torch.Tensor, prompts: int) -> bool:
-    """Whether a kernel lacks the channels of prompts alone."""
+    """Tell whether a kernel lacks only the prompt channels."""
     if stored is None or not name.startswith(FIRST) or stored.dim() != own.dim() or own.dim() < 3:
         return False
     return stored.shape[1] + prompts == own.shape[1] and stored[:, 0].shape == own[:, 0].shape
 
 
 def _other_channels(stored: torch.Tensor, count: int) -> torch.Tensor:
-    """Kernels `(features, channels, *spatial)` of another number of channels."""
+    """Adapt kernels `(features, channels, *spatial)` to another number of channels."""
     if stored.shape[1] > 1:
         return stored.sum(1, keepdim=True)
     return stored.repeat_interleave(count, dim=1) / count
@@ -204,7 +204,7 @@ def _notes(stored: State, own: State, taken: State, joined: State) -> Iterator[s
     if joined:
         name = next(iter(joined))
         before, now = stored[name].shape[1], own[name].shape[1]
-        how = "repeated and divided by their number" if before == 1 else "added up"
+        how = "repeated and divided by their number" if before == 1 else "summed"
         yield f"first convolution of {before} channel(s) instead of {now}: {how}"
     left = [name for name in own if name not in taken]
     heads = [name for name in left if name.startswith(HEADS) and name in stored]

@@ -1,4 +1,4 @@
-"""Label maps that fit their images."""
+"""Check that label maps match their images."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -13,18 +13,18 @@ from monai.data import MetaTensor
 from ..errors import GeometryError, InputError
 from ..volume import Volume
 
-GRID_TOLERANCE = 0.1  # voxels by which corners of an image and its label may be apart, as rounded headers put them
+GRID_TOLERANCE = 0.1  # most distance in voxels between corners of image and label, for rounded headers
 
 
 class CheckLabelsd(transforms.MapTransform):
-    """Refuse a label map that does not belong to its image, or holds other values than the task's; changes nothing.
+    """Check that a label map has its image's grid and the task's values; changes nothing.
 
     Args:
         keys: of the label map `(1, *spatial)`.
         image_key: of the image `(C, *spatial)`.
-        in_channels: of an image.
-        out_channels: how many labels, background included.
-        label_values: what stands for the labels 0, 1, 2, ... in the file; empty: themselves.
+        in_channels: of the images.
+        out_channels: number of labels, including the background.
+        label_values: values of the labels 0, 1, 2, ... in the file; empty: the same.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class CheckLabelsd(transforms.MapTransform):
         """Check every label map.
 
         Raises:
-            InputError: channels, values; GeometryError: another grid. Both name the file.
+            InputError: wrong channels or values; GeometryError: another grid. Both name the file.
         """
         image = data[self.image_key]
         name = _name(image)
@@ -61,13 +61,13 @@ class CheckLabelsd(transforms.MapTransform):
             raise InputError(f"a label map must have 1 channel, got {len(label)} in {name}")
         if label.shape[1:] != image.shape[1:]:
             raise GeometryError(
-                f"a label map must lie on the grid of its image, {tuple(image.shape[1:])} voxels, got "
+                f"a label map must be on the grid of its image, {tuple(image.shape[1:])} voxels, got "
                 f"{tuple(label.shape[1:])} in {name}"
             )
         off = _volume(image).grid_distance(_volume(label))
         if off > GRID_TOLERANCE:
             raise GeometryError(
-                f"a label map must lie where its image does, got a corner {off:.3g} voxels away in {name}; one of "
+                f"a label map must be where its image is, got a corner {off:.3g} voxels away in {name}; one of "
                 "them was shifted, mirrored or saved with another header"
             )
         found = torch.unique(label.as_tensor()).tolist()
@@ -79,7 +79,7 @@ class CheckLabelsd(transforms.MapTransform):
 
 
 def _volume(image: MetaTensor) -> Volume:
-    """The grid of an image `(C, X, Y[, Z])` alone."""
+    """Return the grid of an image `(C, X, Y[, Z])`."""
     shape = (*image.shape[1:], *[1] * (4 - image.dim()))
     affine = np.eye(4)
     given = image.affine.cpu().numpy()

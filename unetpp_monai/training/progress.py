@@ -1,4 +1,4 @@
-"""Progress of a training: its checkpoints, and what they belong to."""
+"""Save and resume the progress of a training."""
 
 import time
 import zipfile
@@ -12,45 +12,45 @@ from ..errors import InputError
 from ..files import complete_file
 
 CHECKPOINTS = "progress_checkpoint_*.pt"
-KEPT = 2  # of them, the newest
+KEPT = 2  # newest checkpoints
 
 
 class RunIdentity:
-    """What a training's progress belongs to; a checkpoint of another fold, other cases or values is refused.
+    """Identity of a training run: refuses a checkpoint of another fold, other cases or values.
 
     Args:
-        values: what must be the same for a training to go on, by name, in JSON's types.
+        values: must be equal to resume; by name, in JSON types.
     """
 
     def __init__(self, **values: Any) -> None:
         self.values = {name: _plain(value) for name, value in values.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The values, for a checkpoint."""
+        """Return the values for a checkpoint."""
         return dict(self.values)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Compare with those of a checkpoint.
+        """Compare with the values of a checkpoint.
 
         Raises:
-            InputError: it is of another run; the message names what differs.
+            InputError: another run; the message lists the differences.
         """
         if differences := [name for name, value in self.values.items() if state_dict.get(name) != value]:
             said = ", ".join(
                 f"{name} {_short(state_dict.get(name))} instead of {_short(self.values[name])}" for name in differences
             )
             raise InputError(
-                f"progress must be that of the same run, got {said}; choose another output_dir, or do not resume"
+                f"progress must be of the same run, got {said}; choose another output_dir, or do not resume"
             )
 
 
 class ProgressSaver:
-    """Save a training's progress, so that little is lost wherever it is killed; each file complete or not at all.
+    """Save a training's progress atomically, so that it can be killed at any time.
 
     Args:
         save_dir: folder of the checkpoints.
-        save_dict: what to save, by name: whatever has a `state_dict`.
-        seconds: between two checkpoints, at most a step longer; 0: one after each epoch, and none within.
+        save_dict: objects with a `state_dict`, by name.
+        seconds: between checkpoints, plus at most one step; 0: only after each epoch.
     """
 
     def __init__(self, save_dir: str | Path, save_dict: Mapping[str, Any], *, seconds: float = 0.0) -> None:
@@ -58,7 +58,7 @@ class ProgressSaver:
         self._last = time.monotonic()
 
     def attach(self, engine: Any) -> None:
-        """Follow a trainer; attach what has to be done before an epoch is saved before this."""
+        """Attach to a trainer, after handlers that must run before saving."""
         from ignite.engine import Events
 
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
@@ -66,7 +66,7 @@ class ProgressSaver:
         engine.add_event_handler(Events.COMPLETED, self._end)
 
     def save(self, engine: Any) -> None:
-        """Save now; not between the last step of an epoch and its end, which would not come again."""
+        """Save now; not between the last step of an epoch and its end, which would be skipped on resume."""
         epoch, rest = divmod(engine.state.iteration, engine.state.epoch_length)
         self._write(f"progress_checkpoint_{f'step={engine.state.iteration}' if rest else f'epoch={epoch}'}.pt")
         for path in sorted(self.folder.glob(CHECKPOINTS), key=_age)[KEPT:]:
@@ -89,21 +89,21 @@ class ProgressSaver:
             self.save(engine)
 
     def _end(self, engine: Any) -> None:
-        if self.seconds:  # the last epoch was not due; more epochs may follow it
+        if self.seconds:  # not yet due; more epochs may follow
             self.save(engine)
         self._write("progress_final.pt")
 
 
 def within_epoch(engine: Any) -> bool:
-    """Whether the step that a trainer has done is not the last one of its epoch."""
+    """Tell whether a trainer is before the last step of its epoch."""
     return bool(engine.state.iteration % engine.state.epoch_length)
 
 
 def newest_progress(folder: str | Path) -> str:
-    """Path of the newest checkpoint of a training that is whole; one that was being written may be cut.
+    """Return the newest complete checkpoint of a training.
 
     Args:
-        folder: with `progress_checkpoint_*.pt`. If it has none, the path does not exist, which its reader says.
+        folder: with `progress_checkpoint_*.pt`; if it has none, the returned path does not exist.
     """
     found = sorted(Path(folder).glob(CHECKPOINTS), key=_age)
     return str(next(filter(zipfile.is_zipfile, found), Path(folder) / "progress_checkpoint"))
@@ -123,5 +123,5 @@ def _age(path: Path) -> int:
 
 
 def _alone(part: Any) -> Any:
-    """A network without what spreads it over processes."""
+    """Unwrap a distributed network."""
     return part.module if isinstance(part, torch.nn.parallel.DistributedDataParallel) else part

@@ -1,6 +1,6 @@
-"""Prompts for a training: in some steps none, in the others such as a person would give who sees what is wrong.
+"""Simulate prompts for a training: none in some steps, else corrections as a user would give them.
 
-Source: Diaz-Pinto et al. 2022, "DeepEdit", arXiv 2305.10655; here, one prompt a round and case.
+Source: Diaz-Pinto et al. 2022, "DeepEdit", arXiv 2305.10655; here, one prompt per round and case.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,35 +15,35 @@ from ..pieces import components
 from ..prompts import Marks, ball, core, line, mark, no_marks, prompt_maps
 
 Inferer = Callable[[torch.Tensor, torch.nn.Module], Any]
-SEEN = 0.25  # share of first rounds that scribble in every label, right or wrong, as who begins with scribbles does
-STRAIGHT = 0.5  # share of scribbles that are lines; the others are what lies deep
+SEEN = 0.25  # fraction of first rounds that scribble in every label, right or wrong, as some users begin
+STRAIGHT = 0.5  # fraction of scribbles that are lines; the others are eroded regions
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How prompts are given."""
+    """Statistics of the simulated prompts."""
 
-    share: float  # of steps that have some, 0 ... 1
-    rounds: int  # at most, each after a look at the result
-    scribbles: float  # share of prompts that are no points, 0 ... 1
-    jitter: int  # voxels at most that a point is beside its aim, along each axis
+    share: float  # fraction of steps with prompts, 0 to 1
+    rounds: int  # at most, each based on the current result
+    scribbles: float  # fraction of prompts that are scribbles, 0 to 1
+    jitter: int  # largest shift of a point along each axis, voxels
 
 
 class PromptedBatch:
-    """Prepare a batch as MONAI's trainer does, with maps of prompts behind the images' channels.
+    """Prepare a batch for MONAI's trainer, with prompt maps after the image channels.
 
-    Without labels to prompt, images stay as they are. All that is random comes from torch's generator.
+    Without labels to prompt, images are unchanged. Random numbers come from torch's generator.
 
     Args:
-        network: that trains; it is asked what it sees before each round.
-        inferer: how it is asked.
-        labels: that can be prompted, by index; each has a channel, in this order.
+        network: being trained; predicts before each round.
+        inferer: for these predictions.
+        labels: indices of labels with prompts, one channel each, in this order.
         radius: of the ball around a point, mm.
         pixdim: spacing of the network's grid, mm.
         share, rounds, scribbles, jitter: see `Habits`.
     """
 
-    def __init__(  # noqa: PLR0913 - all that a task states of its prompts
+    def __init__(  # noqa: PLR0913 - all prompt settings of a task
         self,
         network: torch.nn.Module,
         inferer: Inferer,
@@ -63,7 +63,7 @@ class PromptedBatch:
     def __call__(
         self, batch: Mapping[str, torch.Tensor], device: Any = None, non_blocking: bool = False, **options: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give images `(B, C + prompts, *spatial)` and labels `(B, 1, *spatial)`, on the device."""
+        """Return images `(B, C + prompts, *spatial)` and labels `(B, 1, *spatial)` on the device."""
         image, label = (
             batch[key].to(device=device, non_blocking=non_blocking, **options) for key in ("image", "label")
         )
@@ -89,7 +89,7 @@ class PromptedBatch:
         return torch.cat([image, maps], 1), label
 
     def _seen(self, images: torch.Tensor) -> NDArray[np.int64]:
-        """Labels `(B, *spatial)` that the network gives now."""
+        """Return the network's current labels `(B, *spatial)`."""
         was_training = self.network.training
         self.network.eval()
         with torch.no_grad():
@@ -106,7 +106,7 @@ class PromptedBatch:
     def _correct(
         self, marks: Marks, truth: NDArray[np.int64], seen: NDArray[np.int64], rng: np.random.Generator
     ) -> None:
-        """Prompt the largest error of one label; of which label is drawn by its size."""
+        """Prompt the largest error of one label, drawn by error size."""
         pieces = [largest_piece((truth == label) & (seen != label)) for label in self.labels]
         sizes = np.array([size for _, size in pieces], float)
         if not sizes.any():
@@ -121,7 +121,7 @@ class PromptedBatch:
 
 
 def largest_piece(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
-    """The largest connected piece of a mask `(*spatial)`, voxels that touch at a corner together, and its voxels."""
+    """Return the largest component of a mask `(*spatial)`, diagonals connected, and its number of voxels."""
     pieces, sizes = components(mask, 1)
     return (pieces[0], sizes[0]) if pieces else (mask, 0)
 
@@ -129,7 +129,7 @@ def largest_piece(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
 def point(
     piece: NDArray[np.bool_], allowed: NDArray[np.bool_], rng: np.random.Generator, *, jitter: int
 ) -> NDArray[np.int64]:
-    """Draw a voxel `(1, axes)` of a piece, rather a deep one, and go beside it where that is still allowed."""
+    """Draw a voxel `(1, axes)` of a component, preferably deep inside, and shift it if allowed."""
     from scipy import ndimage
 
     places = np.argwhere(piece)
@@ -140,7 +140,7 @@ def point(
 
 
 def scribble(piece: NDArray[np.bool_], allowed: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw voxels `(N, axes)`: a line between two voxels of a piece, where it is allowed, or what lies deep in it."""
+    """Draw voxels `(N, axes)`: a line between two voxels of a component, if allowed, or its eroded region."""
     if rng.random() >= STRAIGHT:
         return np.argwhere(core(piece))
     places = np.argwhere(piece)

@@ -1,4 +1,4 @@
-"""Which cases a step takes, and all that is random in it: drawn from (seed, fold, step) alone."""
+"""Draw the cases and the random seeds of each step from (seed, fold, step) only."""
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-SEEDS = 1 << 32  # of a generator
+SEEDS = 1 << 32  # number of seeds
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,16 @@ class Draw:
 
 
 class CaseSampler(torch.utils.data.Sampler[Draw]):
-    """Draw the cases of each step, so that a training goes on within an epoch as if it had not been interrupted.
+    """Draw the cases of each step; training can resume within an epoch with the same draws.
 
     Args:
         cases: to draw from, at least one.
         batch_size: cases of a step (of each process).
-        steps_per_epoch: that many with replacement; 0: every case once, in another order each time.
+        steps_per_epoch: draw this many with replacement; 0: every case once, shuffled each epoch.
         seed: of the run.
         fold: of the run.
         rank: of this process among `world_size`.
-        world_size: processes that share each step.
+        world_size: number of processes.
     """
 
     def __init__(
@@ -46,21 +46,21 @@ class CaseSampler(torch.utils.data.Sampler[Draw]):
         self.seed, self.fold, self.rank, self.world_size = seed, fold, rank, world_size
         self.length = steps_per_epoch * batch_size if self.replacement else -(-self.count // world_size)
         self._engine: Any = None
-        self._passes = 0  # begun, where no engine counts its steps
+        self._passes = 0  # started, without an engine that counts steps
 
     def attach(self, engine: Any) -> None:
-        """Follow the steps of a trainer, and seed what is random in each of them."""
+        """Follow the steps of a trainer, and seed each of them."""
         from ignite.engine import Events
 
         self._engine = engine
         engine.add_event_handler(Events.ITERATION_STARTED, self._seed_step)
 
     def __len__(self) -> int:
-        """Draws of an epoch."""
+        """Return the draws per epoch."""
         return self.length
 
     def __iter__(self) -> Iterator[Draw]:
-        """Give the draws from the next step to the end of its epoch."""
+        """Yield the draws from the next step to the end of its epoch."""
         steps = -(-self.length // self.batch_size)
         step = self._passes * steps if self._engine is None else self._engine.state.iteration
         self._passes += 1
@@ -68,7 +68,7 @@ class CaseSampler(torch.utils.data.Sampler[Draw]):
         yield from self._draws(number)[begun * self.batch_size :]
 
     def _draws(self, number: int) -> list[Draw]:
-        """Draws of epoch `number` (0, 1, ...) for this process."""
+        """Return the draws of epoch `number` (0, 1, ...) for this process."""
         rng = np.random.default_rng((self.seed, self.fold, number))
         total = self.length * self.world_size
         places = rng.integers(self.count, size=total) if self.replacement else rng.permutation(self.count)

@@ -1,23 +1,23 @@
-"""How many steps fit into a time, and how they are divided into epochs. Decided once; numbers only."""
+"""Compute how many steps fit into a time, and divide them into epochs."""
 
 import math
 from dataclasses import dataclass, replace
 
 from ..errors import InputError
 
-FEWEST_EPOCHS = 20  # so that the learning rate falls smoothly, and a curve is one
-MARGIN = 0.95  # of the time, as machines slow down
-VALIDATION_SHARE = 0.15  # of the time
+FEWEST_EPOCHS = 20  # for a smooth learning rate and a useful curve
+MARGIN = 0.95  # fraction of the time that is planned, as machines slow down
+VALIDATION_SHARE = 0.15  # fraction of the time
 FEWEST_VALIDATIONS = 8
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a training takes on this machine, seconds."""
+    """Times of a training on this machine, in seconds."""
 
-    step: float  # with its cases loaded
-    case: float = 0.0  # to validate one
-    cases: int = 0  # that validate
+    step: float  # including loading
+    case: float = 0.0  # to validate one case
+    cases: int = 0  # to validate
     used: float = 0.0  # before the first step
 
 
@@ -27,24 +27,24 @@ class Schedule:
 
     max_epochs: int
     steps_per_epoch: int
-    val_interval: int  # epochs; divides `max_epochs`, so that the last one is validated
-    val_cases: int = 0  # that validate while the training lasts; 0: all
+    val_interval: int  # epochs; divides `max_epochs`, so the last epoch is validated
+    val_cases: int = 0  # validation cases during training; 0: all
 
     @property
     def steps(self) -> int:
-        """All of them."""
+        """Return the total number of steps."""
         return self.max_epochs * self.steps_per_epoch
 
 
 def schedule_of_steps(steps: int, usual: int) -> Schedule:
-    """Divide a number of steps into epochs; the same for the same numbers.
+    """Divide a number of steps into epochs; deterministic.
 
     Args:
-        steps: of the training, rounded to whole epochs.
-        usual: steps of an epoch, if there are enough of them.
+        steps: of the training; rounded to whole epochs.
+        usual: steps per epoch, if there are enough.
 
     Raises:
-        InputError: no step.
+        InputError: no steps.
     """
     if steps < 1:
         raise InputError(f"a training must have at least 1 step, got {steps}", option="steps")
@@ -53,23 +53,23 @@ def schedule_of_steps(steps: int, usual: int) -> Schedule:
 
 
 def schedule_of_time(seconds: float, usual: int, measured: Measured) -> Schedule:
-    """Count the steps that fit into a time, validations included.
+    """Compute the steps that fit into a time, including validation.
 
-    Where all cases take too long, some of them validate.
+    If validating all cases takes too long, only some are used.
 
     Args:
         seconds: of the whole training.
-        usual: steps of an epoch, if there are enough of them.
-        measured: what they take.
+        usual: steps per epoch, if there are enough.
+        measured: their times.
 
     Raises:
-        InputError: not one step and one case to validate fit.
+        InputError: too short for one step and one validation case.
     """
     left = seconds * MARGIN - measured.used
     if left < measured.step + measured.case:
         raise InputError(
-            f"a time must suffice for a step ({measured.step:.2g} s), a case to validate ({measured.case:.2g} s) and "
-            f"what comes before ({measured.used:.2g} s), got {seconds:g} s; give more",
+            f"time must suffice for a step ({measured.step:.2g} s), a validation case ({measured.case:.2g} s) and the "
+            f"start ({measured.used:.2g} s), got {seconds:g} s; allow more",
             option="time",
         )
     epochs = _epochs(int(left / measured.step), usual)
@@ -91,7 +91,7 @@ def _epochs(steps: int, usual: int) -> int:
 
 
 def _divided(steps: int, epochs: int, interval: int) -> Schedule:
-    """At most `steps`, as many as can be, in about as many epochs, or somewhat fewer, of one length."""
+    """Divide at most `steps` steps into about `epochs` epochs of equal length."""
     interval = min(interval, epochs)
     most = epochs // interval
     candidates = (count * interval for count in range(max(most * 3 // 4, 1), most + 1))

@@ -1,4 +1,4 @@
-"""Dice of every depth and label, from the label maps of one validation pass."""
+"""Compute the Dice of every depth and label in one validation pass."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from ..depth import Depth, DepthLike
 
 
 class HeadsDice:
-    """Mean Dice while a training validates: of one depth as the metric, of all of them beside it.
+    """Mean Dice in validation: one depth is the metric, the others are reported.
 
-    A label that a case's reference does not show is left out of it, as MONAI's `DiceMetric` does. Mean of a depth: over
-    a case's labels, then over cases; of a label: over cases.
+    Labels missing in a case's reference are skipped, as in MONAI's `DiceMetric`. Depths are averaged over labels, then
+    over cases; labels over cases.
 
     Args:
-        out_channels: labels, background included.
-        depth: whose mean is the metric; see `Depth.parse`.
+        out_channels: labels, including the background.
+        depth: its mean is the metric; see `Depth.parse`.
 
     Attributes:
         depths: mean Dice of depth 1, 2, ... in the last pass.
-        labels: of the metric's depth, mean Dice of label 1, 2, ...; NaN where no case shows it.
+        labels: mean Dice of label 1, 2, ... at the metric's depth; NaN if no case has it.
     """
 
     def __init__(self, out_channels: int, depth: DepthLike = None) -> None:
@@ -29,7 +29,7 @@ class HeadsDice:
         self._tables: list[torch.Tensor] = []
 
     def attach(self, engine: Any, name: str) -> None:
-        """Let an evaluator, which has label maps `(depths, *spatial)` as "pred", state the metric."""
+        """Attach as metric to an evaluator with label maps `(depths, *spatial)` as "pred"."""
         from ignite.engine import Events
 
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._tables.clear())
@@ -37,10 +37,10 @@ class HeadsDice:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._state, name)
 
     def table(self, heads: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Dice `(depths, out_channels - 1)` of a case, float64.
+        """Compute the Dice `(depths, out_channels - 1)` of a case, float64.
 
         Args:
-            heads: label maps `(depths, *spatial)`, whole numbers.
+            heads: label maps `(depths, *spatial)`, integers.
             label: reference `(1, *spatial)`.
         """
         reference = label.flatten().long()
@@ -70,12 +70,12 @@ class HeadsDice:
 
 
 def _mean(of_cases: torch.Tensor) -> torch.Tensor:
-    """Mean over cases `(cases, depths)` -> `(depths,)`; 0 where no case shows a structure."""
+    """Average over cases, `(cases, depths)` -> `(depths,)`; 0 if no case has a structure."""
     return of_cases.nanmean(0).nan_to_num(0)
 
 
 def _gathered(tables: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Those of all processes."""
+    """Gather the tables of all processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return tables
     shares: list[Any] = [None] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""Prepared cases on the disk: each complete or not at all, and mapped into memory where it is used."""
+"""Store prepared cases on disk, written atomically and memory-mapped for reading."""
 
 import hashlib
 import zipfile
@@ -16,10 +16,10 @@ BROKEN = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueE
 
 
 class StoredCases(Sequence[dict[str, Any]]):
-    """Cases in files, read anew each time: only what is touched takes memory, and only while it is used.
+    """Cases in files, memory-mapped at each access.
 
     Args:
-        paths: of files that `write_case` wrote.
+        paths: files written by `write_case`.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -30,19 +30,19 @@ class StoredCases(Sequence[dict[str, Any]]):
         return len(self.paths)
 
     def __getitem__(self, index: Any) -> Any:
-        """Give a case, as it was before it was written."""
+        """Return a case as it was written."""
         return StoredCases(self.paths[index]) if isinstance(index, slice) else read_case(self.paths[index])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Give one after the other."""
+        """Yield all cases."""
         return map(read_case, self.paths)
 
 
 def place_of(folder: Path, case: Mapping[str, Any]) -> Path:
-    """Where a case lies in a folder: by the names, sizes and times of its files.
+    """Return a case's path in a folder, from the names, sizes and times of its files.
 
     Args:
-        folder: of one kind of preparation.
+        folder: for one kind of preparation.
         case: "image" is a path, or one per channel, "label" a path.
 
     Raises:
@@ -54,7 +54,7 @@ def place_of(folder: Path, case: Mapping[str, Any]) -> Path:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is one of ours with every byte as it was written, by its checksums."""
+    """Tell whether a file is a complete stored case, by its checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -73,13 +73,13 @@ def write_case(path: Path, case: Mapping[str, Any]) -> None:
 
 
 def read_case(path: Path) -> dict[str, Any]:
-    """Read a prepared case; its voxels stay on the disk until they are touched."""
+    """Read a prepared case; voxels are loaded from disk when used."""
     found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     return {key: _tensor(value) for key, value in found.items()}
 
 
 def _plain(value: Any) -> Any:
-    """In types that can be read without running anything."""
+    """Convert to types that can be read without executing code."""
     if isinstance(value, np.ndarray | np.generic):
         return torch.as_tensor(value)
     if not isinstance(value, MetaTensor):
