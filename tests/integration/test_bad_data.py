@@ -260,8 +260,8 @@ def every_number(root):
     ("spoil", "said"),
     [
         (one_case, "a data set must have 4 cases or more, got 1"),
-        (no_structure, "label maps must hold a label, got only 0 in all of them"),
-        (one_labelled, "2 cases or more must hold a label, got one"),
+        (no_structure, "label maps must have a label, got only 0 in all of them"),
+        (one_labelled, "2 cases or more must have a label, got one"),
         (single_slices, "2 voxels or more along every axis, got 20 x 24 x 1"),
         (every_number, "at most 255 labels, got more"),
     ],

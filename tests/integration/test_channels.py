@@ -106,7 +106,7 @@ def test_labels_are_named_without_channels(tmp_path):
     pairs = labelled_cases(tmp_path / "images", tmp_path / "labels", ".nii.gz", SUFFIXES)
     assert [pair["image"].rpartition("/")[2] for pair in pairs] == ["a_0000.nii.gz", "b_0000.nii.gz"]
     (tmp_path / "images" / "b_0001.nii.gz").unlink()
-    with pytest.raises(InputError, match=r"a file for each of 2 channels, b_0001.nii.gz lack"):
+    with pytest.raises(InputError, match=r"a file for each of 2 channels, missing: b_0001.nii.gz"):
         labelled_cases(tmp_path / "images", tmp_path / "labels", ".nii.gz", SUFFIXES)
 
 
@@ -121,10 +121,10 @@ def test_channels_that_do_not_fit_are_refused_by_name(tmp_path):
         with pytest.raises(GeometryError, match=r"channels of a case must lie on one grid, got .* in a_0001.nii.gz"):
             read_case(first, channels=SUFFIXES)
     save_nifti(tmp_path / "a_0001.nii.gz", np.zeros((6, 6, 6, 2), np.float32), np.eye(4))
-    with pytest.raises(InputError, match="a file of one channel must have 1, got 2"):
+    with pytest.raises(InputError, match="each file must have 1 channel, got 2"):
         read_case(first, channels=SUFFIXES)
     (tmp_path / "a_0001.nii.gz").unlink()
-    with pytest.raises(InputError, match=r"a_0001\.nii\.gz lack"):
+    with pytest.raises(InputError, match=r"missing: a_0001\.nii\.gz"):
         read_case(first, channels=SUFFIXES)
 
 

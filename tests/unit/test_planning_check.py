@@ -209,9 +209,9 @@ def test_more_labels_than_results_can_hold_are_refused(tmp_path):
 def test_all_empty_or_one_labelled_case_is_refused(root):
     for name in NAMES:
         save(label_of(root, name), np.zeros_like(CASES[name][1]))
-    assert rows(root)[0] == ("error", "", "label maps must hold a label, got only 0 in all of them")
+    assert rows(root)[0] == ("error", "", "label maps must have a label, got only 0 in all of them")
     save(label_of(root, "sub-04"), CASES["sub-04"][1])
-    assert rows(root)[0][:2] == ("error", "sub-04") and "2 cases or more must hold a label" in rows(root)[0][2]
+    assert rows(root)[0][:2] == ("error", "sub-04") and "2 cases or more must have a label" in rows(root)[0][2]
 
 
 def test_a_few_cases_or_one_group_are_refused(tmp_path):

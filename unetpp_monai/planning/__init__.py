@@ -1,4 +1,4 @@
-"""A folder of labelled images to a task: which cases there are, what is wrong with them, and what fits them.
+"""Plan a task from a folder of labelled images: list the cases, check them, and choose settings.
 
 Nothing here trains, and nothing is written before every case was read.
 """

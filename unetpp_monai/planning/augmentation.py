@@ -1,4 +1,4 @@
-"""How far training may turn, scale and mirror a patch, by its shape and by what its labels are called."""
+"""Choose rotation, scaling and mirroring of patches, from their shape and the names of the labels."""
 
 import math
 
@@ -10,7 +10,7 @@ from .decision import Decision, times
 from .grid import Grid
 from .topology import ANISOTROPY
 
-ROTATION, SCALE, TRANSLATION = 0.5, 0.25, 16  # radians; share; parts of the patch
+ROTATION, SCALE, TRANSLATION = 0.5, 0.25, 16  # radians; fraction; a 16th of the patch
 
 
 def augmentation(checked: Checked, grid: Grid) -> list[Decision]:
@@ -29,7 +29,7 @@ def augmentation(checked: Checked, grid: Grid) -> list[Decision]:
         Decision(
             "rotate_range",
             rotation,
-            "0.5 rad about each axis; of a patch three times as long as thick within its plane only, then by pi unless "
+            "0.5 rad about each axis; in-plane only if the patch is three times as long as thick, then by pi unless "
             "labels have sides",
             shape,
             edit,
@@ -39,7 +39,7 @@ def augmentation(checked: Checked, grid: Grid) -> list[Decision]:
         Decision(
             "flip_axes",
             [axis for axis in range(dims) if axis or not sided],
-            "all axes; not left to right if a label is of one side",
+            "all axes; not left-right if a label has a side",
             shape,
             edit,
         ),

@@ -1,4 +1,4 @@
-"""Cases of a BIDS data set: images and label maps, raw or derived, paired by the entities of their names.
+"""List the cases of a BIDS data set: raw or derived images and label maps, paired by entities.
 
 Source: BIDS 1.10, "Filename entities", "Imaging data: derivatives", and the inheritance principle (for `dseg.tsv`).
 """
@@ -12,40 +12,40 @@ from ..io.label_table import read_label_table
 from ..io.nifti import SUFFIXES
 from .dataset import WARNING, Case, Dataset, Fault
 
-DERIVED = ("desc", "space", "label", "res", "den", "atlas", "seg", "hemi")  # entities that tell how, not of what
+DERIVED = ("desc", "space", "label", "res", "den", "atlas", "seg", "hemi")  # entities of processing, not of the subject
 
 
 @dataclass(frozen=True)
 class _File:
-    """A file and what its name says."""
+    """A file and the entities in its name."""
 
     path: Path
     entities: Mapping[str, str]  # such as sub -> 01
     suffix: str  # such as T1w
-    raw: bool  # no derivative
+    raw: bool  # not a derivative
 
 
 def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
-    """List the cases; a case is one file of the first channel.
+    """List the cases, one for each file of the first channel.
 
     Args:
         root: with `dataset_description.json`.
-        images: one per channel: a suffix, such as "T1w", of raw files; with entities, as "desc-preproc_T1w", of any.
-        label: suffix of the label maps, with entities if wanted.
+        images: one per channel: suffix of raw files, such as "T1w", or of any with entities, "desc-preproc_T1w".
+        label: suffix of the label maps, optionally with entities.
 
     Raises:
-        InputError: no such files, or tables of labels that differ.
-        AmbiguityError: not said which files are images or labels.
+        InputError: no such files, or contradictory label tables.
+        AmbiguityError: images or labels not chosen.
     """
     files = [_parse(path, root) for path in sorted(root.rglob("sub-*")) if path.name.lower().endswith(SUFFIXES)]
     suffixes = f"suffixes {', '.join(sorted({file.suffix for file in files})) or 'none'} in {root}"
     if not images:
         raise AmbiguityError(
-            f"a BIDS data set must be told which files are images, such as T1w,FLAIR, got {suffixes}", option="image"
+            f"images of a BIDS data set must be named by suffix, such as T1w,FLAIR, got {suffixes}", option="image"
         )
     if not label:
         raise AmbiguityError(
-            f"a BIDS data set must be told which files are label maps, such as dseg, got {suffixes}", option="label"
+            f"label maps of a BIDS data set must be named by suffix, such as dseg, got {suffixes}", option="label"
         )
     chosen = [_chosen(files, pattern, derived=False) for pattern in images]
     maps = _chosen(files, label, derived=True)
@@ -66,12 +66,12 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
             paths = tuple(part.path for part in parts if part)
             cases.append(Case(name, paths, target.path, f"sub-{anchor.entities['sub']}"))
     extra = [
-        Fault(file.path.name, "a label map must have an image, this one has none; it is left out", WARNING)
+        Fault(file.path.name, "a label map must have an image, this one has none; it is skipped", WARNING)
         for file in maps
         if not any(_fits(anchor.entities, file.entities) for anchor in chosen[0])
     ]
     if not chosen[0]:
-        raise InputError(f"a BIDS data set must hold images {images[0]}, found none in {root}", option="image")
+        raise InputError(f"a BIDS data set must have images {images[0]}, found none in {root}", option="image")
     names = _label_names([file for file in maps if file.path in used], root)
     return Dataset(
         "BIDS", root, tuple(sorted(cases, key=lambda case: case.name)), "", tuple(images), names, tuple(faults + extra)
@@ -86,7 +86,7 @@ def _parse(path: Path, root: Path) -> _File:
 
 
 def _chosen(files: Sequence[_File], pattern: str, *, derived: bool) -> list[_File]:
-    """Files that a suffix means, with the entities before it if there are any."""
+    """Select files by suffix and, if given, entities."""
     *pairs, suffix = pattern.split("_")
     wanted = [tuple(pair.split("-", 1)) for pair in pairs]
     return [
@@ -99,14 +99,14 @@ def _chosen(files: Sequence[_File], pattern: str, *, derived: bool) -> list[_Fil
 
 
 def _partner(anchor: _File, others: Sequence[_File], pattern: str, faults: list[Fault], name: str) -> _File | None:
-    """The file of the same subject and session whose other entities contradict none of the anchor's."""
+    """Find the file with the same subject and session, and no contradictory entities."""
     found = [other for other in others if _fits(anchor.entities, other.entities)]
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(file.path.name for file in found[:3])
         what = (
-            f"every case must have one file {pattern}, got {len(found)}, {names}; say which, as desc-manual_{pattern}"
+            f"every case must have one file {pattern}, got {len(found)}, {names}; choose one, as desc-manual_{pattern}"
         )
     else:
         what = f"every case must have a file {pattern}, found none; add it, or remove the case"
@@ -120,7 +120,7 @@ def _fits(anchor: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 
 def _label_names(maps: Sequence[_File], root: Path) -> dict[int, str]:
-    """Names of the nearest `dseg.tsv` of every label map, which must agree."""
+    """Read the names from the nearest `dseg.tsv` of every label map, which must agree."""
     found: dict[Path, dict[int, str]] = {}
     for file in maps:
         table = _table(file, root)
@@ -134,7 +134,7 @@ def _label_names(maps: Sequence[_File], root: Path) -> dict[int, str]:
 
 
 def _table(file: _File, root: Path) -> Path | None:
-    """The table that a label map inherits: the nearest whose entities are all its own."""
+    """Find the table a label map inherits: the nearest one whose entities all match."""
     for folder in (file.path.parent, *file.path.parent.parents):
         for path in sorted(folder.glob(f"*{file.suffix}.tsv")):
             entities = dict(pair.split("-", 1) for pair in path.stem.split("_")[:-1] if "-" in pair)

@@ -1,4 +1,4 @@
-"""How much memory a training may take, and how much one takes: counted without computing it."""
+"""Memory that a training may use, and an estimate of what it needs."""
 
 import os
 import re
@@ -9,36 +9,36 @@ from ..errors import InputError
 from ..memory import GIB
 from .topology import Topology
 
-SIZES = (2, 4, 8, 12, 16, 24, 40, 80)  # GiB that memory is rounded down to, so that alike machines plan alike
-ON_CPU = 2  # GiB at most that "auto" takes without a GPU: a step of more takes longer than a minute on few cores
-SHARE = 0.8  # of the budget that is planned for: what libraries take for themselves is not counted
-OWN = 0.6 * GIB  # bytes of the process before the first step: libraries, CUDA's context
-BACKWARD = 1.6  # bytes at the peak for each that is kept: gradients on their way, copies that convolutions make
+SIZES = (2, 4, 8, 12, 16, 24, 40, 80)  # GiB; memory is rounded down so that similar machines get the same plan
+ON_CPU = 2  # most GiB of "auto" without a GPU: larger steps take over a minute on few cores
+SHARE = 0.8  # fraction of the budget to use: memory of libraries is not counted
+OWN = 0.6 * GIB  # bytes before the first step: libraries, CUDA context
+BACKWARD = 1.6  # peak bytes per stored byte: gradients, copies made by convolutions
 PER_PARAMETER = 16  # bytes: value, gradient and Adam's two moments
-PER_LOGIT = 12  # bytes of each head's output: itself, its softmax and its gradient
+PER_LOGIT = 12  # bytes per output of a head: value, softmax and gradient
 WIDE = 10.0  # GiB at which the first level has WIDTHS[True] channels
 WIDTHS = {False: 16, True: 32}
-MOST = {2: 512, 3: 320}  # channels of a level
+MOST = {2: 512, 3: 320}  # most channels of a level
 MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*(GiB|MiB)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Memory that a training may take."""
+    """Memory that a training may use."""
 
     gib: float
-    source: str  # in words
-    gpu: bool  # convolutions then run in half precision
+    source: str  # for people
+    gpu: bool  # then convolutions use half precision
 
     @property
     def bytes(self) -> float:
-        """Of the plan."""
+        """Return the bytes to plan for."""
         return self.gib * GIB
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network's memory depends on, beside its topology."""
+    """Size of a network, besides its topology."""
 
     dims: int
     in_channels: int
@@ -47,18 +47,18 @@ class Shape:
     half: bool  # precision of convolutions
 
     def features(self, topology: Topology) -> list[int]:
-        """Channels per level."""
+        """Return the channels per level."""
         return [min(self.width << level, MOST[self.dims]) for level in range(len(topology.kernels))]
 
 
 def memory_budget(stated: str) -> Budget:
-    """Read an amount of memory.
+    """Parse an amount of memory.
 
     Args:
-        stated: such as "8GiB"; "auto": what the GPU has, or the machine without one.
+        stated: such as "8GiB"; "auto": memory of the GPU, or of the machine without one.
 
     Raises:
-        InputError: no such amount.
+        InputError: invalid amount.
     """
     import torch
 
@@ -73,7 +73,7 @@ def memory_budget(stated: str) -> Budget:
         total = torch.cuda.get_device_properties(0).total_memory / GIB
         return Budget(_rounded_down(total), "of the GPU, rounded down", gpu)
     if not hasattr(os, "sysconf"):  # Windows
-        raise InputError("memory must be stated on this system, got auto; name an amount such as 8GiB", option="memory")
+        raise InputError("memory must be stated on this system, got auto; give an amount such as 8GiB", option="memory")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     return Budget(
         min(_rounded_down(total), ON_CPU), f"of the machine, rounded down; at most {ON_CPU} GiB on a CPU", gpu
@@ -81,21 +81,21 @@ def memory_budget(stated: str) -> Budget:
 
 
 def _rounded_down(gib: float) -> float:
-    return max((size for size in SIZES if size <= gib * 1.05), default=gib)  # a card of 24 GB has a little less
+    return max((size for size in SIZES if size <= gib * 1.05), default=gib)  # a 24 GB card has slightly less
 
 
 def width_for(budget: Budget) -> int:
-    """Channels of the first level."""
+    """Return the channels of the first level."""
     return WIDTHS[budget.gib >= WIDE]
 
 
 def peak_bytes(shape: Shape, topology: Topology, voxels: int) -> float:
-    """Memory of a training step.
+    """Estimate the peak memory of a training step, in bytes.
 
     Args:
         shape: of the network.
         topology: of the network.
-        voxels: of all patches of a batch.
+        voxels: in all patches of a batch.
     """
     per_voxel, parameters = network_costs(shape, topology)
     logits = PER_LOGIT * len(topology.strides) * shape.out_channels
@@ -104,7 +104,7 @@ def peak_bytes(shape: Shape, topology: Topology, voxels: int) -> float:
 
 @cache
 def network_costs(shape: Shape, topology: Topology) -> tuple[float, int]:
-    """Count what a forward pass keeps for the backward pass, on tensors without content.
+    """Measure what a forward pass stores for the backward pass, using tensors without data.
 
     Args:
         shape: of the network.
@@ -133,7 +133,7 @@ def network_costs(shape: Shape, topology: Topology) -> tuple[float, int]:
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor  # a tensor that is kept twice is there once
+        kept[tensor.untyped_storage()._cdata] = tensor  # count a shared tensor once
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -1,4 +1,4 @@
-"""All cases of a data set, and what is wrong between them; nothing is written here."""
+"""Read all cases of a data set and list their faults; writes nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,33 +12,33 @@ import numpy as np
 from .dataset import ERROR, WARNING, Case, Dataset, Fault, sided_labels
 from .examine import Examined, Facts, examine
 
-PROCESSES = 2  # that read cases at once
-ALONE = 40 << 20  # bytes of files up to which starting processes takes longer than they save
-LEAST = 4  # cases of a data set: calibration on held-out cases needs as many
-OUTLIER = 3.0  # factor from the median from which on a spacing is likely wrong
+PROCESSES = 2  # reading cases in parallel
+ALONE = 40 << 20  # bytes of files below which starting processes does not pay
+LEAST = 4  # cases, needed for calibration on held-out cases
+OUTLIER = 3.0  # ratio to the median above which a spacing is likely wrong
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A data set whose cases have all been read."""
+    """A data set after reading all cases."""
 
     dataset: Dataset
-    cases: tuple[tuple[Case, Facts], ...]  # those without error, by name
+    cases: tuple[tuple[Case, Facts], ...]  # without errors, sorted by name
     faults: tuple[Fault, ...]  # errors first, then by case
-    values: tuple[int, ...]  # of the labels 0, 1, ... in the files
+    values: tuple[int, ...]  # in the files, of the labels 0, 1, ...
 
     @property
     def errors(self) -> int:
-        """How many rows keep a plan from being made."""
+        """Number of faults that prevent planning."""
         return sum(fault.kind == ERROR for fault in self.faults)
 
 
 def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: None) -> Checked:
-    """Read every case once, in `PROCESSES` processes if there is much to read.
+    """Read every case once, in `PROCESSES` processes if files are large.
 
     Args:
         dataset: its cases.
-        progress: called with how many are done.
+        progress: called with the number of cases done.
     """
     examined = sorted(_examine_all(dataset, progress), key=lambda found: found.case.name)
     known = tuple(dataset.labels)
@@ -53,7 +53,7 @@ def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: No
             f"mirrored images would swap labels that have sides, got {', '.join(sided)}; left and right are not flipped"
         )
         faults.append(Fault("", what, WARNING))
-    lines = (replace(fault, what=" ".join(fault.what.split())) for fault in faults)  # a row is one line
+    lines = (replace(fault, what=" ".join(fault.what.split())) for fault in faults)  # one line per row
     ordered = sorted(lines, key=lambda fault: (fault.kind != ERROR, fault.case, fault.what))
     return Checked(dataset, sound, tuple(ordered), values)
 
@@ -74,7 +74,7 @@ def _examine_all(dataset: Dataset, progress: Callable[[int], None]) -> Iterator[
             for job in as_completed(jobs):
                 try:
                     yield job.result()
-                except BrokenProcessPool:  # of every case that was not done when one process was killed
+                except BrokenProcessPool:  # raised for all unfinished cases when one process is killed
                     left.append(jobs[job])
                     continue
                 progress(done := done + 1)
@@ -91,14 +91,14 @@ def _processes(count: int) -> ProcessPoolExecutor:
 
 
 def _one_by_one(cases: Sequence[Case], known: Sequence[int]) -> Iterator[Examined]:
-    """Examine cases so that a process that is killed is that of one case."""
+    """Examine each case in its own process, so that a killed process identifies its case."""
     pool = _processes(1)
     try:
         for case in cases:
             try:
                 found = pool.submit(examine, case, known).result()
             except BrokenProcessPool:
-                what = "reading a case must not need more memory than there is, got a process that was killed"
+                what = "reading a case must fit into memory, got a killed process"
                 found = Examined(case, (Fault(case.name, f"{what}; free some, or make the case smaller"),), None)
                 pool = _processes(1)
             yield found
@@ -111,7 +111,7 @@ def _size(case: Case) -> int:
 
 
 def _channel_faults(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
-    """Cases of another number of channels, or pictures among volumes."""
+    """Find cases with another number of channels, or pictures among volumes."""
     if not cases:
         return
     counts = Counter(len(facts.channels) for _, facts in cases)
@@ -132,9 +132,9 @@ def _of_all(cases: Sequence[tuple[Case, Facts]], listed: int) -> Iterator[Fault]
         yield Fault("", f"a data set must have {LEAST} cases or more, got {listed}; label more")
     foreground = [case for case, facts in cases if facts.labels]
     if cases and not foreground:
-        yield Fault("", "label maps must hold a label, got only 0 in all of them")
+        yield Fault("", "label maps must have a label, got only 0 in all of them")
     elif len(foreground) == 1 and len(cases) > 1:
-        yield Fault(foreground[0].name, "2 cases or more must hold a label, got one; then none is left to judge by")
+        yield Fault(foreground[0].name, "2 cases or more must have a label, got one; validation needs another")
     groups = {case.group for case, _ in cases}
     if cases and len(groups) < 2 and listed >= LEAST:
         yield Fault("", f"cases must be of 2 groups or more, got {', '.join(groups)}; state another group")
@@ -176,7 +176,7 @@ def _twice(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
 
 
 def _united(cases: Sequence[tuple[Case, Facts]]) -> tuple[tuple[Case, Facts], ...]:
-    """Give groups that share an image one name."""
+    """Merge groups that share an image."""
     home: dict[str, str] = {}
     first: dict[str, str] = {}
 

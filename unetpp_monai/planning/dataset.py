@@ -1,4 +1,4 @@
-"""What a data set is, whatever its layout: cases, names of channels and labels, and what is wrong with them."""
+"""A data set of any layout: cases, names of channels and labels, and faults."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,48 +8,48 @@ from pathlib import Path
 from ..errors import AmbiguityError, InputError
 
 ERROR, WARNING = "error", "warning"
-SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr](?:[^a-z]|$)", re.IGNORECASE)  # of a label's name
-IDENTIFIER = re.compile(r"(.*\d)[_\-.][^_\-.]+")  # a case name that goes on behind a number, as patient001_frame01
+SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr](?:[^a-z]|$)", re.IGNORECASE)  # in a label's name
+IDENTIFIER = re.compile(r"(.*\d)[_\-.][^_\-.]+")  # a case name with a part after a number, as patient001_frame01
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: a row of the table."""
+    """One fault: a row of the table."""
 
     case: str  # its name; "": the data set
     what: str  # the constraint, what came, the way out
-    kind: str = ERROR  # WARNING: said, and planned anyway
+    kind: str = ERROR  # WARNING: does not prevent planning
 
 
 @dataclass(frozen=True)
 class Case:
-    """Files of one case; nothing of them has been read."""
+    """Files of one case, not yet read."""
 
     name: str
-    images: tuple[Path, ...]  # one per channel, or one that holds all channels
+    images: tuple[Path, ...]  # one per channel, or one with all channels
     label: Path
-    group: str = ""  # such as its patient; cases of a group share a fold; "": of its own
-    fold: int | None = None  # in which it is validated, from 0; None: to be chosen
+    group: str = ""  # such as its patient; cases of a group share a fold; "": its own group
+    fold: int | None = None  # validation fold, from 0; None: chosen by the plan
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Cases of a data set."""
 
-    layout: str  # which it was, in words
-    root: Path  # folder that paths are written relative to
+    layout: str  # for people
+    root: Path  # paths are written relative to this folder
     cases: tuple[Case, ...]
-    name: str = ""  # as the data set calls itself; "": it does not
+    name: str = ""  # stated in the data set; "": none
     channels: tuple[str, ...] = ()  # names; empty: not stated
-    labels: Mapping[int, str] = field(default_factory=dict)  # value of a voxel -> name, without the background 0
-    faults: tuple[Fault, ...] = ()  # met while listing
+    labels: Mapping[int, str] = field(default_factory=dict)  # voxel value -> name, without the background 0
+    faults: tuple[Fault, ...] = ()  # found while listing
 
 
 def check_names(cases: Iterable[Case]) -> None:
-    """Refuse two cases of one name.
+    """Check that names of cases are unique.
 
     Raises:
-        AmbiguityError: there are.
+        AmbiguityError: repeated names.
     """
     found: dict[str, Case] = {}
     for case in cases:
@@ -62,7 +62,7 @@ def check_names(cases: Iterable[Case]) -> None:
 
 
 def sided_labels(labels: Mapping[int, str]) -> list[str]:
-    """Names that say left or right."""
+    """Return names that contain left or right."""
     return [name for name in labels.values() if SIDES.search(name)]
 
 
@@ -70,14 +70,14 @@ def grouped(dataset: Dataset, pattern: str) -> Dataset:
     """Give every case a group.
 
     Args:
-        dataset: whose groups are kept if no pattern is given.
-        pattern: regular expression; what it matches of a case's name, or its first group, is the case's group.
+        dataset: its groups are kept without pattern.
+        pattern: regular expression; its match in a case's name, or its first group, is the case's group.
 
     Returns:
-        The data set; a fault for each name that the pattern does not match, or one where groups seem to be missing.
+        The data set, with a fault for each name without match, or if groups seem to be missing.
 
     Raises:
-        InputError: no regular expression.
+        InputError: invalid regular expression.
     """
     if not pattern:
         own = [replace(case, group=case.group or case.name) for case in dataset.cases]
@@ -99,7 +99,7 @@ def grouped(dataset: Dataset, pattern: str) -> Dataset:
 
 
 def _groups_missing(names: Sequence[str]) -> tuple[Fault, ...]:
-    """A warning if names look like several cases of one patient."""
+    """Warn if names look like several cases of one patient."""
     shared: dict[str, list[str]] = {}
     for name in names:
         if match := IDENTIFIER.fullmatch(name):
@@ -111,7 +111,7 @@ def _groups_missing(names: Sequence[str]) -> tuple[Fault, ...]:
     return (
         Fault(
             example[0],
-            f"cases of one patient must share a fold, got {len(several)} beginnings that names share, such as of "
+            f"cases of one patient must share a fold, got {len(several)} prefixes shared by names, such as of "
             f"{example[0]} and {example[1]}, and no group; state one (option group)",
             WARNING,
         ),

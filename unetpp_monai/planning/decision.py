@@ -1,4 +1,4 @@
-"""One value of a task and its reason, and what the user decides."""
+"""One value of a task with its reason, and the user's options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ from .budget import Budget
 
 @dataclass(frozen=True)
 class Decision:
-    """One value of a task, and why."""
+    """One value of a task, with its reason."""
 
     key: str
     value: Any
-    rule: str  # the formula, in words
+    rule: str  # for people
     inputs: str  # what it was computed from
-    override: str  # how to have another
+    override: str  # how to change it
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user decides; empty or 0: decided here."""
+    """The user's choices; empty or 0: chosen by the plan."""
 
     budget: Budget
     modality: str = ""
     spacing: tuple[float, ...] = ()
     folds: int = 0
-    interactive: bool = False  # a network that takes prompts, too
+    interactive: bool = False  # a network with prompts
 
 
 def times(numbers: Sequence[float]) -> str:
-    """Sizes in words."""
+    """Format sizes as text."""
     return " x ".join(f"{number:g}" for number in numbers)

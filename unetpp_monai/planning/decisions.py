@@ -1,4 +1,4 @@
-"""From what was measured to the values of a task; each decision keeps its reason."""
+"""Compute the values of a task from measurements, each with its reason."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ from .grid import BATCH, Grid, find_grid
 from .intensity import Kind, channel_kinds, intensity_rules
 
 EDIT = "edit task.json"
-WORTH = 0.9  # share of a case's voxels below which cutting off what is 0 is worth it
-SEEN = 0.05  # share of all voxels that one step sees at most
-STEPS = {False: 50, True: 250}  # of an epoch, without and with a GPU
+WORTH = 0.9  # fraction of a case's voxels below which cropping zeros pays
+SEEN = 0.05  # largest fraction of all voxels in one step
+STEPS = {False: 50, True: 250}  # per epoch, without and with a GPU
 EPOCHS = {False: 50, True: 200}
 RADIUS = 1.5  # of prompts, in voxels of the finest axis
-FOREGROUND = 0.33  # share of patches that are centred on a labelled voxel
+FOREGROUND = 0.33  # fraction of patches centred on a labelled voxel
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def decide(checked: Checked, wishes: Wishes) -> Decided:
     """Make all decisions.
 
     Args:
-        checked: without error.
-        wishes: of the user.
+        checked: without errors.
+        wishes: the user's choices.
 
     Raises:
-        InputError: a wish that cannot be fulfilled, or one that is needed.
+        InputError: an impossible choice, or a missing one.
     """
     facts = [facts for _, facts in checked.cases]
     dims = len(facts[0].shape)
@@ -63,14 +63,14 @@ def decide(checked: Checked, wishes: Wishes) -> Decided:
     folds, fold_inputs = choose_folds(checked, wishes.folds)
     decisions = [
         *_of_images(checked, kinds, rules),
-        Decision("crop_foreground", crop, "cut off what is 0 if that is worth it and no label is in it", why, EDIT),
+        Decision("crop_foreground", crop, "crop zeros if that saves enough and cuts no label", why, EDIT),
         *_of_network(grid, network, wishes),
         *(_of_prompts(labels, grid) if wishes.interactive else []),
         *_of_training(checked, grid, network, wishes),
         Decision(
             "num_folds",
             max(folds.values()) + 1,
-            "5, or 3 of fewer than 10 cases; groups stay whole, each label in as many folds as it has groups",
+            "5, or 3 for fewer than 10 cases; groups are not split, each label is in as many folds as it has groups",
             fold_inputs,
             "options folds and group, or a column fold in a CSV table",
         ),
@@ -94,17 +94,17 @@ def _of_images(checked: Checked, kinds: Sequence[Kind], rules: list[dict[str, An
         Decision("out_channels", len(values), "labels and the background", f"values {values}", "none"),
     ]
     if values != list(range(len(values))):
-        rule = "values in the files of the labels 0, 1, ..."
+        rule = "values of the labels 0, 1, ... in the files"
         found.append(Decision("label_values", values, rule, f"values {values}", "none"))
     suffixes = [f"_{number:04d}" for number in range(count)]
     return [
         *found,
-        Decision("channel_suffixes", suffixes, "endings of the files of one case, where it has several", names, EDIT),
+        Decision("channel_suffixes", suffixes, "endings of the files of one case, if several", names, EDIT),
         Decision(
             "intensity",
             rules,
             "CT: clipped to percentiles 0.5 and 99.5 of labelled voxels, then their mean 0 and deviation 1; others: "
-            "mean 0 and deviation 1 of the image, or of what is not 0 if a quarter of an MR is; none: of the image",
+            "mean 0 and deviation 1 of the image, or of nonzero voxels if a quarter of an MR is 0; none: of the image",
             names,
             f"option modality, or {EDIT}",
         ),
@@ -115,7 +115,7 @@ def _crop(facts: Sequence[Facts]) -> tuple[bool, str]:
     left = float(np.median([np.prod(each.inner) / np.prod(each.shape) for each in facts]))
     cut = sum(each.cuts_labels for each in facts)
     lowest = min(channel.lowest for each in facts for channel in each.channels)
-    inputs = f"{left:.0%} of the median case are left, {cut} case(s) with labels outside, lowest intensity {lowest:g}"
+    inputs = f"{left:.0%} of the median case remain, {cut} case(s) with labels outside, lowest intensity {lowest:g}"
     return left < WORTH and not cut and lowest >= 0, inputs
 
 
@@ -150,7 +150,7 @@ def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
         Decision(
             "head_weights",
             [round(weight / sum(weights), 4) for weight in weights],
-            "halved from each depth to the next smaller one, deepest first, 1 in all",
+            "halved from each depth to the next smaller one, deepest first, sum 1",
             f"{levels - 1} heads",
             EDIT,
         )
@@ -159,7 +159,7 @@ def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
 
 
 def _of_prompts(labels: int, grid: Grid) -> Iterator[Decision]:
-    """Which labels can be prompted, and how."""
+    """Choose the labels with prompts, and their radius."""
     every = list(range(labels))
     yield Decision("prompt_labels", every, "every label, the background too", "option interactive", EDIT)
     radius = round(RADIUS * min(grid.spacing), 3)
@@ -167,7 +167,7 @@ def _of_prompts(labels: int, grid: Grid) -> Iterator[Decision]:
 
 
 def _steps(grid: Grid) -> Iterator[Decision]:
-    """Strides and kernels that are not the same everywhere."""
+    """Choose strides and kernels of anisotropic networks."""
     strides, kernels = grid.topology.strides, grid.topology.kernels
     mm = f"{times(grid.spacing)} mm"
     if set(sum(strides, ())) != {2}:
@@ -192,7 +192,7 @@ def _of_training(checked: Checked, grid: Grid, network: Shape, wishes: Wishes) -
         Decision(
             "batch_size",
             batch,
-            "2; with a GPU more while they fit and are at most 5 % of all voxels",
+            "2; more with a GPU if they fit and have at most 5 % of all voxels",
             f"{where}, {len(facts)} cases",
             EDIT,
         ),

@@ -15,23 +15,23 @@ from .examine import Channel, Facts
 from .intensity import UNKNOWN
 
 VERSION = "0.1.0"
-SHOWN = (0.5, 50.0, 99.5)  # percentiles of the foreground
+SHOWN = (0.5, 50.0, 99.5)  # reported percentiles of the foreground
 
 
 def label_names(checked: Checked) -> dict[int, str]:
-    """Names by index, background first; labels without a name get their value's."""
+    """Return names by index, background first; unnamed labels are named after their value."""
     known = checked.dataset.labels
     names = [known.get(value, f"label {value}") for value in checked.values[1:]]
     return dict(enumerate(["background", *names]))
 
 
 def metadata(checked: Checked, decided: Decided, name: str) -> dict[str, Any]:
-    """Describe the task, as `metadata.json`.
+    """Build `metadata.json`.
 
     Args:
         checked: the data set.
         decided: the plan.
-        name: of the task, where the data set has none.
+        name: of the task, if the data set has none.
     """
     labels = label_names(checked)
     picture = checked.cases[0][1].picture
@@ -100,7 +100,7 @@ def _format(decided: Decided, channels: tuple[str, ...], labels: Mapping[int, st
 
 
 def cases_list(checked: Checked, decided: Decided) -> list[dict[str, Any]]:
-    """Cases as `cases.json` lists them: name, image (or images, one per channel), label, group, fold, sha256."""
+    """Build `cases.json`: name, image (or images, one per channel), label, group, fold, sha256."""
     root = checked.dataset.root
     found = []
     for case, facts in checked.cases:
@@ -123,7 +123,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def fingerprint(checked: Checked) -> dict[str, Any]:
-    """What was measured of each case; lengths in mm, axes right, anterior, superior."""
+    """Return the measurements of each case; lengths in mm, axes right, anterior, superior."""
     return {case.name: _of_case(case, facts) for case, facts in checked.cases}
 
 

@@ -1,4 +1,4 @@
-"""One case, read once: all that is wrong with it, and all that a plan needs to know of it."""
+"""Read one case once: its faults, and the measurements for the plan."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +19,10 @@ from ..volume import Volume, label_array
 from .dataset import WARNING, Case, Fault
 from .label_maps import LARGEST, MOST, LabelShape, label_shapes, value_counts
 
-GRID_TOLERANCE = 0.1  # voxels that corners of an image's and its label's grid may be apart
-SAMPLE = 1 << 16  # voxels that show the share of zeros, and whether numbers are whole
-FOREGROUND = 10_000  # voxels of foreground that are kept of a case and channel
-SHOWN = 5  # values that a row lists
+GRID_TOLERANCE = 0.1  # most distance in voxels between corners of image and label
+SAMPLE = 1 << 16  # voxels to estimate the fraction of zeros, and whether numbers are whole
+FOREGROUND = 10_000  # foreground voxels kept per case and channel
+SHOWN = 5  # most values in a row
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Channel:
     lowest: float
     highest: float
     whole: bool  # numbers without a fraction
-    zeros: float  # share of voxels that are exactly 0
+    zeros: float  # fraction of voxels that are exactly 0
     foreground: NDArray[np.float32]  # a sample of the labelled voxels
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Fingerprint of a case; axes are right, anterior, superior whatever the order in its files."""
+    """Fingerprint of a case; axes are right, anterior, superior, whatever the file order."""
 
     picture: bool
     shape: tuple[int, ...]
@@ -46,11 +46,11 @@ class Facts:
     channels: tuple[Channel, ...]
     labels: Mapping[int, LabelShape]  # by value, without the background
     extent: tuple[float, ...]  # mm of the box around all labels
-    inner: tuple[int, ...]  # voxels of the box around all that is not 0
+    inner: tuple[int, ...]  # voxels of the box around nonzero voxels
     cuts_labels: bool  # a label is outside that box
-    voxels: str  # hash of them
+    voxels: str  # hash of the voxels
     sha256: Mapping[str, str]  # "image", or "image_0" ..., and "label" -> hash of the file
-    measures: Mapping[bool, Measures]  # intensities absolute or not; without labels
+    measures: Mapping[bool, Measures]  # by whether intensities are absolute; without labels
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Examined:
     case: Case
     faults: tuple[Fault, ...]
     facts: Facts | None  # None: it cannot be used
-    values: tuple[int, ...] = field(default=())  # of its label map
+    values: tuple[int, ...] = field(default=())  # in its label map
 
 
 def examine(case: Case, labels: Sequence[int] = ()) -> Examined:
-    """Read and check a case; never raises for what is wrong with it.
+    """Read and check a case; faults are returned, not raised.
 
     Args:
         case: what to read.
-        labels: values that its label map may have, beside 0; empty: any.
+        labels: allowed values of its label map besides 0; empty: any.
     """
     faults: list[Fault] = []
     try:
@@ -88,7 +88,7 @@ def examine(case: Case, labels: Sequence[int] = ()) -> Examined:
 
 
 def _read_image(case: Case, faults: list[Fault]) -> Volume | None:
-    """All channels on one grid; None: unreadable."""
+    """Read all channels on one grid; None if unreadable."""
     volumes: list[Volume] = []
     for path in case.images:
         try:
@@ -106,7 +106,7 @@ def _read_image(case: Case, faults: list[Fault]) -> Volume | None:
         for what in _grid_faults(first, volume, "channel", path)
     ]
     faults += [
-        Fault(case.name, f"a file of one channel must have 1, got {len(volume.array)} in {path.name}")
+        Fault(case.name, f"each file must have 1 channel, got {len(volume.array)} in {path.name}")
         for volume, path in zip(volumes, case.images, strict=True)
         if len(volumes) > 1 and len(volume.array) > 1
     ]
@@ -134,12 +134,12 @@ def _read_label(case: Case, faults: list[Fault]) -> Volume | None:
 
 
 def _check_values(case: Case, label: Volume, known: Sequence[int], faults: list[Fault]) -> dict[int, int]:
-    """Voxels per value; what a label map may not have is a fault."""
+    """Count voxels per value; add faults for invalid values."""
     found, whole = value_counts(label.array[0])
     name = case.label.name
     if not whole:
         shown = _values(sorted(found))
-        faults.append(Fault(case.name, f"a label map must hold whole numbers, got {shown} in {name}; is it an image?"))
+        faults.append(Fault(case.name, f"a label map must have whole numbers, got {shown} in {name}; is it an image?"))
         return {}
     counts = {int(value): count for value, count in found.items()}
     if outside := [value for value in counts if not 0 <= value <= LARGEST]:
@@ -150,7 +150,7 @@ def _check_values(case: Case, label: Volume, known: Sequence[int], faults: list[
             way_out = f"if {unknown[0]} is the label, state it as its value (then label_values is {sorted(counts)})"
         what = f"labels must be among {_values([0, *known])}, got also {_values(unknown)} in {name}; {way_out}"
     elif len(counts) > MOST + 1:
-        what = f"a label map must hold at most {MOST} labels, got more in {name}; is it an image, or of instances?"
+        what = f"a label map must have at most {MOST} labels, got more in {name}; is it an image, or instances?"
     else:
         return counts
     faults.append(Fault(case.name, what))
@@ -166,14 +166,14 @@ def _grid_faults(image: Volume, other: Volume, what: str, path: Path) -> Iterato
     elif (distance := image.grid_distance(other)) > GRID_TOLERANCE:
         mirrored = f", mirrored ({''.join(other.axcodes)})" if image.axcodes != other.axcodes else ""
         yield (
-            f"a {what} must lie on the grid of its image within {GRID_TOLERANCE} voxels, got {distance:.3g}{mirrored} "
+            f"a {what} must be on the grid of its image within {GRID_TOLERANCE} voxels, got {distance:.3g}{mirrored} "
             f"in {path.name}; correct its affine, or resample it"
         )
 
 
 def _warnings(case: Case, image: Volume, counts: Mapping[int, int]) -> Iterator[Fault]:
     if not any(counts[value] for value in counts if value):
-        yield Fault(case.name, f"a label map should hold a label, got only 0 in {case.label.name}", WARNING)
+        yield Fault(case.name, f"a label map should have a label, got only 0 in {case.label.name}", WARNING)
     for number, channel in enumerate(image.array):
         if channel.min() == channel.max():
             where = f" of channel {number}" if len(image.array) > 1 else ""
@@ -214,7 +214,7 @@ def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) 
 
 def _channel(channel: NDArray[np.generic], labels: NDArray[np.generic], box: tuple[slice, ...]) -> Channel:
     flat = channel.T.reshape(-1)
-    sample = flat[:: flat.size // SAMPLE | 1].astype(np.float64)  # odd: no column is met again and again
+    sample = flat[:: flat.size // SAMPLE | 1].astype(np.float64)  # odd, so as not to sample the same column repeatedly
     inside = channel[box].T[labels[box].T > 0]  # type: ignore[operator]
     return Channel(
         float(channel.min()),
@@ -226,7 +226,7 @@ def _channel(channel: NDArray[np.generic], labels: NDArray[np.generic], box: tup
 
 
 def _not_zero(array: NDArray[np.generic]) -> tuple[slice, ...]:
-    """The box around what is not 0 in any channel, from its faces inward; all of an array that is 0."""
+    """Return the box around nonzero voxels of any channel; the whole array if all are 0."""
     box = [slice(0, size) for size in array.shape[1:]]
     for axis, size in enumerate(array.shape[1:]):
         planes = np.moveaxis(array, axis + 1, 0)

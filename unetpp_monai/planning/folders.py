@@ -1,4 +1,4 @@
-"""Cases of data sets that state no names: two folders, or a CSV table."""
+"""List the cases in two folders or a CSV table."""
 
 import csv
 import re
@@ -12,7 +12,7 @@ from .dataset import WARNING, Case, Dataset, Fault
 
 IMAGES = ("imagesTr", "images")
 LABELS = ("labelsTr", "labels", "masks")
-SEVERAL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # a file that is one channel of a case
+SEVERAL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # file of one channel
 COLUMN = re.compile(r"image(_([2-9]|[1-9]\d))?|label|group|fold")
 
 
@@ -21,7 +21,7 @@ def read_folders(root: Path) -> Dataset:
 
     Raises:
         InputError: no folder of images or labels.
-        AmbiguityError: two folders of either, or two files of one name.
+        AmbiguityError: several such folders, or two files with one name.
     """
     images, labels = _folder(root, IMAGES), _folder(root, LABELS)
     maps = _by_name(labels)
@@ -34,7 +34,7 @@ def read_folders(root: Path) -> Dataset:
     for name, files in sorted(channels.items()):
         cases.append(Case(name, tuple(sorted(files)), maps.get(name, labels / files[0].name)))
     extra = [
-        Fault(name, f"a label map must have an image, {file.name} has none; it is left out", WARNING)
+        Fault(name, f"a label map must have an image, {file.name} has none; it is skipped", WARNING)
         for name, file in maps.items()
         if name not in channels
     ]
@@ -64,13 +64,13 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def read_table(path: Path) -> Dataset:
-    """Read a CSV file with the columns image, label and, if wanted, image_2 ..., group, fold.
+    """Read a CSV file with the columns image, label and optionally image_2 ..., group, fold.
 
     Args:
-        path: of it; the paths in it are relative to its folder, or absolute.
+        path: CSV file; its paths are relative to its folder, or absolute.
 
     Raises:
-        InputError: no such table, or cells that do not say what they should.
+        InputError: missing or invalid table.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -81,7 +81,7 @@ def read_table(path: Path) -> Dataset:
     wrong = [column for column in columns if not COLUMN.fullmatch(column)]
     if wrong or not {"image", "label"} <= set(columns):
         raise InputError(
-            f"a table of cases must have the columns image, label and, if wanted, image_2 ..., group, fold, got "
+            f"a table of cases must have the columns image, label and optionally image_2 ..., group, fold, got "
             f"{', '.join(columns) or 'no row'} in {path}"
         )
     names = _names([row["image"] for row in rows])
@@ -111,7 +111,7 @@ def _case(path: Path, row: Mapping[str, str], name: str) -> Case:
 
 
 def _names(images: list[str]) -> list[str]:
-    """Names of files; with their folders where names alone are not different."""
+    """Return file names, with folders if names alone are not unique."""
     names = [case_name(image) for image in images]
     if len(set(names)) == len(names):
         return names

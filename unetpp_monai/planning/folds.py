@@ -1,4 +1,4 @@
-"""Which cases are validated together: groups are never split, and labels are spread."""
+"""Assign cases to folds: groups are never split, and labels are spread."""
 
 import hashlib
 from collections import Counter
@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from ..errors import InputError
 from .checking import Checked
 
-FOLDS, FEW, OF_FEW = 5, 10, 3  # folds; cases below which there are fewer folds, and how many
+FOLDS, FEW, OF_FEW = 5, 10, 3  # folds; with fewer than FEW cases, OF_FEW folds
 
 
 def fold_count(groups: int, cases: int, stated: int) -> int:
-    """How many folds there are.
+    """Choose the number of folds.
 
     Args:
         groups: in the data set.
         cases: in the data set.
-        stated: 0: chosen here.
+        stated: by the user; 0: chosen here.
 
     Raises:
         InputError: more folds than groups.
@@ -27,14 +27,14 @@ def fold_count(groups: int, cases: int, stated: int) -> int:
 
 
 def assign_folds(groups: Mapping[str, Sequence[frozenset[int]]], folds: int) -> dict[str, int]:
-    """Give each group a fold, so that each label is in as many folds as it has groups, and folds are of one size.
+    """Assign groups to folds, spreading labels and balancing sizes.
 
     Args:
-        groups: name -> the labels of each of its cases.
-        folds: how many.
+        groups: name -> labels of each of its cases.
+        folds: number of folds.
 
     Returns:
-        Name -> fold, from 0; the same for the same names and labels.
+        Name -> fold, from 0; deterministic.
     """
     frequency = Counter(label for cases in groups.values() for label in frozenset().union(*cases))
     labels = {name: frozenset().union(*cases) for name, cases in groups.items()}
@@ -63,17 +63,17 @@ def assign_folds(groups: Mapping[str, Sequence[frozenset[int]]], folds: int) -> 
 
 
 def choose_folds(checked: Checked, stated: int) -> tuple[dict[str, int], str]:
-    """Give each case a fold: the stated one, or one of its group.
+    """Assign each case to its stated fold, or to its group's.
 
     Args:
-        checked: cases without error.
-        stated: how many folds; 0: chosen here.
+        checked: without errors.
+        stated: number of folds; 0: chosen here.
 
     Returns:
-        Case -> fold, from 0; and what that was decided from, in words.
+        Case -> fold, from 0; and the reason as text.
 
     Raises:
-        InputError: folds that are none, or that part a group.
+        InputError: invalid folds, or folds that split a group.
     """
     cases = checked.cases
     given = [case.fold for case, _ in cases if case.fold is not None]
@@ -82,7 +82,7 @@ def choose_folds(checked: Checked, stated: int) -> tuple[dict[str, int], str]:
         groups.setdefault(case.group, []).append(frozenset(facts.labels))
     if given:
         if stated:
-            raise InputError("folds must be stated once, got them in the table, too", option="folds")
+            raise InputError("folds must be stated once, got them in the table as well", option="folds")
         if sorted(set(given)) != list(range(max(given) + 1)) or len(set(given)) < 2:
             raise InputError(f"folds must be 0, 1, ... with a case in each, got {sorted(set(given))}")
         homes = {case.group: case.fold for case, _ in cases}

@@ -1,4 +1,4 @@
-"""Spacing and patch, which depend on each other."""
+"""Choose spacing and patch size, which depend on each other."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from .decision import Wishes, times
 from .examine import Facts
 from .topology import Topology, fit_patch, median_shape, median_spacing
 
-WINDOW = 0.25  # share of the median image below which a patch may see too little
-AROUND = 1.2  # factor by which a patch should be larger than the box of the labels in 90 % of the cases
+WINDOW = 0.25  # fraction of the median image below which a patch may have too little context
+AROUND = 1.2  # size of a patch relative to the labels' box in 90 % of the cases
 COARSER = 1.05  # factor of a step towards coarser voxels
-DETAIL = 4.0  # voxels across the 10th percentile of the components of the smallest label, at least
-BATCH = 2  # patches of a step, at least
+DETAIL = 4.0  # fewest voxels across the 10th percentile of the components of the smallest label
+BATCH = 2  # fewest patches per step
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What the network sees, in one go."""
+    """The network's spacing, patch and topology."""
 
     spacing: tuple[float, ...]
     spacing_rule: str
@@ -31,7 +31,7 @@ class Grid:
 
 
 def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], wishes: Wishes, network: Shape) -> Grid:
-    """Spacing and patch, which depend on each other."""
+    """Find spacing and patch size."""
     spacings = [each.spacing for each in facts]
     if wishes.spacing and (facts[0].picture or len(wishes.spacing) != 3 or min(wishes.spacing) <= 0):
         raise InputError(
@@ -54,12 +54,12 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], wishes: W
         finest = spacing < COARSER * spacing.min()
         coarser = np.where(finest, spacing * COARSER, spacing)
         if (across := _smallest(facts)) < DETAIL * coarser[finest].max():
-            rule += f"; the patch stays local, as the smallest parts are {across:.3g} mm across"
+            rule += f"; not coarsened, as the smallest parts are {across:.3g} mm across"
             grid = replace(grid, spacing_rule=rule)
             break
         spacing = coarser
     if not np.array_equal(first, spacing):
-        rule += f"; coarsened from {times(first.tolist())} mm, as the patch would hold less than a quarter of the image"
+        rule += f"; coarsened from {times(first.tolist())} mm, as the patch would have less than a quarter of the image"
         grid = replace(grid, spacing_rule=rule)
     return grid
 
@@ -74,7 +74,7 @@ def _sees_too_little(grid: Grid, facts: Sequence[Facts]) -> bool:
 
 
 def _smallest(facts: Sequence[Facts]) -> float:
-    """10th percentile of the diameters of the components of the label whose components are smallest, mm."""
+    """Return the 10th percentile of component diameters, of the label with the smallest components, mm."""
     found: dict[int, list[float]] = {}
     for each in facts:
         for value, shape in each.labels.items():

@@ -1,4 +1,4 @@
-"""What kind of image each channel is, and how its intensities are normalised."""
+"""Detect the modality of each channel, and choose its intensity normalisation."""
 
 import re
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ import numpy as np
 from ..errors import InputError
 from .checking import Checked
 
-AIR = -900  # HU that whole numbers reach if they are Hounsfield units
+AIR = -900  # HU reached by images in Hounsfield units
 CLIP = (0.5, 99.5)  # percentiles of the foreground that a CT is clipped to
-MASKED = 0.25  # share of voxels that are 0 from which on an MR was skull-stripped or padded
-WORDS = {  # of a channel's name, or stated -> DICOM's word
+MASKED = 0.25  # fraction of zeros above which an MR was skull-stripped or padded
+WORDS = {  # in a channel's name, or stated -> DICOM's modality
     "CT": ("ct", "cbct", "ldct", "cta"),
     "MR": (
         "mr",
@@ -46,21 +46,21 @@ UNKNOWN = "n/a"
 
 @dataclass(frozen=True)
 class Kind:
-    """What a channel is."""
+    """The modality of a channel."""
 
-    modality: str  # DICOM's word, or "n/a"
+    modality: str  # DICOM's, or "n/a"
     why: str
 
 
 def channel_kinds(checked: Checked, stated: str) -> tuple[Kind, ...]:
-    """Tell what the channels are: as stated, by their names, or by Hounsfield units.
+    """Find the modality of each channel: as stated, by name, or by Hounsfield units.
 
     Args:
-        checked: cases without error.
+        checked: without errors.
         stated: one word for all channels, or one per channel with commas; "": not stated.
 
     Raises:
-        InputError: an unknown word, or whole numbers below 0 of unknown meaning.
+        InputError: an unknown word, or negative whole numbers of unknown meaning.
     """
     count = len(checked.cases[0][1].channels)
     names = checked.dataset.channels or tuple(f"channel {number}" for number in range(count))
@@ -99,14 +99,14 @@ def _found(checked: Checked, number: int, name: str) -> Kind:
         case, lowest = negative[0]
         raise InputError(
             f"whole numbers below 0 may be Hounsfield units or not, got {lowest:g} in {name} of {len(negative)} "
-            f"case(s) such as {case}; say what the images are, such as ct or mr",
+            f"case(s) such as {case}; state the modality, such as ct or mr",
             option="modality",
         )
     return Kind(UNKNOWN, "neither named nor Hounsfield units")
 
 
 def intensity_rules(checked: Checked, kinds: Sequence[Kind]) -> list[dict[str, Any]]:
-    """One rule per channel, as `NormaliseChannelsd` takes them; empty if all are its default."""
+    """Return one rule per channel for `NormalizeChannelsd`; empty if all are its default."""
     rules = [_rule(checked, number, kind) for number, kind in enumerate(kinds)]
     default = {"kind": "zscore", "mask": "all"}
     return [] if all(rule == default for rule in rules) else rules
@@ -124,7 +124,7 @@ def _rule(checked: Checked, number: int, kind: Kind) -> dict[str, Any]:
     values = {"lower": lower, "upper": upper, "mean": clipped.mean(), "std": clipped.std()}
     if not values["std"] > 0:
         raise InputError(
-            f"labelled voxels of a CT must differ, got {lower:g} in all of them; say what else the images are",
+            f"labelled voxels of a CT must differ, got {lower:g} in all of them; state another modality",
             option="modality",
         )
     return {"kind": "clip", **{key: float(f"{value:.6g}") for key, value in values.items()}}

@@ -1,4 +1,4 @@
-"""What a label map holds, in a few passes over its voxels whatever the number of labels."""
+"""Measure the labels of a label map, in few passes whatever their number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PIECE = 1 << 22  # voxels that are counted at a time
-LARGEST = 65535  # of label values; a label map that has larger ones is an image, or numbers instances
+PIECE = 1 << 22  # voxels counted at a time
+LARGEST = 65535  # label value; larger ones mean an image or instances
 MOST = 255  # labels of a task, as result files have 8 bits
-COMPONENTS = 200  # that are kept of a label in a case, the largest
+COMPONENTS = 200  # largest ones kept per label and case
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class LabelShape:
 
     voxels: int
     extent: tuple[float, ...]  # mm (pictures: pixels) of the box around it, along right, anterior, superior
-    components: tuple[float, ...]  # mm, diameter of the ball of its volume (disc, of a picture), largest first
+    components: tuple[float, ...]  # mm, diameter of a ball (disc) of the same volume (area), largest first
 
 
 def value_counts(labels: NDArray[Any]) -> tuple[dict[float, int], bool]:
@@ -55,11 +55,11 @@ def label_shapes(
 
     Args:
         labels: `(X, Y, Z)` whole numbers.
-        counts: of `value_counts`.
+        counts: from `value_counts`.
         spacing: mm along its axes.
 
     Returns:
-        By value, without 0, lengths along the axes of the array; and the box around all of them.
+        Shapes by value, without 0, lengths along the array's axes; and the box around all labels.
     """
     values = [value for value in counts if value]
     whole = tuple(slice(0, 0) for _ in labels.shape)
@@ -84,7 +84,7 @@ def label_shapes(
 
 
 def _mark(plane: NDArray[np.int64], presence: list[NDArray[np.bool_]], z: int) -> None:
-    """Note which labels a slice `(Y, X)` of indices has, and in which rows and columns."""
+    """Record the labels in a slice `(Y, X)` of indices, with their rows and columns."""
     count = presence[0].shape[1] + 1
     rows = plane.any(1)
     if not rows.any():
@@ -100,7 +100,7 @@ def _mark(plane: NDArray[np.int64], presence: list[NDArray[np.bool_]], z: int) -
 
 
 def _components(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> tuple[float, ...]:
-    """Diameters of what is connected, diagonally too."""
+    """Return the diameters of components, diagonals connected."""
     import SimpleITK
 
     pieces = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.T.astype(np.uint8)), True)

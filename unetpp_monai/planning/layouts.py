@@ -1,4 +1,4 @@
-"""Which layout a data set has, and the cases of those that state them in JSON: nnU-Net v2 and MSD."""
+"""Detect the layout of a data set, and list the cases of nnU-Net v2 and MSD."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,17 +26,17 @@ def find_dataset(path: str | Path, *, images: Sequence[str] = (), label: str = "
     """List the cases of a data set; no image is read.
 
     Args:
-        path: folder, or a CSV file with the columns image, label and, if wanted, image_2 ..., group, fold.
-        images: of BIDS: which files are the channels, such as "T1w" or "desc-preproc_T1w".
-        label: of BIDS: which files are the label maps, such as "dseg".
-        group: regular expression; what it matches of a case's name is the case's group, such as its patient.
+        path: folder, or a CSV file with the columns image, label and optionally image_2 ..., group, fold.
+        images: suffixes of the channels in BIDS, such as "T1w" or "desc-preproc_T1w".
+        label: suffix of the label maps in BIDS, such as "dseg".
+        group: regular expression; its match in a case's name is the case's group, such as its patient.
 
     Returns:
-        Cases by name, each with a group; what was met that is no case is among the faults.
+        Cases sorted by name, each with a group; other files are listed as faults.
 
     Raises:
-        InputError: no layout that is known, or nothing in it.
-        AmbiguityError: more than one layout, or cases of one name.
+        InputError: unknown layout, or no cases.
+        AmbiguityError: several layouts, or repeated names.
     """
     root = Path(path)
     if not root.exists():
@@ -53,13 +53,13 @@ def find_dataset(path: str | Path, *, images: Sequence[str] = (), label: str = "
     else:
         found = (_read_nnunet if layout == "nnunet" else _read_msd)(root, read_object(root / NNUNET))
     if not found.cases and not found.faults:
-        raise InputError(f"a data set must hold labelled cases, found none in {root}")
+        raise InputError(f"a data set must have labelled cases, found none in {root}")
     check_names(found.cases)
     return grouped(found, group)
 
 
 def _layout_of(root: Path) -> str:
-    """One of nnunet, msd, bids, folders."""
+    """Return nnunet, msd, bids or folders."""
     found = []
     if (root / NNUNET).is_file():
         stated = read_object(root / NNUNET)
@@ -107,7 +107,7 @@ def _read_nnunet(root: Path, stated: Mapping[str, Any]) -> Dataset:
         cases.append(Case(name, tuple(found[key] for key in sorted(found)), label_folder / f"{name}{ending}"))
         if sorted(found) != list(range(len(found))):
             words = ", ".join(f"_{key:04d}" for key in sorted(found))
-            faults.append(Fault(name, f"channels must be files _0000, _0001, ..., got {words}; add what lacks"))
+            faults.append(Fault(name, f"channels must be files _0000, _0001, ..., got {words}; add the missing ones"))
     faults += unused(label_folder, [case.label for case in cases])
     return Dataset("nnU-Net v2", root, _sorted(cases), str(stated.get("name", "")), channels, labels, tuple(faults))
 
@@ -125,7 +125,7 @@ def _listed_case(root: Path, name: str, entry: Any) -> Case:
 
 
 def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
-    """http://medicaldecathlon.com: 4-D images hold channels, labels are value -> name."""
+    """Read http://medicaldecathlon.com: channels are the last axis, labels are value -> name."""
     names = _mapping(stated, "labels", root)
     labels = _labels(((name, value) for value, name in names.items()), root)
     cases = []
@@ -153,11 +153,11 @@ def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
 
 
 def unused(folder: Path, labels: Iterable[Path]) -> list[Fault]:
-    """A warning for each label map that no image has."""
+    """Warn about label maps without image."""
     used = {label.resolve() for label in labels}
     extra = [file for file in image_files(folder) if file.resolve() not in used] if folder.is_dir() else []
     return [
-        Fault(case_name(file), f"a label map must have an image, {file.name} has none; it is left out", WARNING)
+        Fault(case_name(file), f"a label map must have an image, {file.name} has none; it is skipped", WARNING)
         for file in extra
     ]
 
@@ -174,14 +174,14 @@ def _mapping(stated: Mapping[str, Any], key: str, root: Path) -> Mapping[str, An
 
 
 def _channels(names: Any, root: Path) -> tuple[str, ...]:
-    """Names by number."""
+    """Read channel names by number."""
     if isinstance(names, Mapping) and sorted(names) == sorted(map(str, range(len(names)))) and names:
         return tuple(str(names[str(index)]) for index in range(len(names)))
     raise InputError(f"channels must be named 0, 1, ... in {root / NNUNET}, got {names!r}")
 
 
 def _labels(names: Iterable[tuple[Any, Any]], root: Path) -> dict[int, str]:
-    """Value -> name, from pairs of name and value; the background, 0, is left out."""
+    """Map values to names, without the background 0."""
     labels: dict[int, str] = {}
     for name, value in names:
         if isinstance(value, list | tuple):
@@ -199,7 +199,7 @@ def _labels(names: Iterable[tuple[Any, Any]], root: Path) -> dict[int, str]:
             raise InputError(f"labels must be whole numbers, got {value!r} in {root / NNUNET}") from error
         if number in labels or number < 0:
             raise InputError(
-                f"labels must be whole numbers >= 0, each once, got {value!r} twice or less in {root / NNUNET}"
+                f"labels must be whole numbers >= 0, each once, got {value!r} twice or below 0 in {root / NNUNET}"
             )
         labels[number] = str(name)
     if 0 not in labels or len(labels) < 2:

@@ -1,4 +1,4 @@
-"""A checked data set to the folder of a task: ordinary values over the base, and why each is what it is."""
+"""Write a task folder for a checked data set: its values, each with a reason."""
 
 import json
 import re
@@ -24,35 +24,35 @@ DURATION = re.compile(r"(?=\d)(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*mi
 
 @dataclass(frozen=True)
 class Options:
-    """What the user decides instead of the plan; empty or 0: the plan."""
+    """The user's choices; empty or 0: chosen by the plan."""
 
     modality: str = ""  # one word for all channels, or one per channel with commas
     memory: str = "auto"  # or an amount such as 8GiB
     time: str = ""  # of a training, such as 2h
     spacing: tuple[float, ...] = ()  # mm, right, anterior, superior
     folds: int = 0
-    interactive: bool = False  # a network that takes prompts, too
+    interactive: bool = False  # a network with prompts
 
 
 def plan(checked: Checked, output: str | Path, *, options: Options | None = None, overwrite: bool = False) -> Decided:
-    """Write `task.json`, `metadata.json`, `cases.json`, `fingerprint.json` and `plan.md`, all or none.
+    """Write the task folder: all files or none.
 
     Args:
-        checked: of `check`, without error.
-        output: folder of the task; the same data and options give the same bytes.
-        options: of the user.
-        overwrite: replace these files in a folder that exists; others in it are kept.
+        checked: from `check`, without errors.
+        output: folder for `task.json`, `metadata.json`, `cases.json`, `fingerprint.json` and `plan.md`; deterministic.
+        options: the user's choices.
+        overwrite: replace these files in an existing folder; other files are kept.
 
     Raises:
         InputError: the data set has errors, or options do not fit it.
-        OutputError: the folder exists or cannot be written.
+        OutputError: the folder exists or is not writable.
     """
     options = options or Options()
     folder = Path(output)
     if checked.errors:
         first = next(fault for fault in checked.faults if fault.kind == ERROR)
         raise InputError(
-            f"a data set must be without errors, got {checked.errors}, the first {_where(first.case)}{first.what}"
+            f"a data set must have no errors, got {checked.errors}, the first {_where(first.case)}{first.what}"
         )
     check_folder(folder, overwrite=overwrite)
     _check_time(options.time)
@@ -75,10 +75,10 @@ def plan(checked: Checked, output: str | Path, *, options: Options | None = None
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that has files already.
+    """Check that a folder is missing or empty.
 
     Raises:
-        OutputError: it has, or is none.
+        OutputError: not empty, or not a folder.
     """
     if folder.is_dir() and not overwrite and any(folder.iterdir()):
         raise OutputError(f"{folder} exists; choose another place or allow overwriting", option="overwrite")
@@ -92,7 +92,7 @@ def _check_time(text: str) -> None:
 
 
 def _json(content: Any) -> str:
-    """One entry of a list or object a line, so that a person can edit it."""
+    """Format JSON with one entry per line, for editing."""
     if isinstance(content, Mapping) and not any(isinstance(value, Mapping) for value in content.values()):
         lines = [f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -110,22 +110,22 @@ def _report(checked: Checked, decided: Decided, options: Options, name: str) -> 
         value = json.dumps(decision.value)
         cells = (f"`{decision.key}`", f"`{value}`", decision.rule, decision.inputs, decision.override)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    yield "\nRanges of the images and labels (`plausible`) are in metadata.json, the measures of every case in"
-    yield f"{FINGERPRINT}, the folds in {CASES}. Names, authors and label codes are yours to state in metadata.json."
+    yield "\nRanges of the images and labels (`plausible`) are in metadata.json, measurements of every case in"
+    yield f"{FINGERPRINT}, the folds in {CASES}. Add names, authors and label codes to metadata.json."
     yield "\n## Warnings\n"
     yield from [f"- {_where(fault.case)}{fault.what}" for fault in checked.faults] or ["none"]
-    yield "\n## Codes that labels could have\n"
-    yield "Proposed by name from SNOMED CT, and not applied: state `label_codes` in metadata.json.\n"
+    yield "\n## Proposed label codes\n"
+    yield "From SNOMED CT, by name, not applied: add `label_codes` to metadata.json.\n"
     for index, label in list(label_names(checked).items())[1:]:
         code = proposed_code(label)
-        yield f"- {index} {label}: " + (f"{code.value} {code.meaning}" if code else "none of this name")
+        yield f"- {index} {label}: " + (f"{code.value} {code.meaning}" if code else "none with this name")
     yield "\n## Next\n"
     yield f"    unetpp train {name}\n"
-    yield f"Time: {options.time or 'not stated'}; training counts the steps that fit in it once it has timed some."
+    yield f"Time: {options.time or 'not stated'}; training measures its steps and computes how many fit."
 
 
 def summary(checked: Checked) -> str:
-    """Say in one line what the data set is."""
+    """Describe the data set in one line."""
     dataset = checked.dataset
     channels = len(checked.cases[0][1].channels) if checked.cases else len(dataset.channels)
     named = f" ({', '.join(dataset.channels)})" if dataset.channels else ""

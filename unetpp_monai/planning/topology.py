@@ -1,7 +1,7 @@
-"""Spacing, strides, kernels and patch of a network, from the grids of the cases and a memory budget.
+"""Choose spacing, strides, kernels and patch of a network from the cases' grids and a memory budget.
 
 Source: nnU-Net v2 (Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z), `network_topology.py` and
-`default_experiment_planner.py`, with as many levels as a nested grid can afford. Axes: right, anterior, superior.
+`default_experiment_planner.py`, with fewer levels, as a nested grid costs more. Axes: right, anterior, superior.
 """
 
 import math
@@ -14,29 +14,29 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..memory import GIB
 
-ANISOTROPY = 3.0  # factor between spacings, and between sizes, from which on an axis is one of thick slices
+ANISOTROPY = 3.0  # ratio of spacings, and of sizes, from which an axis has thick slices
 THICK = 10.0  # percentile of the spacing along such an axis, instead of the median
 SMALLEST = 4  # voxels of an axis at the coarsest level
-WITHIN = 2.0  # factor from the finest spacing within which an axis is pooled and convolved
-DEEPEST = {2: 5, 3: 4}  # steps between levels; the nodes of the grid grow as their square
-START = {2: 2048, 3: 256}  # voxels per axis of a patch that is a cube in mm, where the search begins
+WITHIN = 2.0  # ratio to the finest spacing below which an axis is pooled and convolved
+DEEPEST = {2: 5, 3: 4}  # steps between levels; the number of nodes grows with their square
+START = {2: 2048, 3: 256}  # voxels per axis of the first patch in the search
 
 
 @dataclass(frozen=True)
 class Topology:
-    """How a network goes from level to level."""
+    """Strides and kernels of a network."""
 
     strides: tuple[tuple[int, ...], ...]  # one entry per step
     kernels: tuple[tuple[int, ...], ...]  # one entry per level
 
     @property
     def divisors(self) -> tuple[int, ...]:
-        """What the sizes of a window are multiples of."""
+        """Return the divisors of window sizes."""
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
 
 def median_spacing(spacings: Sequence[Sequence[float]], shapes: Sequence[Sequence[int]]) -> tuple[float, ...]:
-    """Choose the spacing that cases are resampled to, mm.
+    """Choose the spacing to which cases are resampled, mm.
 
     Args:
         spacings: of the cases.
@@ -57,13 +57,13 @@ def median_spacing(spacings: Sequence[Sequence[float]], shapes: Sequence[Sequenc
 def median_shape(
     spacings: Sequence[Sequence[float]], shapes: Sequence[Sequence[int]], spacing: Sequence[float]
 ) -> tuple[float, ...]:
-    """Median over the cases of their sizes at a spacing, voxels."""
+    """Return the median size of the cases at a spacing, voxels."""
     sizes = np.median(np.array(shapes) * np.array(spacings) / np.array(spacing), axis=0)
     return tuple(float(size) for size in np.maximum(sizes, 1.0))
 
 
 def pooling(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
-    """Choose strides and kernels: an axis is pooled while it is among the finest ones and long enough."""
+    """Choose strides and kernels: pool an axis while it is among the finest and long enough."""
     dims = len(patch)
     mm, size, kernel = list(spacing), list(patch), [1] * dims
     strides: list[tuple[int, ...]] = []
@@ -82,23 +82,23 @@ def pooling(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
 
 
 def rounded_up(patch: Sequence[float], divisors: Sequence[int]) -> tuple[int, ...]:
-    """The next multiples."""
+    """Round sizes up to multiples."""
     return tuple(math.ceil(size / step) * step for size, step in zip(patch, divisors, strict=True))
 
 
 def fit_patch(
     spacing: Sequence[float], shape: Sequence[float], peak: Callable[[Topology, tuple[int, ...]], float], budget: float
 ) -> tuple[tuple[int, ...], Topology]:
-    """Find the largest patch that fits: a cube in mm, cut to the image, whose relatively longest axis is shortened.
+    """Find the largest patch that fits: a cube in mm, clipped to the image, its relatively longest axis shortened.
 
     Args:
         spacing: mm.
-        shape: of the median image at this spacing, voxels.
-        peak: bytes that a topology needs for patches of a size.
+        shape: median image at this spacing, voxels.
+        peak: bytes needed for a topology and patch size.
         budget: bytes.
 
     Raises:
-        InputError: images are too small for one step, or not even the smallest patch fits.
+        InputError: images are too small for one step, or the smallest patch does not fit.
     """
     dims, image = len(shape), np.array(shape)
     if max(image) < 2 * SMALLEST:
@@ -119,7 +119,7 @@ def fit_patch(
         long = [axis for axis in range(dims) if whole[axis] > 2 * SMALLEST]
         if not long:
             raise InputError(
-                f"memory must hold a patch of {whole}, for which {needed / GIB:.2g} GiB are needed, got "
+                f"memory must suffice for a patch of {whole}, which needs {needed / GIB:.2g} GiB, got "
                 f"{budget / GIB:.2g} GiB; allow more",
                 option="memory",
             )
