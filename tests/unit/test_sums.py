@@ -46,7 +46,7 @@ def test_whole_bundles_pass_and_so_do_data_beside_them(root):
 def test_an_altered_file_is_named(root, name):
     (root / name).write_bytes(b"other")
     with pytest.raises(
-        BundleError, match=f"{name} altered; take a whole copy, or, if the change is meant, pack it again"
+        BundleError, match=f"{name} altered; copy the bundle again, or, if the change is intended, pack it again"
     ):
         check_sums(root, known={})
 

@@ -62,7 +62,7 @@ EXPRESSIONS = {  # what is written -> a word of what is named
     "$1 << 10**9": "operator LShift",
     "$' ' * 10000000000": "a whole number above",
     "$[0] * 999999 * 999999": "a product of products",
-    "$[0 for a in range(99999) for b in range(99999)]": "a loop within a loop",
+    "$[0 for a in range(99999) for b in range(99999)]": "a nested loop",
     "$os.environ['HOME']": "os.environ",
     "$os.environ": "os.environ",
     "$dict(**@displayable_configs)": "argument **",
@@ -77,9 +77,9 @@ EXPRESSIONS = {  # what is written -> a word of what is named
     "$from scripts.net import Net": "import of scripts.net.Net",
     "$from . import net": "a relative import",
     "$import monai.bundle": "import of monai.bundle",
-    "$[": "no expression of Python",
-    "$'@device + __import__": "no expression of Python",
-    "$" + "(" * 900: "no expression of Python",
+    "$[": "not a Python expression",
+    "$'@device + __import__": "not a Python expression",
+    "$" + "(" * 900: "not a Python expression",
     "$1" + "+1" * LONGEST: "more than",
     "%/etc/secrets.json": "a macro of another file",
     "%train.yaml#x": "a macro of another file",
@@ -174,7 +174,7 @@ def test_a_key_that_is_a_path_counts_as_what_it_leads_to(key, value):
 def test_what_segments_reaches_nothing_that_writes(key, value):
     writers = [{"_target_": "TensorBoardStatsHandler", "log_dir": "ran"}]
     found = list(foreign({MAIN: {**BASE, "writers": writers, key: value}}, main=MAIN))
-    assert any(one.what.endswith("within what segments") or "SaveImageD" in one.what for one in found), found
+    assert any(one.what.endswith("in the segmentation") or "SaveImageD" in one.what for one in found), found
 
 
 def test_a_name_that_means_two_things_is_named():

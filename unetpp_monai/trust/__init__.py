@@ -1,4 +1,4 @@
-"""What a bundle from a stranger may do: names that its configs may use, and sums of its files."""
+"""Check untrusted bundles: names used in their configs, and checksums of their files."""
 
 from .configs import Foreign, foreign
 from .sums import SUMS, check_sums

@@ -1,8 +1,8 @@
-"""What a bundle's configs would execute, read from their text: nothing is evaluated, imported or instantiated here.
+"""Find what a bundle's configs would execute, from their text only: nothing is evaluated, imported or instantiated.
 
-MONAI evaluates every text that begins with `$`, builds every `_target_`, and replaces `@references` and `%macros`
-before that. So an expression is judged as the syntax tree of what would be evaluated, and every name, call, attribute
-and component in it must be listed in `names`. Anything else is decided by the bundle's user.
+MONAI evaluates every text that begins with `$`, builds `_target_`s, and first replaces `@references` and `%macros`,
+so expressions are parsed as they would be evaluated, and every name, call, attribute and component in them must be
+listed in `names`. Anything else needs the user's consent.
 """
 
 import re
@@ -18,16 +18,16 @@ from .names import APART, CLASSES, READERS, components
 
 SPECIAL = ("_target_", "_disabled_", "_requires_", "_desc_", "_mode_")  # MONAI's keys of a component
 MODES = ("default", "callable")  # not "debug", which stops for a person
-PARTS = ("network_def", "preprocessing", "inferer", "postprocessing")  # of inference.json: what segments
-CHAINS = ("preprocessing", "postprocessing")  # of them, those whose own steps may be
-FILES = ("LoadImaged", "SaveImaged")  # which our segmenter leaves out
+PARTS = ("network_def", "preprocessing", "inferer", "postprocessing")  # of inference.json, used to segment
+CHAINS = ("preprocessing", "postprocessing")  # those whose own steps may read and write files
+FILES = ("LoadImaged", "SaveImaged")  # skipped by our segmenter
 FOLDERS, OUTPUTS = (
     ("save_dir", "log_dir"),
     ("@output_dir", "@ckpt_dir", "@cache_dir"),
-)  # whoever runs a config says where these are
+)  # set by whoever runs a config
 FILE_NAMES = ("key_metric_filename", "final_filename", "file_prefix")
-UNPICKLE = ("allow_pickle", "pickle_module", "weights_only")  # arguments, of whatever
-FILE = re.compile(r"\.(json|ya?ml)(::|$)", re.IGNORECASE)  # in a macro: of another file
+UNPICKLE = ("allow_pickle", "pickle_module", "weights_only")  # arguments of any call
+FILE = re.compile(r"\.(json|ya?ml)(::|$)", re.IGNORECASE)  # in a macro: another file
 RELATIVE = re.compile("[@%]::")
 COMPONENTS = components()
 
@@ -36,7 +36,7 @@ Configs = Mapping[str, Mapping[str, Any]]  # name of a file -> its content
 
 @dataclass(frozen=True)
 class Foreign:
-    """Something in a config that is not listed."""
+    """An unlisted name in a config."""
 
     file: str  # such as "configs/train.json"
     key: str  # such as "train#handlers#0#_target_"
@@ -47,11 +47,11 @@ class Foreign:
 
 
 def foreign(configs: Configs, *, main: str) -> Iterator[Foreign]:
-    """Yield what is not listed.
+    """Yield all unlisted names.
 
     Args:
-        configs: of one bundle, with names that have moved replaced.
-        main: name of the file of `PARTS`, in which those must neither write nor call others.
+        configs: of one bundle, after `rename_moved`.
+        main: file with `PARTS`, which must neither write nor call others.
     """
     imports = Imports()
     for config in configs.values():
@@ -62,13 +62,13 @@ def foreign(configs: Configs, *, main: str) -> Iterator[Foreign]:
             yield Foreign(file, key, what)
     if main in configs:
         for key, name in _apart(configs[main]):
-            yield Foreign(main, key, f"{name} within what segments")
+            yield Foreign(main, key, f"{name} in the segmentation")
         for key in _path_keys(configs[main], ""):
-            yield Foreign(main, key, "a key that is a path, which may mean another place")
+            yield Foreign(main, key, "a key that is a path, which is ambiguous")
 
 
 def texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of a config with its key."""
+    """Yield every text of a config with its key."""
     if isinstance(value, str):
         yield key, value
     for name, item in _items(value):
@@ -94,10 +94,10 @@ def _foreign(config: Mapping[str, Any], imports: Imports) -> Iterator[tuple[str,
 
 
 def _of_text(text: str, imports: Imports, *, macros: bool) -> str:
-    """What is not listed in a text; empty if all is."""
+    """Return the first unlisted name in a text; empty if none."""
     plain = ReferenceResolver.normalize_id(text)
     if macros and text.startswith(("$", "@", "%")) and RELATIVE.search(plain):
-        return "a relative reference in a config with macros, which may mean another place"
+        return "a relative reference in a config with macros, which is ambiguous"
     if text.startswith("%"):
         return f"a macro of another file, {text}" if FILE.search(plain) else ""
     if not text.startswith("$"):
@@ -110,7 +110,7 @@ def _of_text(text: str, imports: Imports, *, macros: bool) -> str:
 
 
 def _of_keys(value: Any, key: str, imports: Imports) -> Iterator[tuple[str, str]]:
-    """Components and their arguments that are not listed."""
+    """Yield unlisted components and arguments."""
     for name, item in _items(value):
         place = _below(key, name)
         last = re.split("#|::", name)[-1].lstrip("+")  # merged, a key may be a path
@@ -136,7 +136,7 @@ def _of_argument(name: str, value: Any, imports: Imports, *, component: bool) ->
 
 
 def _of_class(value: Any, names: tuple[str, ...], imports: Imports) -> str:
-    """A class that MONAI finds by its name, or that an expression makes; a reference could be any text."""
+    """Check a class named for MONAI or made by an expression; a reference could be any text."""
     if isinstance(value, list):
         return next(filter(None, (_of_class(item, names, imports) for item in value)), "")
     made = isinstance(value, str) and called(value, imports) in READERS
@@ -144,7 +144,7 @@ def _of_class(value: Any, names: tuple[str, ...], imports: Imports) -> str:
 
 
 def _apart(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Components of `APART` that what segments reaches, by key and name."""
+    """Yield components of `APART` used in the segmentation, by key and name."""
     steps = {f"{chain}#transforms#{number}" for chain in CHAINS for number in range(len(_steps(config, chain)))}
     seen: set[str] = set()
     todo = list(PARTS)
@@ -174,10 +174,10 @@ def _steps(config: Mapping[str, Any], chain: str) -> list[Any]:
 
 
 def _references(key: str, text: str) -> Iterator[str]:
-    """Keys that a text refers to."""
+    """Yield the keys a text refers to."""
     try:
         plain = ConfigParser.resolve_relative_ids(key.replace("#", "::"), text)
-    except ValueError:  # out of range, which building tells
+    except ValueError:  # out of range; building reports it
         return
     if plain.startswith("%"):
         yield plain[1:].replace("::", "#")
@@ -185,7 +185,7 @@ def _references(key: str, text: str) -> Iterator[str]:
 
 
 def _at(config: Any, key: str) -> Any:
-    """Value at a key; None if there is none."""
+    """Return the value at a key; None if missing."""
     for name in key.split("#") if key else ():
         if isinstance(config, list) and name.isdecimal() and int(name) < len(config):
             config = config[int(name)]

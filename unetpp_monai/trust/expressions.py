@@ -1,4 +1,4 @@
-"""Expressions of configs as syntax trees: which names, calls and attributes they hold. Evaluates nothing."""
+"""Check the syntax trees of config expressions for unlisted names, calls and attributes. Evaluates nothing."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,9 @@ from monai.bundle import ReferenceResolver
 from ..json_files import clipped
 from .names import BUILTINS, CALLABLE, ENVIRONMENT, KEYWORDS, MEMBERS, READERS, VALUES, components
 
-LONGEST = 1000  # characters of an expression
-LARGEST = 1_000_000  # whole number in one, so that it neither takes all memory nor forever
-REFERENCES = "__local_refs"  # what MONAI calls what references give
+LONGEST = 1000  # most characters of an expression
+LARGEST = 1_000_000  # whole number in an expression, to limit memory and time
+REFERENCES = "__local_refs"  # MONAI's name for values of references
 PREIMPORTED = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}  # by MONAI
 OBJECTS = frozenset((*CALLABLE, *VALUES, *READERS))
 CALLS = frozenset((*CALLABLE, *READERS))
@@ -19,9 +19,9 @@ MODULES = frozenset(
     ".".join(parts[:count])
     for parts in (name.split(".") for name in (*OBJECTS, *components()))
     for count in range(1, len(parts))
-)  # that lead to something listed
+)  # prefixes of listed names
 OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
-PLAIN = (  # nodes whose parts alone matter
+PLAIN = (  # nodes of which only the parts are checked
     *(ast.BoolOp, ast.Compare, ast.IfExp, ast.List, ast.Tuple, ast.Set, ast.Slice, ast.UnaryOp, ast.JoinedStr),
     *(ast.boolop, ast.cmpop, ast.unaryop, ast.operator, ast.expr_context),
 )
@@ -30,39 +30,39 @@ Function = ast.Name | ast.Attribute
 
 
 class NotListed(Exception):  # noqa: N818 - no error: an answer
-    """What an expression holds that is not listed."""
+    """An unlisted part of an expression."""
 
 
 class Everything(dict[str, Any]):
-    """A dictionary that has every key, to see what MONAI makes of references."""
+    """A dictionary with every key, to see how MONAI replaces references."""
 
     def __contains__(self, key: object) -> bool:
         return True
 
 
 class Imports:
-    """What names mean that configs import."""
+    """Names imported by configs."""
 
     def __init__(self, others: dict[str, set[str]] | None = None) -> None:
-        self.others = others or {}  # of the other configs of a bundle, which one may be merged with
+        self.others = others or {}  # of other configs of the bundle, which may be merged
         self.names: dict[str, set[str]] = {name: {full} for name, full in PREIMPORTED.items()}
 
     def add_all(self, texts: Iterable[str]) -> None:
-        """Add what texts import."""
+        """Add the imports in texts."""
         for name, full in filter(None, map(_imported, texts)):
             self.names.setdefault(name, set()).add(full)
 
     def of(self, texts: Iterable[str]) -> "Imports":
-        """The names of one config, with those of these configs for what it does not import itself."""
+        """Return the imports of one config, with these as fallback."""
         own = Imports(self.names)
         own.add_all(texts)
         return own
 
     def full(self, name: str) -> str | None:
-        """Full name of an imported one, None if there is none.
+        """Return the full name of an imported name; None if unknown.
 
         Raises:
-            NotListed: two things have this name.
+            NotListed: the name is ambiguous.
         """
         found = self.names.get(name) or self.others.get(name, set())
         if len(found) > 1:
@@ -74,11 +74,11 @@ def check_expression(text: str, imports: Imports) -> None:
     """Check a text that begins with `$`.
 
     Args:
-        text: as a config has it, references not replaced.
-        imports: of its config.
+        text: from a config, with references.
+        imports: of the config.
 
     Raises:
-        NotListed: it holds something that is not listed, or is no expression of Python.
+        NotListed: an unlisted part, or not a Python expression.
     """
     if len(text) > LONGEST:
         raise NotListed(f"an expression of more than {LONGEST} characters")
@@ -90,12 +90,12 @@ def check_expression(text: str, imports: Imports) -> None:
     try:
         tree = ast.parse(code, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise NotListed(f"no expression of Python, {clipped(text, 60)}") from error
+        raise NotListed(f"not a Python expression, {clipped(text, 60)}") from error
     _Check(imports).visit(tree.body, frozenset())
 
 
 def called(text: str, imports: Imports) -> str | None:
-    """Full name of what an expression calls that is nothing but one call; else None."""
+    """Return the full name of the function if an expression is a single call; else None."""
     if not text.startswith("$") or len(text) > LONGEST:
         return None
     statement = _first(str(ReferenceResolver.update_refs_pattern(text, Everything()))[1:].lstrip())
@@ -112,7 +112,7 @@ def _first(code: str) -> ast.stmt | None:
 
 
 def _imported(text: str) -> tuple[str, str] | None:
-    """Name that a text imports, and the full one."""
+    """Return the name that a text imports, and its full name."""
     if not text.startswith("$") or "import" not in text or len(text) > LONGEST:
         return None
     statement = _first(ReferenceResolver.normalize_id(text)[1:])
@@ -139,20 +139,20 @@ def _check_import(code: str) -> None:
 
 
 class _Check:
-    """Visits every node of a tree; what is not known is refused."""
+    """Visits every node of a tree; refuses unknown ones."""
 
     def __init__(self, imports: Imports) -> None:
         self.imports = imports
 
     def visit(self, node: ast.AST, bound: frozenset[str]) -> None:
-        """Check a node and what it holds.
+        """Check a node and its parts.
 
         Args:
             node: of an expression.
             bound: names of arguments and loop variables.
 
         Raises:
-            NotListed: at the first thing that is not listed.
+            NotListed: at the first unlisted part.
         """
         if isinstance(node, Function):
             self._value(node, bound)
@@ -189,7 +189,7 @@ class _Check:
             raise NotListed(node.id)
 
     def _full(self, node: ast.AST, bound: frozenset[str]) -> str | None:
-        """Dotted name of what an import leads to; None: it begins otherwise."""
+        """Return the full dotted name if it starts with an import; else None."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.insert(0, node.attr)
@@ -213,7 +213,7 @@ class _Check:
                 raise NotListed(f"argument {keyword.arg or '**'} of {ast.unparse(function)}")
             self.visit(keyword.value, bound)
         if full in KEYWORDS and node.args:
-            raise NotListed(f"arguments of {full} without their names")
+            raise NotListed(f"unnamed arguments of {full}")
         for argument in node.args:
             self.visit(argument, bound)
 
@@ -251,14 +251,14 @@ class _Check:
     def _lambda(self, node: ast.Lambda, bound: frozenset[str]) -> None:
         a = node.args
         if a.posonlyargs or a.kwonlyargs or a.vararg or a.kwarg or a.defaults:
-            raise NotListed("a lambda of other than plain arguments")
+            raise NotListed("a lambda with other than simple arguments")
         self.visit(node.body, bound | _sound(argument.arg for argument in a.args))
 
     def _loop(self, node: Any, bound: frozenset[str]) -> None:
         first, *others = node.generators
         inner = [part for part in ast.walk(node) if isinstance(part, LOOPS)]
         if others or first.is_async or len(inner) > 1:
-            raise NotListed("a loop within a loop")
+            raise NotListed("a nested loop")
         self.visit(first.iter, bound)
         inside = bound | _sound(_targets(first.target))
         for part in (*first.ifs, *([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])):

@@ -1,6 +1,6 @@
-"""What configs of a bundle may name without being trusted. A list, read by `trust`; nothing is imported here.
+"""Names that configs of untrusted bundles may use. A list for `trust`; nothing is imported here.
 
-Left out on purpose: what runs another's code (`monai.bundle`, `torch.hub`, `torch.load`), looks a name up
+Excluded on purpose: what runs other code (`monai.bundle`, `torch.hub`, `torch.load`), looks a name up
 (`TorchVisiond`, `CuCIMd`, `PatchInferer`), unpickles (`PersistentDataset`), or opens a connection (`MLFlowHandler`).
 """
 
@@ -9,7 +9,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# MONAI's transforms; of each also the forms for dictionaries: `Resize`, `Resized`, `ResizeD`, `ResizeDict`
+# MONAI's transforms, also in their dictionary forms: `Resize`, `Resized`, `ResizeD`, `ResizeDict`
 TRANSFORMS = _words("""
     Activations AdjustContrast Affine AsChannelLast AsDiscrete BorderPad BoundingRect CastToType CenterScaleCrop
     CenterSpatialCrop ClassesToIndices ClipIntensityPercentiles ConvertToMultiChannelBasedOnBratsClasses CropForeground
@@ -28,7 +28,7 @@ TRANSFORMS = _words("""
     VoteEnsemble Zoom
 """)
 FORMS = ("", "d", "D", "Dict")
-# components of MONAI by package: `monai.losses.DiceLoss`, and short `DiceLoss`
+# components of MONAI by package: `monai.losses.DiceLoss`, or short `DiceLoss`
 COMPONENTS = {
     "monai.transforms": """
         Compose OneOf RandomOrder SomeOf CopyItemsd ConcatItemsd DeleteItemsd SelectItemsd FlattenSubKeysd LoadImaged
@@ -71,16 +71,16 @@ FULL = _words("""
     unetpp_monai.training.PromptedBatch unetpp_monai.training.RunIdentity
     unetpp_monai.training.WarnOfCasesd unetpp_monai.training.InitialWeights
 """)
-# what writes or reads files, or calls others: no part of what segments
+# these read or write files, or call others: not allowed in the segmentation
 APART = _words("""
     CheckpointLoader CheckpointSaver MetricsSaver SupervisedEvaluator SupervisedTrainer TensorBoardImageHandler
     TensorBoardStatsHandler LoadImaged SaveImaged
 """)
-CLASSES = {  # that MONAI finds by name: argument -> names
+CLASSES = {  # given by name: argument -> allowed names
     "reader": ("ITKReader", "NibabelReader", "PILReader", "PydicomReader", "NrrdReader"),
     "writer": ("ITKWriter", "NibabelWriter", "PILWriter", "unetpp_monai.io.monai_writer.VolumeWriter"),
 }
-READERS = ("unetpp_monai.io.monai_reader.VolumeReader",)  # that an expression may make
+READERS = ("unetpp_monai.io.monai_reader.VolumeReader",)  # allowed in expressions
 
 CALLABLE = _words("""
     glob.glob ignite.engine.Events math.ceil math.floor math.log math.log2 math.prod math.sqrt
@@ -111,22 +111,22 @@ BUILTINS = _words("""
     abs all any bool dict enumerate float int isinstance len list max min range reversed round set sorted str sum tuple
     zip
 """)
-# attributes and methods of what references, arguments and calls give: tensors, networks, engines, texts, dictionaries
+# attributes and methods of tensors, networks, engines, texts and dictionaries
 MEMBERS = _words("""
     argmax attach batch best_metric cpu data detach device dtype endswith epoch float get iteration item items keys long
     lower mean meta metrics output parameters run set_trainer shape split squeeze startswith state state_dict strip sum
     to type unsqueeze upper values _handler _key_metric_checkpoint
 """)
-KEYWORDS = {  # of calls that could do more with others: name -> arguments
+KEYWORDS = {  # the only allowed arguments of some calls: name -> arguments
     "torch.distributed.init_process_group": ("backend",),
     "torch.backends.cudnn.set_flags": ("_enabled", "_benchmark", "_deterministic"),
     "monai.utils.set_determinism": ("seed",),
 }
-ENVIRONMENT = ("LOCAL_RANK", "RANK", "WORLD_SIZE")  # variables that `os.environ` may be asked for
+ENVIRONMENT = ("LOCAL_RANK", "RANK", "WORLD_SIZE")  # allowed variables of `os.environ`
 
 
 def components() -> dict[str, str]:
-    """Every name that a `_target_` may be, short and full, and the last part of it."""
+    """Map every allowed `_target_`, short or full, to its last part."""
     families = {package: names.split() for package, names in COMPONENTS.items()}
     families["monai.transforms"] += [name + form for name in TRANSFORMS for form in FORMS]
     found = {full: full.rpartition(".")[2] for full in FULL}

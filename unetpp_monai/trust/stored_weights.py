@@ -1,4 +1,4 @@
-"""Files of weights: whether one is whole, and what reading one raises that is none. Reads no tensor."""
+"""Verify weights files without reading tensors, and list what `torch.load` raises."""
 
 import pickle
 import zipfile
@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import BundleError
 from ..json_files import at
 
-# what `torch.load` and a network raise for files that are no weights, or another network's
+# raised by `torch.load` and networks for files without matching weights
 UNREADABLE_WEIGHTS = (
     AttributeError,
     EOFError,
@@ -22,12 +22,12 @@ UNREADABLE_WEIGHTS = (
 
 
 def check_stored(path: Path) -> None:
-    """Verify the checksums of a file of weights, which torch does not.
+    """Verify the checksums of a weights file, which torch does not.
 
     Raises:
-        BundleError: a part of it is damaged.
+        BundleError: damaged file.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
-                raise BundleError(f"{at(path)} must be whole, got another checksum for {damaged} in it; copy it again")
+                raise BundleError(f"{at(path)} must be complete, got another checksum for {damaged}; copy it again")

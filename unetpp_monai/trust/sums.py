@@ -1,4 +1,4 @@
-"""SHA256SUMS of a bundle: whether its files are those that were packed. It proves damage, not origin."""
+"""Verify SHA256SUMS of a bundle. This detects damage, but does not prove origin."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,29 +15,27 @@ LISTED = (
     "models",
     "scripts",
     "unetpp_monai",
-)  # folders of which every file must be listed; so must scripts elsewhere
+)  # folders in which every file must be listed; scripts anywhere must be, too
 SCRIPT, CACHE = ".py", "__pycache__"
-WAY_OUT = f"take a whole copy, or, if the change is meant, pack it again or remove {SUMS}"
+WAY_OUT = f"copy the bundle again, or, if the change is intended, pack it again or remove {SUMS}"
 
 
 def check_sums(root: Path, *, known: Mapping[str, str], replaced: str | None = None) -> None:
-    """Refuse a bundle whose files are not those of its sums; one without sums is taken.
+    """Check a bundle's files against its SHA256SUMS, if it has any.
 
     Args:
         root: of the bundle.
-        known: hashes that were made already, by name.
-        replaced: name of a file that need not be there, as another one is used.
+        known: hashes already computed, by name.
+        replaced: name of a file that may be missing, as another is used.
 
     Raises:
-        BundleError: a file is altered, or one that is used is missing or not listed.
+        BundleError: a file is altered, or a used file is missing or not listed.
     """
     if not (root / SUMS).is_file():
         return
     listed = _read(root / SUMS)
     for fault in _faults(root, listed, known, replaced):
-        raise BundleError(
-            f"{at(root / SUMS)} must list the bundle's files as they are, {clipped(fault, 120)}; {WAY_OUT}"
-        )
+        raise BundleError(f"{at(root / SUMS)} must match the bundle's files, got {clipped(fault, 120)}; {WAY_OUT}")
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -74,7 +72,7 @@ def _faults(root: Path, listed: Mapping[str, str], known: Mapping[str, str], rep
 
 
 def _used(root: Path) -> Iterator[Path]:
-    """What is used, or would be imported from here; data and results may lie there too, as many as they are."""
+    """Yield the files that are used or could be imported; data and results are ignored."""
     for folder in LISTED:
         yield from (root / folder).rglob("*")
     for pattern in (f"*{SCRIPT}", f"*/*{SCRIPT}"):
