@@ -68,9 +68,9 @@ class Depth:
         return Depth(number, self.adaptive)
 
     @property
-    def plain(self) -> int | str:
+    def value(self) -> int | str:
         """The number, "auto" or "full", as reports state it."""
         return AUTO if self.adaptive else ALL[0] if self.number is None else self.number
 
     def __str__(self) -> str:
-        return str(self.plain)
+        return str(self.value)

@@ -1,4 +1,4 @@
-"""Whether what was located and segmented in a whole image can be true: ranges of volumes, ratios, sizes and doubt.
+"""Check what was located and segmented in a whole image: ranges of volumes, ratios, sizes and uncertainty.
 
 As with `plausibility`, a sentence makes a person look; no result is changed or removed by it.
 """
@@ -71,7 +71,7 @@ class Gates:
         for axis, length, bounds in zip(AXES, found.size, self.size, strict=False):
             yield from outside(f"size of {found.name} to the {axis}", length, bounds, "mm")
         yield from _outside(f"volume of {found.name} as located", found.ml, self.located, "mL")
-        yield from _outside(f"the locator's doubt about {found.name}", found.doubt, self.doubt, "")
+        yield from _outside(f"the locator's uncertainty of {found.name}", found.uncertainty, self.doubt, "")
         yield from _outside(f"volume of {found.name}", total, self.volume, "mL")
         if len(found.labels) > 1:
             first, second = (ml.get(label, 0.0) for label in found.labels[:2])

@@ -16,7 +16,7 @@ class Found:
     centre: Triple  # mean of the structure, mm, RAS
     size: Triple  # of the structure along the grid's axes, without the box's margin, mm
     ml: float  # of the structure as the locator sees it, mL
-    doubt: float  # mean of 1 - max probability over its voxels, 0 (sure) ... 1
+    uncertainty: float  # mean of 1 - max probability over its voxels, 0 (sure) ... 1
     cut: bool  # it reaches an end of the image
 
     @property

@@ -152,7 +152,7 @@ class Segmenter:
             labels=on_grid_of(data["pred"], volume),
             voxels=voxels,
             ml={name: count * volume.voxel_ml for name, count in voxels.items() if self.spatial_dims == 3},
-            depth=chosen.plain,
+            depth=chosen.value,
             exit_thresholds=self._inferer.exit_thresholds if chosen.adaptive else (),
             mirror_axes=axes,
             windows=inference.stops(),
@@ -206,7 +206,7 @@ class Segmenter:
         del stated["device"], stated["runtime"]
         return {
             **stated,
-            "depth": chosen.plain,
+            "depth": chosen.value,
             "exit_thresholds": list(self._inferer.exit_thresholds) if chosen.adaptive else [],
             "mirror_axes": list(self.check_mirror_axes(mirror_axes)),
         }

@@ -77,7 +77,7 @@ def row_of(change: Change, segmenter: Segmenter, first: Volume, known: Volume | 
     row["seconds"] = round(time.perf_counter() - begin, 2)
     row["state"], row["said"] = ("flagged" if result.plausibility else "plain"), list(result.plausibility or ())
     row["ml"] = {key: round(value, 3) for key, value in result.ml.items()}
-    row["doubt"] = [round(found.doubt, 4) for found in result.located.found] if result.located else []
+    row["doubt"] = [round(found.uncertainty, 4) for found in result.located.found] if result.located else []
     row["brain_ml"] = round(result.located.brain_ml) if result.located else None
     if change.expected == NONE:
         return {**row, "silent": row["state"] == "plain"}

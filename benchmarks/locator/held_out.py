@@ -66,7 +66,7 @@ def measured(locator: Locator, maps: Path, images: int) -> Iterator[dict[str, An
             **row,
             "away_mm": away,
             "dice": _dice(labels, known, CLASSES.index("hippocampus")),
-            "doubt": [one.doubt for one in found.found],
+            "doubt": [one.uncertainty for one in found.found],
             "size": [one.size for one in found.found],
             "brain_over_known": found.brain_ml / row["brain"],
             "remarks": found.remarks,

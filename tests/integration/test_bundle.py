@@ -329,7 +329,7 @@ def test_weights_with_a_flipped_bit_are_refused(copied):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     bundle = read_bundle(copied)
-    with pytest.raises(BundleError, match="must be whole, got another checksum"):
+    with pytest.raises(BundleError, match="must be complete, got another checksum"):
         load_network(bundle, bundle.parser(), torch.device("cpu"))
 
 

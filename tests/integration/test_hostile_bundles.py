@@ -81,7 +81,7 @@ def test_an_attack_is_refused_by_every_door_before_anything_runs(copied, key, tm
         bundle.parser,
     ]
     for door in doors:
-        with pytest.raises(BundleError, match="must hold only what is listed unless you trust it, got ") as caught:
+        with pytest.raises(BundleError, match="must use listed names only, got ") as caught:
             door()
         assert f"{CONFIG}: {key}" in str(caught.value) and caught.value.option == "trust"
         assert len(str(caught.value)) < LONGEST and "\n" not in str(caught.value)
@@ -124,7 +124,10 @@ def test_the_command_line_asks_and_info_only_says(copied, tmp_path):
         run = unetpp(*command, folder=tmp_path, environment={**environment})
         assert run.returncode == 1 and "Traceback" not in run.stderr
         (line,) = run.stderr.strip().splitlines()
-        assert line.endswith("read them, then allow it (--trust)") and "network_def#_target_ (spy.UNetPlusPlus)" in line
+        assert (
+            line.endswith("read them, then trust the bundle (--trust)")
+            and "network_def#_target_ (spy.UNetPlusPlus)" in line
+        )
     run = unetpp("info", "--bundle", copied, folder=tmp_path, environment=environment)
     assert run.returncode == 0, run.stderr
     assert "runs only with --trust: configs/inference.json: network_def#_target_ (spy.UNetPlusPlus)" in run.stdout
@@ -139,7 +142,7 @@ def test_reading_a_bundle_imports_and_builds_nothing(copied, monkeypatch):
     sys.modules.pop("wave", None)
     bundle = read_bundle(copied)
     assert [str(one) for one in bundle.foreign] and "wave" not in sys.modules
-    with pytest.raises(BundleError, match="unless you trust it"):
+    with pytest.raises(BundleError, match="must use listed names only"):
         bundle.parser()
     assert "wave" not in sys.modules
 
@@ -148,7 +151,7 @@ def test_a_rule_of_the_listener_says_itself_whether_its_bundle_is_trusted(copied
     change(copied, "network_def#dropout", "$0.0 if __import__('os').mkdir('ran') is None else 1")
     path = tmp_path / "rules.json"
     path.write_text(json.dumps([{"modality": "MR", "bundle": "bundle"}]))
-    with pytest.raises(BundleError, match="unless you trust it"):
+    with pytest.raises(BundleError, match="must use listed names only"):
         segmenting(read_rules(path), depth=1)
     assert not (tmp_path / "ran").exists()
     path.write_text(json.dumps([{"modality": "MR", "bundle": "bundle", "trust": True}]))
@@ -162,11 +165,11 @@ def test_a_rule_of_the_listener_says_itself_whether_its_bundle_is_trusted(copied
 
 def test_the_label_server_copies_no_bundle_that_nobody_trusts(copied, tmp_path):
     change(copied, "network_def#dropout", "$0.0 if __import__('os').mkdir('ran') is None else 1")
-    with pytest.raises(BundleError, match="unless you trust it"):
+    with pytest.raises(BundleError, match="must use listed names only"):
         copies([copied], tmp_path / "state")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
     (copy,) = copies([copied], tmp_path / "state", trust=True)
-    with pytest.raises(BundleError, match="unless you trust it"):
+    with pytest.raises(BundleError, match="must use listed names only"):
         Served(copy, device="cpu").segmenter()
     assert Served(copy, device="cpu", trust=True).segmenter().full_depth == 3
 
@@ -202,7 +205,9 @@ def test_a_packed_bundle_that_was_altered_is_refused_trusted_or_not(copied, tmp_
     with (root / name).open("ab") as file:
         file.write(b" ")
     for trust in (False, True):
-        with pytest.raises(BundleError, match=f"{name} {what}; take a whole copy, or, if the change is meant, pack it"):
+        with pytest.raises(
+            BundleError, match=f"{name} {what}; copy the bundle again, or, if the change is intended, pack it"
+        ):
             read_bundle(root, trust=trust)
     (root / "SHA256SUMS").unlink()  # the way out
     assert read_bundle(root).labels
@@ -244,16 +249,16 @@ FAULTS = {  # of inference.json: key, value, words of the message
     "a mirrored axis": ("mirror_axes", [3], "mirror_axes must name axes from 0 to 2"),
     "a threshold": ("exit_thresholds", [2.0, 0], "exit_thresholds must hold numbers from 0 to 1"),
     "a depth": ("displayable_configs#depth", 9, "inferer#depth must be from 1 to 3, auto or full, got 9"),
-    "a depth of nonsense": ("displayable_configs#depth", "deep", "inferer must be sound, got depth must be a number"),
+    "a depth of nonsense": ("displayable_configs#depth", "deep", "inferer must be valid, got depth must be a number"),
     "nowhere": (
         "network_def#features",
         "@nowhere",
-        "network_def#features must be sound, got the referring item `@nowhere`",
+        "network_def#features must be valid, got the referring item `@nowhere`",
     ),
     "a circle": ("network_def#features", "@network_def", "circular references"),
     "two that refer to each other": ("pixdim", "@pixdim", "circular references"),
     "a macro of nothing": ("network_def#features", "%nothing", "macros and references must lead to values"),
-    "an argument that is none": ("network_def#colour", 1, "network_def must be sound, got"),
+    "an argument that is none": ("network_def#colour", 1, "network_def must be valid, got"),
     "an argument that is missing": ("preprocessing#transforms#1#keys", KeyError, "preprocessing#transforms#0 must be"),
     "a wrong argument": ("preprocessing#transforms#4#mode", "cubist", "preprocessing"),
     "other keys": ("preprocessing#transforms#1#keys", ["pet"], "preprocessing must run on an image, got"),
@@ -267,8 +272,8 @@ FAULTS = {  # of inference.json: key, value, words of the message
         "InvertLabelsd first",
     ),
     "no chain": ("preprocessing#_target_", "OneOf", "preprocessing"),
-    "division by 0": ("network_def#dropout", "$1/0", "network_def#dropout must be sound, got division by zero"),
-    "a name that is nowhere": ("network_def#_target_", "unetpp_monai.networks.Net", "must name what exists"),
+    "division by 0": ("network_def#dropout", "$1/0", "network_def#dropout must be valid, got division by zero"),
+    "a name that is nowhere": ("network_def#_target_", "unetpp_monai.networks.Net", "must use existing names"),
     "numbers that are texts": ("features", ["a", "b"], "features must hold whole numbers >= 1"),
     "a long text": ("output_dir", 7, "output_dir must be a text, got 7"),
     "letters that are none": ("output_dir", "a\0b", "characters that are none at output_dir"),
@@ -309,7 +314,7 @@ METADATA_FAULTS = {
     "no shape": ("network_data_format#inputs#image#spatial_shape", 3, "spatial_shape must be a list of 2 or 3 axes"),
     "no format": ("network_data_format", "A" * 10_000, "num_channels must be a whole number >= 1, got none"),
     "codes of text": ("label_codes", "x", "label_codes must be an object of objects"),
-    "a code of numbers": ("label_codes#1#type#value", 7, "label_codes#1#type must hold value, scheme and meaning"),
+    "a code of numbers": ("label_codes#1#type#value", 7, "label_codes#1#type must have value, scheme and meaning"),
     "half a code": ("label_codes#1#type#value", KeyError, "codes of value, scheme and meaning"),
     "a colour": ("label_codes#1#colour", [1, 2, 300], "colours of three numbers"),
     "a review of text": ("review#threshold", "high", "review#threshold must be a number >= 0, got 'high'"),
@@ -364,11 +369,11 @@ def test_long_paths_keys_and_values_are_cut_short(tiny, tmp_path):
     config = json.loads((root / CONFIG).read_text())
     config["network_def"]["z" * 3000] = 1
     (root / CONFIG).write_text(json.dumps(config))
-    refused(root, "network_def must be sound", "inference.json")
+    refused(root, "network_def must be valid", "inference.json")
     config["network_def"] = {"_target_": "os." + "w" * 3000, "v" * 3000: f"$os.{'u' * 900}", "features": [{}] * 3000}
     for name in ("inference", "t" * 200):
         (root / "configs" / f"{name}.json").write_text(json.dumps(config))
-    refused(root, "unless you trust it, got ", "")
+    refused(root, "must use listed names only, got ", "")
 
 
 def test_the_fault_comes_before_any_data_are_read(copied, monkeypatch):

@@ -78,7 +78,7 @@ def test_a_name_that_is_nowhere_is_refused(old, new, named, tmp_path):
     shutil.copytree(BUNDLE, tmp_path / "bundle")
     path = tmp_path / "bundle" / "configs" / "inference.json"
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(BundleError, match=rf"inference\.json must name what exists, got {named}"):
+    with pytest.raises(BundleError, match=rf"inference\.json must use existing names, got {named}"):
         Segmenter.from_bundle(tmp_path / "bundle", device="cpu", trust=True)  # else no other module is looked for
 
 

@@ -27,7 +27,9 @@ def test_what_is_no_bundle_is_told(tmp_path, monkeypatch):
         read_bundle("nothing")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hippocampus").mkdir()
-    with pytest.raises(BundleError, match="named without doubt, got hippocampus, a task that came along and something"):
+    with pytest.raises(
+        BundleError, match="must be unambiguous, got hippocampus, an included task and a file or folder"
+    ):
         read_bundle("hippocampus")
     with pytest.raises(BundleError, match=r"a bundle must hold configs/metadata.json, found none in .*/hippocampus"):
         read_bundle(tmp_path / "hippocampus")

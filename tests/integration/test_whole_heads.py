@@ -157,8 +157,8 @@ def test_both_networks_are_loaded_strictly(locator, bundles, tmp_path):
     for changed, message in (
         ({key: value for key, value in weights.items() if key != one}, "must hold the weights of the locator"),
         ({key: value for key, value in weights.items() if key.startswith("locate.")}, "the weights of network_def"),
-        ({**weights, "colour": torch.zeros(1)}, "colour, which begins with neither locate. nor segment."),
-        ({key.removeprefix("segment."): value for key, value in weights.items()}, "begins with neither"),
+        ({**weights, "colour": torch.zeros(1)}, "colour, which starts with neither locate. nor segment."),
+        ({key.removeprefix("segment."): value for key, value in weights.items()}, "starts with neither"),
         ({**weights, one: weights[one] * torch.nan}, f"got others for {one.removeprefix('locate.')}"),
     ):
         torch.save(changed, path)
@@ -181,7 +181,7 @@ def test_an_inferer_without_the_locator_is_refused(locator, tmp_path):
     config = json.loads(path.read_text())
     del config["inferer"]["locator"]
     path.write_text(json.dumps(config))
-    with pytest.raises(BundleError, match="inferer must take the locator that locator_features states"):
+    with pytest.raises(BundleError, match="inferer must use the locator of locator_features"):
         Segmenter(read_bundle(heads.root), device="cpu", runtime="eager")
 
 

@@ -24,7 +24,7 @@ from unetpp_monai.errors import InputError
 def test_every_way_to_say_it(said, meant, text, scored):
     depth = Depth.parse(said)
     assert (depth, str(depth), depth.has_score) == (meant, text, scored)
-    assert Depth.parse(depth.plain) == depth
+    assert Depth.parse(depth.value) == depth
 
 
 @pytest.mark.parametrize("said", ["deep", "", "0", 0, -1, "-1", 1.5, "1.0", True, "²", "Auto"])

@@ -21,7 +21,7 @@ LEFT = Found(
     centre=(-25.0, -20.0, -10.0),
     size=(24.0, 39.0, 24.0),
     ml=3.2,
-    doubt=0.05,
+    uncertainty=0.05,
     cut=False,
 )
 RIGHT = replace(LEFT, name="right hippocampus", labels=(3, 4), start=(100, 40, 50), stop=(130, 90, 80))
@@ -70,11 +70,11 @@ def test_volumes_and_their_ratios_are_judged(gates, ml, said):
 
 def test_brain_doubt_and_contradictions_are_judged():
     gates = Gates.from_json({"doubt": [0, 0.1], "brain": [1100, 2200]})
-    odd = Located((replace(LEFT, doubt=0.4), RIGHT), 310.0, ("right lies left",))
+    odd = Located((replace(LEFT, uncertainty=0.4), RIGHT), 310.0, ("right lies left",))
     assert gates.implausible(odd, {}) == (
         "right lies left",
         "brain is 310 mL, expected 1100 to 2200",
-        "the locator's doubt about left hippocampus is 0.4, expected 0 to 0.1",
+        "the locator's uncertainty of left hippocampus is 0.4, expected 0 to 0.1",
     )
 
 

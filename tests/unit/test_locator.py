@@ -53,7 +53,7 @@ def test_boxes_are_those_of_the_labels():
     assert left.ml == pytest.approx(12 * 24 * 12 / 1000) and not left.cut
     middle = [(low + high - 1) / 2 for low, high in LEFT]
     assert left.centre == pytest.approx(tuple((volume.affine @ [*middle, 1])[:3]))
-    assert 0 <= left.doubt < 1e-3
+    assert 0 <= left.uncertainty < 1e-3
     assert found.brain_ml == pytest.approx(np.prod([high - low for low, high in BRAIN]) / 1000)
     assert found.remarks == ()
 
@@ -72,7 +72,7 @@ def test_air_around_a_head_does_not_matter():
     assert (far.brain_ml, far.remarks) == (close.brain_ml, close.remarks)
     for one, other in zip(close.found, far.found, strict=True):
         assert other.start == (one.start[0] + 60, one.start[1] + 30, one.start[2]) and other.shape == one.shape
-        assert other.doubt == pytest.approx(one.doubt, abs=1e-6)
+        assert other.uncertainty == pytest.approx(one.uncertainty, abs=1e-6)
 
 
 def test_only_the_two_largest_pieces_count_and_a_third_is_told():

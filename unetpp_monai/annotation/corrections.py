@@ -1,6 +1,6 @@
-"""Points and scribbles that clients of MONAI Label send with a request, and the sessions that answer them.
+"""Points and scribbles in requests of MONAI Label's clients, and their sessions.
 
-A client sends all of its points each time, as voxels of the image that it was given.
+A client sends all its points each time, as voxels of the image it has.
 """
 
 import hashlib
@@ -25,35 +25,35 @@ from ..segmentation import Prompted, Segmentation, voxel_counts
 from ..segmenter import Segmenter
 from ..volume import Volume
 
-HELD, IDLE = 4, 600.0  # sessions at most, and seconds after which one that nobody asks is released
-FOREGROUND, LABEL, SCRIBBLES = "foreground", "label", "scribbles"  # keys of a request, beside names of labels
+HELD, IDLE = 4, 600.0  # most sessions, and idle seconds until one is released
+FOREGROUND, LABEL, SCRIBBLES = "foreground", "label", "scribbles"  # keys of a request, besides label names
 
 
 @dataclass(frozen=True)
 class Clicks:
-    """What a client marked as one label."""
+    """Voxels that a client marked as one label."""
 
     label: str
-    voxels: tuple[tuple[float, float, float], ...]  # of the image that the client was given
-    scribbled: bool  # one by one, in place of clicks
+    voxels: tuple[tuple[float, float, float], ...]  # of the client's image
+    scribbled: bool  # voxels of a scribble instead of clicks
 
 
 def clicks_of(asked: Mapping[str, Any], names: Sequence[str]) -> list[Clicks]:
-    """Read what a request asks for; the client's own names for points are its labels, or foreground and background.
+    """Read the points of a request, by label name, or as foreground and background.
 
     Args:
-        asked: "label" that "foreground" points are of; points by label, "background" among them; "scribbles", voxels by
+        asked: "label" of the "foreground" points; points by label, including "background"; "scribbles", voxels by
             label.
         names: of the labels by index, the background first.
 
     Raises:
-        InputError: points of no label, or none that are voxels.
+        InputError: an unknown label, or invalid voxels.
     """
     found = [Clicks(name, _voxels(asked[name], name), scribbled=False) for name in names if asked.get(name)]
     if points := asked.get(FOREGROUND):
         label = asked.get(LABEL) or (names[1] if len(names) == 2 else None)
         if label not in names:
-            raise InputError(f"label must say of which of {', '.join(names[1:])} the points are, got {label!r}")
+            raise InputError(f"label of the points must be one of {', '.join(names[1:])}, got {label!r}")
         found.append(Clicks(str(label), _voxels(points, FOREGROUND), scribbled=False))
     scribbles = asked.get(SCRIBBLES) or {}
     if not isinstance(scribbles, dict) or not set(scribbles) <= set(names):
@@ -75,39 +75,39 @@ def _is_number(value: object) -> bool:
 
 @dataclass
 class _Held:
-    """An image that is being corrected."""
+    """An image under correction."""
 
     segmenter: Segmenter
     session: Session
-    automatic: Segmentation  # of it, at the smallest depth: what a corrected one says apart from its labels
+    automatic: Segmentation  # at the smallest depth: metadata for the corrected result
     used: float = field(default_factory=time.monotonic)
 
 
 class Corrections:
-    """Sessions of the images that are being corrected, few, each until nobody asks for a while.
+    """A small cache of sessions of images under correction.
 
     Args:
-        most: how many are held; the one that was not asked for the longest time goes first.
-        idle: seconds after which one is released.
+        most: sessions; the least recently used is released first.
+        idle: seconds until an unused session is released.
     """
 
     def __init__(self, *, most: int = HELD, idle: float = IDLE) -> None:
         self.most, self.idle = most, idle
         self._held: OrderedDict[object, _Held] = OrderedDict()
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None  # there is one while anything is held
+        self._timer: threading.Timer | None = None  # set while there are sessions
 
     def __len__(self) -> int:
-        """How many are held."""
+        """Return the number of sessions."""
         return len(self._held)
 
     def of(self, segmenter: Segmenter, volume: Volume, key: object) -> _Held:
-        """Give the session of an image, a new one if there is none.
+        """Return the session of an image, a new one if needed.
 
         Args:
-            segmenter: that segments it now.
+            segmenter: current segmenter.
             volume: the image.
-            key: what tells it from others; None: it is not held.
+            key: identifies the image; None: do not cache.
         """
         with self._lock:
             held = self._held.pop(key, None) if key is not None else None
@@ -124,7 +124,7 @@ class Corrections:
         return held
 
     def release(self) -> None:
-        """Release the sessions that were not used for a while."""
+        """Release idle sessions."""
         with self._lock:
             now, self._timer = time.monotonic(), None
             for key in [key for key, held in self._held.items() if now - held.used >= self.idle]:
@@ -133,7 +133,7 @@ class Corrections:
                 self._later(min(held.used for held in self._held.values()) + self.idle - now)
 
     def _later(self, seconds: float) -> None:
-        """Look again after some seconds, unless that is planned."""
+        """Schedule the next check, unless it is scheduled."""
         if self._timer is None:
             self._timer = threading.Timer(seconds + 0.1, self.release)
             self._timer.daemon = True
@@ -141,14 +141,14 @@ class Corrections:
 
 
 class Corrected:
-    """A segmenter whose results have been corrected; it has what `segment_case` asks of a `Segmenter`.
+    """A segmenter with corrected results, for `segment_case`.
 
     Args:
-        segmenter: that segments.
-        corrections: that hold its sessions.
+        segmenter: of the automatic result.
+        corrections: cache of sessions.
         clicks: of the client.
-        image: file that the client was given, whose voxels it names.
-        affine: of it; None: that of the volume which is segmented.
+        image: the client's file, to which voxels refer.
+        affine: of that file; None: that of the segmented volume.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Corrected:
         self.image, self.affine = image, affine
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the segmenter's."""
+        """Delegate everything else to the segmenter."""
         return getattr(self.segmenter, name)
 
     def __call__(
@@ -176,10 +176,10 @@ class Corrected:
         uncertainty: bool = False,
         progress: Progress | None = None,
     ) -> Segmentation:
-        """Segment with all clicks, as `Session.labels` does.
+        """Segment with all clicks, as `Session.labels`.
 
         Raises:
-            InputError: clicks outside of the image, or uncertainty, which corrections have none of.
+            InputError: clicks outside the image, or a request for uncertainty, which corrections do not have.
         """
         if uncertainty:
             raise InputError("a corrected result has no uncertainty, got a request for it; ask without points")
@@ -221,7 +221,7 @@ class Corrected:
             labels=labels,
             voxels=voxels,
             ml={name: count * volume.voxel_ml for name, count in voxels.items()} if automatic.ml else {},
-            depth=chosen.plain,
+            depth=chosen.value,
             windows={} if chosen.number is None else {chosen.number: windows},
             plausibility=said,
             review=True if said or not any(voxels.values()) else None,
@@ -230,13 +230,13 @@ class Corrected:
 
 
 def _prompts(clicks: Clicks, positions: NDArray[np.float64]) -> list[Point | Scribble]:
-    """What a session takes for clicks at positions `(N, 3)`, mm, RAS."""
+    """Convert clicks at positions `(N, 3)`, mm, RAS, to prompts."""
     if clicks.scribbled:
         return [Scribble(positions, clicks.label, connected=False)]
     return [Point(position, clicks.label) for position in positions.tolist()]
 
 
 def _prompted(clicks: Clicks, positions: NDArray[np.float64]) -> Prompted:
-    """State clicks at positions `(N, 3)`, mm, RAS."""
+    """Record clicks at positions `(N, 3)`, mm, RAS, for the report."""
     digest = hashlib.sha256(np.ascontiguousarray(positions, "<f8").tobytes()).hexdigest()
     return Prompted(clicks.label, SCRIBBLES if clicks.scribbled else "clicks", len(positions), digest)

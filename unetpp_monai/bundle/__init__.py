@@ -1,4 +1,4 @@
-"""Bundles on disk: found, read and judged; nothing of one runs before it is trusted."""
+"""Find, read and check bundles on disk; no code of a bundle runs before it is trusted."""
 
 from .configs import CONFIG, METADATA, WEIGHTS, read_config
 from .folder import (

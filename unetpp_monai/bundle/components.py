@@ -1,4 +1,4 @@
-"""Parts of a config as MONAI builds them; whatever that raises becomes one sentence that names file and key."""
+"""Build the parts of a config with MONAI; any error becomes one sentence with file and key."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,14 +13,14 @@ from ..networks import UNetPlusPlus
 from ..task import base_config
 from ..task_rules import value_faults, value_types
 
-NETWORK, INFERER, CHAINS = "network_def", "inferer", ("preprocessing", "postprocessing")  # what segments
-FILES = ("LoadImaged", "SaveImaged")  # steps that read and write files, which arrays do without
-REASON = 200  # characters
+NETWORK, INFERER, CHAINS = "network_def", "inferer", ("preprocessing", "postprocessing")  # parts used to segment
+FILES = ("LoadImaged", "SaveImaged")  # steps for files, not used with arrays
+REASON = 200  # most characters
 T = TypeVar("T")
 
 
 def part_faults(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the parts and values of an `inference.json`, seen from its text."""
+    """Yield the faults in an `inference.json`, from its text only."""
     for key in (NETWORK, INFERER, *CHAINS):
         part = config.get(key)
         if not isinstance(part, dict) or not isinstance(part.get("_target_"), str):
@@ -39,14 +39,14 @@ def part_faults(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def parser_of(config: dict[str, Any], name: str) -> ConfigParser:
-    """Parse a config, macros and relative references replaced.
+    """Parse a config, replacing macros and relative references.
 
     Args:
-        config: of a bundle, checked by `part_faults`; it is changed.
+        config: of a bundle, checked by `part_faults`; changed in place.
         name: of its file, for messages.
 
     Raises:
-        BundleError: a macro leads nowhere, or values refer to each other in a circle.
+        BundleError: a macro without target, or circular references.
     """
 
     def parse() -> ConfigParser:
@@ -59,14 +59,14 @@ def parser_of(config: dict[str, Any], name: str) -> ConfigParser:
 
 
 def drop_file_steps(parser: ConfigParser) -> None:
-    """Take the steps that read and write files out of the chains."""
+    """Remove the steps that read and write files."""
     for chain in CHAINS:
         steps = parser[f"{chain}#transforms"]
         parser[f"{chain}#transforms"] = [step for step in steps if step["_target_"].split(".")[-1] not in FILES]
 
 
 def build(parser: ConfigParser, key: str, name: str) -> Any:
-    """Build a part of a config, its own parts one by one, so that a message names the one that is wrong.
+    """Build a part of a config step by step, so that an error names the faulty one.
 
     Args:
         parser: of a config.
@@ -74,7 +74,7 @@ def build(parser: ConfigParser, key: str, name: str) -> Any:
         name: of the file, for messages.
 
     Raises:
-        BundleError: it cannot be built.
+        BundleError: the part cannot be built.
     """
     if not parser.ref_resolver.is_resolved():
         attempt(lambda: parser.parse(reset=True), f"{name}: macros and references must lead to values")
@@ -82,7 +82,7 @@ def build(parser: ConfigParser, key: str, name: str) -> Any:
     inner = sorted((item for item in parser.ref_resolver.items if item.startswith(below)), key=_depth, reverse=True)
     for item in (*inner, key):
         said = clipped(item.replace("::", "#"), 80)
-        attempt(partial(parser.get_parsed_content, item), f"{name}: {said} must be sound")
+        attempt(partial(parser.get_parsed_content, item), f"{name}: {said} must be valid")
     return parser.get_parsed_content(key)
 
 
@@ -91,10 +91,10 @@ def _depth(item: str) -> int:
 
 
 def build_network(parser: ConfigParser, name: str) -> UNetPlusPlus:
-    """Build the network of `inference.json` that segments.
+    """Build the segmenting network of `inference.json`.
 
     Raises:
-        BundleError: it cannot be built, or is of another class.
+        BundleError: cannot be built, or is of another class.
     """
     network = build(parser, NETWORK, name)
     if isinstance(network, LocatedNetwork):
@@ -105,14 +105,14 @@ def build_network(parser: ConfigParser, name: str) -> UNetPlusPlus:
 
 
 def attempt(action: Callable[[], T], constraint: str) -> T:
-    """Do what a config decides about.
+    """Run an action that depends on a config.
 
     Args:
-        action: to do.
-        constraint: the beginning of the message, file and key first.
+        action: to run.
+        constraint: start of the message, file and key first.
 
     Raises:
-        BundleError: it failed in whatever way.
+        BundleError: any failure.
     """
     try:
         return action()
@@ -121,6 +121,6 @@ def attempt(action: Callable[[], T], constraint: str) -> T:
 
 
 def reason_of(error: BaseException) -> str:
-    """What is behind an error of MONAI: the first of ours in its chain, else what its RuntimeErrors are about."""
+    """Return the cause of a MONAI error: the first of ours in its chain, else the cause of its RuntimeErrors."""
     found = cause_of(error)
     return str(found) or type(found).__name__

@@ -1,4 +1,4 @@
-"""Configs of a bundle: read them, say what they would run that is not listed, give them to be evaluated."""
+"""Read the configs of a bundle, and find unlisted names in them before they are evaluated."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,17 +18,22 @@ CONFIGS, LOGGING, OTHERS = "configs", "logging.conf", (".yaml", ".yml")
 def read_config(path: Path, *, trust: bool = False) -> dict[str, Any]:
     """Read a config of a bundle.
 
-    Names that moved since it was packed are replaced, with a warning.
+    Names that have moved since packing are replaced, with a warning.
 
     Args:
-        path: `configs/*.json` of a bundle, whose other configs are read too: they are what this one is merged with.
-        trust: it may name anything.
+        path: `configs/*.json` of a bundle; its other configs are read too, as they may be merged.
+        trust: allow any name.
 
     Returns:
-        The config, to be evaluated.
+        The config, ready to be evaluated.
 
     Raises:
-        BundleError: no JSON object, or it must be trusted first, or it names something that does not exist.
+        BundleError: not a JSON object, not trusted, or with an unknown name.
+
+    Example:
+        >>> from unetpp_monai.bundle import default_bundle
+        >>> "network_def" in read_config(default_bundle() / CONFIG)
+        True
     """
     root = path.parent.parent
     configs, name = read_configs(root), path.relative_to(root).as_posix()
@@ -36,16 +41,16 @@ def read_config(path: Path, *, trust: bool = False) -> dict[str, Any]:
 
 
 def usable(root: Path, configs: Mapping[str, Mapping[str, Any]], name: str, found: Sequence[Foreign]) -> dict[str, Any]:
-    """Copy a config that may be evaluated, with the names of now.
+    """Copy a config with current names, if it may be evaluated.
 
     Args:
         root: of the bundle.
         configs: of `read_configs`.
         name: of the config.
-        found: what of the bundle is not listed, if nobody trusts it.
+        found: unlisted names, if the bundle is not trusted.
 
     Raises:
-        BundleError: anything was found, there is no such config, or it names something that does not exist.
+        BundleError: unlisted names, no such config, or an unknown name.
     """
     if name not in configs:
         raise BundleError(f"a bundle must hold {name}, found none in {at(root)}; pack it again")
@@ -66,29 +71,29 @@ def usable(root: Path, configs: Mapping[str, Mapping[str, Any]], name: str, foun
 def _check_names(path: Path, missing: Iterable[str]) -> None:
     if names := sorted(set(missing)):
         raise BundleError(
-            f"{at(path)} must name what exists, got {clipped(', '.join(names), 100)}; use the package's version that "
+            f"{at(path)} must use existing names, got {clipped(', '.join(names), 100)}; use the package's version that "
             "packed it, or correct the name"
         )
 
 
 def refuse(root: Path, found: Sequence[Foreign]) -> None:
-    """Refuse a bundle of which something is not listed.
+    """Refuse a bundle with unlisted names.
 
     Raises:
-        BundleError: anything was found.
+        BundleError: there are unlisted names.
     """
     if not found:
         return
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     raise BundleError(
-        f"configs of a bundle must hold only what is listed unless you trust it, got {found[0]}{more} in {at(root)}; "
-        "read them, then allow it",
+        f"configs of an untrusted bundle must use listed names only, got {found[0]}{more} in {at(root)}; "
+        "read them, then trust the bundle",
         option="trust",
     )
 
 
 def foreign_in(root: Path, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Foreign, ...]:
-    """What the configs of a bundle hold that is not listed; nothing is evaluated.
+    """Find unlisted names in the configs of a bundle, without evaluating them.
 
     Args:
         root: of the bundle.
@@ -98,9 +103,9 @@ def foreign_in(root: Path, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Fo
     for path in sorted((root / CONFIGS).rglob("*")):
         name = path.relative_to(root).as_posix()
         if path.is_file() and path.name == LOGGING and path.read_bytes() != (BASE / LOGGING).read_bytes():
-            found.append(Foreign(name, "handlers", "other than the base's, which Python evaluates"))
+            found.append(Foreign(name, "handlers", "different from the base's; Python evaluates them"))
         elif path.suffix.lower() in OTHERS:
-            found.append(Foreign(name, "", "a config that is no JSON"))
+            found.append(Foreign(name, "", "a config that is not JSON"))
     return tuple(found)
 
 
@@ -108,7 +113,7 @@ def read_configs(root: Path) -> dict[str, dict[str, Any]]:
     """Read every JSON file below `configs/`, by name.
 
     Raises:
-        BundleError: one is no JSON object.
+        BundleError: not a JSON object.
     """
     paths = sorted((root / CONFIGS).rglob("*.json"))
     return {path.relative_to(root).as_posix(): read_object(path) for path in paths}

@@ -1,7 +1,7 @@
-"""Bundles on disk: find one, read its configs, decide what it may run.
+"""Find a bundle, read its configs, and decide what it may run.
 
-Reading runs nothing of a bundle, and imports nothing for it; its configs are evaluated only by what `Bundle.parser`
-gives, which it refuses as long as they hold anything that is not listed (see `trust`) and nobody trusts them.
+Reading executes and imports nothing. Only the parser of `Bundle.parser` evaluates configs, and it is refused if they
+have unlisted names (see `trust`) and the bundle is not trusted.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from .configs import CONFIG, METADATA, WEIGHTS, foreign_in, read_configs, refuse
 from .metadata import ImageInput, ReviewRule, described
 from .writing import bundle_folder
 
-UNHASHED = (*LOCAL, "device", "_meta_")  # of a config: what says where it runs, not what it does
+UNHASHED = (*LOCAL, "device", "_meta_")  # keys of a config about where it runs, not what it does
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Hold a bundle's folder and what its configs state.
+    """Describe a bundle: folder, metadata and configs.
 
     Example:
         >>> bundle = read_bundle()
@@ -45,16 +45,14 @@ class Bundle:
     root: Path  # folder with configs/ and models/
     metadata: dict[str, Any]  # of metadata.json
     input: ImageInput
-    labels: tuple[Label, ...]  # structures, background left out
+    labels: tuple[Label, ...]  # structures, without background
     review: ReviewRule
-    plausible: Plausible | None  # what it was trained on; None: not stated
-    gates: Gates | None  # ranges of what it locates; None: not stated
-    weights: Path  # models/model.pt, or the file that was given instead
+    plausible: Plausible | None  # ranges of the training data; None: not stated
+    gates: Gates | None  # ranges for located structures; None: not stated
+    weights: Path  # models/model.pt, or a file given instead
     weights_sha256: str  # hexadecimal
-    configs: Mapping[str, Mapping[str, Any]] = field(
-        repr=False
-    )  # every JSON file below configs/ as it was read, by name
-    trusted: bool = False  # by the user: its configs may name anything
+    configs: Mapping[str, Mapping[str, Any]] = field(repr=False)  # every JSON file in configs/ as read, by name
+    trusted: bool = False  # by the user: its configs may use any name
 
     @property
     def name(self) -> str:
@@ -68,51 +66,51 @@ class Bundle:
 
     @property
     def measure(self) -> str:
-        """What a score is the mean of: one of `UNCERTAINTIES`, whichever `unetpp calibrate` found to be better."""
+        """Measure behind scores: the one of `UNCERTAINTIES` that `unetpp calibrate` chose."""
         return self.review.measure
 
     @property
     def channel_suffixes(self) -> tuple[str, ...]:
-        """Endings of the names of files that are channels of one case; empty: one file a case."""
+        """File name endings of the channels of one case; empty: one file per case."""
         stated = self.configs[CONFIG].get("channel_suffixes", ())
         return tuple(stated) if isinstance(stated, list) and all(isinstance(end, str) for end in stated) else ()
 
     @property
     def is_interactive(self) -> bool:
-        """Whether its network takes prompts; see `Segmenter.session`."""
+        """Whether its network supports prompts; see `Segmenter.session`."""
         return bool(self.configs[CONFIG].get("prompt_labels"))
 
     @property
     def config_sha256(self) -> str:
-        """Hash of `inference.json` as it is; see `config_sha256` for one that was changed."""
+        """Hash of the stored `inference.json`; see `config_sha256` for a changed one."""
         return config_sha256(self.parser())
 
     @cached_property
     def foreign(self) -> tuple[Foreign, ...]:
-        """What its configs hold that is not listed, and that runs only if the bundle is trusted."""
+        """Unlisted names in its configs, which run only if the bundle is trusted."""
         return foreign_in(self.root, self.configs)
 
     def check_trust(self) -> None:
-        """Refuse a bundle that holds what is not listed, unless it is trusted.
+        """Refuse unlisted names, unless the bundle is trusted.
 
         Raises:
-            BundleError: it must be trusted first.
+            BundleError: the bundle must be trusted first.
         """
         refuse(self.root, () if self.trusted else self.foreign)
 
     def config(self, name: str = CONFIG) -> dict[str, Any]:
-        """Give a copy of one of its configs to be evaluated; names that have moved are replaced, with a warning.
+        """Copy one of its configs for evaluation; names that have moved are replaced, with a warning.
 
         Raises:
-            BundleError: the bundle must be trusted first, there is no such config, or it names what does not exist.
+            BundleError: the bundle must be trusted first, no such config, or an unknown name.
         """
         return usable(self.root, self.configs, name, () if self.trusted else self.foreign)
 
     def parser(self) -> ConfigParser:
-        """Parse `inference.json`; each call gives objects of its own.
+        """Parse `inference.json`; each call returns new objects.
 
         Raises:
-            BundleError: as `config`, or its parts are missing or wrong.
+            BundleError: as for `config`, or its parts are missing or invalid.
         """
         config, name = self.config(), at(self.root / CONFIG)
         if fault := next(part_faults(config), ""):
@@ -123,18 +121,23 @@ class Bundle:
 
 
 def config_sha256(parser: ConfigParser) -> str:
-    """Hash what a config decides.
+    """Hash a config's settings.
 
-    That is its canonical JSON, without `UNHASHED`.
+    The hash is of canonical JSON, without `UNHASHED`.
 
     Args:
-        parser: of a bundle, with what was changed in it since.
+        parser: of a bundle, including later changes.
 
     Returns:
-        Hexadecimal; equal for every place of the bundle and every machine.
+        Hexadecimal; independent of the bundle's folder and the machine.
+
+    Example:
+        >>> bundle = read_bundle("hippocampus")
+        >>> config_sha256(bundle.parser()) == bundle.config_sha256
+        True
     """
     resolved = ConfigParser(deepcopy(parser.config))
-    resolved.resolve_macro_and_relative_ids()  # as parsing does, so that it does not matter whether it was parsed
+    resolved.resolve_macro_and_relative_ids()  # as parsing does, so that parsing does not change the hash
     content = {key: value for key, value in resolved.config.items() if key not in UNHASHED}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -146,20 +149,24 @@ def default_bundle() -> Path:
         Its folder: installed, in a checkout, or packed around the package.
 
     Raises:
-        BundleError: there is none.
+        BundleError: no bundle.
+
+    Example:
+        >>> (default_bundle() / CONFIG).is_file()
+        True
     """
     package = Path(__file__).resolve().parents[1]
     for root in (package / "default_bundle", package.parent / "bundle", package.parent):
         if (root / METADATA).is_file():
             return root
-    raise BundleError(f"a bundle must lie in or beside {package}, found none; name its folder", option="bundle")
+    raise BundleError(f"a bundle must be in or beside {package}, found none; name its folder", option="bundle")
 
 
 def folder_name(name: str) -> str:
     """Turn a bundle's name into a folder's name.
 
     Args:
-        name: for people.
+        name: of the bundle.
 
     Returns:
         Lower case letters, digits and underscores.
@@ -172,21 +179,20 @@ def folder_name(name: str) -> str:
 
 
 def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = None, trust: bool = False) -> Bundle:
-    """Read a bundle and check that it is whole.
+    """Read a bundle and check that it is complete.
 
-    Its files must be there and as they were packed. Nothing of it is run.
+    Its files must exist and be unchanged since packing. No code of it is run.
 
     Args:
-        root: bundle folder, a task's folder, or the name of a task that came with this package; None = the bundle that
-            came with it.
-        weights: a file to take instead of the bundle's own, such as a training's `model.pt`; None = its own.
-        trust: its configs may run anything, as with `monai.bundle run`; else only what is listed, see `Bundle.foreign`.
+        root: bundle folder, a task's folder, or the name of an included task; None: the included bundle.
+        weights: file to use instead of the bundle's own, such as a training's `model.pt`; None: its own.
+        trust: let its configs run anything, as `monai.bundle run` does; else only listed names, see `Bundle.foreign`.
 
     Returns:
-        The bundle; build a `Segmenter` of it to use it.
+        The bundle; build a `Segmenter` from it to use it.
 
     Raises:
-        BundleError: a file is missing, altered or no JSON, or the metadata lacks what we need.
+        BundleError: a file is missing, altered or not JSON, or the metadata is incomplete.
 
     Example:
         >>> [label.name for label in read_bundle("hippocampus").labels]

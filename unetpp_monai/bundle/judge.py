@@ -1,4 +1,4 @@
-"""Whether a person should look at a result, by what its bundle states: ranges, gates, and a threshold of the score."""
+"""Decide whether a result needs human review, by the bundle's ranges, gates and score threshold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from .folder import Bundle
 
 @dataclass(frozen=True)
 class Judge:
-    """What was found in one image, seen by its bundle."""
+    """The result of one image, judged by its bundle."""
 
     bundle: Bundle
     image: Volume
-    voxels: Mapping[str, int]  # label name -> how many
+    voxels: Mapping[str, int]  # by label name
     located: Located | None  # None: the bundle has no locator
 
     @cached_property
     def implausible(self) -> tuple[str, ...] | None:
-        """What lies outside of the bundle's ranges and gates, one sentence each; None: it states none."""
+        """Return one sentence per value outside the bundle's ranges and gates; None: it states none."""
         bundle, said = self.bundle, None
         if bundle.plausible is not None:
             said = bundle.plausible.implausible(self.image, self.voxels, bundle.labels)
@@ -32,12 +32,12 @@ class Judge:
         return said
 
     def review(self, scores: Scores, *, full: bool, asked: bool) -> bool | None:
-        """Whether a person should look; None: not known.
+        """Tell whether a result needs review; None: unknown.
 
         Args:
             scores: of uncertainty.
-            full: all heads were evaluated, as when the threshold was measured.
-            asked: for uncertainty.
+            full: all heads were evaluated, as for the threshold.
+            asked: uncertainty was requested.
         """
         if self.implausible or (asked and not any(self.voxels.values())):
             return True

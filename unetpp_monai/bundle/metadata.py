@@ -1,4 +1,4 @@
-"""What `metadata.json` of a bundle must say, and what we take from it."""
+"""Check a bundle's `metadata.json`, and read the parts we use."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,21 +14,28 @@ from ..labels import Label, read_labels
 from ..plausibility import Plausible
 from ..volume import Volume
 
-KEY = 60  # characters of a value in a message
+KEY = 60  # most characters of a value in a message
 WAYS_OUT = {3: "give one 3-D volume, not a time series", 2: "convert the picture to grey or RGB"}
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """Describe the images that a bundle takes, by its metadata."""
+    """Describe the input images of a bundle.
+
+    Example:
+        >>> from unetpp_monai.bundle import read_bundle
+        >>> image = read_bundle("hippocampus").input
+        >>> image.channels, image.spatial_dims
+        (1, 3)
+    """
 
     channels: int  # >= 1
     channel_names: tuple[str, ...]  # one per channel
-    modality: str  # DICOM's word, such as "MR" or "CT"
+    modality: str  # DICOM's, such as "MR" or "CT"
     spatial_dims: int  # 2 or 3
 
     def check_channels(self, volume: Volume, channels: int, name: str) -> None:
-        """Refuse a volume of another number of channels.
+        """Check the number of channels of a volume.
 
         Args:
             volume: `(C, X, Y, Z)`.
@@ -36,7 +43,7 @@ class ImageInput:
             name: of the bundle, for messages.
 
         Raises:
-            InputError: it has more or less than the network takes.
+            InputError: another number of channels than the network's.
         """
         if (got := volume.array.shape[0]) == channels:
             return
@@ -48,36 +55,41 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class ReviewRule:
-    """Flag results for human review; states how well that worked."""
+    """Threshold that flags results for review, and its measured performance.
 
-    measure: str = "disagreement"  # what a score is the mean of: one of `UNCERTAINTIES`
-    threshold: float | None = None  # results with a score from here on; None: never calibrated
-    share: float | None = None  # of the validation cases that it flags, 0 ... 1
-    recall: float | None = None  # share of their worst quarter that is flagged, 0 ... 1
-    auroc: float | None = None  # of the score for being in that quarter, 0 ... 1
-    cases: int | None = None  # that it was measured on
+    Example:
+        >>> ReviewRule(threshold=0.1).measure
+        'disagreement'
+    """
+
+    measure: str = "disagreement"  # behind the score: one of `UNCERTAINTIES`
+    threshold: float | None = None  # flag scores >= this; None: never calibrated
+    share: float | None = None  # fraction of validation cases flagged, 0 to 1
+    recall: float | None = None  # fraction of the worst quarter flagged, 0 to 1
+    auroc: float | None = None  # of the score for the worst quarter, 0 to 1
+    cases: int | None = None  # number of validation cases
 
 
 @dataclass(frozen=True)
 class Described:
-    """What a bundle's metadata says that we use."""
+    """The parts of a bundle's metadata that we use."""
 
     input: ImageInput
     labels: tuple[Label, ...]  # structures, background left out
     review: ReviewRule
     plausible: Plausible | None  # what it was trained on; None: not stated
-    gates: Gates | None  # of what is located; None: not stated
+    gates: Gates | None  # for located structures; None: not stated
 
 
 def described(metadata: Mapping[str, Any], path: str) -> Described:
-    """Check metadata and take what we use.
+    """Check metadata and return the parts we use.
 
     Args:
         metadata: of a bundle.
         path: of its file, for messages.
 
     Raises:
-        BundleError: something is missing or of a wrong type.
+        BundleError: a missing value or wrong type.
     """
     if fault := next(_faults(metadata), ""):
         raise BundleError(f"{path}: {clipped(fault, 250)}")
@@ -141,7 +153,7 @@ def _code_faults(codes: Any) -> Iterator[str]:
         for key in ("category", "type", "modifier"):
             code = entry.get(key, {})
             if not isinstance(code, dict) or not all(map(_filled, code.values())):
-                yield f"label_codes#{index}#{key} must hold value, scheme and meaning as texts, got {_said(code)}"
+                yield f"label_codes#{index}#{key} must have value, scheme and meaning as texts, got {_said(code)}"
 
 
 def _review_faults(review: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Steps of a bundle, built and tried on a few voxels: a config that cannot run is named before any image is read."""
+"""Build the steps of a bundle and try them on a few voxels, to find faulty configs before any image is read."""
 
 import math
 import warnings
@@ -24,13 +24,13 @@ from ..task_rules import MAX_VOXELS
 from ..volume import Volume
 from .components import CHAINS, INFERER, attempt, build
 
-SHAPE = (7, 6, 5)  # voxels of what is tried,
-OTHER = 1.2  # and their spacing over that of the network's grid, so that they are resampled
+SHAPE = (7, 6, 5)  # voxels of the trial image,
+OTHER = 1.2  # and its spacing relative to the network's grid, so that it is resampled
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What a bundle does with an image, apart from the network."""
+    """Steps of a bundle besides the network."""
 
     preprocessing: Compose
     inferer: DepthInferer
@@ -39,7 +39,7 @@ class Steps:
 
 
 class Tried(Protocol):
-    """What runs the steps."""
+    """Interface that runs the steps."""
 
     in_channels: int
     spatial_dims: int
@@ -57,17 +57,17 @@ def build_steps(parser: ConfigParser, name: str) -> Steps:
     """Build the steps of `inference.json`.
 
     Args:
-        parser: of it, without steps that read or write files.
+        parser: of `inference.json`, without steps for files.
         name: of the file, for messages.
 
     Raises:
-        BundleError: one cannot be built, or cannot be run by us.
+        BundleError: a step cannot be built, or is not supported.
     """
     preprocessing = build(parser, CHAINS[0], name)
     inferer = build(parser, INFERER, name)
     postprocessing = build(parser, CHAINS[1], name)
     for key, chain in zip(CHAINS, (preprocessing, postprocessing), strict=True):
-        if type(chain) is not Compose:  # what is derived from it runs some steps, or in another order
+        if type(chain) is not Compose:  # subclasses run only some steps, or in another order
             raise BundleError(f"{name}: {key} must be a Compose, got {clipped(type(chain).__name__, 60)}")
     first = postprocessing.transforms[0] if postprocessing.transforms else None
     if not isinstance(inferer, DepthInferer) or not isinstance(first, InvertLabelsd):
@@ -76,7 +76,7 @@ def build_steps(parser: ConfigParser, name: str) -> Steps:
             f"{clipped(type(inferer).__name__, 60)} and {clipped(type(first).__name__, 60)}; pack the bundle again"
         )
     if (inferer.locator is not None) != has_locator(parser.config):
-        raise BundleError(f"{name}: {INFERER} must take the locator that locator_features states, got another or none")
+        raise BundleError(f"{name}: {INFERER} must use the locator of locator_features, got another or none")
     return Steps(preprocessing, inferer, first, Compose(postprocessing.transforms[1:]))
 
 
@@ -91,10 +91,10 @@ def try_steps(runner: Tried, steps: Steps, name: str, *, heads: range, out_chann
         out_channels: of the network.
 
     Raises:
-        BundleError: they cannot be run.
+        BundleError: a step fails.
     """
     dims, inferer = runner.spatial_dims, steps.inferer
-    if faults := attempt(lambda: list(_faults(inferer, dims)), f"{name}: {INFERER} must be sound"):
+    if faults := attempt(lambda: list(_faults(inferer, dims)), f"{name}: {INFERER} must be valid"):
         raise BundleError(f"{name}: {INFERER}#{clipped(faults[0], 200)}")
     try:
         inferer.depth.resolve(heads[0], heads[-1])
@@ -117,13 +117,13 @@ def try_steps(runner: Tried, steps: Steps, name: str, *, heads: range, out_chann
 
 
 def _everywhere(inferer: DepthInferer, prepared: Prepared) -> Located | None:
-    """What the locator would find if every structure filled the image."""
+    """Return the locator's result as if every structure filled the image."""
     if inferer.locator is None:
         return None
     x, y, z = prepared.data["image"].shape[1:]
     nowhere = (0.0, 0.0, 0.0)
     found = (
-        Found("structure", labels, (0, 0, 0), (x, y, z), nowhere, nowhere, ml=0.0, doubt=0.0, cut=False)
+        Found("structure", labels, (0, 0, 0), (x, y, z), nowhere, nowhere, ml=0.0, uncertainty=0.0, cut=False)
         for labels in inferer.locator.labels
     )
     return Located(tuple(found), 0.0)
@@ -131,7 +131,7 @@ def _everywhere(inferer: DepthInferer, prepared: Prepared) -> Located | None:
 
 def _faults(inferer: DepthInferer, dims: int) -> Iterator[str]:
     if not all(isinstance(axis, int) and 0 <= axis < dims for axis in inferer.mirror_axes):
-        yield f"mirror_axes must be of 0 to {dims - 1}, got {inferer.mirror_axes}"
+        yield f"mirror_axes must be 0 to {dims - 1}, got {inferer.mirror_axes}"
     if not all(isinstance(part, int | float) and 0 <= part <= 1 for part in inferer.exit_thresholds):
         yield f"exit_thresholds must be from 0 to 1, got {inferer.exit_thresholds}"
     window = inferer.inferer
@@ -142,7 +142,7 @@ def _faults(inferer: DepthInferer, dims: int) -> Iterator[str]:
         return
     roi = fall_back_tuple(window.roi_size, (1,) * dims)
     if not all(isinstance(size, int) and size >= 1 for size in roi) or math.prod(roi) > MAX_VOXELS:
-        yield f"inferer#roi_size must be sizes >= 1 of at most {MAX_VOXELS} voxels in all, got {window.roi_size}"
+        yield f"inferer#roi_size must be sizes >= 1 with at most {MAX_VOXELS} voxels in total, got {window.roi_size}"
     if not all(isinstance(part, int | float) and 0 <= part < 1 for part in ensure_tuple(window.overlap)):
         yield f"inferer#overlap must be >= 0 and < 1, got {window.overlap}"
     if not isinstance(window.sw_batch_size, int) or window.sw_batch_size < 1:
@@ -150,7 +150,7 @@ def _faults(inferer: DepthInferer, dims: int) -> Iterator[str]:
 
 
 def _spacing(preprocessing: Compose, dims: int) -> list[float]:
-    """Spacing in mm that the preprocessing resamples to, so that a few voxels stay a few; 1 where it does not."""
+    """Return the spacing of the preprocessing in mm, to keep the trial small; 1 without resampling."""
     for step in preprocessing.transforms:
         found = getattr(getattr(step, "spacing_transform", None), "pixdim", ())
         if len(found) == dims and all(0 < length < math.inf for length in found):

@@ -1,4 +1,4 @@
-"""Weights of a bundle: one file, loaded strictly into its network, or into both of its networks."""
+"""Load a bundle's weights strictly into its network, or into both of its networks."""
 
 import re
 from pathlib import Path
@@ -17,8 +17,8 @@ from .components import build, build_network
 from .configs import CONFIG
 from .folder import Bundle
 
-LOCATE, SEGMENT = "locate.", "segment."  # beginnings of names in the weights of a bundle with a locator
-# name of a parameter of the network that segments
+LOCATE, SEGMENT = "locate.", "segment."  # prefixes of names in weights with a locator
+# name of a parameter of the segmenting network
 PARAMETER = re.compile(r"(?:segment\.)?(nodes|outputs)\.(x_\d+_\d+)\.(?!.*(running_|num_batches))")
 
 
@@ -29,18 +29,24 @@ def load_network(
 
     Args:
         bundle: whose weights to load; every entry must fit by name and shape.
-        parser: of `bundle`, from which `network_def` is taken.
+        parser: of `bundle`, with `network_def`.
         device: to put the network on.
-        depth: build no deeper than this, 1 ... the depth of `network_def`; None = all of it.
+        depth: build up to this depth, 1 to the depth of `network_def`; None: all.
 
     Returns:
         The network in eval mode.
 
     Raises:
-        BundleError: the weights or the labels' names do not belong to the network.
+        BundleError: the weights or label names do not fit the network.
         InputError: no such depth.
+
+    Example:
+        >>> from unetpp_monai.bundle import read_bundle
+        >>> bundle = read_bundle("hippocampus")
+        >>> load_network(bundle, bundle.parser(), torch.device("cpu"), depth=1).depth
+        1
     """
-    with torch.device("meta"):  # shapes only: what is not needed is never made
+    with torch.device("meta"):  # shapes only, without memory for unused parts
         network = build_network(parser, at(bundle.root / CONFIG))
     both = has_locator(parser.config)
     channels = result_channels(parser.config) if both else network.out_channels
@@ -60,15 +66,21 @@ def load_network(
 def load_locator(bundle: Bundle, locator: Locator, device: torch.device) -> None:
     """Load the weights of the locating network.
 
-    They are in the same file as those of the segmenting network.
+    They are in the same file as the segmenting network's.
 
     Args:
         bundle: whose weights to load; every entry must fit by name and shape.
-        locator: built of its `inference.json`.
+        locator: built from its `inference.json`.
         device: to put the network on.
 
     Raises:
-        BundleError: the weights do not belong to the locator.
+        BundleError: the weights do not fit the locator.
+
+    Example:
+        >>> from unetpp_monai.bundle import read_bundle
+        >>> bundle = read_bundle("hippocampus_head")
+        >>> locator = bundle.parser().get_parsed_content("locator")
+        >>> load_locator(bundle, locator, torch.device("cpu"))
     """
     _loaded(bundle.weights, locator.network, "the locator", part=LOCATE).float().eval().to(device)
 
@@ -77,10 +89,14 @@ def check_weights(bundle: Bundle) -> None:
     """Check that the weights of a bundle fit its networks.
 
     Args:
-        bundle: whose weights to load once.
+        bundle: its weights are loaded once.
 
     Raises:
-        BundleError: they, or the labels' names, do not belong to its networks.
+        BundleError: the weights or label names do not fit its networks.
+
+    Example:
+        >>> from unetpp_monai.bundle import read_bundle
+        >>> check_weights(read_bundle("hippocampus"))
     """
     parser, device = bundle.parser(), torch.device("cpu")
     load_network(bundle, parser, device)
@@ -89,21 +105,21 @@ def check_weights(bundle: Bundle) -> None:
 
 
 def _loaded(path: Path, network: UNetPlusPlus, name: str, *, part: str, depth: int | None = None) -> UNetPlusPlus:
-    """Load weights strictly; give the network.
+    """Load weights strictly; return the network.
 
     Args:
         path: of the file.
         network: to load into.
         name: of the network, for messages.
-        part: beginning of the names that are its own, where the file holds those of `LOCATE` and `SEGMENT`.
-        depth: keep no more of the network; None = all of it.
+        part: prefix of its names, if the file has `LOCATE` and `SEGMENT`.
+        depth: keep the network up to this depth; None: all.
     """
     try:
         check_stored(path)
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=depth is not None)
         if part:
             if others := [key for key in weights if not str(key).startswith((LOCATE, SEGMENT))]:
-                raise KeyError(f"{others[0]}, which begins with neither {LOCATE} nor {SEGMENT}")
+                raise KeyError(f"{others[0]}, which starts with neither {LOCATE} nor {SEGMENT}")
             weights = {key.removeprefix(part): value for key, value in weights.items() if key.startswith(part)}
         network.load_state_dict(weights, assign=True)
         network = network if depth is None else network.prune(depth)
@@ -116,23 +132,28 @@ def _loaded(path: Path, network: UNetPlusPlus, name: str, *, part: str, depth: i
     for key, parameter in network.named_parameters():
         odd = parameter.is_meta or parameter.layout != torch.strided or parameter.is_complex()
         if odd or not parameter.isfinite().all():
-            raise BundleError(f"weights must be finite numbers, got others for {key} in {at(path)}; take sound ones")
+            raise BundleError(f"weights must be finite numbers, got others for {key} in {at(path)}; use other weights")
     return network
 
 
 def parameters_by_depth(bundle: Bundle) -> dict[int, int]:
-    """Count the parameters that each depth needs.
+    """Count the parameters of each depth.
 
-    No network is built: names in the weights tell.
+    Counts by names in the weights, without building a network.
 
     Args:
-        bundle: whose weights to count.
+        bundle: its weights are counted.
 
     Returns:
-        Depth with a head -> how many; empty for weights of another network.
+        Depth with a head -> number of parameters; empty for weights of another network.
 
     Raises:
         BundleError: the weights cannot be read.
+
+    Example:
+        >>> from unetpp_monai.bundle import read_bundle
+        >>> list(parameters_by_depth(read_bundle("hippocampus")))
+        [1, 2, 3]
     """
     try:
         check_stored(bundle.weights)

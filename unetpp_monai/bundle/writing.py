@@ -1,4 +1,4 @@
-"""From a task to a bundle: the base with the task's values, its metadata, documents and weights."""
+"""Write a bundle for a task: the base with the task's values, metadata, documents and weights."""
 
 import atexit
 import json
@@ -28,20 +28,20 @@ from ..task import (
 )
 from .configs import CONFIG, METADATA, WEIGHTS
 
-_made: dict[Path, TemporaryDirectory[str]] = {}  # bundles of tasks that were named, by their folder
+_made: dict[Path, TemporaryDirectory[str]] = {}  # temporary bundles by task folder
 BOTH = "unetpp_monai.inference.LocatedNetwork"
 DOCUMENTS = {"README.md": ("name", "task", "data_source", "intended_use"), "data_license.txt": ("data_source",)}
 
 
 def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
-    """Find the folder of a bundle, or make one of a task that lasts as long as the process.
+    """Find the folder of a bundle, or make a temporary one for a task.
 
     Args:
         name: a bundle's folder, a task's folder, or the name of an included task.
-        weights: instead of a task's own.
+        weights: to use instead of the task's.
 
     Raises:
-        BundleError: there is none, or the task has no weights.
+        BundleError: no such bundle, or the task has no weights.
     """
     folder = Path(name)
     is_name = len(folder.parts) == 1 and str(name) not in (".", "..")
@@ -49,8 +49,8 @@ def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
         return folder  # its reader reports what is missing
     if find_task(name) != folder and folder.exists():
         raise BundleError(
-            f"a bundle must be named without doubt, got {name}, a task that came along and something else here; "
-            "name the folder by its full path, or go to another folder for the task"
+            f"a bundle's name must be unambiguous, got {name}, an included task and a file or folder here; give the "
+            "full path of the folder, or run from another folder to use the task"
         )
     made = TemporaryDirectory(prefix="unetpp_")
     atexit.register(made.cleanup)
@@ -63,10 +63,17 @@ def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
 def release(root: Path) -> None:
     """Remove a temporary bundle that `bundle_folder` made.
 
-    Other bundles stay. A segmenter that was built of it no longer needs it.
+    Other bundles are kept. A segmenter built from it does not need it any more.
 
     Args:
         root: folder of the bundle.
+
+    Example:
+        >>> from unetpp_monai.bundle import read_bundle
+        >>> bundle = read_bundle("hippocampus")
+        >>> release(bundle.root)
+        >>> bundle.root.exists()
+        False
     """
     if root in _made:
         _made.pop(root).cleanup()
@@ -75,25 +82,32 @@ def release(root: Path) -> None:
 def write_bundle(task: Task, root: Path, *, weights: Path | None = None, depth: DepthLike = None) -> None:
     """Write a bundle without a copy of the package.
 
-    The same task gives the same bytes.
+    Deterministic: the same task gives the same bytes.
 
     Args:
-        task: of `check_task`, trained. Paths that it states stay out.
+        task: from `check_task`, trained; its paths are not written.
         root: folder to make.
-        weights: to take instead of the task's.
-        depth: that is used unless another is asked for; None: the base's.
+        weights: to use instead of the task's.
+        depth: default depth; None: the base's.
 
     Raises:
         BundleError: the task has no weights.
+
+    Example:
+        >>> from unetpp_monai.bundle import read_bundle
+        >>> with TemporaryDirectory() as folder:
+        ...     write_bundle(check_task("hippocampus"), Path(folder, "bundle"))
+        ...     [label.index for label in read_bundle(Path(folder, "bundle")).labels]
+        [1, 2]
     """
     weights = _trained_weights(task) if weights is None else weights
     (root / CONFIG).parent.mkdir(parents=True)
     values = {key: value for key, value in task.values.items() if key not in LOCAL}
     if depth is not None:
-        values["displayable_configs"] = {"depth": Depth.parse(depth).plain}
-    for name in CONFIGS[:1] if has_locator(values) else CONFIGS:  # two networks are not trained as one
+        values["displayable_configs"] = {"depth": Depth.parse(depth).value}
+    for name in CONFIGS[:1] if has_locator(values) else CONFIGS:  # two networks cannot be trained as one
         config = merge_values(base_config(name), values)
-        if has_locator(values):  # what is loaded with the file of weights is both
+        if has_locator(values):  # the weights file is loaded into both
             config["network_def"] = {"_target_": BOTH, "segment": config["network_def"], "locator": "@locator"}
         write_json(root / f"configs/{name}.json", config)
     shutil.copyfile(BASE / "logging.conf", root / "configs/logging.conf")
@@ -113,10 +127,10 @@ def write_bundle(task: Task, root: Path, *, weights: Path | None = None, depth: 
 
 
 def _trained_weights(task: Task) -> Path:
-    """Weights of a task: its own, or else those of its finished run on all cases, or of its only finished one.
+    """Find a task's weights: its own, else of its finished run on all cases, else of its only finished run.
 
     Raises:
-        BundleError: there are none, or those of several folds.
+        BundleError: no weights, or several folds.
     """
     if task.weights.is_file():
         return task.weights
@@ -127,7 +141,7 @@ def _trained_weights(task: Task) -> Path:
     found = {name: path for name, path in finished.items() if path.is_file()}
     if len(found) > 1 and ALL not in found:
         raise BundleError(
-            f"a bundle holds the weights of one training, got {', '.join(found)} in {task.folder / RUNS}; train on all "
+            f"a bundle must have weights of one training, got {', '.join(found)} in {task.folder / RUNS}; train on all "
             f"cases (fold {ALL}), or copy the {TRAINED} of one into {task.folder}"
         )
     if not found:
@@ -136,7 +150,7 @@ def _trained_weights(task: Task) -> Path:
 
 
 def merge_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the values of those top-level keys of a config that a task states too."""
+    """Replace the values of top-level keys that a task states."""
     return {key: values.get(key, value) for key, value in base.items()}
 
 

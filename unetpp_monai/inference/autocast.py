@@ -17,6 +17,11 @@ class AutocastInferer(Inferer):
     Args:
         inferer: what calls the network.
         enabled: False = always float32.
+
+    Example:
+        >>> from monai.inferers import SimpleInferer
+        >>> AutocastInferer(SimpleInferer())(torch.zeros(1, 1, 4, 4), torch.nn.Identity()).dtype
+        torch.float32
     """
 
     def __init__(self, inferer: Inferer, *, enabled: bool = True) -> None:
@@ -40,6 +45,10 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
     Returns:
         True if it does.
+
+    Example:
+        >>> has_fast_bfloat16(torch.device("meta"))
+        False
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -30,6 +30,12 @@ class DepthInferer(Inferer):
         uncertainty: also give the maps of `EarlyExit`; `__call__` packs them behind the logits.
         locator: finds the boxes that are segmented, each for itself, in an image that is normalised only within them;
             None = the image is segmented as a whole.
+
+    Example:
+        >>> from unetpp_monai.networks import UNetPlusPlus
+        >>> network = UNetPlusPlus(2, 1, 3, [4, 8, 16]).eval()
+        >>> DepthInferer(SimpleInferer(), depth=1)(torch.zeros(1, 1, 8, 8), network).shape
+        torch.Size([1, 3, 8, 8])
     """
 
     def __init__(
@@ -142,6 +148,12 @@ class Predictor:
         depth: of every window.
         mirror_axes: see `DepthInferer`.
         early_exit: to be called instead of the network.
+
+    Example:
+        >>> from unetpp_monai.networks import UNetPlusPlus
+        >>> network = UNetPlusPlus(2, 1, 2, [4, 8]).eval()
+        >>> Predictor(network, Depth(), [0], None)(torch.zeros(1, 1, 8, 8)).logits.shape
+        torch.Size([1, 2, 8, 8])
     """
 
     def __init__(

@@ -32,6 +32,12 @@ class EarlyExit:
 
     Attributes:
         counts: depth -> how many windows stopped there; depth 0 = not computed.
+
+    Example:
+        >>> from unetpp_monai.networks import UNetPlusPlus
+        >>> early = EarlyExit(UNetPlusPlus(2, 1, 2, [4, 8, 16]).eval(), [1.0])
+        >>> early(torch.rand(3, 1, 8, 8)).logits.shape, early.counts[1]
+        (torch.Size([3, 2, 8, 8]), 3)
     """
 
     def __init__(
@@ -99,6 +105,10 @@ def expected_error(logits: torch.Tensor) -> torch.Tensor:
 
     Returns:
         `(B,)`: mean of 1 - max softmax, by the head itself.
+
+    Example:
+        >>> expected_error(torch.zeros(1, 2, 8, 8))
+        tensor([0.5000])
     """
     unsure = 1 - logits.float().softmax(1).amax(1)
     shape = tuple(logits.shape[2:])

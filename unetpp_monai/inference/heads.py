@@ -17,6 +17,12 @@ class HeadsInferer(Inferer):
 
     Args:
         inferer: how to apply the network; its depth is not used.
+
+    Example:
+        >>> from monai.inferers import SimpleInferer
+        >>> network = UNetPlusPlus(2, 1, 2, [4, 8, 16]).eval()
+        >>> HeadsInferer(DepthInferer(SimpleInferer()))(torch.zeros(1, 1, 8, 8), network).shape
+        torch.Size([1, 2, 8, 8])
     """
 
     def __init__(self, inferer: DepthInferer) -> None:

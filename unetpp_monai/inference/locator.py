@@ -50,6 +50,12 @@ class Locator:
 
     Attributes:
         network: labels a coarse image `(1, 1, X, Y, Z)`, 0 ... 1.
+
+    Example:
+        >>> classes, structures = ["background", "structure"], ["left", "right"]
+        >>> locator = Locator(features=[4, 8], classes=classes, structures=structures, labels=[[1], [2]])
+        >>> locator.network.out_channels
+        2
     """
 
     def __init__(  # noqa: PLR0913 - all that a task states of its locator
@@ -157,7 +163,7 @@ class Locator:
             centre=_triple(affine[:3, :3] @ centre + affine[:3, 3]),
             size=_triple((high - low) * self.spacing),
             ml=float(len(places) * math.prod(self.factors) * math.prod(self.pixdim) / 1000),
-            doubt=float(1 - sure[piece].mean()),
+            uncertainty=float(1 - sure[piece].mean()),
             cut=bool((low == 0).any() or (high == piece.shape).any()),
         )
 
@@ -190,6 +196,11 @@ class LocatedNetwork(torch.nn.Module):
     Args:
         segment: called with windows.
         locator: which calls its network itself.
+
+    Example:
+        >>> locator = Locator(features=[4, 8], classes=["background", "a"], structures=["a"], labels=[[1]])
+        >>> LocatedNetwork(UNetPlusPlus(3, 1, 2, [4, 8]), locator).out_channels
+        2
     """
 
     def __init__(self, segment: UNetPlusPlus, locator: Locator) -> None:
@@ -216,6 +227,11 @@ def located(network: torch.nn.Module, locator: Locator | None) -> torch.nn.Modul
 
     Returns:
         Both; `network` itself if there is no locator, or it is there already.
+
+    Example:
+        >>> network = UNetPlusPlus(3, 1, 2, [4, 8])
+        >>> located(network, None) is network
+        True
     """
     return LocatedNetwork(network, locator) if locator and isinstance(network, UNetPlusPlus) else network
 

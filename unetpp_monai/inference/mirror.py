@@ -16,6 +16,10 @@ class Mirrored:
     Args:
         predictor: called with windows `(B, in_channels, *spatial)`.
         axes: spatial axes (0 = first) that may be mirrored, each alone and together; those of the training.
+
+    Example:
+        >>> Mirrored(Windows, [0, 1])(torch.ones(1, 1, 2, 2)).logits.sum()
+        tensor(4.)
     """
 
     def __init__(self, predictor: Callable[[torch.Tensor], Windows], axes: Sequence[int]) -> None:

@@ -13,7 +13,12 @@ UNCERTAINTIES = ("entropy", "disagreement")  # kinds of uncertainty, in the orde
 
 @dataclass(frozen=True)
 class Windows:
-    """What is predicted for a batch of windows."""
+    """What is predicted for a batch of windows.
+
+    Example:
+        >>> len(Windows(torch.zeros(1, 2, 8, 8)).layers)
+        1
+    """
 
     logits: torch.Tensor  # (B, out_channels, *spatial), float32
     maps: torch.Tensor | None = None  # (B, len(UNCERTAINTIES), *spatial), float32, 0 ... 1; None: not asked for
@@ -26,7 +31,12 @@ class Windows:
 
 @dataclass(frozen=True)
 class Slab:
-    """Finished rows of a swept volume."""
+    """Finished rows of a swept volume.
+
+    Example:
+        >>> len(Slab(0, torch.zeros(2, 8, 8), torch.zeros(2, 8, 8)).layers)
+        2
+    """
 
     start: int  # index of the first row along the first spatial axis, 0-based
     logits: torch.Tensor  # (out_channels, rows, *other axes), float32
@@ -70,5 +80,9 @@ def as_tensor(image: torch.Tensor) -> torch.Tensor:
 
     Returns:
         The same values.
+
+    Example:
+        >>> type(as_tensor(MetaTensor(torch.zeros(1, 8, 8))))
+        <class 'torch.Tensor'>
     """
     return image.as_tensor() if isinstance(image, MetaTensor) else image

@@ -31,6 +31,11 @@ def slide_windows(
 
     Yields:
         Slabs from the first row to the last, without gap or overlap.
+
+    Example:
+        >>> sliding = SlidingWindowInferer((8, 8), overlap=0.5)
+        >>> [int(slab.start) for slab in slide_windows(torch.zeros(1, 1, 16, 8), Windows, sliding)]
+        [0, 4, 8]
     """
     shape = tuple(image.shape[2:])
     roi = fall_back_tuple(sliding.roi_size, shape)
@@ -138,6 +143,10 @@ def window_count(shape: Sequence[int], roi_size: Sequence[int], overlap: float) 
 
     Returns:
         How many.
+
+    Example:
+        >>> window_count((16, 8), (8, 8), 0.5)
+        3
     """
     count = 1
     for size, roi in zip(shape, roi_size, strict=True):

@@ -23,6 +23,14 @@ class TimedInference:
     Attributes:
         seconds: spent in the predictor.
         done: windows so far, mirror images not counted.
+
+    Example:
+        >>> from monai.inferers import SimpleInferer
+        >>> from unetpp_monai.networks import UNetPlusPlus
+        >>> inferer = DepthInferer(SimpleInferer())
+        >>> timed = TimedInference(inferer, inferer.predictor(UNetPlusPlus(2, 1, 2, [4, 8]).eval()))
+        >>> [slab.start for slab in timed.slabs(torch.zeros(1, 1, 8, 8))], timed.done
+        ([0], 1)
     """
 
     def __init__(self, inferer: DepthInferer, predictor: Predictor, progress: Progress | None = None) -> None:
@@ -55,7 +63,14 @@ class TimedInference:
 
 
 class Clock:
-    """Measure the seconds of consecutive steps."""
+    """Measure the seconds of consecutive steps.
+
+    Example:
+        >>> clock = Clock()
+        >>> clock.lap("read")
+        >>> list(clock.seconds)
+        ['read']
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

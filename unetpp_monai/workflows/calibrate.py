@@ -77,7 +77,7 @@ def site_quota(
     if not 0 < share <= 1:
         raise InputError(f"share must be 0 < share <= 1, got {share}")
     if not segmenter.default_depth.has_score:
-        raise InputError(f"scores need several heads, got depth {segmenter.default_depth.plain}; choose a deeper one")
+        raise InputError(f"scores need several heads, got depth {segmenter.default_depth.value}; choose a deeper one")
     scores = []
     for done, image in enumerate(images, 1):
         score = segmenter(image, uncertainty=True).score

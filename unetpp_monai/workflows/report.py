@@ -118,7 +118,7 @@ def _located(located: Located) -> dict[str, Any]:
             "centre_mm": [round(length, PLACE_DECIMALS) for length in found.centre],
             "size_mm": [round(length, PLACE_DECIMALS) for length in found.size],
             "ml": round(found.ml, ML_DECIMALS),
-            "doubt": round(found.doubt, SCORE_DECIMALS),
+            "doubt": round(found.uncertainty, SCORE_DECIMALS),
             "cut": found.cut,
         }
         for found in located.found
