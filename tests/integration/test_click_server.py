@@ -16,7 +16,7 @@ from helpers.interactive import tiny_interactive
 from helpers.orthanc import free_port
 
 from unetpp_monai import Segmenter, Volume
-from unetpp_monai.click_server import ClickServer, Setting, Site
+from unetpp_monai.click_server import ClickServer, ServerOptions, Setting
 from unetpp_monai.click_server.arrays import pack, unpack
 from unetpp_monai.click_server.clicked import affine_of
 from unetpp_monai.click_server.leases import FullError, Leases, NoLeaseError
@@ -54,7 +54,7 @@ def segmenter(root):
 
 def serving(segmenter, **options):
     setting = Setting(LABEL, AXES, depth=1)
-    server = ClickServer(segmenter, Site(setting, port=0, **options))
+    server = ClickServer(segmenter, ServerOptions(setting, port=0, **options))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -174,7 +174,7 @@ def refused(call, status=400):
 
 def test_what_cannot_be_done_is_said_in_a_line(client, image):
     assert "an image must come before" in refused(lambda: client.add_point_interaction([1, 2, 3], True))
-    assert "must hold spacing" in refused(lambda: client.set_image(image))
+    assert "must have spacing" in refused(lambda: client.set_image(image))
     assert "must be finite" in refused(lambda: client.set_image(np.full_like(image, np.nan), {"spacing": SPACING}))
     assert "takes 1 channel(s), got 2" in refused(lambda: client.set_image(image.repeat(2, 0), {"spacing": SPACING}))
     client.set_image(image, {"spacing": SPACING})
@@ -182,13 +182,13 @@ def test_what_cannot_be_done_is_said_in_a_line(client, image):
     small = np.zeros((3, 3, 3), np.uint8)
     assert "shape of the image, [20, 30, 22]" in refused(lambda: client.set_target_buffer(small))
     buffer = begun(client, image)
-    assert "no boxes" in refused(lambda: client.add_bbox_interaction([[1, 5], [1, 5], [3, 4]], True))
+    assert "not boxes" in refused(lambda: client.add_bbox_interaction([[1, 5], [1, 5], [3, 4]], True))
     assert "within the image" in refused(lambda: client.add_point_interaction([20, 2, 3], True))
     assert "three numbers" in refused(lambda: client.add_point_interaction([2, 3], True))
     assert "must be finite" in refused(lambda: client.add_point_interaction([float("nan"), 3, 3], True))
     assert "image's shape" in refused(lambda: client.add_scribble_interaction(small, True))
     assert "must mark a voxel" in refused(lambda: client.add_scribble_interaction(np.zeros(SHAPE, np.uint8), True))
-    assert "must show the object" in refused(lambda: client.add_initial_seg_interaction(np.zeros(SHAPE, np.uint8)))
+    assert "must mark a voxel" in refused(lambda: client.add_initial_seg_interaction(np.zeros(SHAPE, np.uint8)))
     box = [[0, 3], [0, 3], [20, 23]]
     assert "or of its box's" in refused(lambda: client.add_scribble_interaction(small, True, interaction_bbox=box))
     assert not buffer.any()
@@ -323,13 +323,13 @@ def test_arrays_survive_and_wrong_ones_are_refused():
 def test_what_cannot_be_served_is_refused(segmenter, root):
     automatic = Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager")
     for one, setting, message in (
-        (automatic, Setting(LABEL, AXES), "a bundle must take prompts to be served for clicks"),
+        (automatic, Setting(LABEL, AXES), "a bundle must support prompts to serve clicks"),
         (segmenter, Setting("liver", AXES), "a label must be one of anterior hippocampus, posterior"),
         (segmenter, Setting(LABEL, "SPX"), "axes must be one of R L, one of A P and one of S I"),
         (segmenter, Setting(LABEL, "SPI"), "axes must be one of"),
     ):
         with pytest.raises(InputError, match=message):
-            ClickServer(one, Site(setting, port=0))
+            ClickServer(one, ServerOptions(setting, port=0))
 
 
 @pytest.mark.slow

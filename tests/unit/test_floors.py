@@ -37,7 +37,7 @@ ORDERS = {  # within a room, from the ground up
     "timed source_grid transforms",
     "io": "compressed nifti_header nifti layout nrrd_layout meta_layout itk picture overview seg_nrrd label_table "
     "reader series_channels channels cases case_list label_files monai_reader monai_writer",
-    "click_server": "arrays clicked leases site protocol server",
+    "click_server": "arrays clicked leases options protocol server",
     "pacs": "archive limits dimse_server dimse_association dicomweb dimse transfer rules journal found series_queue "
     "orthanc_feed receiver listener service",
     "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table "

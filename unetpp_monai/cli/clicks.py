@@ -9,12 +9,12 @@ from ..errors import InputError
 from .common import BundleOption, DepthOption, DeviceOption, RuntimeOption, TrustOption
 from .train import shown_lines
 
-LabelOption = Annotated[str, typer.Option(help="Which one viewers correct; needed where the bundle has several.")]
+LabelOption = Annotated[str, typer.Option(help="Label that viewers correct; required if the bundle has several.")]
 AxesOption = Annotated[
-    str, typer.Option(help="Where the axes of viewers' arrays point; SPL: as SimpleITK gives an axial image.")
+    str, typer.Option(help="Directions of the array axes of viewers; SPL: an axial image of SimpleITK.")
 ]
 SpacingOption = Annotated[
-    str, typer.Option(metavar="A,B,C", help="Mm along these axes, for viewers that state none; default: refuse them.")
+    str, typer.Option(metavar="A,B,C", help="Spacing in mm for viewers that state none; default: refuse them.")
 ]
 
 
@@ -27,17 +27,18 @@ def clicks(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all (then set --token).")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Viewers expect 1527.", min=1, max=65535)] = 1527,
     token: Annotated[
-        str | None, typer.Option(envvar="UNETPP_CLICKS_TOKEN", help="Every request must have it (a viewer's API key).")
+        str | None,
+        typer.Option(envvar="UNETPP_CLICKS_TOKEN", help="Token required in every request (a viewer's API key)."),
     ] = None,
-    sessions: Annotated[int, typer.Option(help="Viewers at a time.", min=1, max=64)] = 2,
+    sessions: Annotated[int, typer.Option(help="Most viewers at the same time.", min=1, max=64)] = 2,
     idle: Annotated[float, typer.Option(help="Seconds until an unused session ends.", min=1)] = 600.0,
-    silent: Annotated[float, typer.Option(help="Seconds until one of a viewer that is gone ends.", min=1)] = 60.0,
+    silent: Annotated[float, typer.Option(help="Seconds until a session without requests ends.", min=1)] = 60.0,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",
     trust: TrustOption = False,
 ) -> None:
     """Serve clicks to viewers that speak nnInteractive's protocol, until stopped (Ctrl-C, SIGTERM)."""
-    from ..click_server import Setting, Site, serve
+    from ..click_server import ServerOptions, Setting, serve
     from ..segmenter import Segmenter
     from .plan import spacing_of
 
@@ -49,7 +50,7 @@ def clicks(
     if not label and len(names) > 1:
         raise InputError(f"viewers correct one label, got {len(names)}: {', '.join(names)}; name one", option="label")
     setting = Setting(label or names[0], axes, lengths, depth)
-    site = Site(setting, host, port, token, most=sessions, idle=idle, silent=silent)
+    options = ServerOptions(setting, host, port, token, most=sessions, idle=idle, silent=silent)
     with shown_lines():
         logging.getLogger("unetpp_monai").setLevel(logging.INFO)
-        serve(segmenter, site)
+        serve(segmenter, options)

@@ -1,7 +1,7 @@
-"""A server for viewers that speak nnInteractive's protocol: their clicks, our network. Knows no file and no patient."""
+"""Serve clicks for viewers with nnInteractive's protocol; independent of files and patients."""
 
 from .clicked import Setting
+from .options import ServerOptions
 from .server import ClickServer, serve
-from .site import Site
 
-__all__ = ["ClickServer", "Setting", "Site", "serve"]
+__all__ = ["ClickServer", "ServerOptions", "Setting", "serve"]

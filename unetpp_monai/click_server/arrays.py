@@ -1,6 +1,6 @@
-"""Arrays as nnInteractive's protocol packs them; what is too large or does not add up is refused before it is unpacked.
+"""Pack and unpack arrays for nnInteractive's protocol; invalid or too large ones are refused before unpacking.
 
-Source: MIC-DKFZ/nnInteractive, SERVER_CLIENT.md and the wire format that its client documents, version 1.
+Source: MIC-DKFZ/nnInteractive, SERVER_CLIENT.md and the wire format documented by its client, version 1.
 """
 
 import math
@@ -13,7 +13,7 @@ from ..errors import InputError
 
 MAGIC, VERSION, CODEC = b"NNIA", 1, 1  # ZSTD
 HEAD, LENGTHS = struct.Struct("<4sBBBB"), struct.Struct("<QQ")
-MOST_BYTES = 1 << 30  # of an array; and of one chunk, as the protocol has it
+MOST_BYTES = 1 << 30  # of an array, and of one chunk
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
 NEEDED = "a server for viewers needs blosc2; pip install 'unetpp_monai[clicks]'"
 
@@ -36,16 +36,16 @@ def unpack(content: bytes, *, axes: int) -> NDArray[np.generic]:
 
     Args:
         content: of a request.
-        axes: how many it must have.
+        axes: required number of axes.
 
     Raises:
-        InputError: no such array, or too large a one.
+        InputError: invalid or too large.
     """
     try:
         return _unpacked(content, axes)
     except (struct.error, UnicodeDecodeError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(
-            f"an array must be packed as the protocol says, got {error or type(error).__name__}"
+            f"an array must be packed as the protocol defines, got {error or type(error).__name__}"
         ) from error
 
 
@@ -70,8 +70,8 @@ def _unpacked(content: bytes, axes: int) -> NDArray[np.generic]:
         chunk, at = content[at : at + packed], at + packed
         missing -= whole
         if len(chunk) != packed or missing < 0 or blosc2.get_cbuffer_sizes(chunk)[0] != whole:
-            raise InputError("chunks of an array must have the lengths that they state, got others")
+            raise InputError("chunks of an array must have their stated lengths, got others")
         found.append(blosc2.decompress2(chunk))
     if missing:
-        raise InputError(f"an array must be complete, got {missing} bytes too little")
+        raise InputError(f"an array must be complete, {missing} bytes are missing")
     return np.frombuffer(b"".join(found), dtype).reshape(shape)

@@ -1,7 +1,7 @@
-"""What one client of nnInteractive's protocol corrects: its image, its target buffer, and our session behind them.
+"""One client of nnInteractive's protocol: its image, its target buffer, and our session.
 
-The protocol knows one object and no patient: the object is one label of ours, and how the image lies in the patient is
-what the server was told when it was started.
+The protocol has one object and no patient: the object is one of our labels, and the image's orientation is set when the
+server starts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,45 +24,50 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Setting:
-    """State what the server knows of image and object."""
+    """Settings of image and object for all clients.
 
-    label: str  # of the bundle: the object
-    axes: str  # where the array's axes point, such as "SPL"
-    spacing: tuple[float, ...] = ()  # mm along them where the client states none; empty: it must
+    Example:
+        >>> Setting("left hippocampus", "SPL").spacing
+        ()
+    """
+
+    label: str  # of the bundle, used as object
+    axes: str  # directions of the array's axes, such as "SPL"
+    spacing: tuple[float, ...] = ()  # mm along the axes, if the client states none; empty: the client must
     depth: DepthLike = None  # of results
 
 
 @dataclass(frozen=True)
 class Change:
-    """What changed in a client's target buffer."""
+    """A change of a client's target buffer."""
 
-    ran: bool  # whether anything was segmented, or taken back
+    ran: bool  # whether anything was segmented or undone
     box: list[list[int]] | None = None  # first and last + 1 along each axis; None: nothing changed
-    part: NDArray[np.uint8] | None = None  # what it is now there, 0 or 1
+    part: NDArray[np.uint8] | None = None  # new values in the box, 0 or 1
 
 
 class Clicked:
-    """One image of one client.
+    """The image of one client, with its prompts.
 
     Args:
-        segmenter: what segments.
-        setting: of the server.
+        segmenter: segments the image.
+        setting: settings of the server.
     """
 
     def __init__(self, segmenter: Segmenter, setting: Setting) -> None:
         self.segmenter, self.setting = segmenter, setting
         self._session: Session | None = None
-        self._shown: Mask | None = None  # what the client's buffer shows
-        self._begun: list[Mask | None] = []  # of each step: labels that it showed as they came; None: it segmented
+        self._shown: Mask | None = None  # content of the client's buffer
+        self._begun: list[Mask | None] = []  # per step: initial labels shown unchanged; None: segmented
 
     def set_image(self, array: NDArray[np.generic], properties: Mapping[str, Any]) -> list[int]:
-        """Take another image `(C, *axes)`; what was before is forgotten.
+        """Set a new image `(C, *axes)`; the previous state is dropped.
 
         Returns:
             Its shape.
 
         Raises:
-            InputError: it cannot be segmented, or nobody says how large its voxels are.
+            InputError: it cannot be segmented, or has no spacing.
         """
         self._session = self._shown = None
         self._begun = []
@@ -71,10 +76,10 @@ class Clicked:
         return list(array.shape)
 
     def set_target_buffer(self, shape: Any, dtype: Any) -> None:
-        """Take note of the buffer that the client shows, which is empty.
+        """Register the client's buffer, which is empty.
 
         Raises:
-            InputError: there is no image, or it is of another shape.
+            InputError: no image, or another shape.
         """
         expected = list(self._image().volume.shape)
         if shape != expected:
@@ -86,7 +91,7 @@ class Clicked:
         self._begun = []
 
     def point(self, coordinates: Any, *, include: bool, run: bool) -> Change:
-        """Take a click on a voxel, in the order of the array's axes."""
+        """Add a click on a voxel, in the order of the array's axes."""
         session = self._ready()
         sound = isinstance(coordinates, list) and len(coordinates) == 3
         if not sound or not all(isinstance(each, int | float) for each in coordinates):
@@ -95,14 +100,14 @@ class Clicked:
         return self._after(run)
 
     def scribble(self, mask: NDArray[Any], box: Any, *, include: bool, run: bool, filled: bool = False) -> Change:
-        """Take a mask; of a lasso, which is filled, what lies deep in it.
+        """Add a mask as scribble; a lasso is eroded first.
 
         Args:
-            mask: of the whole image, or of a part of it.
-            box: of the part, first and last + 1 along each axis; None: the whole.
-            include: whether it is of the object.
+            mask: of the whole image or a part.
+            box: of the part, first and last + 1 along each axis; None: the whole image.
+            include: whether it belongs to the object.
             run: segment now.
-            filled: whether it was a lasso.
+            filled: whether it is a lasso.
         """
         session = self._ready()
         marked = _flat_core(mask > 0) if filled else mask > 0
@@ -115,12 +120,12 @@ class Clicked:
         return self._after(run)
 
     def initial(self, mask: NDArray[Any], *, run: bool) -> Change:
-        """Begin with a mask of the object from elsewhere; without `run`, it is shown as it is."""
+        """Start from a given mask of the object; without `run`, it is shown unchanged."""
         session = self._ready()
         if mask.shape != session.volume.shape:
             raise InputError(f"an initial segmentation must be of the image's shape, got {list(mask.shape)}")
         if not (mask > 0).any():
-            raise InputError("an initial segmentation must show the object, got nothing")
+            raise InputError("an initial segmentation must mark a voxel, got none")
         index = session.names.index(self.setting.label)
         session.reset()
         session.add(InitialLabels(Volume((mask > 0)[None].astype(np.uint8) * np.uint8(index), session.volume.affine)))
@@ -128,7 +133,7 @@ class Clicked:
         return self._now() if run else self._show(mask > 0, ran=False)
 
     def undo(self) -> Change:
-        """Take back the last step; the buffer then shows what it would without it."""
+        """Undo the last step and restore the buffer."""
         session = self._ready()
         if not session.steps:
             return Change(ran=False)
@@ -137,7 +142,7 @@ class Clicked:
         return self._now()
 
     def reset(self) -> None:
-        """Take back everything; the client empties its buffer itself."""
+        """Remove all prompts; the client clears its buffer itself."""
         if self._session is not None:
             self._session.reset()
         self._begun = []
@@ -145,7 +150,7 @@ class Clicked:
             self._shown = np.zeros_like(self._shown)
 
     def predict(self) -> Change:
-        """Segment with what was given so far."""
+        """Segment with all prompts so far."""
         if not self._ready().steps:
             return Change(ran=False)
         self._begun[-1] = None
@@ -169,13 +174,13 @@ class Clicked:
         spacing = self.setting.spacing if stated is None else stated
         if not isinstance(spacing, list | tuple) or len(spacing) != 3 or not all(map(_is_length, spacing)):
             raise InputError(
-                f"image_properties must hold spacing, mm along the array's three axes, got {str(stated)[:60]}; or "
+                f"image_properties must have spacing, mm along the array's three axes, got {str(stated)[:60]}; or "
                 "start the server with the spacing of all images"
             )
         return spacing
 
     def _corner(self, shape: tuple[int, ...], box: Any) -> NDArray[np.int64]:
-        """First voxel of a part of the image."""
+        """Return the first voxel of a part of the image."""
         whole = self._image().volume.shape
         try:
             ends = np.array([[0, size] for size in whole] if box is None else box, np.int64)
@@ -192,7 +197,7 @@ class Clicked:
         return self._now() if run else Change(ran=False)
 
     def _now(self) -> Change:
-        """Show what the last step shows."""
+        """Return the change to the result of the last step."""
         session = self._ready()
         if not session.steps:
             return self._show(np.zeros(session.volume.shape, bool), ran=True)
@@ -211,7 +216,7 @@ class Clicked:
 
 
 def affine_of(axes: str, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Affine, RAS, of an array whose axes point to sides of the patient, such as "SPL"; it begins at 0."""
+    """Return the affine (RAS) for axis directions such as "SPL", with origin 0."""
     affine = np.eye(4)
     affine[:3, :3] = 0
     for column, (letter, length) in enumerate(zip(axes, spacing, strict=True)):
@@ -221,10 +226,10 @@ def affine_of(axes: str, spacing: Sequence[float]) -> NDArray[np.float64]:
 
 
 def check_axes(axes: str) -> str:
-    """Refuse what are not three sides of the patient, one of each pair.
+    """Check that axes are three patient directions, one of each pair.
 
     Raises:
-        InputError: they are not.
+        InputError: invalid axes.
     """
     if len(axes) != 3 or sorted(AXES[letter][0] for letter in axes if letter in AXES) != [0, 1, 2]:
         raise InputError(
@@ -238,7 +243,7 @@ def _is_length(value: object) -> bool:
 
 
 def _flat_core(mask: Mask) -> Mask:
-    """What lies deep in a lasso, which is one slice thick."""
+    """Erode a lasso, which is one slice thick."""
     flat = [axis for axis, size in enumerate(np.ptp(np.argwhere(mask), axis=0) + 1) if size == 1] if mask.any() else []
     if len(flat) != 1:
         return core(mask)

@@ -1,4 +1,4 @@
-"""Which clients there are: each has a lease, which ends when it is released, not used, or silent."""
+"""Leases of clients; a lease ends when it is released, idle or silent."""
 
 import secrets
 import threading
@@ -10,11 +10,11 @@ from .clicked import Clicked
 
 
 class NoLeaseError(Exception):
-    """A request without a lease that exists."""
+    """The request has no valid lease."""
 
 
 class FullError(Exception):
-    """No client more is taken now."""
+    """The server has no room for another client."""
 
 
 @dataclass
@@ -24,19 +24,19 @@ class Lease:
     token: str
     clicked: Clicked
     lock: threading.Lock = field(default_factory=threading.Lock)  # of its requests, one at a time
-    used: float = 0.0  # when its user did something, seconds
-    seen: float = 0.0  # when anything came from it
+    used: float = 0.0  # time of the user's last action, seconds
+    seen: float = 0.0  # time of the last request, seconds
 
 
 class Leases:
     """Leases of one server.
 
     Args:
-        make: what a new client corrects.
-        most: how many there are at most.
-        idle: seconds without anything that a user does, after which one ends.
-        silent: seconds without any request, after which one ends.
-        clock: seconds.
+        make: makes the state of a new client.
+        most: maximum number.
+        idle: seconds without user action until a lease ends.
+        silent: seconds without request until a lease ends.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Leases:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of leases."""
         self.end_expired()
         return len(self._leases)
 
@@ -62,7 +62,7 @@ class Leases:
         """Begin a lease.
 
         Raises:
-            FullError: there are as many as there may be.
+            FullError: the maximum is reached.
         """
         self.end_expired()
         with self._lock:
@@ -74,14 +74,14 @@ class Leases:
             return lease
 
     def find(self, token: str | None, *, active: bool) -> Lease:
-        """Give the lease of a request.
+        """Return the lease of a request.
 
         Args:
             token: of the request.
-            active: whether a user did something, rather than a client saying that it is there.
+            active: whether the user acted, as opposed to a keep-alive.
 
         Raises:
-            NoLeaseError: there is none.
+            NoLeaseError: no such lease.
         """
         self.end_expired()
         with self._lock:
@@ -93,16 +93,16 @@ class Leases:
             return lease
 
     def left(self, lease: Lease) -> float:
-        """Seconds until a lease ends if its user does nothing."""
+        """Return the seconds until a lease ends without user action."""
         return max(0.0, self.idle - (self._clock() - lease.used))
 
     def release(self, token: str | None) -> None:
-        """End a lease, if there is one."""
+        """End a lease, if it exists."""
         with self._lock:
             self._leases.pop(token or "", None)
 
     def end_expired(self) -> None:
-        """End idle or silent leases, except while a request is answered."""
+        """End idle and silent leases that are not answering a request."""
         now = self._clock()
         with self._lock:
             for token, lease in list(self._leases.items()):

@@ -1,4 +1,4 @@
-"""Requests as nnInteractive's clients send them: who may ask, what they get.
+"""Answer requests of nnInteractive's clients.
 
 Source: MIC-DKFZ/nnInteractive, SERVER_CLIENT.md.
 """
@@ -15,18 +15,18 @@ from ..errors import InputError, UnetppError
 from .arrays import MOST_BYTES, pack, unpack
 from .clicked import Change
 from .leases import FullError, Lease, Leases, NoLeaseError
-from .site import Site
+from .options import ServerOptions
 
 META, LEASE = "X-Meta", "X-Lease-Token"
-MOST_TEXT = 1 << 20  # bytes of JSON, in a body or a header
+MOST_TEXT = 1 << 20  # most bytes of JSON in a body or header
 WAIT = 120.0  # seconds for the next bytes of a request
-NO_BOX = "this network takes points, scribbles and lassos, no boxes; click within the structure instead"
+NO_BOX = "this network takes points, scribbles and lassos, not boxes; click in the structure instead"
 
 logger = logging.getLogger(__name__)
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """An answer of another status than 200."""
+    """An answer with another status than 200."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -34,26 +34,26 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault
 
 
 class Serves(Protocol):
-    """What a connection asks of its server."""
+    """Interface of the server for its connections."""
 
-    site: Site
+    options: ServerOptions
     leases: Leases
     capabilities: dict[str, Any]
     predicting: threading.Lock  # one at a time
 
 
 class Connection(BaseHTTPRequestHandler):
-    """One connection of a client, of any number of requests."""
+    """One connection of a client, for any number of requests."""
 
     server: Any  # a `Serves`
     protocol_version, timeout = "HTTP/1.1", WAIT
 
     def do_GET(self) -> None:
-        """Answer what changes nothing."""
+        """Answer requests that change nothing."""
         self._answer({"/healthz": self._health, "/capabilities": self._capabilities, "/lease_status": self._status})
 
     def do_POST(self) -> None:
-        """Answer everything else."""
+        """Answer all other requests."""
         self._answer({
             "/claim": self._claim,
             "/release": self._release,
@@ -82,28 +82,28 @@ class Connection(BaseHTTPRequestHandler):
 
     def _found(self, known: Mapping[str, Callable[[], Any]]) -> Any:
         if self.headers.get("Origin"):
-            raise Refusal(403, "requests must be a viewer's, got one of a web page")
+            raise Refusal(403, "requests must come from a viewer, got one from a web page")
         if self.path not in known:
-            raise Refusal(404, f"there is no {self.path[:80]}")
+            raise Refusal(404, f"no such path: {self.path[:80]}")
         if self.path != "/healthz":
             self._check_token()
         return known[self.path]()
 
     def _told(self, error: Exception) -> tuple[int, str]:
-        """Status and one line of what went wrong."""
+        """Return status and one-line message of an error."""
         if isinstance(error, Refusal):
             return error.status, error.detail
         if isinstance(error, NoLeaseError):
-            return 410, "a session must be open, got none of that lease; it was released, idle or silent"
+            return 410, "a session must be open, got none for this lease; it was released, idle or silent"
         if isinstance(error, FullError):
-            return 503, f"at most {self.server.site.most} sessions are open at a time; try again later"
+            return 503, f"at most {self.server.options.most} sessions are open at a time; try again later"
         if isinstance(error, UnetppError):
             return 400, str(error)
         logger.error("a request could not be answered", exc_info=error)
         return 500, "the server could not answer; its log says why"
 
     def _check_token(self) -> None:
-        token = self.server.site.token
+        token = self.server.options.token
         if token is not None and not hmac.compare_digest(
             (self.headers.get("Authorization") or "").encode(), f"Bearer {token}".encode()
         ):
@@ -115,7 +115,7 @@ class Connection(BaseHTTPRequestHandler):
         def run() -> Any:
             lease = self.server.leases.find(self.headers.get(LEASE), active=True)
             with lease.lock:
-                self._read()  # before anybody else waits for this client
+                self._read()  # before others have to wait for this client
                 with self.server.predicting:
                     return action(lease)
 
@@ -128,9 +128,9 @@ class Connection(BaseHTTPRequestHandler):
         return self.server.capabilities
 
     def _claim(self) -> Any:
-        lease, site = self.server.leases.claim(), self.server.site
-        limits = {"idle_timeout_seconds": site.idle, "liveness_timeout_seconds": site.silent}
-        return {"lease_token": lease.token, **limits, "max_sessions": site.most}
+        lease, options = self.server.leases.claim(), self.server.options
+        limits = {"idle_timeout_seconds": options.idle, "liveness_timeout_seconds": options.silent}
+        return {"lease_token": lease.token, **limits, "max_sessions": options.most}
 
     def _release(self) -> Any:
         self.server.leases.release(self.headers.get(LEASE))
@@ -141,7 +141,7 @@ class Connection(BaseHTTPRequestHandler):
         return {"remaining_seconds": self.server.leases.left(lease)}
 
     def _status(self) -> Any:
-        return {**self._heartbeat(), "idle_timeout_seconds": self.server.site.idle}
+        return {**self._heartbeat(), "idle_timeout_seconds": self.server.options.idle}
 
     def _set_image(self, lease: Lease) -> Any:
         properties = self._meta().get("image_properties")
@@ -174,7 +174,7 @@ class Connection(BaseHTTPRequestHandler):
         raise Refusal(400, NO_BOX)
 
     def _read(self) -> bytes:
-        """The body, whole; what is too long is not read."""
+        """Read the whole body, unless it is too long."""
         if self._body is None:
             length = self._length()
             if length < 0 or self.headers.get("Transfer-Encoding"):
@@ -183,11 +183,11 @@ class Connection(BaseHTTPRequestHandler):
                 raise Refusal(413, f"a request must have at most {MOST_BYTES} bytes, got {length}")
             self._body = self.rfile.read(length)
             if len(self._body) < length:
-                raise ConnectionResetError("the client went away")
+                raise ConnectionResetError("the client disconnected")
         return self._body
 
     def _length(self) -> int:
-        """Bytes of the body; -1: not said."""
+        """Return the body's length in bytes; -1: not stated."""
         stated = self.headers.get("Content-Length") or "0"
         return int(stated) if stated.isdecimal() and len(stated) < 20 else -1
 
@@ -207,7 +207,7 @@ class Connection(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, detail: str) -> None:
         if self._body is None and (self._length() or self.headers.get("Transfer-Encoding")):
-            self.close_connection = True  # what was not read would be taken for the next request
+            self.close_connection = True  # unread bytes would be taken for the next request
         self._send(status, json.dumps({"detail": detail}).encode(), "application/json")
 
     def _send(self, status: int, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
@@ -221,11 +221,11 @@ class Connection(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def version_string(self) -> str:
-        """The name of the server, without versions of what it is made of."""
+        """Return the name of the server, without versions of its libraries."""
         return "unetpp"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are no news."""
+        """Do not log requests."""
         logger.debug(format, *args)
 
 

@@ -1,4 +1,4 @@
-"""What is served, where and for how many, and what clients are told of it."""
+"""Settings of the click server, and the capabilities it reports to clients."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,28 +10,33 @@ from .clicked import Setting
 
 
 @dataclass(frozen=True)
-class Site:
-    """What is served, where, and for how many."""
+class ServerOptions:
+    """Settings of the click server.
+
+    Example:
+        >>> ServerOptions(Setting("left hippocampus", "SPL"), port=1528).host
+        '127.0.0.1'
+    """
 
     setting: Setting
     host: str = "127.0.0.1"
     port: int = 1527
-    token: str | None = None  # every request must have it; None: none
-    most: int = 2  # clients at a time
-    idle: float = 600.0  # seconds without anything that a user does
-    silent: float = 60.0  # seconds without any request
+    token: str | None = None  # required in every request; None: no token
+    most: int = 2  # clients at the same time
+    idle: float = 600.0  # seconds without user action until a lease ends
+    silent: float = 60.0  # seconds without request until a lease ends
 
 
 def capabilities_of(segmenter: Segmenter, setting: Setting) -> dict[str, Any]:
-    """What clients are told of the network: which prompts it takes, and that it segments one structure only.
+    """Describe the network to clients: its prompts, and its only structure.
 
     Raises:
-        InputError: it takes no prompts, or has no such label.
+        InputError: no prompts, or no such label.
     """
     bundle = segmenter.bundle
     names = [label.name for label in bundle.labels]
     if not bundle.is_interactive:
-        raise InputError(f"a bundle must take prompts to be served for clicks, got {bundle.name}; train one that does")
+        raise InputError(f"a bundle must support prompts to serve clicks, got {bundle.name}; train one with prompts")
     if setting.label not in names:
         raise InputError(f"a label must be one of {', '.join(names)}, got {setting.label!r}", option="label")
     kinds = {"points": True, "scribble": True, "lasso": True, "bbox2d": False, "bbox3d": False}
