@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.compare import parsed
 from benchmarks.fold import TASK, fold_cases
 from unetpp_monai import Segmenter, read_bundle, read_volume
-from unetpp_monai.annotation.scores import Score, urgency
+from unetpp_monai.annotation.scores import Score, annotation_order
 from unetpp_monai.files import complete_file
 from unetpp_monai.io import case_name
 from unetpp_monai.workflows.metrics import mean_dice
@@ -117,7 +117,7 @@ def choose(options: argparse.Namespace, pool: dict[str, Case], seed: int, strate
         return order[:count]
     before = json.loads(place(options, seed, strategy, options.labelled[index - 1]).read_text())
     scores = {name: Score(found["score"], name, "", "full") for name, found in before["pool"].items()}
-    ranked = sorted(scores, key=lambda name: urgency(scores[name]))
+    ranked = sorted(scores, key=lambda name: annotation_order(scores[name]))
     return [*before["labelled"], *ranked[: count - len(before["labelled"])]]
 
 

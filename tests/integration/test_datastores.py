@@ -115,18 +115,18 @@ def test_labels_of_the_archive_keep_their_structures_apart_and_newer_ones_win(ar
     from unetpp_monai import read_volume
 
     running, image, _, _ = archive
-    site = running.dicomweb_url, tmp_path / "store", image
+    options = running.dicomweb_url, tmp_path / "store", image
     array = upload_seg(archive, tmp_path / "one.dcm", ["lesion", LABELS[0].name])
-    answer, _ = in_label(LABEL_OF, *site)
+    answer, _ = in_label(LABEL_OF, *options)
     assert np.array_equal(read_volume(answer["path"], labels=True).array, array)
     assert {one["idx"]: one["name"] for one in answer["info"]["label_info"]} == {1: "lesion", 2: LABELS[0].name}
     assert answer["pulled"] == 2  # the image and its label, once
     array = upload_seg(archive, tmp_path / "two.dcm", [LABELS[1].name, LABELS[0].name])
-    answer, _ = in_label(LABEL_OF, *site)
+    answer, _ = in_label(LABEL_OF, *options)
     assert np.array_equal(read_volume(answer["path"], labels=True).array, np.array([0, 2, 1])[array])
     assert answer["pulled"] == 1
     own = save_nifti(tmp_path / "own.nii.gz", array[0], read_volume(answer["path"]).affine)
-    answer, _ = in_label(SUBMIT, *site, own)
+    answer, _ = in_label(SUBMIT, *options, own)
     assert np.array_equal(read_volume(answer["path"], labels=True).array, array)
     assert answer["pulled"] == 0  # what was sent to the archive is here
 
@@ -262,10 +262,10 @@ def test_the_servers_device_is_that_of_training_and_scoring():
 
 TRUST = """
 from unetpp_monai.annotation.app import LabelApp
-from unetpp_monai.annotation.server import Site, prepare
+from unetpp_monai.annotation.server import ServerOptions, prepare
 bundle, folder, *ca = map(Path, sys.argv[1:])
-site = Site("https://127.0.0.1:9/dicom-web", (bundle,), folder, ca=ca[0] if ca else None)
-app = LabelApp(str(site.folder), site.studies, prepare(site))
+options = ServerOptions("https://127.0.0.1:9/dicom-web", (bundle,), folder, ca=ca[0] if ca else None)
+app = LabelApp(str(options.folder), options.studies, prepare(options))
 say(verify=app.datastore().archive.client._session.verify)
 """
 

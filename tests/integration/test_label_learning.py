@@ -22,11 +22,11 @@ from unetpp_monai.annotation.scores import (
     HELD_SECONDS,
     SCORES,
     Score,
+    annotation_order,
     choose,
     image_state,
     outdated,
     read_scores,
-    urgency,
     write_scores,
 )
 from unetpp_monai.annotation.training_cases import Labelled, bundle_labels, name_hash, split_cases
@@ -103,7 +103,9 @@ class TestNext:
             return Score(value, "state", "weights", "full", error)
 
         known = {"sure": score(0.001), "broken": score(None, "no"), "unsure": score(0.02), "empty": score(None)}
-        order = sorted(["broken", "new", "sure", "empty", "unsure"], key=lambda image: urgency(known.get(image)))
+        order = sorted(
+            ["broken", "new", "sure", "empty", "unsure"], key=lambda image: annotation_order(known.get(image))
+        )
         assert order == ["empty", "unsure", "sure", "new", "broken"]
 
 
@@ -185,7 +187,7 @@ class TestSplit:
 
     def test_all_known(self):
         cases = self.named(range(2))
-        with pytest.raises(InputError, match="never trained on, got 2"):
+        with pytest.raises(InputError, match="never used for training, got 2"):
             split_cases(cases, share=0.2, trained=frozenset(name_hash(case.name) for case in cases))
 
     @pytest.mark.parametrize("share", [0, 1, -1, float("nan")])
@@ -215,7 +217,7 @@ class TestLabels:
 
     def test_another_grid(self, cases, tmp_path):
         label = save_nifti(tmp_path / "label.nii.gz", phantom()[1], np.diag([1, 1, 2, 1]))
-        with pytest.raises(InputError, match=r"where its image does, got a corner 36 voxels away in label"):
+        with pytest.raises(InputError, match=r"where its image is, got a corner 36 voxels away in label"):
             bundle_labels(Labelled("a", cases[0].image, label, {}), LABELS)
 
 
@@ -283,7 +285,7 @@ class TestTraining:
 
     def test_labels_without_a_structure(self, bundle, cases, tmp_path):
         empty = save_nifti(tmp_path / "empty.nii.gz", np.zeros(phantom()[1].shape, np.uint8))
-        with pytest.raises(InputError, match="must each show a structure, got none in 1 of one kind"):
+        with pytest.raises(InputError, match="must have a structure, got none in 1 of one kind"):
             fine_tune(bundle, [Labelled(case.name, case.image, empty, {}) for case in cases[:2]], FAST)
 
     def test_weights_of_another_network(self, bundle, cases):

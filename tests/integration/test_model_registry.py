@@ -13,7 +13,7 @@ from helpers import BUNDLE, phantom
 from helpers.waiting import DEADLINE
 
 from unetpp_monai.annotation.model_registry import Served, copies
-from unetpp_monai.annotation.submitted_labels import as_kept, on_grid, read_submitted
+from unetpp_monai.annotation.submitted_labels import on_grid, read_submitted, to_bundle_values
 from unetpp_monai.annotation.version_store import VersionStore
 from unetpp_monai.bundle import CONFIG, METADATA, WEIGHTS, read_bundle
 from unetpp_monai.errors import BundleError, GeometryError, InputError
@@ -114,7 +114,7 @@ def test_cropped_and_turned_label_maps_find_their_place(order):
     with pytest.raises(GeometryError, match="voxels of its image"):
         on_grid(Volume(whole.array, beside), whole)
     beside[0, 3] += 20 * 1.5 - 0.5
-    with pytest.raises(GeometryError, match="must lie within its image"):
+    with pytest.raises(GeometryError, match="must be inside its image"):
         on_grid(Volume(whole.array, beside), whole)
 
 
@@ -152,12 +152,12 @@ def test_structures_of_several_bundles_stay_apart(names, kept):
     whole = label_volume()
     structures = [Label(number, name, None, None, None, None) for number, name in enumerate(names, start=1)]
     others = [Label(1, "front", None, None, None, None), Label(2, "back", None, None, None, None)]
-    found, meanings = as_kept(whole, structures, whole, [LABELS, others])
+    found, meanings = to_bundle_values(whole, structures, whole, [LABELS, others])
     assert [(label.index, label.name) for label in meanings] == list(enumerate(kept, start=1))
     turn = [0, 1, 2] if [name.casefold() for name in names] == kept else [0, 2, 1]
     np.testing.assert_array_equal(found.array, np.array(turn)[whole.array])
-    with pytest.raises(InputError, match=r"must lie in 1 \.\.\. 255, got 300"):
-        as_kept(whole, [replace(structures[0], index=300, name="lesion")], whole, [LABELS])
+    with pytest.raises(InputError, match=r"must be in 1 \.\.\. 255, got 300"):
+        to_bundle_values(whole, [replace(structures[0], index=300, name="lesion")], whole, [LABELS])
 
 
 def test_slicers_own_files_say_themselves_what_they_hold(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from helpers import DEFAULT_BUNDLE
 from helpers.waiting import DEADLINE
 
-from unetpp_monai.annotation.version_store import Origin, VersionStore, copy_bundle
+from unetpp_monai.annotation.version_store import VersionStore, WeightsOrigin, copy_bundle
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.errors import BundleError, OutputError
 from unetpp_monai.files import sha256
@@ -61,12 +61,12 @@ def test_the_packages_own_bundle_is_never_changed():
 def test_publish_serves_the_new_and_keeps_the_old(bundle, tmp_path):
     store = VersionStore(bundle)
     assert store.versions() == ()
-    origin = Origin("trained", 0.8, 0.9, 2, ("ab", "cd"), 3)
+    origin = WeightsOrigin("trained", 0.8, 0.9, 2, ("ab", "cd"), 3)
     version = store.publish(given(tmp_path, 1), origin)
     assert (version.number, version.parent, version.origin) == (2, 1, origin)
     assert (bundle / "models" / "model.pt").read_bytes() == weights(1)
     first, second = VersionStore(bundle).versions()
-    assert first.origin == Origin("found") and first.parent is None and first.weights.read_bytes() == weights(0)
+    assert first.origin == WeightsOrigin("found") and first.parent is None and first.weights.read_bytes() == weights(0)
     assert second == version == store.served()
     assert [path.name for path in (bundle / "models").iterdir()] == ["model.pt"]  # MONAI Label serves every other .pt
 
@@ -87,16 +87,16 @@ def test_versions_of_older_packages_stay(bundle, tmp_path):
     record_of_0_5_2(bundle, 2, 1, {"reason": "trained", "dice_before": 0.8, "dice_after": 0.9, **counts})
     (bundle / "models" / "model.pt").write_bytes(weights(2))
     store = VersionStore(bundle)
-    assert store.served().origin == Origin("trained", 0.8, 0.9, 2, ("ab", "cd"), 3)
+    assert store.served().origin == WeightsOrigin("trained", 0.8, 0.9, 2, ("ab", "cd"), 3)
     assert [version.number for version in store.versions()] == [1, 2]
-    assert store.publish(given(tmp_path, 3), Origin("trained")).parent == 2
+    assert store.publish(given(tmp_path, 3), WeightsOrigin("trained")).parent == 2
     assert json.loads((bundle / "versions" / "3" / "version.json").read_text())["schema"] == 1
     assert store.rollback(1).number == 1 and (bundle / "models" / "model.pt").read_bytes() == weights(1)
 
 
 def test_versions_of_newer_packages_are_refused_by_name(bundle, tmp_path):
     store = VersionStore(bundle)
-    store.publish(given(tmp_path, 1), Origin("trained"))
+    store.publish(given(tmp_path, 1), WeightsOrigin("trained"))
     path = bundle / "versions" / "2" / "version.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
     with pytest.raises(BundleError, match=f"a schema up to 1, got 2 in {path}; update unetpp_monai"):
@@ -107,11 +107,11 @@ def test_versions_of_newer_packages_are_refused_by_name(bundle, tmp_path):
 def test_rollback_to_parent_and_forth(bundle, tmp_path):
     store = VersionStore(bundle)
     for number in (1, 2):
-        store.publish(given(tmp_path, number), Origin("trained"))
+        store.publish(given(tmp_path, number), WeightsOrigin("trained"))
     assert store.rollback().number == 2 and store.rollback().number == 1
     assert (bundle / "models" / "model.pt").read_bytes() == weights(0)
     assert store.rollback(3).number == 3 == store.served().number
-    assert store.publish(given(tmp_path, 3), Origin("trained")).parent == 3
+    assert store.publish(given(tmp_path, 3), WeightsOrigin("trained")).parent == 3
     assert len(store.versions()) == 4
 
 
@@ -119,7 +119,7 @@ def test_rollback_to_what_is_not_there(bundle, tmp_path):
     store = VersionStore(bundle)
     with pytest.raises(BundleError, match=r"must be one of \[1\], got one before version 1"):
         store.rollback()
-    version = store.publish(given(tmp_path, 1), Origin("trained"))
+    version = store.publish(given(tmp_path, 1), WeightsOrigin("trained"))
     with pytest.raises(BundleError, match=r"must be one of \[1, 2\], got version 7"):
         store.rollback(7)
     store.rollback()
@@ -131,7 +131,7 @@ def test_rollback_to_what_is_not_there(bundle, tmp_path):
 
 def test_weights_put_there_by_hand_become_a_version(bundle, tmp_path):
     store = VersionStore(bundle)
-    store.publish(given(tmp_path, 1), Origin("trained"))
+    store.publish(given(tmp_path, 1), WeightsOrigin("trained"))
     (bundle / "models" / "model.pt").write_bytes(weights(9))
     served = store.served()
     assert served.number == 3 and served.origin.reason == "found" and served.weights.read_bytes() == weights(9)
@@ -141,7 +141,7 @@ def test_two_at_once_get_different_numbers(bundle, tmp_path):
     files = [given(tmp_path, number) for number in range(1, 41)]
     VersionStore(bundle).served()
     with ThreadPoolExecutor(4) as pool:
-        published = list(pool.map(lambda path: VersionStore(bundle).publish(path, Origin("trained")), files))
+        published = list(pool.map(lambda path: VersionStore(bundle).publish(path, WeightsOrigin("trained")), files))
     assert sorted(version.number for version in published) == list(range(2, 42))
     assert all(sha256(version.weights) == version.weights_sha256 for version in published)
 
@@ -150,7 +150,7 @@ def test_a_missing_weights_file_leaves_everything_as_it_was(bundle, tmp_path):
     store = VersionStore(bundle)
     store.served()
     with pytest.raises(OutputError, match="must be writable"):
-        store.publish(tmp_path / "nothing", Origin("trained"))
+        store.publish(tmp_path / "nothing", WeightsOrigin("trained"))
     assert len(store.versions()) == 1 and (bundle / "models" / "model.pt").read_bytes() == weights(0)
     assert sorted(path.name for path in store.folder.iterdir()) == ["1"]
 
@@ -159,7 +159,7 @@ def test_a_broken_record_is_named(bundle):
     store = VersionStore(bundle)
     store.served()
     (store.folder / "1" / "version.json").write_text("{")
-    with pytest.raises(BundleError, match=r"version.json must be as it was published"):
+    with pytest.raises(BundleError, match=r"version.json must be a valid record"):
         store.versions()
 
 
@@ -168,7 +168,7 @@ def publish_for_ever(root, files, started):
     started.set()
     while True:
         for path in files:
-            store.publish(path, Origin("trained"))
+            store.publish(path, WeightsOrigin("trained"))
         store.rollback()
 
 
@@ -195,7 +195,7 @@ def test_killed_at_any_moment(bundle, tmp_path):
         store = VersionStore(bundle)
         assert all(sha256(version.weights) == version.weights_sha256 for version in store.versions())
         left.update(path.parent.name for path in bundle.glob("*/.unetpp_*"))
-        assert store.publish(files[0], Origin("trained")) == store.served()
+        assert store.publish(files[0], WeightsOrigin("trained")) == store.served()
     assert list((bundle / "models").glob("*.pt")) == [bundle / "models" / "model.pt"]
 
 

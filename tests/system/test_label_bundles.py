@@ -77,7 +77,7 @@ def test_two_bundles_share_the_images_and_nothing_else(bundles, studies, tmp_pat
         server.call("train_start", SECOND, FAST)
         task = idle(server, "train")
         assert task["status"] == "DONE", task
-        assert any("3 labelled images show structures of other bundles only" in line for line in task["details"])
+        assert any("3 labelled images have structures of other bundles only" in line for line in task["details"])
         assert any("training on 1 cases, validating on 1" in line for line in task["details"])
         assert VersionStore(served[SECOND]).served().number == 2 and sha256(served[SECOND] / WEIGHTS) != before[SECOND]
         assert sha256(served[FIRST] / WEIGHTS) == before[FIRST]

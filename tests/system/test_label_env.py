@@ -70,9 +70,9 @@ def test_without_monai_label_one_sentence_says_so(tmp_path):
     (tmp_path / "studies").mkdir()
     script = (
         "import sys; sys.modules['monailabel'] = None\n"
-        "from unetpp_monai.annotation.server import Site, serve\n"
+        "from unetpp_monai.annotation.server import ServerOptions, serve\n"
         "from unetpp_monai.errors import InputError\n"
-        f"try: serve(Site({str(tmp_path / 'studies')!r}, port=50417))\n"
+        f"try: serve(ServerOptions({str(tmp_path / 'studies')!r}, port=50417))\n"
         "except InputError as error: print(error)\n"
     )
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -233,9 +233,9 @@ def test_an_image_that_is_there_stays(server, place, image):
     assert server.request("/datastore/image?image=mine", **put) == (200, b'{"image":"mine"}')
     assert server.request("/datastore/image?image=mine", **put)[0] == 200  # sent again, as after a break
     before = sha256(place / "studies" / "case_1.nii.gz")
-    assert "which is taken" in refusal(server.request("/datastore/image?image=case_1", **put), 409)
+    assert "which exists" in refusal(server.request("/datastore/image?image=case_1", **put), 409)
     other = {"method": "PUT", "files": {"file": ("a.nii", gzip.decompress(image))}}
-    assert "which is taken" in refusal(server.request("/datastore/image?image=mine", **other), 409)
+    assert "which exists" in refusal(server.request("/datastore/image?image=mine", **other), 409)
     assert sha256(place / "studies" / "case_1.nii.gz") == before
 
 

@@ -268,7 +268,7 @@ def test_wrong_starts_end_with_one_line(studies, tmp_path):
     start = ["label", "start", "--port", 1 + 50000, "--state", tmp_path / "state", "--studies"]
     for arguments, message in (
         ([studies, "--bundle", tmp_path / "bundle"], "must hold the weights of network_def"),
-        ([studies, "--bundle", BUNDLE, "--bundle", BUNDLE], "bundles must differ in name"),
+        ([studies, "--bundle", BUNDLE, "--bundle", BUNDLE], "bundles must have different names"),
         ([tmp_path / "nothing", "--task", "hippocampus"], "studies must be a folder or a DICOMweb address"),
     ):
         done = run_label(*start, *arguments, folder=tmp_path, check=False)

@@ -124,7 +124,7 @@ def check_too_few_labels(server, model):
     server.call("train_start", model, FAST)
     task = idle(server, "train")
     assert task["status"] == "ERROR"
-    assert "training needs at least 2 labelled images (one of them validates), got 0" in task["details"][-1]
+    assert "training needs at least 2 labelled images (one for validation), got 0" in task["details"][-1]
 
 
 def check_training(server, model, root, images):

@@ -13,7 +13,7 @@ from helpers.waiting import wait_for
 
 from unetpp_monai.annotation.endpoints import ENDPOINTS, Kind, fault_of_name, find_endpoint, is_name, opened
 from unetpp_monai.annotation.gate import Gate, Rules, allowed, origin_of
-from unetpp_monai.annotation.server import SHIM, Site
+from unetpp_monai.annotation.server import SHIM, ServerOptions
 from unetpp_monai.annotation.shim.sitecustomize import SERVER
 from unetpp_monai.errors import InputError
 
@@ -135,7 +135,7 @@ def test_a_token():
         assert ask(rules, "GET", "/info/", *headers)[0] == 401
     assert ask(rules, "GET", "/info/", ("authorization", "Bearer " + "secret" * 4))[0] == 200
     with pytest.raises(InputError, match="at least 16 characters, got 5"):
-        Site("studies", token="short").rules()
+        ServerOptions("studies", token="short").rules()
 
 
 def test_every_name_is_asked_for():

@@ -1,4 +1,4 @@
-"""A thin MONAI Label app over our bundles: no network access, the same voxels as the command line.
+"""A thin MONAI Label app for our bundles: no network access, same voxels as the command line.
 
-Runs in an environment of its own (`make label`); only this room imports MONAI Label.
+Runs in its own environment (`make label`); only this package imports MONAI Label.
 """

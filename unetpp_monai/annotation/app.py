@@ -1,4 +1,4 @@
-"""The MONAI Label app: which models, options, strategies, scoring methods and trainers the server offers."""
+"""The MONAI Label app: models, options, strategies, scoring methods and trainers of the server."""
 
 import json
 import logging
@@ -39,15 +39,15 @@ logger = logging.getLogger(__name__)
 
 
 class LabelApp(MONAILabelApp):
-    """Segments with our bundles, chooses what to annotate next, and learns from it.
+    """Segments with our bundles, chooses images to annotate, and trains on the labels.
 
-    Built in the server, and again in each process that trains or scores for it.
+    Created in the server, and in each process that trains or scores for it.
 
     Args:
         app_dir: the server's own folder.
         studies: folder, or address of a DICOMweb server.
         conf: `bundles` (JSON list of folders), `device`, `runtime`, `ca` (PEM file, or empty), `any_modality` and
-            `trust` ("yes" or empty), `server` (its address, for processes that it starts).
+            `trust` ("yes" or empty), `server` (its address, for its child processes).
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
@@ -69,7 +69,7 @@ class LabelApp(MONAILabelApp):
         """Load every bundle now.
 
         Raises:
-            BundleError: one whose parts do not fit each other.
+            BundleError: a bundle whose parts do not fit.
         """
         for served in self.served.values():
             served.segmenter()
@@ -102,23 +102,23 @@ class LabelApp(MONAILabelApp):
         }
 
     def source(self, image: Path) -> Path:
-        """What to read for a path of the datastore."""
+        """Return the source to read for a path of the datastore."""
         return self.datastore().source(image)  # type: ignore[no-any-return]
 
     def prompt_keys(self, model: str) -> tuple[str, ...]:
-        """Keys of a request that say what was clicked; none for a model that takes no prompts."""
+        """Return the keys of a request with prompts; none for models without prompts."""
         return self._infers[model].prompt_keys()  # type: ignore[no-any-return]
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """Orders in which images come to annotators."""
+        """Return the orders in which annotators get images."""
         return strategies(self.folders)
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """Ways to tell which images are hard."""
+        """Return the methods that score images."""
         return scoring_methods(self.folders, self.device, trust=self.trust)
 
     def init_batch_infer(self) -> BatchInfer:
-        """What segments many images."""
+        """Return the task for many images."""
         return BatchInfer()
 
     def trainers(self) -> Mapping[str, TrainTask]:
@@ -134,7 +134,7 @@ class LabelApp(MONAILabelApp):
         return self._scoring_methods  # type: ignore[no-any-return]
 
     def channels(self) -> set[int]:
-        """Numbers of channels that the bundles take."""
+        """Return the numbers of channels of the bundles."""
         return {read_bundle(folder).input.channels for folder in self.folders.values()}
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
@@ -146,11 +146,11 @@ class LabelApp(MONAILabelApp):
             datastore: of the studies; None: the app's.
 
         Returns:
-            As MONAI Label's: `file`, `params` (the report), `label`, `tag`.
+            As in MONAI Label: `file`, `params` (the report), `label`, `tag`.
 
         Raises:
             ImageNotFoundException: no such image.
-            UnetppError: why there is no result.
+            UnetppError: no result.
         """
         studies, image = datastore or self.datastore(), request.get("image")
         path = request.get("file") or studies.get_image_uri(image)
@@ -173,17 +173,17 @@ class LabelApp(MONAILabelApp):
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL, "file": file, "params": report}
 
     def on_init_complete(self) -> None:
-        """Begin what only the server's process does."""
+        """Start the work of the server process."""
         store = Path(self._sessions.store_path)
         for folder in store.iterdir() if store.is_dir() else ():
-            if not (folder / "meta.info").is_file():  # its upload was interrupted
+            if not (folder / "meta.info").is_file():  # interrupted upload
                 shutil.rmtree(folder, ignore_errors=True)
         if isinstance(self.datastore(), LocalStudies) and not isinstance(self.datastore(), DicomwebStudies):
             self.datastore().watch()
         super().on_init_complete()
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> Any:
-        """Start a scoring task; where MONAI Label starts all by itself, only those with something new to score."""
+        """Start a scoring task; when MONAI Label starts all, only those with new images."""
         if method is None:
             if self._server_mode and AsyncTask.status("scoring", check_if_running=True)[0]:
                 return {}
@@ -194,13 +194,13 @@ class LabelApp(MONAILabelApp):
         return self._local_request(f"/scoring/{method}", params, "Scoring")
 
     def _local_request(self, url: str, params: dict[str, Any] | None, action: str) -> Any:
-        """Ask the server from a process that it started; it may have ended meanwhile."""
+        """Send a request from a child process to the server, which may have ended."""
         token = os.environ.get(TOKEN)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             answer = requests.post(f"{self.conf['server']}{url}", json=params or {}, headers=headers, timeout=60)
         except requests.RequestException as error:
-            logger.warning("%s could not be asked for: %s", action, type(error).__name__)
+            logger.warning("%s could not be requested: %s", action, type(error).__name__)
             return None
         return answer.json() if answer.ok else None
 

@@ -1,4 +1,4 @@
-"""Tasks in processes of their own: trainings, scorings, batches. One at a time, and none outlives the server."""
+"""Run trainings, scorings and batches in child processes: one at a time, none outlives the server."""
 
 import os
 import threading
@@ -13,16 +13,16 @@ _starting = threading.Lock()
 
 
 def start(method: str, request: dict[str, Any], *, name: str, enqueue: bool = False) -> dict[str, Any] | None:
-    """Start a task, unless one is pending: a double click starts one.
+    """Start a task, unless one is pending (double click).
 
     Args:
         method: "train", "scoring" or "batch_infer".
-        request: for the task, with what names it.
+        request: for the task, including its name.
         name: the key of `request` that names the task.
-        enqueue: wait for others; for one of the same name there is no need to.
+        enqueue: wait for other tasks; not needed for one of the same name.
 
     Returns:
-        The task as MONAI Label shows it; None: it was not started.
+        The task as shown by MONAI Label; None: not started.
     """
     with _starting:
         pending = [task["request"].get(name) for task in tasks(method) if task["status"] in PENDING]
@@ -32,9 +32,9 @@ def start(method: str, request: dict[str, Any], *, name: str, enqueue: bool = Fa
 
 
 def end_all() -> None:
-    """End all processes that this one started, and theirs."""
+    """End all child processes and their children."""
     for process in psutil.Process(os.getpid()).children(recursive=True):
         try:
             process.kill()
-        except psutil.NoSuchProcess:  # it has just ended
+        except psutil.NoSuchProcess:  # just ended
             continue

@@ -1,4 +1,4 @@
-"""Batch inference: one model over many images, one after the other; results are kept as labels of a tag."""
+"""Batch inference: segment many images in turn with one model, and store results as labels."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -11,30 +11,30 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from ..depth import Depth
 from ..errors import InputError, UnetppError
 from ..runtimes.backend import choose_device
-from .model_registry import first_of
+from .model_registry import option_value
 
-ANY_GPU = "cuda"  # MONAI Label's default, whatever the machine has: it stands for the server's own device
+ANY_GPU = "cuda"  # MONAI Label's default on any machine; means the server's device
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What a client may say of a batch. `multi_gpu`, `gpus` and `max_workers` say nothing here: images come in turn."""
+    """A client's options for a batch. `multi_gpu`, `gpus` and `max_workers` are ignored: images come in turn."""
 
-    device: str | None = None  # as `Segmenter` takes it; None: the server's
-    depth: str | None = None  # as `Depth.parse` takes it; None: the bundle's
+    device: str | None = None  # as for `Segmenter`; None: the server's
+    depth: str | None = None  # as for `Depth.parse`; None: the bundle's
     label_tag: str = DefaultLabelTag.ORIGINAL.value
-    max_batch_size: int = 0  # no more images than so many; 0: all
+    max_batch_size: int = 0  # most images; 0: all
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> "BatchOptions":
-        """Read and check a request's options; others are ignored.
+        """Read and check the options of a request; others are ignored.
 
         Raises:
-            InputError: an impossible one.
+            InputError: invalid option.
         """
-        device, depth = first_of(request.get("device")), first_of(request.get("depth"))
+        device, depth = option_value(request.get("device")), option_value(request.get("depth"))
         tag, most = request.get("label_tag") or DefaultLabelTag.ORIGINAL.value, request.get("max_batch_size") or 0
         if device is not None and device != ANY_GPU:
             choose_device(str(device))
@@ -47,22 +47,22 @@ class BatchOptions:
 
 
 def check_result_tag(tag: object) -> None:
-    """Check under which tag a network's result is kept.
+    """Check the tag under which a network's result is stored.
 
     Raises:
-        InputError: another than "original"; annotators' own labels are never replaced by a network's.
+        InputError: not "original"; a network never replaces annotators' labels.
     """
     if tag != DefaultLabelTag.ORIGINAL.value:
         raise InputError(f"label_tag of a result must be original, got {str(tag)[:50]!r}; final labels are people's")
 
 
 class BatchInfer:
-    """What MONAI Label calls in the process that it starts for a batch."""
+    """Called by MONAI Label in the child process of a batch."""
 
     def __call__(
         self, request: Mapping[str, Any], datastore: Datastore, infer: Callable[..., dict[str, Any]]
     ) -> dict[str, Any]:
-        """Segment images, and keep the results.
+        """Segment images, and store the results.
 
         Args:
             request: `model`, `images` ("all", "labeled", "unlabeled"), and options of `BatchOptions`.
@@ -70,7 +70,7 @@ class BatchInfer:
             infer: the app's.
 
         Returns:
-            By image its label, or why there is none.
+            Label or error message by image.
         """
         options = BatchOptions.of(request)
         images = {"labeled": datastore.get_labeled_images, "unlabeled": datastore.get_unlabeled_images}
@@ -82,7 +82,7 @@ class BatchInfer:
             one = {**wanted, "model": request["model"], "image": image, "save_label": True}
             try:
                 answer = infer({**one, "label_tag": options.label_tag}, datastore)
-            except UnetppError as error:  # of this image; the others go on
+            except UnetppError as error:  # of this image; continue with the others
                 logger.warning("an image cannot be segmented: %s", error)
                 results[image] = {"error": str(error)}
             else:

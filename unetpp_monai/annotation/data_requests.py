@@ -1,4 +1,4 @@
-"""Requests that change the datastore or open sessions: checked, then done as MONAI Label does them."""
+"""Requests that change the datastore or open sessions: checked, then handled as in MONAI Label."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ Upload = Annotated[UploadFile, File()]
 
 
 def add_image(user: Annotator, file: Upload, image: str = "", params: Text = "{}") -> dict[str, str]:
-    """Take an image that can be segmented, under a name that is free."""
+    """Add an image, if it can be segmented and its name is free."""
     app = app_instance()
     if isinstance(app.datastore(), DicomwebStudies):
         raise HTTPException(403, "images of an archive must be sent to the archive")
@@ -46,7 +46,7 @@ def save_label(
     params: Text = "{}",
     tag: str = DefaultLabelTag.FINAL.value,
 ) -> dict[str, Any]:
-    """Take a label map that fits its image."""
+    """Save a label map that matches its image."""
     app, info = app_instance(), noted(params, "params")
     with received(label, LABEL_SUFFIXES) as path:
         saved = app.datastore().save_label(
@@ -56,7 +56,7 @@ def save_label(
 
 
 def image_info(user: Reader, image: str) -> Any:
-    """Tell what is known of an image."""
+    """Return the info of an image."""
     studies = app_instance().datastore()
     info = studies.get_image_info(image)
     if not info and image not in studies.list_images():
@@ -65,7 +65,7 @@ def image_info(user: Reader, image: str) -> Any:
 
 
 def label_info(user: Reader, label: str, tag: str) -> Any:
-    """Tell what is known of a label."""
+    """Return the info of a label."""
     info = app_instance().datastore().get_label_info(label, tag)
     if not info:
         raise HTTPException(404, f"label must be one of the datastore's, got {label!r}")
@@ -73,24 +73,24 @@ def label_info(user: Reader, label: str, tag: str) -> Any:
 
 
 def note_image(user: Annotator, image: str, info: Text = "{}") -> Any:
-    """Note what a client knows of an image."""
+    """Store a client's info of an image."""
     values = {**noted(info, "info"), "user": user.username}
     return app_instance().datastore().update_image_info(image, values)
 
 
 def note_label(user: Annotator, label: str, tag: str, info: Text = "{}") -> Any:
-    """Note what a client knows of a label."""
+    """Store a client's info of a label."""
     values = {**noted(info, "info"), "user": user.username}
     return app_instance().datastore().update_label_info(label, tag, values)
 
 
 def note_label_as_before(user: Annotator, label: str, tag: str, params: Text = "{}") -> Any:
-    """Note what an older client knows of a label."""
+    """Store an older client's info of a label."""
     return note_label(user, label, tag, params)
 
 
 def dataset(user: Annotator, background_tasks: BackgroundTasks, limit_cases: int | None = None) -> FileResponse:
-    """Give all images that have a final label, and the labels, in a zip."""
+    """Return all images with final labels as a zip."""
     studies = app_instance().datastore()
     if not studies.datalist():
         raise HTTPException(404, "a data set needs an image with a final label, got none")
@@ -102,10 +102,10 @@ def dataset(user: Annotator, background_tasks: BackgroundTasks, limit_cases: int
 def create_session(
     user: Reader, files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0
 ) -> dict[str, Any]:
-    """Keep an image that can be segmented for a while, apart from the studies."""
+    """Keep an image temporarily, separate from the studies."""
     app = app_instance()
     if uncompress:
-        raise HTTPException(400, "uncompress must be false; a zip of a DICOM series is read as it is")
+        raise HTTPException(400, "uncompress must be false; a zip of a DICOM series is read directly")
     with received_all(files) as path:
         check_image(path, app.channels(), dicom=True)
         session, info = app.sessions().add_session(str(path), expiry)
@@ -113,14 +113,14 @@ def create_session(
 
 
 def session_info(user: Reader, session_id: str, update_ts: bool = False, image: bool = False) -> Any:
-    """Tell what is known of a session, or give its image."""
+    """Return the info of a session, or its image."""
     if image and Path(app_instance().sessions().get_session(session_id).image).is_dir():
-        raise HTTPException(400, "the image of a session must be one file to be given, got several")
+        raise HTTPException(400, "the image of a session must be one file to download, got several")
     return get_session(session_id, update_ts, image)
 
 
 def faults(kind: Kind, value: str, given: dict[str, str]) -> str:
-    """Say what is wrong with a name that a request has, as `Gate` asks; empty: there is one of that name."""
+    """Return the fault of a name in a request, for `Gate`; empty if it exists."""
     app = app_instance()
     choices: dict[Kind, Callable[[], Any]] = {
         Kind.MODEL: lambda: app.served,
@@ -135,7 +135,7 @@ def faults(kind: Kind, value: str, given: dict[str, str]) -> str:
     if kind == Kind.SESSION:
         return "" if app.sessions().get_session(value, update_ts=False) else "session must be an open one, got another"
     if kind == Kind.DICOMWEB and not isinstance(app.datastore(), DicomwebStudies):
-        return "the studies must be an archive's to be asked so, got a folder"
+        return "this request needs studies in an archive, got a folder"
     if kind == Kind.IMAGE and not app.datastore().has_image(value):
         return f"image must be one of the datastore's, got {value[:80]!r}"
     if kind == Kind.LABEL and not app.datastore().has_label(value, given.get("tag", "")):

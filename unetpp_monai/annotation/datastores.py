@@ -1,6 +1,6 @@
-"""Where images and labels are: a folder, or a DICOMweb server with a folder for what was fetched.
+"""Datastores of images and labels: a folder, or a DICOMweb server with a folder for fetched series.
 
-What annotators submit is checked and brought to the image's grid and the bundle's values before it is kept.
+Submitted labels are checked and converted to the image's grid and the bundle's values before they are stored.
 """
 
 import shutil
@@ -30,11 +30,11 @@ from ..provenance import Algorithm
 from ..volume import Volume
 from .final_segs import FinalSegs, find_series
 from .store import Store
-from .submitted_labels import as_kept, read_submitted
+from .submitted_labels import read_submitted, to_bundle_values
 
-ORIGIN = "seg"  # key of a label's info: UID of the SEG series that holds it
-UNREADABLE_SECONDS = 600  # how long a series that could not be read is not fetched again
-Bundles = Callable[[], Sequence[Sequence[Label]]]  # labels of each bundle that is served now
+ORIGIN = "seg"  # key of a label's info: UID of its SEG series
+UNREADABLE_SECONDS = 600  # until an unreadable series is fetched again
+Bundles = Callable[[], Sequence[Sequence[Label]]]  # labels of each served bundle
 
 
 class LocalStudies(Store):
@@ -42,9 +42,9 @@ class LocalStudies(Store):
 
     Args:
         folder: image files, and `labels/` below.
-        bundles: to tell what submitted values mean.
-        extensions: as `Store` takes them.
-        channels: as `Store` takes them.
+        bundles: for the meaning of submitted values.
+        extensions: as for `Store`.
+        channels: as for `Store`.
     """
 
     def __init__(
@@ -59,21 +59,21 @@ class LocalStudies(Store):
         super().__init__(folder, extensions, channels=channels)
 
     def source(self, image: Path) -> Path:
-        """What to read for a path of `get_image_uri`."""
+        """Return the source to read for a path of `get_image_uri`."""
         return image
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Keep a label map.
+        """Save a label map.
 
         Args:
             image_id: of the image.
-            label_filename: what a client sent.
+            label_filename: file sent by a client.
             label_tag: "final" or "original".
-            label_info: with `label_info`, what the values mean.
+            label_info: with `label_info`, the meaning of values.
 
         Raises:
             ImageNotFoundException: no such image.
-            InputError: unreadable, beside the image, or values that nothing explains.
+            InputError: unreadable, outside the image, or values of unknown meaning.
         """
         uri = self.get_image_uri(image_id)
         if not uri:
@@ -92,7 +92,7 @@ class LocalStudies(Store):
 
     def _submitted(self, uri: str, label: Path, info: Mapping[str, Any]) -> tuple[Volume, tuple[Label, ...]]:
         image = read_volume(uri)
-        if label.name.endswith(".bin"):  # OHIF: bare voxels in the order of the image
+        if label.name.endswith(".bin"):  # OHIF: raw voxels in the order of the image
             with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
                 path = Path(folder) / "label.nii.gz"
                 write_nifti(_bare(label, image), path)
@@ -100,21 +100,21 @@ class LocalStudies(Store):
         return read_submitted(label, image, info.get("label_info") or [], self.bundles())
 
     def _deliver(self, image_id: str, labels: Volume, structures: Sequence[Label], folder: Path) -> dict[str, str]:
-        """Send a final label to where the image came from; return what to note of it."""
+        """Send a final label to the image's origin; return info to store."""
         return {}
 
 
 class DicomwebStudies(LocalStudies):
     """The series of a DICOMweb server; image ids are Series Instance UIDs.
 
-    A fetched series is kept as `<UID>/` and, for clients, as `<UID>.nii.gz` on the same grid. Final labels go back as
-    DICOM SEG. A series counts as labelled if a SEG refers to it that is not only an algorithm's.
+    A fetched series is stored as `<UID>/` and, for clients, as `<UID>.nii.gz` on the same grid. Final labels are sent
+    back as DICOM SEG. A series counts as labelled if a SEG not made by an algorithm alone refers to it.
 
     Args:
         archive: the server.
-        folder: for what was fetched.
-        bundles: to tell what submitted values mean.
-        modalities: of the series to show, such as "MR" or "CT, MR"; none: any.
+        folder: for fetched series.
+        bundles: for the meaning of submitted values.
+        modalities: of the series to list, such as "MR" or "CT, MR"; empty: any.
     """
 
     def __init__(self, archive: Dicomweb, folder: Path, bundles: Bundles, modalities: Sequence[str]) -> None:
@@ -126,40 +126,40 @@ class DicomwebStudies(LocalStudies):
         super().__init__(folder, bundles, extensions=("*.nii.gz",))
 
     def name(self) -> str:
-        """Address of the server."""
+        """Return the address of the server."""
         return self.archive.url
 
     def source(self, image: Path) -> Path:
-        """The DICOM series of a fetched image."""
+        """Return the DICOM series of a fetched image."""
         folder = image.with_name(image.name.removesuffix(".nii.gz"))
         return folder if folder.parent == Path(self._datastore_path) and folder.is_dir() else image
 
     def list_images(self) -> list[str]:
-        """Series that can be annotated."""
+        """List the series that can be annotated."""
         return sorted({ref.series for modality in self.modalities for ref in find_series(self.archive, modality)})
 
     def has_image(self, image_id: str) -> bool:
-        """Whether it may be a series: the archive is asked for it when it is needed."""
+        """Tell whether an id may be a series; the archive is queried only when it is needed."""
         return UID.fullmatch(image_id) is not None
 
     def has_label(self, image_id: str, tag: str) -> bool:
-        """Whether it may be a label of a series, as `has_image`."""
+        """Tell whether an id may be a label of a series, as `has_image`."""
         return self.has_image(image_id)
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """Series with a final label."""
+        """List the series with a final label."""
         return sorted(set(self.list_images()) & set(self.segs.newest()))
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """Series without one."""
+        """List the series without a final label."""
         return sorted(set(self.list_images()) - set(self.segs.newest()))
 
     def get_image_uri(self, image_id: str) -> str:
-        """Path of a series as NIfTI, fetched if it is not here yet; empty if there is none.
+        """Return the path of a series as NIfTI, fetched if needed; empty if missing.
 
         Raises:
-            InputError: it cannot be read, or could not be a few minutes ago.
-            PacsError: the archive fails, or sends less than it lists.
+            InputError: it cannot be read, or could not a few minutes ago.
+            PacsError: the archive fails, or sends fewer instances than listed.
         """
         path = Path(self._datastore_path) / f"{image_id}.nii.gz"
         with FileLock(Path(self._datastore_path) / ".fetching"):
@@ -179,19 +179,19 @@ class DicomwebStudies(LocalStudies):
         return str(path)
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """Note what is known of an image, beside what other processes noted."""
+        """Update the info of an image, keeping that of other processes."""
         self._init_from_datastore_file()
         super().update_image_info(image_id, info)
 
     def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
-        """Path of a label; a final one is fetched if it is not here yet, or a newer one is in the archive."""
+        """Return the path of a label; fetch a final one if it is missing or outdated."""
         image = image_id or label_id
         if label_tag == DefaultLabelTag.FINAL:
             self._take_label(image, self.segs.newest().get(image))
         return str(super().get_label_uri(image, label_tag))
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
-        """Image and label of every series with a final label."""
+        """List image and label of every series with a final label."""
         segs = self.segs.newest()
         for image in set(super().get_labeled_images()) - set(segs):
             self.remove_label(image, DefaultLabelTag.FINAL)
@@ -224,7 +224,7 @@ class DicomwebStudies(LocalStudies):
             self.add_image(ref.series, str(path), info, replace=True)
 
     def _take_label(self, image: str, seg: str | None) -> None:
-        """Fetch the label that a SEG series holds, if there is one, unless it is here."""
+        """Fetch the label of a SEG series, if any, unless it is here."""
         if seg is not None and self.get_label_info(image, DefaultLabelTag.FINAL).get(ORIGIN) != seg:
             self._fetch_label(image, seg)
 
@@ -236,7 +236,7 @@ class DicomwebStudies(LocalStudies):
         with tempfile.TemporaryDirectory(prefix="unetpp_") as folder:
             pull_series(self.archive, ref, Path(folder) / seg)
             labels, structures = read_dicom_seg(next((Path(folder) / seg).glob("*.dcm")))
-            labels, structures = as_kept(labels, structures, grid, self.bundles())
+            labels, structures = to_bundle_values(labels, structures, grid, self.bundles())
             path = Path(folder) / "label.nii.gz"
             write_nifti(labels, path, like=Path(self.get_image_uri(image)))
             info = {"label_info": [{"name": label.name, "idx": label.index} for label in structures], ORIGIN: seg}
@@ -249,28 +249,28 @@ class DicomwebStudies(LocalStudies):
         _, seg = write_dicom_seg(labels, path, structures=structures, sources=series.sources, algorithm=algorithm)
         pushed = self.archive.push([path])
         if pushed.failed:
-            raise OutputError(f"{self.archive.url} must take the label, got {next(iter(pushed.failed.values()))}")
+            raise OutputError(f"{self.archive.url} must accept the label, got {next(iter(pushed.failed.values()))}")
         self._init_from_datastore_file()  # what other processes noted meanwhile stays
         return {ORIGIN: str(seg.dataset.SeriesInstanceUID)}
 
 
 def _bare(path: Path, image: Volume) -> Volume:
-    """Label map of bare bytes, the first axis fastest, in the image's order.
+    """Read a raw label map, first axis fastest, in the image's order.
 
     Raises:
-        InputError: more or fewer than the image has voxels.
+        InputError: another number of voxels than the image.
     """
     voxels = np.fromfile(path, dtype=np.uint8)
     if voxels.size != int(np.prod(image.shape)):
-        raise InputError(f"a bare label map must have a byte per voxel, got {voxels.size} for {image.shape}")
+        raise InputError(f"a raw label map must have a byte per voxel, got {voxels.size} for {image.shape}")
     return Volume(voxels.reshape((1, *image.shape), order="F"), image.affine)
 
 
 def _check_picture(label: Path, image: Path) -> None:
-    """Check that a label map of a picture can be read, and has its pixels.
+    """Check that a label map of a picture is readable and has its size.
 
     Raises:
-        InputError: not so.
+        InputError: unreadable or another size.
     """
     found, wanted = read_volume(label, labels=True), read_volume(image)
     if found.shape != wanted.shape:
@@ -278,11 +278,11 @@ def _check_picture(label: Path, image: Path) -> None:
 
 
 def image_path(datastore: Datastore, image: str) -> Path:
-    """Path of an image of any datastore, downloaded if it is not here yet.
+    """Return the path of an image in any datastore, downloaded if needed.
 
     Raises:
-        InputError: there is none, or this one cannot be fetched or read.
-        UnavailableError: the archive cannot be reached, which says nothing of the image.
+        InputError: no such image, or it cannot be fetched or read.
+        UnavailableError: the archive cannot be reached.
     """
     try:
         uri = datastore.get_image_uri(image)

@@ -1,4 +1,4 @@
-"""Every endpoint of MONAI Label: which are open, which are closed, and what their names must be. Knows no server."""
+"""All endpoints of MONAI Label: open or closed, and rules for names in requests. Independent of the server."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,15 +8,15 @@ from functools import cache
 
 from ..errors import InputError
 
-LONGEST, LONGEST_NEW = 255, 200  # bytes of a name; of a new one, so that an ending fits after it
-ENCODED = re.compile(r"%(2e|2f|5c|00)", re.IGNORECASE)  # of . / \ and NUL, once more than HTTP encodes them
+LONGEST, LONGEST_NEW = 255, 200  # most bytes of a name, and of a new one, leaving room for a suffix
+ENCODED = re.compile(r"%(2e|2f|5c|00)", re.IGNORECASE)  # . / \ and NUL, double-encoded
 DRIVE = re.compile(r"[A-Za-z]:")
 SESSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHECKSUM = re.compile(r"((SHA256|SHA512|MD5):)?[0-9A-Fa-f]+")
 
 
 class Kind(StrEnum):
-    """What a parameter names; `Gate` asks its `knows` whether there is one."""
+    """Kind of object that a parameter names; `Gate.knows` checks that it exists."""
 
     IMAGE = "image"
     NEW_IMAGE = "new image"  # need not exist
@@ -34,27 +34,27 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Endpoint:
-    """An endpoint, or several of one path."""
+    """An endpoint, or several with one path."""
 
     methods: str  # such as "GET HEAD"
-    path: str  # with {name} for a part, {name:path} for the rest
-    names: Mapping[str, Kind] = field(default_factory=dict)  # by parameter, of path or query
+    path: str  # {name} matches a part, {name:path} the rest
+    names: Mapping[str, Kind] = field(default_factory=dict)  # by parameter of path or query
     optional: tuple[str, ...] = ()  # names that may be empty
-    closed: str = ""  # why it is refused; empty: it is open
-    openable: bool = False  # by name
+    closed: str = ""  # reason for refusal; empty: open
+    openable: bool = False  # by an option
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Parameters of a path; None: it is another's."""
+        """Return the parameters of a path; None if it does not match."""
         found = _pattern(self.path).fullmatch(path)
         return found.groupdict() if found else None
 
 
-DELETES = "what was uploaded or submitted is not deleted over the network"
+DELETES = "uploads and submitted labels are not deleted over the network"
 LOGS = "logs name images and folders, and their page runs scripts of other servers"
 WEIGHTS = "weights change by training and by `unetpp label rollback` only"
-SLIDES = "the bundles segment volumes and pictures, no slides"
-ARCHIVE = "nothing is written into the archive but submitted labels"
-RELOAD = "it forgets sessions and tasks that run"
+SLIDES = "the bundles segment volumes and pictures, not slides"
+ARCHIVE = "only submitted labels are written to the archive"
+RELOAD = "reloading loses sessions and running tasks"
 
 ENDPOINTS = (
     Endpoint("GET", "/"),
@@ -65,7 +65,7 @@ ENDPOINTS = (
     Endpoint("GET", "/ohif/{path:path}", {"path": Kind.FILE}, ("path",)),
     Endpoint("GET", "/info/"),
     Endpoint("POST", "/reload", closed=RELOAD, openable=True),
-    Endpoint("GET", "/auth/"),  # these three only where MONAI Label's own authentication is on
+    Endpoint("GET", "/auth/"),  # these three only with MONAI Label's own authentication
     Endpoint("POST", "/auth/token"),
     Endpoint("GET", "/auth/token/valid"),
     Endpoint("GET", "/model/{model}", {"model": Kind.MODEL}),
@@ -103,7 +103,7 @@ ENDPOINTS = (
     Endpoint("GET", "/datastore/dataset"),
     Endpoint("GET", "/logs/", closed=LOGS, openable=True),
     Endpoint("GET", "/logs/gpu", closed=LOGS, openable=True),
-    Endpoint("GET", "/proxy/dicom/{path:path}", {"path": Kind.DICOMWEB}),  # wado, qido, stow are its first parts
+    Endpoint("GET", "/proxy/dicom/{path:path}", {"path": Kind.DICOMWEB}),  # starts with wado, qido or stow
     Endpoint("POST", "/proxy/dicom/{path:path}", {"path": Kind.DICOMWEB}, closed=ARCHIVE, openable=True),
     Endpoint("PUT", "/session/"),
     Endpoint("GET DELETE", "/session/{session_id}", {"session_id": Kind.SESSION}),
@@ -111,7 +111,7 @@ ENDPOINTS = (
 
 
 def find_endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-    """Give the endpoint of a request and its path's parameters; None: there is none."""
+    """Return the endpoint of a request and the parameters in its path; None if unknown."""
     for endpoint in ENDPOINTS:
         parameters = endpoint.match(path)
         if parameters is not None and method in endpoint.methods.split():
@@ -120,15 +120,15 @@ def find_endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]] | N
 
 
 def methods_of(path: str) -> list[str]:
-    """Methods that a path has an endpoint for."""
+    """List the methods with an endpoint at a path."""
     return sorted({method for one in ENDPOINTS if one.match(path) is not None for method in one.methods.split()})
 
 
 def opened(names: Iterable[str]) -> frozenset[Endpoint]:
-    """Give the closed endpoints that a user opens, named as in "DELETE /datastore/image".
+    """Return the closed endpoints that a user opens, named as in "DELETE /datastore/image".
 
     Raises:
-        InputError: there is none of that name, or it stays closed.
+        InputError: unknown, or cannot be opened.
     """
     choices = {f"{one.methods} {one.path}": one for one in ENDPOINTS if one.openable}
     if unknown := [name for name in names if name not in choices]:
@@ -137,7 +137,7 @@ def opened(names: Iterable[str]) -> frozenset[Endpoint]:
 
 
 def fault_of_name(kind: Kind, value: str) -> str:
-    """Say what is wrong with a name by its letters alone; empty: nothing."""
+    """Return the fault in the spelling of a name; empty if none."""
     if kind == Kind.SESSION:
         return "" if SESSION_ID.fullmatch(value) else "session must be an open one, got another; create one"
     if kind == Kind.CHECKSUM:
@@ -155,7 +155,7 @@ def fault_of_name(kind: Kind, value: str) -> str:
 
 
 def is_name(value: str) -> bool:
-    """Whether text is the name of one file in one folder, on any system, however often it is decoded."""
+    """Tell whether text is a plain file name on any system, even if decoded twice."""
     return (
         value not in ("", ".", "..")
         and not any(letter < " " or letter in "/\\\x7f" or "\ud800" <= letter <= "\udfff" for letter in value)
@@ -167,7 +167,7 @@ def is_name(value: str) -> bool:
 
 @cache
 def _pattern(path: str) -> re.Pattern[str]:
-    """Compile a path of the table."""
+    """Compile a path pattern."""
     parts = re.split(r"\{(\w+)(:path)?\}", path)  # literal, name, ":path" or None, literal, ...
     text = re.escape(parts[0])
     for name, rest, literal in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):

@@ -1,4 +1,4 @@
-"""Which SEG series of a DICOMweb server holds the final label of which image. Knows no MONAI Label."""
+"""Find the SEG series of a DICOMweb server with the final labels of images. Independent of MONAI Label."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ DATE, TIME = "00080023", "00080033"  # of content
 
 
 class FinalSegs:
-    """The final labels of a server; what a SEG says of itself is asked once.
+    """The final labels of a server; each SEG is queried once.
 
     Args:
         archive: the server.
@@ -22,10 +22,10 @@ class FinalSegs:
 
     def __init__(self, archive: Dicomweb) -> None:
         self.archive = archive
-        self._described: dict[str, tuple[str, str]] = {}  # UID of a SEG series -> (its image's, when it was made)
+        self._described: dict[str, tuple[str, str]] = {}  # UID of a SEG series -> (UID of its image, time of content)
 
     def newest(self) -> dict[str, str]:
-        """Image -> the newest SEG series of it that is not only an algorithm's."""
+        """Map each image to its newest SEG series not made by an algorithm alone."""
         newest: dict[str, tuple[str, str]] = {}
         for ref in find_series(self.archive, "SEG"):
             if ref.series not in self._described:
@@ -38,11 +38,11 @@ class FinalSegs:
 
 
 def find_series(archive: Dicomweb, modality: str | None) -> list[SeriesRef]:
-    """List all series of a modality that a server holds.
+    """List all series of a modality on a server.
 
     Args:
         archive: the server.
-        modality: such as "MR"; None: any but results, states of viewers and documents.
+        modality: such as "MR"; None: any except results, presentation states and documents.
     """
     filters = {} if modality is None else {"Modality": modality}
     with http_errors(archive.url):
@@ -53,13 +53,13 @@ def find_series(archive: Dicomweb, modality: str | None) -> list[SeriesRef]:
 
 
 def _described(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Image that a SEG refers to, empty if an algorithm alone made it, and when it was made; `row` is DICOM JSON."""
+    """Return a SEG's image (empty if made by an algorithm alone) and time; `row` is DICOM JSON."""
 
     def value(item: Mapping[str, Any], tag: str) -> Any:
         return (item.get(tag, {}).get("Value") or [""])[0]
 
     segments = row.get(SEGMENTS, {}).get("Value", ())
-    # MONAI Label's own apps call what annotators submit AUTOMATIC, and MONAILABEL
+    # MONAI Label's own apps mark annotators' labels as AUTOMATIC by MONAILABEL
     submitted = any(value(one, KIND) != "AUTOMATIC" or value(one, MAKER) == "MONAILABEL" for one in segments)
     image = str(value(value(row, REFERENCES) or {}, SERIES))
     return (image if submitted else ""), f"{value(row, DATE)}{value(row, TIME)}"

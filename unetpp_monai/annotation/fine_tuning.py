@@ -1,4 +1,4 @@
-"""Train a bundle on from its served weights, and publish what validates no worse. Knows no server."""
+"""Fine-tune a bundle from its served weights, and publish weights that validate no worse. Independent of the server."""
 
 import json
 import logging
@@ -18,12 +18,12 @@ from ..bundle import read_bundle
 from ..errors import BundleError, InputError, OutputError
 from ..files import complete_file
 from .training_cases import Labelled, Split, check_share, name_hash, prepare, split_cases
-from .version_store import Origin, Version, VersionStore
+from .version_store import Version, VersionStore, WeightsOrigin
 
 TRAIN = "configs/train.json"
 WORK, PROGRESS, BEST = "training", "progress.json", "best.pt"
 METRIC = "val_mean_dice"
-# handlers of train.json that write files or lines of their own; versions, progress and lines are ours here
+# handlers of train.json that write files or log; replaced here by versions and progress of the server
 REPLACED = ("CheckpointSaver", "StatsHandler", "TensorBoardStatsHandler")
 
 logger = logging.getLogger(__name__)
@@ -31,34 +31,34 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """How to fine-tune."""
+    """Options of fine-tuning."""
 
     max_epochs: int  # >= 1
-    learning_rate: float  # at the start; falls to 0 along a cosine
-    val_split: float  # part of the cases that validate, 0 < val_split < 1
+    learning_rate: float  # at the start; cosine decay to 0
+    val_split: float  # fraction of validation cases, 0 < val_split < 1
     device: str  # such as "cpu" or "cuda:0"
     seed: int = 0  # of crops and augmentation
-    trust: bool = False  # the bundle's configs may run anything, see `read_bundle`
+    trust: bool = False  # see `read_bundle`
 
 
 def fine_tune(root: Path, cases: Sequence[Labelled], options: Options) -> Version | None:
-    """Train on from the served weights and publish the best epoch, unless it validates worse than they do.
+    """Train from the served weights and publish the best epoch, unless it validates worse.
 
-    Both are measured on the same cases, none of which any version was trained on. What a killed training left is
-    removed at the start of the next one.
+    Both are measured on the same cases, which no version was trained on. Leftovers of a killed training are removed
+    at the start of the next one.
 
     Args:
         root: folder of a copied bundle with `configs/train.json`.
         cases: labelled cases.
-        options: how.
+        options: of the training.
 
     Returns:
-        The new version; None if no epoch was as good as the served weights, which stay.
+        The new version; None if no epoch was as good as the served weights.
 
     Raises:
-        InputError: too few cases, labels that do not fit, or impossible options.
+        InputError: too few cases, labels that do not fit, or invalid options.
         BundleError: the bundle cannot be trained.
-        OutputError: nothing can be written beside it.
+        OutputError: its folder is not writable.
     """
     check_options(options)
     store = VersionStore(root)
@@ -77,10 +77,10 @@ def fine_tune(root: Path, cases: Sequence[Labelled], options: Options) -> Versio
 
 
 def check_options(options: Options) -> None:
-    """Check what can be checked before there are cases.
+    """Check options before reading cases.
 
     Raises:
-        InputError: impossible options.
+        InputError: invalid options.
     """
     if options.max_epochs < 1 or not 0 < options.learning_rate < float("inf"):
         raise InputError(
@@ -90,7 +90,7 @@ def check_options(options: Options) -> None:
 
 
 def read_progress(root: Path) -> dict[str, Any]:
-    """Progress of the present or last training of a bundle; empty if there was none."""
+    """Return the progress of the current or last training of a bundle; empty without."""
     try:
         progress = json.loads((root / WORK / PROGRESS).read_text())
     except (FileNotFoundError, ValueError):
@@ -99,7 +99,7 @@ def read_progress(root: Path) -> dict[str, Any]:
 
 
 class _Run:
-    """One training: the workflow of train.json with the cases, the weights and the handlers of this server."""
+    """One training: the workflow of train.json with cases, weights and handlers of this server."""
 
     def __init__(self, root: Path, work: Path, split: Split, options: Options, weights: Path) -> None:
         self.work, self.options, self.start = work, options, time.time()
@@ -114,7 +114,7 @@ class _Run:
         self.evaluator: Any = parser.get_parsed_content("validate#evaluator")
         self.trainer: Any = parser.get_parsed_content("train#trainer")
         for engine in (self.trainer, self.evaluator):
-            engine.logger.setLevel(logging.WARNING)  # clients see the last 20 lines: they are for ours
+            engine.logger.setLevel(logging.WARNING)  # clients see only the last 20 lines: keep them for our messages
 
     def __call__(self) -> None:
         self.evaluator.run()
@@ -149,7 +149,7 @@ class _Run:
         self._report(epoch, dice)
 
     def _report(self, epoch: int, dice: float | None, *, finished: bool = False) -> None:
-        """Write what the server tells clients; Slicer's bars read the first four keys."""
+        """Write the progress for clients; Slicer's progress bars read the first four keys."""
         seconds = int(time.time() - self.start)
         progress = {
             "epoch": epoch,
@@ -165,9 +165,9 @@ class _Run:
 
 
 def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigParser:
-    """train.json with our cases as its first fold (validation) and second fold (training)."""
+    """Parse train.json with our cases as its first fold (validation) and second fold (training)."""
     if not (root / TRAIN).is_file():
-        raise BundleError(f"a bundle must hold {TRAIN} to be trained, found none in {root}; pack it with its training")
+        raise BundleError(f"a bundle must hold {TRAIN} for training, found none in {root}; pack it with its training")
     bundle = read_bundle(root, trust=options.trust)
     config, labels = bundle.config(TRAIN), bundle.labels
     training, validation = prepare(
@@ -181,7 +181,7 @@ def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigPar
         "ckpt_dir": str(work),
         "device": f"$torch.device({options.device!r})",
         "seed": options.seed,
-        "label_values": [],  # of the training's files; ours hold label indices
+        "label_values": [],  # our files have label indices
         "folds": [validation, training],
         "num_folds": 2,
         "fold": 0,
@@ -203,7 +203,7 @@ def _parser(root: Path, work: Path, split: Split, options: Options) -> ConfigPar
 
 
 def _replaced(parser: ConfigParser, item: Any) -> bool:
-    """Whether a handler, given in place or by reference (`@name`), is one of `REPLACED`."""
+    """Tell whether a handler, inline or by reference (`@name`), is in `REPLACED`."""
     handler = parser[item[1:]] if isinstance(item, str) else item
     return str(handler["_target_"]).split(".")[-1] in REPLACED
 
@@ -227,7 +227,7 @@ def _publish(store: VersionStore, run: _Run, split: Split) -> Version | None:
     if run.best_epoch is None:
         logger.info("not published: no epoch reached the validation Dice of the served weights, %.4f", run.before)
         return None
-    origin = Origin(
+    origin = WeightsOrigin(
         reason="trained",
         dice_before=run.before,
         dice_after=run.best,

@@ -1,4 +1,4 @@
-"""Who may ask the server, and for what: an ASGI middleware before everything else. Knows no MONAI Label."""
+"""Access control of the server: an ASGI middleware before everything else. Independent of MONAI Label."""
 
 import hmac
 import ipaddress
@@ -17,25 +17,25 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Knows = Callable[[Kind, str, dict[str, str]], str]  # of a name and all parameters: what is wrong, empty: nothing
+Knows = Callable[[Kind, str, dict[str, str]], str]  # kind, name, all parameters -> fault; empty: none
 
 PORTS = {"http": 80, "https": 443}
-FOREIGN = ("cross-site", "same-site")  # Sec-Fetch-Site of a page from elsewhere
+FOREIGN = ("cross-site", "same-site")  # Sec-Fetch-Site of pages of other servers
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Who may ask."""
+    """Access rules."""
 
-    host: str  # address that is listened at
-    origins: frozenset[str] = frozenset()  # of pages of other servers, as `origin_of` writes them
-    token: str | None = None  # that every request must have
-    opened: frozenset[Endpoint] = frozenset()  # endpoints that are closed by default
+    host: str  # address to listen at
+    origins: frozenset[str] = frozenset()  # of pages of other servers, as from `origin_of`
+    token: str | None = None  # required in every request
+    opened: frozenset[Endpoint] = frozenset()  # among those closed by default
 
     def knows_host(self, host: str) -> bool:
-        """Whether a request's `Host` is this server; a page's name that was bound to our address is not."""
+        """Tell whether a request's `Host` is this server (prevents DNS rebinding)."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
         except ValueError:
@@ -47,7 +47,7 @@ class Rules:
         return name in named or address.is_loopback or self._everywhere
 
     def knows_origin(self, origin: str, *, scheme: str, host: str) -> bool:
-        """Whether a page of this origin may ask: ours, or one that is allowed by name."""
+        """Tell whether pages of an origin may send requests: ours, or an allowed one."""
         try:
             return origin_of(origin) in {*self.origins, origin_of(f"{scheme}://{host}")}
         except InputError:  # such as "null"
@@ -60,10 +60,10 @@ class Rules:
 
 
 def origin_of(url: str) -> str:
-    """Write an origin as browsers do: scheme, host, and port unless it is the scheme's own.
+    """Format an origin as browsers do: scheme, host, and port unless it is the default.
 
     Raises:
-        InputError: it is not valid.
+        InputError: invalid origin.
     """
     try:
         parts = urlsplit(url.rstrip("/"))
@@ -78,12 +78,12 @@ def origin_of(url: str) -> str:
 
 
 class Gate:
-    """Passes on what may be asked, and answers the rest in one line.
+    """Forwards allowed requests, and refuses others with one line.
 
     Args:
-        app: what is behind it.
-        rules: who may ask.
-        knows: says whether what a request names exists.
+        app: the application behind.
+        rules: access rules.
+        knows: checks that named objects exist.
     """
 
     def __init__(self, app: App, *, rules: Rules, knows: Knows) -> None:
@@ -108,22 +108,24 @@ class Gate:
             headers.setdefault(key.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         host = _only(headers, "host")
         if host is None or not self.rules.knows_host(host):
-            raise _RefusedError(403, "Host must name this server, got another; allow that origin at its start")
+            raise _RefusedError(403, "Host must be this server, got another; allow that origin when the server starts")
         self._check_origin(scope, headers, host)
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers and "origin" in headers:
-            return  # a browser asks whether it may ask, and cannot show a token yet
+            return  # a CORS preflight, which has no token
         self._check_token(headers)
         self._check_endpoint(scope)
 
     def _check_origin(self, scope: Scope, headers: dict[str, list[str]], host: str) -> None:
-        refusal = _RefusedError(403, "pages of other servers may not ask; allow their origin at its start")
+        refusal = _RefusedError(
+            403, "pages of other servers may not send requests; allow their origin when the server starts"
+        )
         if "origin" in headers:
             origin = _only(headers, "origin")
             if origin is None or not self.rules.knows_origin(origin, scheme=scope["scheme"], host=host):
                 raise refusal
         elif set(headers.get("sec-fetch-site", ())) & set(FOREIGN):
             to_us = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == (["navigate"], ["document"])
-            if scope["method"] != "GET" or not to_us:  # a link that a user follows is no question of the page
+            if scope["method"] != "GET" or not to_us:  # following a link is not a request of the page
                 raise refusal
 
     def _check_token(self, headers: dict[str, list[str]]) -> None:
@@ -139,9 +141,9 @@ class Gate:
         if found is None:
             other = path[:-1] if path.endswith("/") else path + "/"
             if find_endpoint(method, other) is not None:
-                return  # is sent there, and asks again
+                return  # redirected; sends another request
             known = methods_of(path)
-            message = f"method must be one of {', '.join(known)}, got {method}" if known else "there is nothing here"
+            message = f"method must be one of {', '.join(known)}, got {method}" if known else "no such path"
             raise _RefusedError(405 if known else 404, message)
         endpoint, parameters = found
         if endpoint.closed and endpoint not in self.rules.opened:
@@ -164,7 +166,7 @@ class Gate:
                 raise _RefusedError(404, fault)
 
     def _framed(self, send: Send) -> Send:
-        """Add what keeps other pages from showing ours within them, and from taking what they may not read."""
+        """Add headers against framing by other pages, and against cross-origin reads."""
         ancestors = " ".join(["'self'", *sorted(self.rules.origins)])
         added = [
             (b"content-security-policy", f"frame-ancestors {ancestors}".encode("latin-1")),
@@ -180,7 +182,7 @@ class Gate:
 
 
 class _RefusedError(Exception):
-    """What is answered instead."""
+    """Refusal of a request."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -188,7 +190,7 @@ class _RefusedError(Exception):
 
 
 async def _answer(receive: Receive, send: Send, refusal: _RefusedError) -> None:
-    while (await receive()).get("more_body"):  # a client that still sends would not see the answer
+    while (await receive()).get("more_body"):  # a client still sending would miss the answer
         pass
     headers = [(b"content-type", b"application/json")]
     if refusal.status == 401:
@@ -200,7 +202,7 @@ async def _answer(receive: Receive, send: Send, refusal: _RefusedError) -> None:
 
 
 def _only(headers: dict[str, list[str]], name: str) -> str | None:
-    """Value of a header that must occur once; None: it does not."""
+    """Return the value of a header that must occur once; None if it does not."""
     values = headers.get(name, [])
     return values[0] if len(values) == 1 else None
 
@@ -213,9 +215,9 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def allowed(origins: Iterable[str]) -> frozenset[str]:
-    """Origins as `Rules` takes them, of what a user wrote.
+    """Normalise a user's origins for `Rules`.
 
     Raises:
-        InputError: one is not valid.
+        InputError: an invalid origin.
     """
     return frozenset(map(origin_of, origins))

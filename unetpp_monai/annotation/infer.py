@@ -1,4 +1,4 @@
-"""A bundle as an inference task of MONAI Label: its options, labels and colours in `/info/`, a result per request."""
+"""A bundle as inference task of MONAI Label: options, labels and colours in `/info/`, one result per request."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +14,8 @@ from ..interactive import BACKGROUND
 from ..io import read_volume
 from ..labels import label_colour
 from .corrections import FOREGROUND, LABEL, SCRIBBLES, Corrected, Corrections, clicks_of
-from .model_registry import Served, device_choices, first_of
-from .results import Wanted, segment_image
+from .model_registry import Served, device_choices, option_value
+from .results import ResultOptions, segment_image
 
 
 class SegmentTask(InferTask):
@@ -23,14 +23,14 @@ class SegmentTask(InferTask):
 
     Args:
         served: the bundle.
-        source: path in the datastore -> what to read instead, such as the DICOM series that a NIfTI file was made of.
-        any_modality: also segment DICOM of another modality than the bundle's.
+        source: path in the datastore -> source to read instead, such as the DICOM series of a NIfTI file.
+        any_modality: also accept DICOM of another modality than the bundle's.
     """
 
     def __init__(self, served: Served, source: Callable[[Path], Path], *, any_modality: bool = False) -> None:
         self.served, self.source, self.any_modality = served, source, any_modality
         self.corrections = Corrections()
-        bundle = read_bundle(served.root)  # no weights: processes that train build this task too
+        bundle = read_bundle(served.root)  # without weights: training processes create this task too
         super().__init__(
             type=InferType.DEEPEDIT if bundle.is_interactive else InferType.SEGMENTATION,
             labels=_labels(bundle),
@@ -39,15 +39,15 @@ class SegmentTask(InferTask):
         )
 
     def is_valid(self) -> bool:
-        """A bundle that could be read is offered; errors say why one cannot be used."""
+        """Offer every readable bundle; requests report why one is unusable."""
         return True
 
     def config(self) -> dict[str, Any]:
-        """Options by name: the first of a list is the default, a bool becomes a tick box."""
+        """Return options by name: the first of a list is the default, a bool becomes a check box."""
         segmenter = self.served.segmenter()
         every = segmenter.depths[0] == 1  # depth has a head
         choices = [Depth(), *([Depth(adaptive=True)] if every else []), *map(Depth, reversed(segmenter.depths))]
-        choices.sort(key=lambda depth: depth != segmenter.default_depth)  # stable: the default moves to the front
+        choices.sort(key=lambda depth: depth != segmenter.default_depth)  # stable sort: the default comes first
         return {
             "device": device_choices(self.served.device),
             "depth": [str(depth) for depth in choices],
@@ -55,7 +55,7 @@ class SegmentTask(InferTask):
         }
 
     def info(self) -> dict[str, Any]:
-        """What `/info/` says of it, of the weights that are served now."""
+        """Return its entry in `/info/`, for the served weights."""
         bundle = self.served.bundle
         return {
             **super().info(),
@@ -66,7 +66,7 @@ class SegmentTask(InferTask):
         }
 
     def get_path(self, validate: bool = True) -> str:
-        """File of the weights, which `/model/` offers for download."""
+        """Return the weights file, for download by `/model/`."""
         return str(self.served.root / WEIGHTS)
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -74,20 +74,20 @@ class SegmentTask(InferTask):
 
         Args:
             request: a path, options as in `config`, and `result_extension`, `result_dtype`, `result_compress`;
-                `prompts`, as `clicks_of` takes them.
+                `prompts`, as for `clicks_of`.
 
         Returns:
             A temporary file and the report.
 
         Raises:
             ImageNotFoundException: the datastore has no such image.
-            UnetppError: why the image cannot be segmented.
+            UnetppError: the image cannot be segmented.
         """
         if not request.get("image"):
             raise ImageNotFoundException("image must be one of the datastore's, got another; ask for the next sample")
-        wanted = Wanted(
+        options = ResultOptions(
             ending=request.get("result_extension"),
-            depth=first_of(request.get("depth")),
+            depth=option_value(request.get("depth")),
             uncertainty=flag(request, "uncertainty"),
             dtype=str(request.get("result_dtype") or "uint8"),
             compress=flag(request, "result_compress"),
@@ -95,17 +95,17 @@ class SegmentTask(InferTask):
         )
         image = Path(request["image"])
         with self.served.lock:
-            segmenter = self.served.segmenter(first_of(request.get("device")))
+            segmenter = self.served.segmenter(option_value(request.get("device")))
             source = self.source(image)
             if clicks := clicks_of(request.get("prompts") or {}, self._names(segmenter.bundle)):
                 affine = None if source == image else read_volume(image).affine
                 held = None if request.get("file") else image
                 segmenter = Corrected(segmenter, self.corrections, clicks, image=held, affine=affine)  # type: ignore[assignment]
-            file, report = segment_image(segmenter, source, wanted)
+            file, report = segment_image(segmenter, source, options)
         return str(file), report
 
     def prompt_keys(self) -> tuple[str, ...]:
-        """Keys of a request that say what was clicked."""
+        """Return the keys of a request with prompts."""
         bundle = self.served.bundle
         return (FOREGROUND, LABEL, SCRIBBLES, *self._names(bundle)) if bundle.is_interactive else ()
 
@@ -115,16 +115,16 @@ class SegmentTask(InferTask):
 
 
 def _labels(bundle: Bundle) -> dict[str, int]:
-    """Labels as clients show them; where there are prompts, the background can be clicked too."""
+    """Return labels for clients; with prompts, including the background."""
     void = {BACKGROUND: 0} if bundle.is_interactive else {}
     return {**void, **{label.name: label.index for label in bundle.labels}}
 
 
 def flag(request: Mapping[str, Any], name: str) -> bool:
-    """Value of an option that is true or false.
+    """Return the value of a boolean option.
 
     Raises:
-        InputError: it is neither.
+        InputError: neither true nor false.
     """
     value = request.get(name, False)
     if not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Bundles as the server serves them: loaded once, and again as soon as one of their files changes. Knows no server."""
+"""Served bundles: loaded once, and reloaded when a file changes. Independent of the server."""
 
 import threading
 from collections.abc import Sequence
@@ -11,53 +11,53 @@ from ..bundle import CONFIG, METADATA, WEIGHTS, Bundle, default_bundle, folder_n
 from ..errors import BundleError, InputError
 from ..files import sha256
 from ..segmenter import Segmenter
-from .version_store import Origin, VersionStore, copy_bundle
+from .version_store import VersionStore, WeightsOrigin, copy_bundle
 
-BUNDLES = "bundles"  # folder of the copies that are served, in the server's own folder
+BUNDLES = "bundles"  # folder of served copies, in the server's folder
 
 
 class Served:
-    """A bundle that is kept loaded.
+    """A loaded bundle.
 
     Args:
-        root: folder of the copy that is served; training replaces its weights.
-        device: as `Segmenter` takes it, where a request names none.
-        runtime: as `Segmenter` takes it.
-        trust: its configs may run anything, see `read_bundle`.
+        root: folder of the served copy; training replaces its weights.
+        device: as for `Segmenter`, unless a request names one.
+        runtime: as for `Segmenter`.
+        trust: see `read_bundle`.
     """
 
     def __init__(self, root: Path, *, device: str = "auto", runtime: str = "auto", trust: bool = False) -> None:
         self.root, self.device, self.runtime, self.trust = root, device, runtime, trust
         self.lock = threading.Lock()  # hold it while segmenting
-        self._loading = threading.Lock()  # another one: what is served can be told while an image is segmented
+        self._loading = threading.Lock()  # separate, so that info is available during a segmentation
         self._state: tuple[tuple[int, ...], ...] = ()
         self._segmenters: dict[str, Segmenter] = {}
 
     @property
     def name(self) -> str:
-        """What clients call it: the folder's name."""
+        """Name for clients: the folder's name."""
         return self.root.name
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle as it is on disk now."""
+        """Return the current bundle on disk."""
         return self.segmenter().bundle
 
     def segmenter(self, device: str | None = None) -> Segmenter:
-        """Give the segmenter of the files that are on disk now.
+        """Return the segmenter of the current files on disk.
 
         Args:
-            device: as `Segmenter` takes it; None: the server's.
+            device: as for `Segmenter`; None: the server's.
 
         Raises:
-            BundleError: they do not fit each other.
+            BundleError: the files do not fit each other.
             InputError: no such device.
         """
         device = device or self.device
         with self._loading:
             state = _state(self.root)
             if state != self._state:
-                self._segmenters.clear()  # also if the new files turn out to be wrong: the old ones are not served
+                self._segmenters.clear()  # even if the new files are invalid: old ones are not served
                 self._state = state
             if device not in self._segmenters:
                 bundle = read_bundle(self.root, trust=self.trust)
@@ -66,18 +66,18 @@ class Served:
 
 
 def device_choices(device: str) -> list[str]:
-    """Devices that clients may ask for, the server's own first."""
+    """List the devices for clients, the server's first."""
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return list(dict.fromkeys([device, *gpus, "cpu"]))
 
 
-def first_of(value: Any) -> Any:
-    """Value of an option, None if it is empty; some clients send the whole list of choices back."""
+def option_value(value: Any) -> Any:
+    """Return the value of an option, None if empty; some clients send back the whole list of choices."""
     return value[0] if isinstance(value, list) and value else value or None
 
 
 def _state(root: Path) -> tuple[tuple[int, ...], ...]:
-    """What changes when a file is written or replaced, even by one of the same size and date."""
+    """Return a state that changes whenever a file is written or replaced."""
     try:
         stats = [(root / part).stat() for part in (CONFIG, METADATA, WEIGHTS)]
     except OSError as error:
@@ -86,27 +86,27 @@ def _state(root: Path) -> tuple[tuple[int, ...], ...]:
 
 
 def copies(bundles: Sequence[Path], folder: Path, *, trust: bool = False) -> list[Path]:
-    """Copy bundles to where their weights may change; what was trained there before is kept.
+    """Copy bundles to a folder where weights may change; trained weights there are kept.
 
     Args:
-        bundles: bundle folders, or names of tasks that are included; none: the one that came with this package.
-        folder: the server's own.
-        trust: their configs may run anything, see `read_bundle`.
+        bundles: bundle folders or names of included tasks; empty: the included bundle.
+        folder: the server's.
+        trust: see `read_bundle`.
 
     Returns:
         The copies, named after their bundles.
 
     Raises:
-        BundleError: no bundle, or a copy of another one is there.
-        InputError: two bundles of one name.
+        BundleError: not a bundle, or a copy of another one is there.
+        InputError: two bundles with one name.
     """
     found: dict[str, Path] = {}
     for source in bundles or [default_bundle()]:
         bundle = read_bundle(source, trust=trust)
-        bundle.check_trust()  # before anything is copied
+        bundle.check_trust()  # before copying
         name = folder_name(bundle.name)
         if name in found:
-            raise InputError(f"bundles must differ in name, got {found[name]} and {source}, both {bundle.name}")
+            raise InputError(f"bundles must have different names, got {found[name]} and {source}, both {bundle.name}")
         source = found[name] = bundle.root
         copy = copy_bundle(source, folder / BUNDLES / name)
         for part in (CONFIG, METADATA):
@@ -119,8 +119,8 @@ def copies(bundles: Sequence[Path], folder: Path, *, trust: bool = False) -> lis
 
 
 def _take_new_weights(bundle: Bundle, copy: Path) -> None:
-    """Serve the weights of the given bundle if they were never seen here; else what was trained from them stays."""
+    """Serve the weights of the given bundle if they are new here; else keep weights trained from them."""
     store = VersionStore(copy)
     known = {store.served().weights_sha256, *(version.weights_sha256 for version in store.versions())}
     if sha256(bundle.weights) not in known:
-        store.publish(bundle.weights, Origin("found"))
+        store.publish(bundle.weights, WeightsOrigin("found"))

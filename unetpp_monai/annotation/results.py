@@ -1,4 +1,4 @@
-"""One request to one result file: read, segment and write as the command line does; formats as clients ask."""
+"""Segment an image for a request, as the command line does, and write the requested format."""
 
 import json
 import shutil
@@ -18,22 +18,22 @@ from ..workflows.outputs import FORMATS, format_for
 from ..workflows.request import Request
 from ..workflows.segment import segment_case
 
-# file names' endings -> format of io.outputs; plain NRRD is made of the NIfTI file's label map
+# file name endings -> format of workflows.outputs; plain NRRD is converted from NIfTI
 ENDINGS = {".nii.gz": "nifti", ".png": "picture", ".seg.nrrd": "segnrrd", ".dcm": "dicomseg", ".nrrd": "nifti"}
-DTYPES = ("uint8", "uint16", "int16", "int32", "float32")  # of plain NRRD; any other file is uint8
-HIDDEN = ("schema", "input", "outputs", "software")  # of the report: its form, paths and versions of the server
+DTYPES = ("uint8", "uint16", "int16", "int32", "float32")  # of plain NRRD; other files are uint8
+HIDDEN = ("schema", "input", "outputs", "software")  # keys of the report not sent to clients
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a client asked for."""
+class ResultOptions:
+    """Options of a client for a result."""
 
-    ending: str | None = None  # of `ENDINGS`; None: NIfTI, or PNG of a picture
-    depth: DepthLike = None  # as `Segmenter` takes it
-    uncertainty: bool = False  # also give scores
+    ending: str | None = None  # of `ENDINGS`; None: NIfTI, or PNG for a picture
+    depth: DepthLike = None  # as for `Segmenter`
+    uncertainty: bool = False  # also return scores
     dtype: str = "uint8"  # of `DTYPES`, for plain NRRD
     compress: bool = False  # plain NRRD
-    any_modality: bool = False  # also DICOM of another modality than the bundle's
+    any_modality: bool = False  # also accept DICOM of another modality
 
     def __post_init__(self) -> None:
         if self.ending is not None and self.ending not in ENDINGS:
@@ -42,25 +42,25 @@ class Wanted:
             raise InputError(f"result_dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
 
 
-def segment_image(segmenter: Segmenter, image: Path, wanted: Wanted) -> tuple[Path, dict[str, Any]]:
+def segment_image(segmenter: Segmenter, image: Path, options: ResultOptions) -> tuple[Path, dict[str, Any]]:
     """Segment one image.
 
     Args:
-        segmenter: what segments.
+        segmenter: segments the image.
         image: file or DICOM.
-        wanted: how to write the result.
+        options: of the result.
 
     Returns:
-        A new file in the system's folder of temporary files, which the caller removes, and the report.
+        A new temporary file, which the caller removes, and the report.
 
     Raises:
         InputError: the image cannot be segmented, or not with these options.
-        OutputError: the result cannot be written, or does not hold what it should when read again.
+        OutputError: the result cannot be written or verified.
     """
-    ending = wanted.ending or (".png" if is_picture(image) else ".nii.gz")
+    ending = options.ending or (".png" if is_picture(image) else ".nii.gz")
     kind = format_for(ENDINGS[ending], image)
     request = Request(
-        formats=(kind,), depth=wanted.depth, uncertainty=wanted.uncertainty, any_modality=wanted.any_modality
+        formats=(kind,), depth=options.depth, uncertainty=options.uncertainty, any_modality=options.any_modality
     )
     with tempfile.TemporaryDirectory(prefix="unetpp_") as name:
         folder = Path(name)
@@ -70,14 +70,14 @@ def segment_image(segmenter: Segmenter, image: Path, wanted: Wanted) -> tuple[Pa
         file = folder / f"{name}{FORMATS[kind][0]}"
         if ending == ".nrrd":
             file = folder / "result.nrrd"
-            _write_nrrd(result, file, wanted, flat=is_picture(image))
+            _write_nrrd(result, file, options, flat=is_picture(image))
         elif kind == "picture":
             ending = ".png"
         return _keep(file, ending), _params(segmenter, report)
 
 
 def _params(segmenter: Segmenter, report: dict[str, Any]) -> dict[str, Any]:
-    """The report as clients of MONAI Label read it: label names, and wall times in seconds."""
+    """Convert the report for clients of MONAI Label: label names, and wall times in seconds."""
     seconds = report["seconds"]
     labels = segmenter.bundle.labels
     steps = {
@@ -95,20 +95,20 @@ def _params(segmenter: Segmenter, report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_nrrd(result: Segmentation, path: Path, wanted: Wanted, *, flat: bool) -> None:
-    """Write as MONAI Label's other apps do: OHIF reads plain NRRD of one dtype only, as it is stored."""
+def _write_nrrd(result: Segmentation, path: Path, options: ResultOptions, *, flat: bool) -> None:
+    """Write plain NRRD as other MONAI Label apps do, with one dtype, for OHIF."""
     from monailabel.transform.writer import write_itk
 
     labels = result.labels
     array = labels.array[0, :, :, 0] if flat else labels.array[0]
-    write_itk(array, str(path), None if flat else labels.affine, np.dtype(wanted.dtype), wanted.compress)
+    write_itk(array, str(path), None if flat else labels.affine, np.dtype(options.dtype), options.compress)
     back = read_volume(path, labels=True)
     if not np.array_equal(back.array.reshape(labels.array.shape), labels.array) or not (flat or back.same_grid(labels)):
-        raise OutputError("a result must hold the label map, got another one when the NRRD file was read again")
+        raise OutputError("a result must equal the label map, got a difference when the NRRD file was read back")
 
 
 def _keep(file: Path, ending: str) -> Path:
-    """Move a file out of its folder, under a name of its own that says nothing of the image."""
+    """Move a file to a new name that reveals nothing about the image."""
     with tempfile.NamedTemporaryFile(prefix="unetpp_", suffix=ending, delete=False) as kept:
         shutil.move(file, kept.name)
     return Path(kept.name)

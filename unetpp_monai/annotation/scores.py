@@ -1,6 +1,6 @@
-"""Scores of images beside the bundle that made them, and which image is annotated next. Knows no server.
+"""Scores of images, stored beside their bundle, and the choice of the next image. Independent of the server.
 
-The scores are one JSON file, complete at any moment. It is a cache: written by another version, it is made anew.
+The scores are one JSON file, written atomically. It is a cache: one of another version is replaced.
 """
 
 import json
@@ -13,29 +13,29 @@ from ..files import complete_file
 from ..io import channel_files
 
 SCORES = "scores.json"
-SCHEMA = 1  # of that file
-HELD_SECONDS = 3600  # how long an image counts as being worked on by the client that got it
+SCHEMA = 1  # of the file
+HELD_SECONDS = 3600  # time for which an image is reserved for the client that got it
 
 
 @dataclass(frozen=True)
 class Score:
-    """How sure a network was of an image."""
+    """Uncertainty of a network for an image."""
 
-    value: float | None  # 0 (sure) ... 1; None: nothing was found, or see error
-    image: str  # state of the image file that was scored (`image_state`); empty: it could not be had
-    weights_sha256: str  # of the weights that scored it, hexadecimal
-    depth: str  # to which the network was evaluated, such as "full"
-    error: str = ""  # why the image could not be had or segmented
-    measure: str = "disagreement"  # whose mean the value is, one of `UNCERTAINTIES`
+    value: float | None  # 0 (certain) to 1; None: nothing found, or see error
+    image: str  # state of the scored file (`image_state`); empty: not available
+    weights_sha256: str  # of the weights, hexadecimal
+    depth: str  # of the evaluation, such as "full"
+    error: str = ""  # why the image could not be read or segmented
+    measure: str = "disagreement"  # behind the value, one of `UNCERTAINTIES`
 
     def as_info(self) -> dict[str, Any]:
-        """What the datastore shows to clients."""
+        """Return the entry for clients."""
         known = {"score": self.value, "weights": self.weights_sha256[:12], "depth": self.depth, "measure": self.measure}
         return {**known, "error": self.error} if self.error else known
 
 
 def read_scores(root: Path) -> dict[str, Score]:
-    """Scores by image of the bundle in `root`; empty if there are none, or none that this version wrote."""
+    """Read the scores of the bundle in `root` by image; empty if missing or of another version."""
     try:
         document = json.loads((root / SCORES).read_text())
         if document.get("schema") != SCHEMA:
@@ -57,7 +57,7 @@ def write_scores(root: Path, scores: Mapping[str, Score]) -> None:
 
 
 def image_state(path: Path, channels: Sequence[str] = ()) -> str:
-    """What changes when an image changes: its place, size and time; of a folder, those of the files below.
+    """Return a state that changes with an image: paths, sizes and times of its files.
 
     Args:
         path: of the image.
@@ -76,14 +76,14 @@ def image_state(path: Path, channels: Sequence[str] = ()) -> str:
 def outdated(
     scores: Mapping[str, Score], images: Mapping[str, str], *, weights_sha256: str, depth: str, measure: str
 ) -> list[str]:
-    """List the images whose score is missing, or was made otherwise: another file, weights, depth or measure.
+    """List images with a missing score, or one of another file, weights, depth or measure.
 
     Args:
-        scores: that are known, by image.
-        images: state of each image now (`image_state`).
-        weights_sha256: of the weights that would score them.
-        depth: to which they would be evaluated.
-        measure: of which the score would be the mean.
+        scores: known scores by image.
+        images: current state of each image (`image_state`).
+        weights_sha256: of the weights to use.
+        depth: to use.
+        measure: to use.
 
     Returns:
         Images in the given order.
@@ -96,16 +96,16 @@ def outdated(
 def choose(
     images: Iterable[str], infos: Mapping[str, Mapping[str, Any]], *, client: str | None, now: float
 ) -> str | None:
-    """Take the first image that nobody got lately, else the one this client got longest ago, else another client's.
+    """Choose the first image not given out recently, else this client's oldest, else another client's.
 
     Args:
         images: candidates, best first.
-        infos: what the datastore says of each; `strategy` holds, by strategy, `ts` (seconds) and `client_id`.
-        client: who asks; None: a client without a name.
+        infos: info of each in the datastore; `strategy` has, by strategy, `ts` (seconds) and `client_id`.
+        client: the requesting one; None: unnamed.
         now: seconds since 1970.
 
     Returns:
-        One of `images`; None if there are none.
+        One of `images`; None if empty.
     """
 
     def held(image: str) -> tuple[int, float]:
@@ -118,8 +118,8 @@ def choose(
     return min(images, key=held, default=None)
 
 
-def urgency(score: Score | None) -> tuple[int, float]:
-    """Sort key of an image, most urgent first: nothing found, found (falling score), not scored, not segmentable."""
+def annotation_order(score: Score | None) -> tuple[int, float]:
+    """Sort key for annotation: nothing found, then falling score, not scored, not segmentable."""
     if score is None:
         return 2, 0.0
     if score.error:

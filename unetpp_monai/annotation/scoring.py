@@ -1,4 +1,4 @@
-"""Scoring task: how uncertain a bundle is of every unlabelled image, computed once per image and weights."""
+"""Scoring task: uncertainty of a bundle for every unlabelled image, once per image and weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ..io import read_case
 from ..runtimes.backend import choose_device
 from ..segmenter import Segmenter
 from .datastores import image_path
-from .model_registry import first_of
+from .model_registry import option_value
 from .scores import Score, image_state, outdated, read_scores, write_scores
 
 DEFAULT_DEPTH = Depth()
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def scoring_methods(bundles: Mapping[str, Path], device: str, *, trust: bool = False) -> dict[str, ScoringMethod]:
-    """Scoring methods by name: one per model, called like it.
+    """Return scoring methods by name: one per model, with its name.
 
     Args:
-        bundles: folder of each served bundle by its model's name.
+        bundles: folder of each served bundle by model name.
         device: as `Segmenter` takes it, where a request names none.
         trust: their configs may run anything, see `read_bundle`.
     """
@@ -35,10 +35,10 @@ def scoring_methods(bundles: Mapping[str, Path], device: str, *, trust: bool = F
 
 
 class UncertaintyScoring(ScoringMethod):
-    """Uncertainty of each unlabelled image in one pass, by the bundle's measure.
+    """Scores each unlabelled image by the bundle's uncertainty measure, in one pass.
 
-    Scores are kept beside the bundle (`scores.json`) after every image, so that a cancelled task goes on where it
-    stopped. The server's strategies read them there and note them in the datastore (see `strategies.note_scores`).
+    Scores are saved beside the bundle (`scores.json`) after every image, so a cancelled task can resume. The server's
+    strategies read them there and copy them to the datastore (see `strategies.note_scores`).
 
     Args:
         root: folder of the bundle.
@@ -51,11 +51,11 @@ class UncertaintyScoring(ScoringMethod):
         self.root, self.device, self.trust = root, device, trust
 
     def pending(self, datastore: Datastore, *, depth: Depth = DEFAULT_DEPTH) -> list[str]:
-        """Unlabelled images without a score by the present weights.
+        """List unlabelled images without a score of the current weights.
 
         Args:
             datastore: of the studies; images of a DICOMweb server are downloaded.
-            depth: to which they would be scored.
+            depth: of the scores.
         """
         bundle = read_bundle(self.root)
         images = {image: _state(datastore, image, bundle.channel_suffixes) for image in _unlabelled(datastore)}
@@ -68,7 +68,7 @@ class UncertaintyScoring(ScoringMethod):
         )
 
     def is_due(self, datastore: Datastore) -> bool:
-        """Whether some unlabelled image has no score by the present weights; reads no image, so it takes no time.
+        """Tell whether an unlabelled image lacks a score of the current weights, without reading images.
 
         Args:
             datastore: of the studies.
@@ -79,27 +79,27 @@ class UncertaintyScoring(ScoringMethod):
         return bool(set(_unlabelled(datastore)) - known)
 
     def checked(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the options of a request; others are left out.
+        """Return the options of a request; others are dropped.
 
         Raises:
-            InputError: an impossible one, or no such device.
+            InputError: an invalid one, or no such device.
         """
         _options(request)
-        choose_device(first_of(request.get("device")) or self.device)
+        choose_device(option_value(request.get("device")) or self.device)
         return {key: request[key] for key in ("depth", "device", "max_samples") if key in request}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Score what is new or changed; progress goes to the log, whose last lines clients see.
+        """Score new and changed images; clients see the last lines of the log.
 
         Args:
-            request: may hold `depth` (default "full"), `device` and `max_samples` (score no more than so many).
+            request: may have `depth` (default "full"), `device` and `max_samples` (most images to score).
             datastore: of the studies; only read.
 
         Returns:
-            Numbers of images: `total`, `executed`, `skipped` (known already), `failed`.
+            Numbers of images: `total`, `executed`, `skipped` (already scored), `failed`.
 
         Raises:
-            InputError: a depth at which one head would judge alone.
+            InputError: a depth with only one head.
             UnetppError: the bundle cannot be loaded, no such device, the archive cannot be reached, or scores cannot
                 be written.
         """
@@ -111,7 +111,7 @@ class UncertaintyScoring(ScoringMethod):
         logger.info("scoring %d of %d unlabelled images, %d are known", len(pending), total, skipped)
         scores = read_scores(self.root)
         if pending:
-            device = first_of(request.get("device")) or self.device
+            device = option_value(request.get("device")) or self.device
             segmenter = Segmenter.from_bundle(self.root, device=device, trust=self.trust)
             for done, image in enumerate(pending, start=1):
                 scores[image] = _score(segmenter, datastore, image, depth)
@@ -122,10 +122,10 @@ class UncertaintyScoring(ScoringMethod):
 
 
 def _options(request: Mapping[str, Any]) -> tuple[Depth, int]:
-    """Depth, and how many images at most; 0: all."""
-    depth, most = Depth.parse(first_of(request.get("depth")) or DEFAULT_DEPTH), request.get("max_samples") or 0
+    """Return the depth and the most images to score; 0: all."""
+    depth, most = Depth.parse(option_value(request.get("depth")) or DEFAULT_DEPTH), request.get("max_samples") or 0
     if not depth.has_score:
-        raise InputError(f"scoring needs several heads for every window, got depth {depth}; take full")
+        raise InputError(f"scoring needs several heads for every window, got depth {depth}; use full")
     if not isinstance(most, int) or most < 0:
         raise InputError(f"max_samples must be a whole number >= 0, got {most!r}")
     return depth, most
@@ -136,7 +136,7 @@ def _unlabelled(datastore: Datastore) -> list[str]:
 
 
 def _state(datastore: Datastore, image: str, channels: Sequence[str]) -> str:
-    """State of an image, empty if it cannot be had."""
+    """Return the state of an image; empty if not available."""
     try:
         return image_state(image_path(datastore, image), channels)
     except InputError:
@@ -144,7 +144,7 @@ def _state(datastore: Datastore, image: str, channels: Sequence[str]) -> str:
 
 
 def _score(segmenter: Segmenter, datastore: Datastore, image: str, depth: Depth) -> Score:
-    """Score one image; one that cannot be had or segmented gets the reason instead, and the others go on."""
+    """Score one image; failures are stored as the reason."""
     state, value, reason, channels = "", None, "", segmenter.bundle.channel_suffixes
     try:
         path = image_path(datastore, image)

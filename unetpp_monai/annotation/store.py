@@ -1,4 +1,4 @@
-"""MONAI Label's folder of images and labels, for several threads and processes, and with nothing done outside of it."""
+"""MONAI Label's folder of images and labels, made safe for threads, processes and links."""
 
 import filecmp
 import json
@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..files import complete_file, temporary_folder
 from ..io.channels import is_other_channel
 
-WATCH_SECONDS = 2.0  # between two looks into the folders
+WATCH_SECONDS = 2.0  # between two scans of the folders
 READERS = (
     *("datalist", "get_image_info", "get_image_uri", "get_label_info", "get_label_uri"),
     *("get_labeled_images", "get_unlabeled_images", "json", "list_images", "status"),
@@ -30,20 +30,20 @@ logger = logging.getLogger(__name__)
 
 
 class TakenError(InputError):
-    """An image of that name is there already, with other content."""
+    """An image with that name but other content exists."""
 
 
 class Store(LocalDatastore):
-    """A folder of image files with `labels/<tag>/` below and one JSON file that says what is known of them.
+    """A folder of image files with `labels/<tag>/` and one JSON file with their info.
 
-    MONAI Label changes what it knows while other threads read it, writes it over what other processes wrote, and
-    follows links. Here whoever reads or writes is alone, and links are replaced or removed, not what they lead to.
+    MONAI Label changes its data while other threads read it, overwrites data of other processes, and follows links.
+    Here each access has a lock, and links are replaced or removed, not their targets.
 
     Args:
-        folder: of the images; made if it is missing.
-        extensions: patterns of names, such as "*.nii.gz".
-        channels: of each bundle, endings of names of files that are channels of one case, see `channel_files`; such a
-            case is listed once, by the file of its first channel.
+        folder: of the images; created if missing.
+        extensions: file name patterns, such as "*.nii.gz".
+        channels: of each bundle, file name endings of the channels of one case, see `channel_files`; such a case is
+            listed once, by its first channel.
     """
 
     def __init__(
@@ -57,30 +57,30 @@ class Store(LocalDatastore):
         self._channels = [endings for endings in channels if len(endings) > 1]
         self._thread = threading.RLock()
         self._process = FileLock(folder / ".lock")
-        self._known: tuple[int, ...] = ()  # state of the JSON file that was read last
+        self._known: tuple[int, ...] = ()  # state of the JSON file when last read
         super().__init__(str(folder), extensions=tuple(extensions), auto_reload=False)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other threads and processes from writing, and know what they wrote before."""
+        """Lock out other threads and processes, and read what they wrote."""
         with self._thread, self._process:
             self._init_from_datastore_file()
             yield
 
     def has_image(self, image_id: str) -> bool:
-        """Whether there is such an image, be it that it was copied there a moment ago."""
+        """Tell whether an image exists, including one just copied there."""
         if image_id not in self.list_images():
             self.refresh()
         return image_id in self.list_images()
 
     def has_label(self, image_id: str, tag: str) -> bool:
-        """Whether an image has a label of a tag, be it that it was copied there a moment ago."""
+        """Tell whether an image has a label of a tag, including one just copied there."""
         if not self.get_label_uri(image_id, tag):
             self.refresh()
         return bool(self.get_label_uri(image_id, tag))
 
     def tags(self) -> set[str]:
-        """Tags that labels have."""
+        """Return the tags of all labels."""
         with self._thread:
             return set(self._datastore.tags())
 
@@ -91,12 +91,12 @@ class Store(LocalDatastore):
 
         Args:
             image_id: its name, without ending.
-            image_filename: file to copy; its ending is kept.
-            image_info: what to note of it.
-            replace: whether it may take the place of another.
+            image_filename: file to copy; its suffix is kept.
+            image_info: to store.
+            replace: whether it may replace another.
 
         Raises:
-            TakenError: there is another one of that name.
+            TakenError: another image has that name.
         """
         source, folder = Path(image_filename), Path(self._datastore.image_path())
         ending = self._to_id(source.name)[1]
@@ -108,7 +108,7 @@ class Store(LocalDatastore):
                 if not replace and (image_id in self._datastore.objects or path.exists() or path.is_symlink()):
                     if path.is_file() and filecmp.cmp(copy, path, shallow=False):
                         return image_id
-                    raise TakenError(f"an image must have a name of its own, got {image_id!r}, which is taken")
+                    raise TakenError(f"an image's name must be unique, got {image_id!r}, which exists")
                 copy.replace(path)
                 info = {**(image_info or {}), "ts": int(time.time()), "name": path.name}
                 self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=ending))
@@ -116,7 +116,7 @@ class Store(LocalDatastore):
         return image_id
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Copy a label map into the folder of its tag; an older one of that image and tag is replaced.
+        """Copy a label map into the folder of its tag, replacing an older one.
 
         Raises:
             ImageNotFoundException: no such image.
@@ -137,7 +137,7 @@ class Store(LocalDatastore):
         return image_id
 
     def remove_image(self, image_id: str) -> None:
-        """Remove an image and its labels; of a link, the link.
+        """Remove an image (or link) and its labels.
 
         Raises:
             ImageNotFoundException: no such image.
@@ -152,7 +152,7 @@ class Store(LocalDatastore):
             self._reconcile_datastore()
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Remove a label; of a link, the link.
+        """Remove a label (or link).
 
         Raises:
             LabelNotFoundException: no such label.
@@ -165,17 +165,17 @@ class Store(LocalDatastore):
             self._reconcile_datastore()
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """Note what is known of an image."""
+        """Update the info of an image."""
         with self.alone():
             super().update_image_info(image_id, info)
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Note what is known of a label."""
+        """Update the info of a label."""
         with self.alone():
             super().update_label_info(label_id, label_tag, info)
 
     def watch(self) -> None:
-        """From now on notice files that come or go by themselves, in a thread that lasts as long as the process."""
+        """Start a thread that watches for files added or removed by others."""
         threading.Thread(target=self._watch, name="studies", daemon=True).start()
 
     def _watch(self) -> None:
@@ -186,11 +186,11 @@ class Store(LocalDatastore):
                 if (found := self._names()) != seen:
                     self.refresh()
                     seen = found
-            except Exception:  # the boundary of a loop that must last: a folder may be away for a while
-                logger.warning("the studies could not be looked through; trying again", exc_info=True)
+            except Exception:  # the boundary of an endless loop: a folder may be missing for a while
+                logger.warning("the studies could not be scanned; trying again", exc_info=True)
 
     def _names(self) -> set[Path]:
-        """All files in the folders of images and labels."""
+        """Return all files in the folders of images and labels."""
         labels = Path(self._datastore.label_path(None))
         folders = [Path(self._datastore.image_path()), *(entry for entry in labels.iterdir() if entry.is_dir())]
         return {entry for folder in folders for entry in folder.iterdir()}
@@ -201,7 +201,7 @@ class Store(LocalDatastore):
             super()._reconcile_datastore()
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
-        """Names of files, without those of further channels."""
+        """List file names, without further channels."""
         found = super()._list_files(path, patterns)
         return {name: file for name, file in found.items() if not self._is_other_channel(Path(path) / file)}
 
@@ -209,13 +209,13 @@ class Store(LocalDatastore):
         return any(is_other_channel(file, endings) for endings in self._channels)
 
     def _to_id(self, file: str) -> tuple[str, str]:
-        """Part a file's name from its ending."""
+        """Split a file name into id and suffix."""
         endings = sorted((pattern.removeprefix("*") for pattern in self._extensions), key=len, reverse=True)
         ending = next((ending for ending in endings if file.lower().endswith(ending)), Path(file).suffix)
         return file.removesuffix(file[len(file) - len(ending) :]), file[len(file) - len(ending) :]
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
-        """Read the JSON file, if it is another than the one that was read or written last."""
+        """Read the JSON file, if it changed since it was last read or written."""
         path = Path(self._datastore_config_path)
         with self._thread:
             try:
@@ -230,7 +230,7 @@ class Store(LocalDatastore):
             self._datastore, self._known = model, state
 
     def _update_datastore_file(self, lock: bool = True) -> None:
-        """Write the JSON file, completely or not at all."""
+        """Write the JSON file atomically."""
         path = Path(self._datastore_config_path)
         with complete_file(path) as temporary:
             temporary.write_text(json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str))
@@ -243,7 +243,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method read what no other thread changes meanwhile, as it is on disk now."""
+    """Make a method hold the lock and read the current file."""
 
     @wraps(method)
     def reads(self: Store, *arguments: Any, **options: Any) -> Any:

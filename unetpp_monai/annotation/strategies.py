@@ -1,8 +1,7 @@
-"""Which image an annotator gets next: least certain first, at random, or by name.
+"""Choose the next image for an annotator: least certain first, random, or by name.
 
-All three give unlabelled images only, and different ones to annotators who work at the same time. MONAI Label notes in
-an image's info who got it and when; for an hour others get it only if nothing else is left, and who asks again
-(having labelled nothing) gets another one too, so that an image can be left out. It comes back when all were seen.
+All strategies return unlabelled images only, and avoid images given to another annotator within the last hour (as
+recorded by MONAI Label). Asking again without labelling skips an image until all were seen.
 """
 
 import logging
@@ -18,9 +17,9 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from ..errors import InputError
 from .datastores import image_path
-from .scores import Score, choose, read_scores, urgency
+from .scores import Score, annotation_order, choose, read_scores
 
-INFO = "uncertainty"  # key of an image's info under which its scores stand, by model
+INFO = "uncertainty"  # key of an image's info with its scores by model
 
 Order = Callable[[dict[str, Any], Datastore, list[str]], list[str]]
 
@@ -28,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 def strategies(bundles: Mapping[str, Path]) -> dict[str, Strategy]:
-    """Strategies by the name that a client asks for.
+    """Return strategies by name.
 
     Args:
-        bundles: folder of each served bundle by its model's name; it holds the scores.
+        bundles: folder of each served bundle, with its scores, by model name.
     """
     return {
         "least_certain": LeastCertain(bundles),
@@ -41,11 +40,11 @@ def strategies(bundles: Mapping[str, Path]) -> dict[str, Strategy]:
 
 
 class Ordered(Strategy):
-    """The first image of an order that no other client was given lately.
+    """The first image of an order that no other client got recently.
 
     Args:
         description: for people.
-        order: gives the unlabelled images, best first.
+        order: returns the unlabelled images, best first.
     """
 
     def __init__(self, description: str, order: Order) -> None:
@@ -56,11 +55,11 @@ class Ordered(Strategy):
         """Choose an image.
 
         Args:
-            request: may hold `client_id`, and `model` where several are served.
+            request: may have `client_id`, and `model` if several are served.
             datastore: of the studies.
 
         Returns:
-            `id` of the image; None if all are labelled, or none of the others can be read.
+            `id` of the image; None if all are labelled or unreadable.
 
         Raises:
             UnavailableError: the archive cannot be reached.
@@ -70,7 +69,7 @@ class Ordered(Strategy):
         while (chosen := choose(images, infos, client=request.get("client_id"), now=time.time())) is not None:
             try:
                 image_path(datastore, chosen)
-            except InputError as error:  # it would be chosen again and again, as nobody can get it
+            except InputError as error:  # else it would be chosen forever
                 logger.warning("an image cannot be given to annotators: %s", type(error).__name__)
                 images.remove(chosen)
             else:
@@ -79,14 +78,13 @@ class Ordered(Strategy):
 
 
 class LeastCertain(Ordered):
-    """The image that the network is least sure of, as the scoring task found by the bundle's measure.
+    """The least certain image, by the scores of the scoring task.
 
-    Images in which nothing was found come first of all, then the scored ones by falling score, also if the score was
-    made by an older version of the weights; images without a score follow by name, and those that could not be
-    segmented come last. Nothing is computed here: an annotator never waits for a score.
+    Order: images in which nothing was found, then by falling score (also of older weights), images without score by
+    name, and images that could not be segmented. Nothing is computed here, so annotators never wait.
 
     Args:
-        bundles: folder of each served bundle by its model's name.
+        bundles: folder of each served bundle by model name.
     """
 
     def __init__(self, bundles: Mapping[str, Path]) -> None:
@@ -94,7 +92,7 @@ class LeastCertain(Ordered):
         self.bundles = bundles
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """Choose an image, as `Ordered`, and say how many have a score.
+        """Choose an image, as `Ordered`, and count scored images.
 
         Returns:
             `id` of the image and `scored`, such as "3 of 20"; None if all are labelled.
@@ -113,14 +111,14 @@ class LeastCertain(Ordered):
         for model, root in self.bundles.items():
             note_scores(datastore, model, read_scores(root))
         scores = self._scores(request)
-        return sorted(images, key=lambda image: (*urgency(scores.get(image)), image))
+        return sorted(images, key=lambda image: (*annotation_order(scores.get(image)), image))
 
 
 def note_scores(datastore: Datastore, model: str, scores: Mapping[str, Score]) -> None:
-    """Write scores into the datastore's image infos, where clients see them; called by the server's process only.
+    """Copy scores to the datastore's image infos for clients; only in the server's process.
 
-    MONAI Label's datastore is one JSON file that every process writes as a whole from what it read earlier. A child
-    process that wrote to it could undo what the server noted meanwhile, such as a label that was just saved.
+    MONAI Label's datastore is one JSON file, which each process overwrites as a whole. A child process that wrote to it
+    could undo changes of the server, such as a label just saved.
     """
     for image in datastore.list_images():
         noted = datastore.get_image_info(image).get(INFO, {})
@@ -128,7 +126,7 @@ def note_scores(datastore: Datastore, model: str, scores: Mapping[str, Score]) -
         if score is not None and noted.get(model) != score.as_info():
             try:
                 datastore.update_image_info(image, {INFO: {**noted, model: score.as_info()}})
-            except ImageNotFoundException:  # a DICOMweb series has no entry until it was downloaded
+            except ImageNotFoundException:  # a DICOMweb series has no entry until it is downloaded
                 logger.debug("an image has no entry in the datastore yet")
 
 

@@ -1,4 +1,4 @@
-"""Label maps that annotators submit: onto the image's grid, values as the bundle means them. Knows no server."""
+"""Convert submitted label maps to the image's grid and the bundle's values. Independent of the server."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,29 +14,29 @@ from ..io.label_files import read_label_file
 from ..labels import Label
 from ..volume import Volume, label_array
 
-HIGHEST = 255  # value of a label map that is kept
-OFF_LATTICE = 0.1  # voxels that a label map's voxel may lie beside one of the image's
+HIGHEST = 255  # largest value of a stored label map
+OFF_LATTICE = 0.1  # most distance in voxels between voxels of label map and image
 
 
 def read_submitted(
     path: Path, grid: Volume, info: Sequence[Mapping[str, Any]], bundles: Iterable[Sequence[Label]]
 ) -> tuple[Volume, tuple[Label, ...]]:
-    """Read a label map that a client sent.
+    """Read a submitted label map.
 
-    Clients number segments in the order in which they show them, and say so in `label_info`. Where all of its names
-    are those of one bundle's labels, the values become that bundle's.
+    Clients number segments in display order, and state names in `label_info`. If all names are labels of one bundle,
+    values are converted to that bundle's.
 
     Args:
         path: NIfTI, NRRD or `.seg.nrrd`.
-        grid: volume of the image that was annotated.
-        info: `label_info` of the client, with `name` and `idx`; empty: values are as in the bundle.
+        grid: volume of the annotated image.
+        info: `label_info` of the client, with `name` and `idx`; empty: values are the bundle's.
         bundles: labels of each bundle that is served.
 
     Returns:
         `(1, X, Y, Z)` uint8 on the grid, and what its values mean.
 
     Raises:
-        InputError: unreadable, or values that nothing explains.
+        InputError: unreadable, or values of unknown meaning.
         GeometryError: voxels beside those of the image.
     """
     choices = [tuple(labels) for labels in bundles]
@@ -45,7 +45,9 @@ def read_submitted(
     else:
         volume = read_volume(path, labels=True)
         structures = tuple(_label(entry) for entry in info) or choices[0]
-    if void := [label.index for label in structures if label.name.casefold() == BACKGROUND]:  # a segment for clicks
+    if void := [
+        label.index for label in structures if label.name.casefold() == BACKGROUND
+    ]:  # segment of background clicks
         volume = Volume(np.where(np.isin(volume.array, void), 0, volume.array), volume.affine)
         structures = tuple(label for label in structures if label.index not in void) or choices[0]
     if unknown := sorted(set(np.unique(volume.array).tolist()) - {0, *(label.index for label in structures)}):
@@ -53,18 +55,17 @@ def read_submitted(
             f"values of a label map must be named in label_info or by the bundle, got {unknown[:5]} besides "
             f"{', '.join(f'{label.index} {label.name}' for label in structures)}"
         )
-    return as_kept(volume, structures, grid, choices)
+    return to_bundle_values(volume, structures, grid, choices)
 
 
-def as_kept(
+def to_bundle_values(
     labels: Volume, structures: Sequence[Label], grid: Volume, bundles: Iterable[Sequence[Label]]
 ) -> tuple[Volume, tuple[Label, ...]]:
-    """Put a label map onto the image's grid, with the values that are kept; different names never share one.
+    """Convert a label map to the image's grid and stored values; different names get different values.
 
     Args:
         labels: `(1, X, Y, Z)` integers, 0 or a structure's index.
-        structures: what the values mean; where all names are those of one bundle's labels, its values are kept, else
-            those of the file.
+        structures: meaning of the values; if all names are labels of one bundle, its values are used, else the file's.
         grid: volume of the image.
         bundles: labels of each bundle that is served.
 
@@ -77,7 +78,7 @@ def as_kept(
     """
     numbers = _numbers(structures, [tuple(labels_of) for labels_of in bundles])
     if (highest := max((label.index for label in numbers.values()), default=0)) > HIGHEST:
-        raise InputError(f"values of a label map must lie in 1 ... {HIGHEST}, got {highest}; number the segments anew")
+        raise InputError(f"values of a label map must be in 1 ... {HIGHEST}, got {highest}; renumber the segments")
     placed = on_grid(labels, grid)
     array = np.zeros(placed.array.shape, dtype=np.uint8)
     for value, label in numbers.items():
@@ -86,10 +87,10 @@ def as_kept(
 
 
 def on_grid(labels: Volume, grid: Volume) -> Volume:
-    """Put a label map that covers another part of the image's lattice, with axes in any order, onto its grid.
+    """Crop, pad and reorder a label map on the image's lattice to its grid.
 
     Raises:
-        GeometryError: a labelled voxel lies beside the lattice or outside the image.
+        GeometryError: a labelled voxel is off the lattice or outside the image.
     """
     voxels = np.argwhere(label_array(labels))
     if labels.same_grid(grid):
@@ -104,7 +105,7 @@ def on_grid(labels: Volume, grid: Volume) -> Volume:
         raise GeometryError("a label map must have the voxels of its image, got others; export it on the image's grid")
     if (places < 0).any() or (places >= grid.shape).any():
         raise GeometryError(
-            "a label map must lie within its image, got labelled voxels outside; check which image it is"
+            "a label map must be inside its image, got labelled voxels outside; check that it is the right image"
         )
     array = np.zeros((1, *grid.shape), dtype=labels.array.dtype)
     array[0][tuple(places.T)] = labels.array[0][tuple(voxels.T)]
@@ -112,10 +113,10 @@ def on_grid(labels: Volume, grid: Volume) -> Volume:
 
 
 def check_label_info(info: Any) -> None:
-    """Check what a client says of a label map's values.
+    """Check a client's `label_info`.
 
     Raises:
-        InputError: it is no list of names and values.
+        InputError: not a list of names and values.
     """
     if not isinstance(info or [], list) or not all(isinstance(entry, dict) for entry in info or []):
         raise InputError(f"label_info must be a list of objects with name and idx, got {str(info)[:50]!r}")
@@ -129,12 +130,12 @@ def _label(entry: Mapping[str, Any]) -> Label:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"label_info must hold name and idx of each label, got {entry!r}") from error
     if not 0 < index <= HIGHEST:
-        raise InputError(f"idx of a label must lie in 1 ... {HIGHEST}, got {index}")
+        raise InputError(f"idx of a label must be in 1 ... {HIGHEST}, got {index}")
     return Label(index, name, None, None, None, None)
 
 
 def _numbers(structures: Sequence[Label], choices: Sequence[Sequence[Label]]) -> dict[int, Label]:
-    """Value in the file -> label as it is kept: the bundle's of that name, or as the file says."""
+    """Map values in the file to stored labels: the bundle's with that name, or the file's."""
     for labels in choices:
         by_name = {label.name.casefold(): label for label in labels}
         if all(label.name.casefold() in by_name for label in structures):

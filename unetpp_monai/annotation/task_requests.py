@@ -1,4 +1,4 @@
-"""Requests to segment, to choose an image, to train, to score: checked, then done; what is unknown is left out."""
+"""Requests to segment, to choose an image, to train and to score; unknown options are dropped."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,14 +27,14 @@ Admin = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
 Text = Annotated[str, Form()]
 Params = dict[str, Any]
 
-# what clients may say of an inference, of a batch; anything else, such as paths, is left out
+# options that clients may set for inference and batches; others, such as paths, are dropped
 INFER = (
     *("depth", "device", "uncertainty", "result_extension", "result_dtype", "result_compress"),
     *("save_label", "label_tag", "client_id"),
 )
 BATCH = ("device", "depth", "label_tag", "max_batch_size")
 CLIENT_CHARACTERS = 200
-RUNNING = "{} is already running; wait for its end, or stop it"
+RUNNING = "{} is already running; wait for it, or stop it"
 
 
 def infer(  # noqa: PLR0913  # the protocol's fields
@@ -47,7 +47,7 @@ def infer(  # noqa: PLR0913  # the protocol's fields
     file: Annotated[UploadFile | None, File()] = None,
     output: ResultType | None = None,
 ) -> Any:
-    """Answer as MONAI Label does, in a thread, so that other requests are answered meanwhile; SEGs by our writer."""
+    """Answer as MONAI Label does, in a thread, with SEGs from our writer."""
     app = app_instance()
     asked = json_object(params, "params")
     wanted = {**_only(asked, INFER), "prompts": _only(asked, app.prompt_keys(model))}
@@ -60,7 +60,7 @@ def infer(  # noqa: PLR0913  # the protocol's fields
 
 @contextmanager
 def _source(image: str, session_id: str, file: UploadFile | None) -> Iterator[Path | None]:
-    """Path of what is segmented; None: the datastore's image."""
+    """Yield the path of the image; None: the datastore's."""
     if session_id:
         session = app_instance().sessions().get_session(session_id)
         if session is None:
@@ -72,11 +72,11 @@ def _source(image: str, session_id: str, file: UploadFile | None) -> Iterator[Pa
     elif image:
         yield None
     else:
-        raise HTTPException(400, "image, file or session_id must say what to segment, got none of them")
+        raise HTTPException(400, "a request must have image, file or session_id, got none of them")
 
 
 async def next_sample(user: Reader, strategy: str, params: Params | None = None) -> Any:
-    """Choose the next image; one client after the other."""
+    """Choose the next image, for one client at a time."""
     known = _only(params or {}, ["client_id", "model"])
     if not all(isinstance(value, str) and len(value) <= CLIENT_CHARACTERS for value in known.values()):
         raise InputError(f"client_id and model must be texts of at most {CLIENT_CHARACTERS} characters, got others")
@@ -84,25 +84,25 @@ async def next_sample(user: Reader, strategy: str, params: Params | None = None)
 
 
 def train_all(user: Admin, params: Params | None = None, run_sync: bool = False) -> Params:
-    """Train every model, one after the other."""
+    """Train all models in turn."""
     return _start_all("train", "model", app_instance().trainers(), params, run_sync=run_sync)
 
 
 def train(
     user: Admin, model: str, params: Params | None = None, run_sync: bool = False, enqueue: bool = False
 ) -> Params:
-    """Train a model, unless it is being trained."""
+    """Train a model, unless a training is running."""
     task = app_instance().trainers()[model]
     return _start("train", "model", model, task.checked(params or {}), enqueue=enqueue, run_sync=run_sync)
 
 
 def score_all(user: Annotator, params: Params | None = None, run_sync: bool = False) -> Params:
-    """Score by every method, one after the other."""
+    """Score by all methods in turn."""
     return _start_all("scoring", "method", app_instance().scoring_methods(), params, run_sync=run_sync)
 
 
 def score(user: Annotator, method: str, params: Params | None = None, run_sync: bool = False) -> Params:
-    """Score by a method, unless it is being done."""
+    """Score by a method, unless it is running."""
     task = app_instance().scoring_methods()[method]
     return _start("scoring", "method", method, task.checked(params or {}), run_sync=run_sync)
 
@@ -144,7 +144,7 @@ def _start(
 
 def _check_apart(run_sync: bool) -> None:
     if run_sync:
-        raise HTTPException(400, "run_sync must be false: the server answers others meanwhile")
+        raise HTTPException(400, "run_sync must be false: tasks run in the background")
 
 
 def _only(params: Params, keys: Iterable[str]) -> Params:

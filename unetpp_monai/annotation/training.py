@@ -1,4 +1,4 @@
-"""Training task: fine-tune a bundle on the labels that were submitted, and serve the result if it is no worse."""
+"""Training task: fine-tune a bundle on submitted labels, and serve the result if it is no worse."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..runtimes.backend import choose_device
 from .datastores import image_path
 from .fine_tuning import TRAIN, Options, check_options, fine_tune, read_progress
-from .model_registry import device_choices, first_of
+from .model_registry import device_choices, option_value
 from .training_cases import Labelled, cases_for
 
 logger = logging.getLogger(__name__)
@@ -22,10 +22,10 @@ DEFAULTS: dict[str, Any] = {"max_epochs": 20, "learning_rate": 0.0003, "val_spli
 
 
 def trainers(bundles: Mapping[str, Path], device: str, *, trust: bool = False) -> dict[str, TrainTask]:
-    """Training tasks by the name of their model; a bundle without `train.json`, as one of two networks, has none.
+    """Return training tasks by model name; a bundle without `train.json`, such as one with two networks, has none.
 
     Args:
-        bundles: folder of each served bundle by its model's name; copies, whose weights may change.
+        bundles: folder of each served bundle by model name; copies whose weights may change.
         device: as `choose_device` takes it, where a request names none.
         trust: their configs may run anything, see `read_bundle`.
     """
@@ -39,33 +39,33 @@ def trainers(bundles: Mapping[str, Path], device: str, *, trust: bool = False) -
 class FineTuneTask(TrainTask):
     """Fine-tuning of one bundle by its own `train.json`.
 
-    MONAI Label runs it in a process of its own, shows clients the last 20 lines of its log, and ends it by killing it.
-    The datastore is only read, so that it stays as it is whenever that happens.
+    MONAI Label runs it in a child process, shows clients the last 20 lines of its log, and stops it by killing it.
+    The datastore is only read, so killing is safe at any time.
 
     Args:
         root: folder of the bundle.
-        others: folders of the other bundles that are served; what shows only their structures is left out.
+        others: folders of the other served bundles; cases with only their structures are skipped.
         device: as `choose_device` takes it, where a request names none.
         trust: its configs may run anything, see `read_bundle`.
     """
 
     def __init__(self, root: Path, others: Sequence[Path] = (), *, device: str = "auto", trust: bool = False) -> None:
-        super().__init__("Train on from the served weights with the submitted labels; serve the result if no worse")
+        super().__init__("Fine-tune the served weights on the submitted labels; serve the result if no worse")
         self.root, self.others, self.device, self.trust = root, list(others), device, trust
 
     def config(self) -> dict[str, Any]:
-        """Options with their defaults, as clients show them."""
+        """Return options with defaults for clients."""
         return {**DEFAULTS, "device": device_choices(self.device)}
 
     def stats(self) -> dict[str, Any]:
-        """Progress of the present or last training."""
+        """Return the progress of the current or last training."""
         return read_progress(self.root)
 
     def checked(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the options of a request; others are left out.
+        """Return the options of a request; others are dropped.
 
         Raises:
-            InputError: an impossible one, or no such device.
+            InputError: an invalid one, or no such device.
         """
         self._options(request)
         return {key: request[key] for key in (*DEFAULTS, "device") if key in request}
@@ -76,7 +76,7 @@ class FineTuneTask(TrainTask):
             epochs, rate, share = (type(default)(given[key]) for key, default in DEFAULTS.items())
         except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"options must be numbers, got {given}") from error
-        device = str(choose_device(first_of(request.get("device")) or self.device))
+        device = str(choose_device(option_value(request.get("device")) or self.device))
         options = Options(max_epochs=epochs, learning_rate=rate, val_split=share, device=device, trust=self.trust)
         check_options(options)
         return options
@@ -89,17 +89,17 @@ class FineTuneTask(TrainTask):
             datastore: with images and submitted labels (tag `final`).
 
         Returns:
-            `version` that is served now (None: the old one stays) and the last progress.
+            `version` now served (None: unchanged) and the last progress.
 
         Raises:
-            UnetppError: no such device, or see `fine_tune`; its message is the last line that clients see.
+            UnetppError: no such device, or see `fine_tune`; clients see its message last.
         """
         options = self._options(request)
         submitted = labelled(datastore)
         others = [label for other in self.others for label in read_bundle(other).labels]
         cases = cases_for(submitted, read_bundle(self.root).labels, others)
         if len(cases) < len(submitted):
-            logger.info("%d labelled images show structures of other bundles only", len(submitted) - len(cases))
+            logger.info("%d labelled images have structures of other bundles only", len(submitted) - len(cases))
         version = fine_tune(self.root, cases, options)
         return {"version": version.number if version else None, **self.stats()}
 
@@ -107,7 +107,7 @@ class FineTuneTask(TrainTask):
 def labelled(datastore: Datastore) -> list[Labelled]:
     """List the labelled cases of a datastore; those of a DICOMweb server are downloaded."""
     cases = []
-    for name in sorted(datastore.get_labeled_images()):  # of a link, the datastore's own paths would name its target
+    for name in sorted(datastore.get_labeled_images()):  # the datastore's own paths would resolve links
         image = image_path(datastore, name)
         label = Path(datastore.get_label_uri(name, DefaultLabelTag.FINAL))
         info = datastore.get_label_info(name, DefaultLabelTag.FINAL) or {}

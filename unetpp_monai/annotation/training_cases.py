@@ -1,4 +1,4 @@
-"""Labelled cases made ready for training: which validate, and label maps with the bundle's values. Knows no server."""
+"""Prepare labelled cases for training: split them, and convert labels to the bundle's values. Server-independent."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from ..labels import Label
 from ..training import CheckLabelsd
 from ..volume import Volume
 
-SHOWN = 10  # cases that an error names
+SHOWN = 10  # most cases in an error
 MIN_CASES = 2  # one to train on, one to validate on
 HASH_DIGITS = 16  # hexadecimal
 
@@ -27,50 +27,50 @@ HASH_DIGITS = 16  # hexadecimal
 class Labelled:
     """One labelled case of a datastore."""
 
-    name: str  # of the case, as the datastore calls it
-    image: Path  # file, of several that are channels the first one, or folder of a series
+    name: str  # in the datastore
+    image: Path  # file (of the first channel), or folder of a series
     label: Path  # label map
-    values: Mapping[int, str]  # what the client says its values mean; empty: they are the bundle's own
-    ignored: frozenset[str] = frozenset()  # structures that are background here, names in lower case
+    values: Mapping[int, str]  # meaning of values stated by the client; empty: the bundle's
+    ignored: frozenset[str] = frozenset()  # structures treated as background, names in lower case
 
 
 @dataclass(frozen=True)
 class Split:
-    """Cases to train on and cases to validate on."""
+    """Training and validation cases."""
 
     training: tuple[Labelled, ...]
     validation: tuple[Labelled, ...]
 
 
 def name_hash(name: str) -> str:
-    """Short hash of a case's name, kept instead of the name."""
+    """Return a short hash of a case's name, stored instead of the name."""
     return hashlib.sha256(name.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def split_cases(cases: Sequence[Labelled], *, share: float, trained: frozenset[str] = frozenset()) -> Split:
-    """Split by the hash of the names, so that a case stays on its side as more are labelled.
+    """Split by hashes of names, so that cases keep their role as more are labelled.
 
-    A case that some version was trained on never validates a later one, which would flatter the weights that know it.
+    Cases used to train any version never validate a later one.
 
     Args:
         cases: labelled cases.
-        share: part of the cases that validate, 0 < share < 1; at least one does, and at least one trains.
-        trained: hashes of the names that earlier versions were trained on.
+        share: fraction of validation cases, 0 < share < 1; at least one case validates and one trains.
+        trained: hashes of names used to train earlier versions.
 
     Raises:
-        InputError: too few cases, or none that was never trained on.
+        InputError: too few cases, or all were used for training.
     """
     check_share(share)
     if len(cases) < MIN_CASES:
         raise InputError(
-            f"training needs at least {MIN_CASES} labelled images (one of them validates), got {len(cases)}; "
+            f"training needs at least {MIN_CASES} labelled images (one for validation), got {len(cases)}; "
             "submit more labels"
         )
     ordered = sorted(cases, key=lambda case: name_hash(case.name))
     new = [case for case in ordered if name_hash(case.name) not in trained]
     if not new:
         raise InputError(
-            f"validation needs an image that was never trained on, got {len(cases)} labelled ones that all were; "
+            f"validation needs an image never used for training, got {len(cases)} labelled ones, all used; "
             "label another"
         )
     bound = share * 16**HASH_DIGITS
@@ -80,27 +80,27 @@ def split_cases(cases: Sequence[Labelled], *, share: float, trained: frozenset[s
 
 
 def check_share(share: float) -> None:
-    """Check the part of the cases that validate.
+    """Check the fraction of validation cases.
 
     Raises:
-        InputError: it is not between 0 and 1.
+        InputError: not between 0 and 1.
     """
     if not 0 < share < 1:
         raise InputError(f"val_split must be between 0 and 1 (0.2: every fifth image validates), got {share}")
 
 
 def cases_for(cases: Sequence[Labelled], labels: Sequence[Label], others: Sequence[Label]) -> list[Labelled]:
-    """Leave out the cases that show nothing but structures of other bundles; in the rest, those are background.
+    """Skip cases with structures of other bundles only; in the rest, those are background.
 
-    A case that shows nothing at all is judged by the structures that its label map might have shown.
+    Empty cases are judged by the structures declared for their label map.
 
     Args:
         cases: labelled cases.
         labels: of the bundle to train.
-        others: of the other bundles that are served.
+        others: of the other served bundles.
 
     Raises:
-        InputError: labels that are unreadable, all of them named.
+        InputError: unreadable labels; names all.
     """
     own = {label.name.casefold() for label in labels}
     foreign = frozenset(label.name.casefold() for label in others) - own
@@ -111,7 +111,7 @@ def cases_for(cases: Sequence[Labelled], labels: Sequence[Label], others: Sequen
         except InputError as error:
             faults.append(f"label of {case.name}: {error}")
             continue
-        names = _occurring(volume, meanings) or meanings  # of an empty label map, what it might have shown
+        names = _occurring(volume, meanings) or meanings  # for an empty label map, the declared structures
         shown = {name.casefold() for name in names.values()}
         if shown - foreign:
             found.append(replace(case, ignored=foreign))
@@ -127,21 +127,21 @@ def prepare(
     channels: Sequence[str] = (),
     in_channels: int | None = None,
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Write each label with the bundle's values, so that what is submitted during a training does not disturb it.
+    """Write copies of labels with the bundle's values, unaffected by later submissions.
 
     Args:
-        split: what to prepare.
+        split: cases to prepare.
         labels: of the bundle.
-        folder: where label files go; is made.
+        folder: for label files; created.
         channels: endings of names of files that are channels of one case, see `channel_files`.
         in_channels: that every image must have; None: as many as it has.
 
     Returns:
-        MONAI's datalists, to train on and to validate on: paths `image` and `label`.
+        MONAI datalists for training and validation, with paths `image` and `label`.
 
     Raises:
-        InputError: images or labels that are unreadable, do not fit each other, or show what is unknown to the bundle,
-            all of them named; or all labels of one kind are empty.
+        InputError: unreadable or mismatched images and labels, or structures unknown to the bundle, all named; or all
+            labels for training or validation are empty.
     """
     folder.mkdir(parents=True)
     items: dict[str, dict[str, str]] = {}
@@ -159,16 +159,16 @@ def prepare(
         items[case.name] = {"image": str(case.image), "label": str(path)}
     _refuse(faults)
     for cases in (split.training, split.validation):
-        if not any(case.name in shown for case in cases):  # their Dice would be 0 whatever the network does
+        if not any(case.name in shown for case in cases):  # their Dice would always be 0
             raise InputError(
-                f"labels to train and to validate on must each show a structure, got none in {len(cases)} of one kind; "
+                f"labels for training and for validation must have a structure, got none in {len(cases)} of one kind; "
                 "label another image"
             )
     return [items[case.name] for case in split.training], [items[case.name] for case in split.validation]
 
 
 def _refuse(faults: Sequence[str]) -> None:
-    """Name the cases that do not fit, if there are any."""
+    """Raise an error that names faulty cases, if any."""
     if faults:
         raise InputError("; ".join([*faults[:SHOWN], *([f"and {len(faults) - SHOWN} more"] if faults[SHOWN:] else [])]))
 
@@ -176,11 +176,11 @@ def _refuse(faults: Sequence[str]) -> None:
 def bundle_labels(
     case: Labelled, labels: Sequence[Label], *, channels: Sequence[str] = (), in_channels: int | None = None
 ) -> Volume:
-    """Read a label map and give its voxels the values of the bundle.
+    """Read a label map with the values of the bundle.
 
     Args:
-        case: whose label to read.
-        labels: of the bundle; names are compared without regard to case.
+        case: with the label to read.
+        labels: of the bundle; names are compared ignoring case.
         channels: endings of names of files that are channels of one case, see `channel_files`.
         in_channels: that every image must have; None: as many as it has.
 
@@ -188,7 +188,7 @@ def bundle_labels(
         Labels `(1, X, Y, Z)` uint8 on the grid of the image, mm, RAS.
 
     Raises:
-        InputError: unreadable, another grid, or a structure that the bundle does not know.
+        InputError: unreadable, another grid, or a structure unknown to the bundle.
     """
     volume, meanings = _structures(case, labels)
     names = _occurring(volume, meanings)
@@ -200,7 +200,7 @@ def bundle_labels(
     for value, name in names.items():
         array[volume.array == value] = known.get(name.casefold(), 0)
     check = CheckLabelsd("label", "image", in_channels=in_channels or len(image.array), out_channels=len(known) + 1)
-    grid = torch.zeros(1, dtype=torch.uint8).expand(image.array.shape)  # the check looks at no voxel of the image
+    grid = torch.zeros(1, dtype=torch.uint8).expand(image.array.shape)  # the check does not use voxels of the image
     check({
         "image": MetaTensor(grid, affine=image.affine, meta={"filename_or_obj": str(case.image)}),
         "label": MetaTensor(torch.from_numpy(array), affine=volume.affine, meta={"filename_or_obj": str(case.label)}),
@@ -209,7 +209,7 @@ def bundle_labels(
 
 
 def _structures(case: Labelled, labels: Sequence[Label]) -> tuple[Volume, Mapping[int, str]]:
-    """Label map of a case, and what its values mean: as declared, or else as in the bundle."""
+    """Read the label map of a case, and the meaning of its values: as declared, or as in the bundle."""
     if case.label.name.lower().endswith(".seg.nrrd"):
         volume, structures = read_label_file(case.label)
         meanings: Mapping[int, str] = {structure.index: structure.name for structure in structures}
@@ -219,6 +219,6 @@ def _structures(case: Labelled, labels: Sequence[Label]) -> tuple[Volume, Mappin
 
 
 def _occurring(volume: Volume, meanings: Mapping[int, str]) -> dict[int, str]:
-    """Names of the values that occur."""
+    """Return the names of values that occur."""
     occurring = [value for value in np.unique(volume.array).tolist() if value != 0]
     return {value: meanings.get(value, f"value {value:g}") for value in occurring}

@@ -1,4 +1,4 @@
-"""Files that clients send: kept in a folder that goes with the request, and read before anything is done with them."""
+"""Uploaded files: kept in a temporary folder for the request, and checked before use."""
 
 import json
 import shutil
@@ -17,20 +17,20 @@ from .submitted_labels import check_label_info
 
 LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd", ".bin")
 OURS = ("ts", "name", "path", "strategy", "uncertainty", "seg", "Modality", "SeriesInstanceUID", "StudyInstanceUID")
-INFO_BYTES = 64 * 1024  # of a JSON text that clients attach
+INFO_BYTES = 64 * 1024  # most bytes of a client's JSON
 
 
 @contextmanager
 def received(file: UploadFile, suffixes: Collection[str], *, name: str = "upload") -> Iterator[Path]:
-    """Give a file that was sent, by a name of ours and with its ending, as long as the block lasts.
+    """Yield an uploaded file under our own name with its suffix, within the block.
 
     Args:
-        file: as it was sent.
-        suffixes: endings that it may have.
-        name: without ending.
+        file: the upload.
+        suffixes: allowed ones.
+        name: without suffix.
 
     Raises:
-        InputError: another ending.
+        InputError: another suffix.
     """
     sent = file.filename or ""
     ending = next((one for one in sorted(suffixes, key=len, reverse=True) if sent.lower().endswith(one)), None)
@@ -46,14 +46,14 @@ def received(file: UploadFile, suffixes: Collection[str], *, name: str = "upload
 
 @contextmanager
 def received_all(files: Sequence[UploadFile]) -> Iterator[Path]:
-    """Give the files of a session: one by itself, several in a folder.
+    """Yield the files of a session: a single file, or a folder of several.
 
     Raises:
-        InputError: none, or names that are none or occur twice.
+        InputError: no file, or invalid or repeated names.
     """
     names = [Path(file.filename or "").name for file in files]
     if not names or not all(is_name(name) for name in names) or len(set(names)) < len(names) or "meta.info" in names:
-        raise InputError(f"files of a session must have names of their own, got {names[:3]}")
+        raise InputError(f"files of a session must have unique names, got {names[:3]}")
     with tempfile.TemporaryDirectory(prefix="unetpp_") as outer:
         folder = Path(outer) / "series"
         folder.mkdir()
@@ -67,7 +67,7 @@ def received_all(files: Sequence[UploadFile]) -> Iterator[Path]:
 
 @contextmanager
 def _unnamed(path: Path) -> Iterator[None]:
-    """Keep paths of this machine out of what a client reads of its file."""
+    """Remove paths of this machine from errors for clients."""
     try:
         yield
     except InputError as error:
@@ -75,39 +75,39 @@ def _unnamed(path: Path) -> Iterator[None]:
 
 
 def stem(file: UploadFile) -> str:
-    """Name of a file that was sent, without ending."""
+    """Return the name of an uploaded file, without suffix."""
     name = Path(file.filename or "").name
     ending = next((one for one in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(one)), "")
     return name[: len(name) - len(ending)]
 
 
 def check_image(path: Path, channels: Collection[int], *, dicom: bool) -> None:
-    """Read an image as `unetpp segment` does.
+    """Check that an image is readable for `unetpp segment`.
 
     Args:
         path: file, or folder of a series.
-        channels: numbers of channels that the served bundles take.
+        channels: numbers of channels of the served bundles.
         dicom: whether it may be DICOM.
 
     Raises:
-        InputError: it cannot be read, or no bundle takes it.
+        InputError: unreadable, or not supported by any bundle.
     """
     if not dicom and image_format(path) == ImageFormat.DICOM:
-        raise InputError("an image of a folder must be a file of its ending, got DICOM; send it to an archive")
+        raise InputError("an image for a folder must match its suffix, got DICOM; send it to an archive")
     found = read_image(path).volume.array.shape[0]
     if found not in channels:
         raise InputError(f"an image must have {' or '.join(map(str, sorted(channels)))} channel(s), got {found}")
 
 
 def json_object(text: str, name: str) -> dict[str, Any]:
-    """Parse a JSON object that clients attach.
+    """Parse a client's JSON object.
 
     Args:
-        text: JSON; empty: an empty one.
+        text: JSON; empty: an empty object.
         name: of the field.
 
     Raises:
-        InputError: it is none, or too large.
+        InputError: not a JSON object, or too large.
     """
     if len(text) > INFO_BYTES:
         raise InputError(f"{name} must have at most {INFO_BYTES} bytes, got {len(text)}")
@@ -121,10 +121,10 @@ def json_object(text: str, name: str) -> dict[str, Any]:
 
 
 def noted(text: str, name: str) -> dict[str, Any]:
-    """Parse what clients note of an image or a label, less what only the server notes.
+    """Parse a client's info of an image or label, without keys set only by the server.
 
     Raises:
-        InputError: no JSON object, or what names labels names none.
+        InputError: not a JSON object, or invalid label names.
     """
     info = {key: value for key, value in json_object(text, name).items() if key not in OURS}
     if "label_info" in info:

@@ -1,8 +1,8 @@
-"""Versions of a bundle's weights, kept as files beside them: publish, list, roll back. Knows no server.
+"""Versions of a bundle's weights as files: publish, list, roll back. Independent of the server.
 
-`models/model.pt` is what is served; `versions/N/` holds `model.pt` and `version.json` of version N and never changes.
-Which version is served follows from the file's hash, so that there is no second record that could disagree with it.
-Every change is one rename: a process killed at any moment leaves the old or the new one.
+`models/model.pt` is served; `versions/N/` has `model.pt` and `version.json` of version N and never changes. The served
+version is identified by the file's hash, without a second record that could be inconsistent. Every change is one
+rename: a process killed at any moment leaves the old or the new version.
 """
 
 import json
@@ -22,20 +22,20 @@ from ..trust import SUMS
 
 VERSIONS = "versions"
 MODEL, RECORD = "model.pt", "version.json"
-SCHEMA = 1  # of the record; 0: written before records named theirs (up to 0.5.2), with the same keys
-STALE_SECONDS = 3600  # what is unfinished for longer was left by a killed process
+SCHEMA = 1  # of the record; 0: without schema (up to 0.5.2), with the same keys
+STALE_SECONDS = 3600  # after which unfinished files count as left by a killed process
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a version's weights come from."""
+class WeightsOrigin:
+    """How a version's weights were made."""
 
-    reason: str  # "found" (was there already) or "trained"
-    dice_before: float | None = None  # mean validation Dice of the parent, 0 ... 1
-    dice_after: float | None = None  # mean validation Dice of this version on the same cases, 0 ... 1
-    validation_cases: int = 0  # how many cases both were measured on
-    training_cases: tuple[str, ...] = ()  # hashes of the names of the cases that it was trained on, sorted
-    epochs: int = 0  # trained epochs up to these weights
+    reason: str  # "found" (existed before) or "trained"
+    dice_before: float | None = None  # mean validation Dice of the parent, 0 to 1
+    dice_after: float | None = None  # mean validation Dice of this version on the same cases, 0 to 1
+    validation_cases: int = 0  # number of validation cases
+    training_cases: tuple[str, ...] = ()  # hashes of names of training cases, sorted
+    epochs: int = 0  # trained epochs
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,24 @@ class Version:
 
     number: int  # 1, 2, ... in the order of publication
     date: str  # ISO 8601, UTC
-    parent: int | None  # number of the version that was served before it; None: the first
+    parent: int | None  # number of the version served before; None: the first
     weights_sha256: str  # hexadecimal
-    origin: Origin  # how it was made
+    origin: WeightsOrigin  # how it was made
     weights: Path  # file that never changes
 
 
 def copy_bundle(source: Path, target: Path) -> Path:
-    """Copy a bundle to a folder in which its weights may change; an existing copy is not changed.
+    """Copy a bundle to a folder where its weights may change; an existing copy is kept.
 
     Args:
         source: bundle folder, such as the installed package's own.
-        target: folder of the copy; appears complete or not at all.
+        target: folder of the copy; written atomically.
 
     Returns:
         `target`.
 
     Raises:
-        BundleError: `source` is no bundle.
+        BundleError: `source` is not a bundle.
         OutputError: the copy cannot be written.
     """
     if (target / METADATA).is_file():
@@ -88,7 +88,7 @@ class VersionStore:
         root: folder of a copied bundle (`copy_bundle`).
 
     Raises:
-        BundleError: no weights there, or it is the bundle of the installed package, which must stay as it is.
+        BundleError: no weights, or it is the installed package's bundle, which must not change.
     """
 
     def __init__(self, root: Path) -> None:
@@ -98,44 +98,44 @@ class VersionStore:
         if not self.served_weights.is_file():
             raise BundleError(f"a bundle must hold {WEIGHTS}, found none in {root}; copy a bundle there")
         if self.root == default_bundle().resolve():
-            raise BundleError(f"versions belong beside a copy of a bundle, got the package's own, {root}; copy it")
+            raise BundleError(f"versions need a copy of a bundle, got the package's own, {root}; copy it")
 
     def versions(self) -> tuple[Version, ...]:
-        """All versions by number; empty as long as nothing was published."""
+        """Return all versions by number; empty before the first."""
         records = self.folder.glob(f"[0-9]*/{RECORD}")
         return tuple(sorted((_read(record) for record in records), key=lambda version: version.number))
 
     def served(self) -> Version:
-        """The version of `models/model.pt`; weights that belong to none become one."""
+        """Return the version of `models/model.pt`; unknown weights become a new version."""
         digest = sha256(self.served_weights)
         known = [version for version in self.versions() if version.weights_sha256 == digest]
-        return known[-1] if known else self._keep(self.served_weights, Origin("found"), None)
+        return known[-1] if known else self._keep(self.served_weights, WeightsOrigin("found"), None)
 
-    def publish(self, weights: Path, origin: Origin) -> Version:
-        """Serve new weights under a new version; the old ones stay.
+    def publish(self, weights: Path, origin: WeightsOrigin) -> Version:
+        """Serve new weights as a new version; old versions are kept.
 
         Args:
             weights: file to copy.
-            origin: where they come from.
+            origin: how they were made.
 
         Returns:
-            The new version, which is served when this returns.
+            The new version, now served.
 
         Raises:
-            OutputError: nothing can be written there.
+            OutputError: the folder is not writable.
         """
         version = self._keep(weights, origin, self.served().number)
         self._serve(version)
         return version
 
     def rollback(self, number: int | None = None) -> Version:
-        """Serve an older version again; none is removed.
+        """Serve an older version again; no version is removed.
 
         Args:
-            number: of the version to serve; None: the parent of the one that is served.
+            number: of the version to serve; None: the parent of the served one.
 
         Returns:
-            The version that is served now.
+            The version now served.
 
         Raises:
             BundleError: no such version, or its file was changed.
@@ -148,7 +148,7 @@ class VersionStore:
             what = f"one before version {served.number}" if wanted is None else f"version {wanted}"
             raise BundleError(f"a version must be one of {sorted(found)}, got {what}; list them first")
         if sha256(found[wanted].weights) != found[wanted].weights_sha256:
-            raise BundleError(f"{found[wanted].weights} must be as it was published, got another hash; take another")
+            raise BundleError(f"{found[wanted].weights} must be unchanged, got another hash; choose another version")
         self._serve(found[wanted])
         return found[wanted]
 
@@ -156,8 +156,8 @@ class VersionStore:
         with complete_file(self.served_weights) as temporary:
             _copy(version.weights, temporary)
 
-    def _keep(self, weights: Path, origin: Origin, parent: int | None) -> Version:
-        """Write a folder under the next free number."""
+    def _keep(self, weights: Path, origin: WeightsOrigin, parent: int | None) -> Version:
+        """Write a version with the next free number."""
         try:
             self.folder.mkdir(exist_ok=True)
             _remove_stale(self.folder)
@@ -180,7 +180,7 @@ class VersionStore:
             raise OutputError(message) from error
 
     def _claim(self, new: Path) -> Path:
-        """Rename a complete folder to the next number, which another process may take at the same time."""
+        """Rename a complete folder to the next number; another process may take it at the same time."""
         number = 1 + max((int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()), default=0)
         while True:
             try:
@@ -205,15 +205,15 @@ def _read(record: Path) -> Version:
             date=values["date"],
             parent=values["parent"],
             weights_sha256=values["weights_sha256"],
-            origin=Origin(**origin),
+            origin=WeightsOrigin(**origin),
             weights=record.parent / MODEL,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{record} must be as it was published, got {error!r}; remove its folder") from error
+        raise BundleError(f"{record} must be a valid record, got {error!r}; remove its folder") from error
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that it is on the disk before it gets its name."""
+    """Copy a file and flush it to disk before renaming."""
     with source.open("rb") as old, target.open("wb") as new:
         shutil.copyfileobj(old, new)
         new.flush()
@@ -221,8 +221,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed processes left unfinished."""
+    """Remove unfinished files of killed processes."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        with suppress(FileNotFoundError):  # another process has just finished it
+        with suppress(FileNotFoundError):  # just finished by another process
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)

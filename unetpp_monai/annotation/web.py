@@ -1,4 +1,4 @@
-"""MONAI Label's web application behind our gate, with our own answers to what changes anything, and to errors."""
+"""MONAI Label's web application behind our gate, with our handlers for changes and errors."""
 
 import logging
 import os
@@ -24,18 +24,18 @@ from .store import TakenError
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR, MONAILabelError.APP_ERROR)  # of names
-ANSWER_SECONDS = 3  # that answers may still take once the server was told to stop
-END_SECONDS = 10.0  # after which it ends whatever hangs
+UNKNOWN = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR, MONAILabelError.APP_ERROR)  # for names
+ANSWER_SECONDS = 3  # for pending answers when the server stops
+END_SECONDS = 10.0  # until the process is ended even if something hangs
 
 
 def web_app(rules: Rules) -> FastAPI:
-    """Give MONAI Label's application, changed: our endpoints come first, errors say in one line what is wrong."""
+    """Return MONAI Label's application with our endpoints first and one-line errors."""
     app: FastAPI = monailabel.app.app
     app.add_exception_handler(UnetppError, _refuse)
     app.add_exception_handler(MONAILabelException, _refuse)
     app.router.routes[:0] = [*data_requests.ROUTES, *task_requests.ROUTES]
-    app.user_middleware[:] = [  # instead of MONAI Label's own, by which every page may ask
+    app.user_middleware[:] = [  # instead of MONAI Label's, which allows every page
         Middleware(Gate, rules=rules, knows=data_requests.faults),
         Middleware(CORSMiddleware, allow_origins=sorted(rules.origins), allow_methods=["*"], allow_headers=["*"]),
     ]
@@ -43,14 +43,14 @@ def web_app(rules: Rules) -> FastAPI:
 
 
 def run(app: FastAPI, host: str, port: int, log_config: str, temporary: Path) -> None:
-    """Serve until a signal to stop; then this process ends, and all that it started.
+    """Serve until a signal; then end this process and all its children.
 
     Args:
         app: what to serve.
         host: address to listen at.
         port: to listen at.
         log_config: of uvicorn.
-        temporary: folder that goes with the process.
+        temporary: folder removed at the end.
     """
     config = uvicorn.Config(
         app, host=host, port=port, log_config=log_config, timeout_graceful_shutdown=ANSWER_SECONDS, ws="none"
@@ -59,14 +59,14 @@ def run(app: FastAPI, host: str, port: int, log_config: str, temporary: Path) ->
 
 
 class _Server(uvicorn.Server):
-    """Ends whole: trainings at once, answers within seconds; a segmentation that runs is not waited for."""
+    """Stops trainings at once and answers within seconds; does not wait for a running segmentation."""
 
     def __init__(self, config: uvicorn.Config, temporary: Path) -> None:
         super().__init__(config)
         self.temporary = temporary
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
+        """Start to stop."""
         timer = threading.Timer(END_SECONDS, self._end)
         timer.daemon = True
         timer.start()
@@ -79,14 +79,14 @@ class _Server(uvicorn.Server):
         self._end()
 
     def _end(self) -> None:
-        end_all()  # one that waited may have begun
+        end_all()  # a waiting task may have started
         shutil.rmtree(self.temporary, ignore_errors=True)
         logging.shutdown()
-        os._exit(0)  # threads that wait for a process or segment would keep this one alive
+        os._exit(0)  # waiting or segmenting threads would keep this process alive
 
 
 def _refuse(request: Request, error: Exception) -> JSONResponse:
-    """Name the error; the log has it too."""
+    """Answer with the error, and log it."""
     if isinstance(error, MONAILabelException):
         status, message = 404 if error.error in UNKNOWN else 500, error.msg
     elif isinstance(error, TakenError):

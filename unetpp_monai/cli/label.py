@@ -41,30 +41,30 @@ def start(
     password_env: PasswordEnvOption = None,
     ca: CaOption = None,
     any_modality: Annotated[
-        bool, typer.Option("--any-modality", help="Also take DICOM of another modality than the bundles'.")
+        bool, typer.Option("--any-modality", help="Also accept DICOM of another modality than the bundles'.")
     ] = False,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow-origin", metavar="URL", help="Server whose pages may ask; repeatable. Default: this one."
+            "--allow-origin", metavar="URL", help="Server whose pages may send requests; repeatable. Default: this one."
         ),
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="UNETPP_LABEL_TOKEN", help="Every request must have it, as Authorization: Bearer."),
+        typer.Option(envvar="UNETPP_LABEL_TOKEN", help="Token required in every request, as Authorization: Bearer."),
     ] = None,
     open_endpoint: Annotated[
         list[str] | None,
-        typer.Option("--open-endpoint", metavar="'METHOD PATH'", help="Open one that is closed; repeatable. See docs."),
+        typer.Option("--open-endpoint", metavar="'METHOD PATH'", help="Open a closed endpoint; repeatable. See docs."),
     ] = None,
     trust: TrustOption = False,
 ) -> None:
-    """Serve until stopped (Ctrl-C, SIGTERM). Nothing but --studies is ever asked over a network."""
-    from ..annotation.server import Site, serve
+    """Serve until stopped (Ctrl-C, SIGTERM). Contacts no host except --studies."""
+    from ..annotation.server import ServerOptions, serve
 
     name, password, _ = secrets(user, password_file, password_env, None)
     serve(
-        Site(
+        ServerOptions(
             studies,
             tuple(bundle or ()),
             state,
@@ -109,9 +109,11 @@ def versions(bundle: FolderArgument) -> None:
 @app.command()
 def rollback(
     bundle: FolderArgument,
-    version: Annotated[int | None, typer.Option(help="Which to serve; default: the one before the served one.")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version to serve; default: the one before the served one.")
+    ] = None,
 ) -> None:
-    """Serve older weights again; a running server takes them for its next image. No version is removed."""
+    """Serve older weights again; a running server uses them from its next image on. No version is removed."""
     from ..annotation.version_store import VersionStore
 
     served = VersionStore(bundle).rollback(version)

@@ -1,1 +1,1 @@
-"""This folder goes on PYTHONPATH of every MONAI Label process; Python imports its `sitecustomize` by itself."""
+"""This folder is on PYTHONPATH of every MONAI Label process; Python imports `sitecustomize` automatically."""

@@ -1,9 +1,9 @@
-"""Modules that MONAI Label 0.8.5 imports and that a lean environment with pydicom 3 does not have, and one it has.
+"""Provide modules that MONAI Label 0.8.5 imports but pydicom 3 and our environment lack, and patch one.
 
-`pydicom._storage_sopclass_uids` is `pydicom.uid` since pydicom 3; of torchvision only two functions are named, which
-draw pictures of trainings. Modules that do exist are found first. The writer of MONAI Label's own apps states every
-NIfTI result in mm and with two forms of code 1; here a result takes unit, codes and affines of its image instead.
-A process that our server started ends with it, however the server ends.
+`pydicom._storage_sopclass_uids` is `pydicom.uid` since pydicom 3; of torchvision only two functions are used, which
+draw pictures of trainings. Existing modules have priority. MONAI Label's writer states mm and form codes 1 in every
+NIfTI result; here a result keeps unit, codes and affines of its image.
+Child processes of our server end with it, however it ends.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-MOVED = {"pydicom._storage_sopclass_uids": "pydicom.uid"}  # old name -> where its content is now
+MOVED = {"pydicom._storage_sopclass_uids": "pydicom.uid"}  # old name -> new name
 STUBS: dict[str, tuple[str, ...]] = {"torchvision": (), "torchvision.utils": ("make_grid", "save_image")}
 
 SERVER = "UNETPP_LABEL_SERVER"  # environment variable with the process id of our server
@@ -30,10 +30,10 @@ NIFTI = (".nii", ".nii.gz")
 
 
 class Missing(MetaPathFinder, Loader):
-    """Finds the modules of `MOVED` and `STUBS` where nothing else does."""
+    """Finds the modules of `MOVED` and `STUBS` if nothing else does."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """Give a spec for a missing module, None for any other."""
+        """Return a spec for a missing module, None for others."""
         if fullname in MOVED or fullname in STUBS:
             return ModuleSpec(fullname, self, is_package=fullname == "torchvision")
         return None
@@ -48,24 +48,24 @@ class Missing(MetaPathFinder, Loader):
 
 
 class Mended(MetaPathFinder, Loader):
-    """Finds `WRITER` before anything else does, and changes its class `Writer` once it is there."""
+    """Finds `WRITER` first, and patches its class `Writer` after import."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """Give the module's spec with this loader, None for any other module."""
+        """Return the module's spec with this loader, None for others."""
         spec = PathFinder.find_spec(fullname, path) if fullname == WRITER else None
         if spec is not None:
             self.loader, spec.loader = spec.loader, self
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module, then change it."""
+        """Execute the module, then patch it."""
         if self.loader is not None:
             self.loader.exec_module(module)
         module.Writer.__call__ = as_the_image(module.Writer.__call__)
 
 
 def as_the_image(write: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-    """Wrap MONAI Label's `Writer.__call__`, which returns the path of what it wrote and a report."""
+    """Wrap MONAI Label's `Writer.__call__`, which returns a path and a report."""
 
     def wrapped(self: Any, data: dict[str, Any]) -> tuple[Any, Any]:
         file, report = write(self, data)
@@ -74,7 +74,7 @@ def as_the_image(write: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[A
         if "unetpp_monai" in sys.modules and all(
             path.lower().endswith(NIFTI) and Path(path).is_file() for path in both
         ):
-            ours = importlib.import_module("unetpp_monai.io.nifti")  # that of the bundle which the app has loaded
+            ours = importlib.import_module("unetpp_monai.io.nifti")  # of the loaded app
             labels, source = ours.read_nifti(Path(file)), ours.read_nifti(Path(image))
             if labels.shape == source.shape:
                 ours.write_nifti(replace(labels, affine=source.affine), Path(file), like=Path(image))
@@ -84,7 +84,7 @@ def as_the_image(write: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[A
 
 
 def not_here(*args: Any, **kwargs: Any) -> NoReturn:
-    """Stand for a function of torchvision.
+    """Stand in for a function of torchvision.
 
     Raises:
         NotImplementedError: always.
@@ -93,12 +93,12 @@ def not_here(*args: Any, **kwargs: Any) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """Have this process killed when the one that started it ends, on Linux."""
+    """Kill this process when its parent ends, on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
         try:
             os.kill(int(os.environ[SERVER]), 0)
-        except ProcessLookupError:  # it ended before this was said
+        except ProcessLookupError:  # the parent ended before
             os._exit(1)
 
 
