@@ -56,7 +56,7 @@ def test_a_number_of_steps_is_trained_and_told(own, msd_folder):
     assert all(row["dice"] == row["dice_per_depth"][-1] for row in rows)
     lines = [line for line in done.stderr.splitlines() if line.startswith("12/14")]
     assert "Dice d1 " in lines[0] and "| anterior" in lines[0] and "left" in lines[0] and "best ." in lines[0]
-    assert "s a step" in done.stderr and "ignite" not in done.stderr and "Epoch" not in done.stdout
+    assert "s per step" in done.stderr and "ignite" not in done.stderr and "Epoch" not in done.stdout
     log = (fold / "log.txt").read_text()
     assert lines[0].split("  left")[0] in log and "val_mean_dice" in log
     ElementTree.parse(fold / "history.svg")
@@ -140,7 +140,7 @@ def test_wherever_it_is_killed_it_comes_to_the_same_weights(own, msd_folder, tmp
         if code == 0:
             break  # it was faster than we
         assert code == (-9 if number == signal.SIGKILL else 128 + number)
-        assert number == signal.SIGKILL or last == "stopped; the same command goes on"
+        assert number == signal.SIGKILL or last == "stopped; run the same command to resume"
     assert number != signal.SIGTERM and any("step=" in path.name for path in own.glob("runs/fold0/progress_*"))
     subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
     subprocess.run([*command, "-o", "whole"], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)

@@ -65,7 +65,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Of the package and its bundle.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the versions of package and bundle."
+        ),
     ] = False,
 ) -> None: ...
 
@@ -74,8 +77,8 @@ TERMINATED = 143  # exit code of a process that SIGTERM ended
 
 
 def main() -> None:
-    """Run the command line; our errors become one line and exit code 1."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files go
+    """Run the command line; our errors print one line and exit with 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files are removed
     try:
         app()
     except StoppedError as error:
@@ -85,6 +88,6 @@ def main() -> None:
         print_error(message_of(error))
         sys.exit(1)
     except SystemExit as end:
-        if end.code == TERMINATED:  # a runtime's threads may still call Python, and abort a process that shuts it down
+        if end.code == TERMINATED:  # threads of a runtime may still call Python and crash its shutdown
             os._exit(TERMINATED)
         raise

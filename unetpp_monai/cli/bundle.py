@@ -17,17 +17,17 @@ from .common import BundleOption, DeviceOption, TrustOption, WeightsOption
 if TYPE_CHECKING:
     from ..bundle import Bundle
 
-SHOWN = 10  # reasons not to trust a bundle
-PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}  # what a bundle says is no markup
+SHOWN = 10  # most unlisted names shown
+PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}  # texts of a bundle are not markup
 
 
 def info(
     bundle: BundleOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """Show a bundle: labels, expected input, what each depth gives and costs, and whether it must be trusted.
+    """Show a bundle: labels, expected input, accuracy and cost of each depth, and whether it must be trusted.
 
-    Nothing of it is run.
+    Runs no code of the bundle.
     """
     from ..bundle import parameters_by_depth, read_bundle
 
@@ -50,18 +50,18 @@ def info(
     if review.threshold is not None:
         line = f"review   from score {review.threshold} ({review.measure})"
         if review.share is not None and review.recall is not None:
-            line += f": {review.share:.0%} of validation cases, which hold {review.recall:.0%} of their worst quarter"
+            line += f": flags {review.share:.0%} of validation cases, with {review.recall:.0%} of the worst quarter"
         out.print(line)
     for one in found.foreign[:SHOWN]:
         out.print(f"trust    runs only with --trust: {one}", style="red", **PLAIN)
     if len(found.foreign) > SHOWN:
         out.print(f"         and {len(found.foreign) - SHOWN} more", style="red")
     if not found.foreign:
-        out.print("trust    not needed: its configs name only what is listed")
+        out.print("trust    not needed: its configs use listed names only")
 
 
 def _stated(found: "Bundle") -> dict[str, Any]:
-    """What `info` shows, in JSON's types."""
+    """Return what `info` shows, in JSON types."""
     from ..bundle import parameters_by_depth
 
     return {
@@ -81,7 +81,7 @@ def _stated(found: "Bundle") -> dict[str, Any]:
 
 
 def _depths(measured: Mapping[str, Mapping[str, Any]], parameters: Mapping[int, int]) -> Table:
-    """What each depth gives and costs."""
+    """Return a table of accuracy and cost by depth."""
     columns = list(dict.fromkeys(column for row in measured.values() for column in row))
     table = Table("depth", "parameters", "MB")
     for column in columns:
@@ -101,25 +101,25 @@ def export(
     output: Annotated[
         Path,
         typer.Option(
-            "-o", "--output", help="File to write: .onnx, .xml (OpenVINO), .ts or .pt2; with --layout a folder."
+            "-o", "--output", help="File to write: .onnx, .xml (OpenVINO), .ts or .pt2; a folder with --layout."
         ),
     ],
     to: Annotated[str, typer.Option("--to", help="onnx, openvino, torchscript or torch-export.")] = "",
     layout: Annotated[
-        str, typer.Option(help="Instead of --to, a folder that a server loads: triton or openvino-server.")
+        str, typer.Option(help="Write a model folder for a server instead: triton or openvino-server.")
     ] = "",
-    depth: Annotated[int | None, typer.Option(help="Write no deeper nodes than this; default: all.")] = None,
+    depth: Annotated[int | None, typer.Option(help="Write nodes up to this depth; default: all.")] = None,
     bundle: BundleOption = None,
     weights: WeightsOption = None,
     trust: TrustOption = False,
 ) -> None:
-    """Write the network for another runtime, with a sidecar; checked against PyTorch before it is delivered."""
+    """Export the network for another runtime, with a sidecar; verified against PyTorch."""
     from ..bundle import read_bundle
     from ..workflows.export import export as export_network
     from ..workflows.serving import export_for_server
 
     if bool(to) == bool(layout):
-        raise InputError(f"an export takes --to or --layout, got {'both' if to else 'neither'}; give one")
+        raise InputError(f"export needs either --to or --layout, got {'both' if to else 'neither'}; give one")
     found = read_bundle(bundle, weights=weights, trust=trust)
     if layout:
         written = export_for_server(found, output, layout=layout, depth=depth)
@@ -137,30 +137,34 @@ def pack(
         str | None, typer.Argument(help="Folder of a task, or the name of an included one; default: hippocampus.")
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for <name>/ and <name>.zip.")] = Path("dist"),
-    named: Annotated[str | None, typer.Option("--task", help="The task, as its argument says.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="A bundle to pack again, instead of a task.")] = None,
+    named: Annotated[str | None, typer.Option("--task", help="Same as the TASK argument.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Pack this bundle again instead of a task.")] = None,
     trust: TrustOption = False,
-    weights: Annotated[str, typer.Option(metavar="RUN", help="all, fold0, ...; default: all, or the only one.")] = "",
+    weights: Annotated[
+        str, typer.Option(metavar="RUN", help="Training run: all, fold0, ...; default: all, or the only one.")
+    ] = "",
     depth: Annotated[
-        str, typer.Option(metavar="auto|N|full", help="Evaluated by default; auto: the shallowest that is as good.")
+        str, typer.Option(metavar="auto|N|full", help="Default depth; auto: the shallowest without loss of accuracy.")
     ] = "auto",
-    max_loss: Annotated[float, typer.Option(help="Of mean Dice that a shallower depth may cost.")] = 0.002,
-    calibrate: Annotated[int, typer.Option(metavar="N", help="Most cases for exits and review; 0: neither.")] = 20,
-    pictures: Annotated[bool, typer.Option(help="Of the worst three held-out cases, on the card.")] = True,
+    max_loss: Annotated[float, typer.Option(help="Highest loss of mean Dice at a shallower depth.")] = 0.002,
+    calibrate: Annotated[
+        int, typer.Option(metavar="N", help="Most cases to calibrate early exit and review; 0: do not.")
+    ] = 20,
+    pictures: Annotated[bool, typer.Option(help="Show the worst three held-out cases on the card.")] = True,
     name_cases: Annotated[bool, typer.Option("--name-cases", help="Name the worst cases on the card.")] = False,
-    dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the data; default: the task's.")] = None,
+    dataset: Annotated[Path | None, typer.Option("--dataset", help="Data folder; default: the task's.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Write a self-contained bundle: configs, weights and this package, loadable where only MONAI is installed.
+    """Write a self-contained bundle of configs, weights and this package; it needs MONAI only.
 
-    Of a task that was trained by folds, the folds choose depth, thresholds and postprocessing, and the card says so.
+    For a task trained by folds, the held-out folds choose depth, thresholds and postprocessing, as the card states.
     """
     from ..task import check_task
 
     if task is not None and named is not None:
-        raise InputError(f"one task is packed at a time, got {task} and {named}; name one")
+        raise InputError(f"pack takes one task, got {task} and {named}; name one")
     task = task or named
-    checked = check_task(task) if task is not None and bundle is None else None  # before anything heavy is loaded
+    checked = check_task(task) if task is not None and bundle is None else None  # before loading large libraries
     out = Console()
 
     def say(line: str) -> None:
@@ -173,7 +177,7 @@ def pack(
     if checked is not None and has_runs(checked, weights):
         packed = pack_runs(output, checked, options=options, say=say)
     elif weights or depth != "auto":
-        raise InputError("weights and depth are chosen for a task with trainings, got none of it; train it first")
+        raise InputError("--weights and --depth need a task with trainings, got none; train it first")
     else:
         packed = pack_bundle(output, task=task, bundle=bundle, trust=trust)
     say(f"{packed.folder}\n{packed.archive}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    images: Annotated[list[Path], typer.Argument(help="Images that the weights were not trained on.")],
+    images: Annotated[list[Path], typer.Argument(help="Images not used to train the weights.")],
     references: Annotated[
         Path | None, typer.Option("--references", help="Folder of their label maps, with the same names.")
     ] = None,
@@ -39,7 +39,7 @@ def calibrate(
         bool,
         typer.Option(
             "--unlabelled",
-            help="Without references: only a quota for unetpp cohort, which flags --share of any images.",
+            help="Without references: only choose a threshold that flags --share of the images, for unetpp cohort.",
         ),
     ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
@@ -47,13 +47,13 @@ def calibrate(
     weights: WeightsOption = None,
     trust: TrustOption = False,
     reference_values: ReferenceValuesOption = "",
-    max_loss: Annotated[float, typer.Option(help="Of mean Dice that early exit may cost.")] = 0.001,
-    share: Annotated[float, typer.Option(help="Of cases like these that a person has time to look at.")] = 0.25,
+    max_loss: Annotated[float, typer.Option(help="Highest loss of mean Dice by early exit.")] = 0.001,
+    share: Annotated[float, typer.Option(help="Fraction of cases to flag for review.")] = 0.25,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Choose the thresholds of --depth auto and of the review flag, for inference.json and metadata.json."""
+    """Choose the thresholds of early exit (--depth auto) and review, for inference.json and metadata.json."""
     from ..bundle import read_bundle
     from ..segmenter import Segmenter
     from ..workflows.calibrate import calibrate as calibrate_cases
@@ -61,7 +61,7 @@ def calibrate(
     if output is not None:
         check_free([output], overwrite=overwrite)
     if unlabelled == (references is not None):
-        raise InputError("calibrate needs either --references FOLDER or --unlabelled, got both or none")
+        raise InputError("calibrate needs either --references FOLDER or --unlabelled, got both or neither")
     found = read_bundle(bundle, weights=weights, trust=trust)
     if references is None:
         _deliver(_quota(images, Segmenter(found, device=device, runtime=runtime), share), output)
@@ -92,13 +92,13 @@ def calibrate(
 
 
 def ranges(
-    images: Annotated[list[Path], typer.Argument(help="Images that the task's weights were trained on.")],
+    images: Annotated[list[Path], typer.Argument(help="Images used to train the task's weights.")],
     references: Annotated[Path, typer.Option("--references", help="Folder of their label maps, with the same names.")],
     task: Annotated[str, typer.Option(help="Folder of a task, or the name of an included one.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Measure what an image of a task is like, for `plausible` in its metadata.json; others are then marked."""
+    """Measure typical images of a task, for `plausible` in its metadata.json; unusual images are then flagged."""
     from ..labels import read_labels
     from ..plausibility import measure_ranges
     from ..task import check_task
@@ -119,7 +119,7 @@ def ranges(
 
 
 def _labelled(images: list[Path], references: Path, channels: Sequence[str]) -> dict[Path, Path]:
-    """Case -> its label map."""
+    """Map each case to its label map."""
     from ..workflows.evaluate import cases_by_name
 
     cases, labels = find_cases(images, channels=channels), cases_by_name(references)
@@ -130,7 +130,7 @@ def _labelled(images: list[Path], references: Path, channels: Sequence[str]) -> 
 
 
 def _quota(images: list[Path], segmenter: "Segmenter", share: float) -> str:
-    """JSON of a threshold that flags a share of images like these."""
+    """Return JSON with a threshold that flags a fraction of similar images."""
     from ..workflows.calibrate import site_quota
 
     channels = segmenter.bundle.channel_suffixes
@@ -149,7 +149,7 @@ def _quota(images: list[Path], segmenter: "Segmenter", share: float) -> str:
 def _volumes(
     cases: Mapping[Path, Path], channels: Sequence[str], names: Mapping[int, str], values: Sequence[int]
 ) -> Iterator[tuple[Volume, Volume]]:
-    """Read image and label map of each case when its turn comes."""
+    """Yield image and label map of each case, read one at a time."""
     from ..workflows.evaluate import read_label_map
 
     for case, label in cases.items():

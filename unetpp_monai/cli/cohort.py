@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from ..cohort.launch import Launch
     from ..cohort.ledger import Outcome
 
-PARTICIPANT = "participant"  # third argument of a BIDS App that works on participants
-SHOWN = 20  # failures and cases under way that `--status` names
+PARTICIPANT = "participant"  # third argument of a BIDS App at participant level
+SHOWN = 20  # most failed and running cases in `--status`
 
 
 def cohort(
@@ -52,8 +52,8 @@ def cohort(
         ),
     ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for results, tables, report.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes, which share the cores; 0: this process.")] = 0,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only part I of N, as in an array of jobs.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes, which share the cores; 0: this process.")] = 0,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only part I of N, for job arrays.")] = None,
     ray: Annotated[
         str | None, typer.Option(metavar="auto|ADDRESS", help="Work on a Ray cluster, --workers actors there.")
     ] = None,
@@ -62,16 +62,17 @@ def cohort(
         list[str] | None, typer.Option("--participant-label", "--participant_label", help="BIDS: only these.")
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="DICOM tree: which series, as unetpp listen; default: the bundle's modality.")
+        Path | None,
+        typer.Option(help="DICOM tree: rules to select series, as in unetpp listen; default: the bundle's modality."),
     ] = None,
     review: Annotated[
-        Path | None, typer.Option(help="review.csv of the report: cases that are left out or segmented again.")
+        Path | None, typer.Option(help="review.csv of the report: cases to exclude or segment again.")
     ] = None,
     quota: Annotated[
-        Path | None, typer.Option(help="JSON of unetpp calibrate --unlabelled, for the flags of the report.")
+        Path | None, typer.Option(help="JSON of unetpp calibrate --unlabelled, for flags in the report.")
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw an overview of each case for the report.")] = True,
-    status: Annotated[bool, typer.Option("--status", help="INPUT is a cohort's folder: say how far it is.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show the progress of the cohort in folder INPUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --status: as JSON.")] = False,
     lines: Annotated[
         bool, typer.Option("--progress", help="Print lines such as progress 3/8 failed 1 on stderr, for programs.")
@@ -94,7 +95,7 @@ def cohort(
     overwrite: OverwriteOption = False,
     verify: VerifyOption = False,
 ) -> None:
-    """Segment many cases by loops that may be killed; exit 0 only if every case is there."""
+    """Segment many cases, resumable at any time; exit 0 only if every case is done."""
     if status:
         _show_status(inputs, as_json=as_json)
         return
@@ -122,14 +123,14 @@ def cohort(
     options = Options(image, tuple(participants or ()), rules, review, quota, pictures, verify)
     begun = begin(inputs, output, model, request, options=options, launch=launch)
     if begun.outdated:
-        console.print(f"{len(begun.outdated)} reviews are of other results, and are ignored", highlight=False)
+        console.print(f"{len(begun.outdated)} reviews of other results were ignored", highlight=False)
     failures = _run(begun, launch, lines=lines)
     write_results(begun.cohort)
     report_failures(failures)
 
 
 def _run(begun: "Begun", launch: "Launch", *, lines: bool) -> list[tuple[str, str]]:
-    """Segment, show how far it is, and return what failed."""
+    """Segment, show progress, and return the failures."""
     from ..cohort.run import input_records, run_cases
     from ..runtimes.backend import choose_device
 
@@ -161,7 +162,7 @@ def _run(begun: "Begun", launch: "Launch", *, lines: bool) -> list[tuple[str, st
 
 
 def _bids_app(inputs: list[Path], output: Path | None) -> tuple[list[Path], Path]:
-    """Inputs and output, also if they are given as a BIDS App's arguments."""
+    """Return inputs and output, also from a BIDS App's arguments."""
     if output is not None:
         return inputs, output
     if len(inputs) == 3 and str(inputs[2]) == PARTICIPANT:
@@ -178,7 +179,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _show_status(inputs: list[Path], *, as_json: bool) -> None:
-    """Print how far a cohort is."""
+    """Print the progress of a cohort."""
     from ..cohort.run import state_of_runs
 
     if len(inputs) != 1:

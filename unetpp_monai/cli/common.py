@@ -1,4 +1,4 @@
-"""What the commands share: options, progress bars, failures. The only room that prints."""
+"""Options, progress bars and error output of all commands. Only cli prints."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from ..errors import InputError, UnetppError
 
 console = Console(stderr=True)
 if not console.is_terminal:
-    console.width = 240  # a log has no edge to wrap at
+    console.width = 240  # do not wrap lines in a log
 
 BundleOption = Annotated[
     Path | None,
@@ -26,48 +26,55 @@ BundleOption = Annotated[
 ]
 DepthOption = Annotated[
     str | None,
-    typer.Option(metavar="N|auto|full", help="How deep to evaluate the network; auto: each window as needed."),
+    typer.Option(metavar="N|auto|full", help="Depth of the network; auto: as needed for each window."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]
 RuntimeOption = Annotated[
     str,
     typer.Option(help="auto (OpenVINO if installed), eager, compile, torchscript, openvino, onnxruntime, tensorrt."),
 ]
-PrecisionOption = Annotated[str, typer.Option(help="Of convolutions: float32, bfloat16 or float16.")]
-WeightsOption = Annotated[Path | None, typer.Option(help="Instead of the bundle's, such as a training's model.pt.")]
-ReferenceValuesOption = Annotated[str, typer.Option(help="The references' values of labels 0, 1, ..., as in 0,255.")]
+PrecisionOption = Annotated[str, typer.Option(help="Precision of convolutions: float32, bfloat16 or float16.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="Weights file to use instead of the bundle's, such as a training's model.pt.")
+]
+ReferenceValuesOption = Annotated[
+    str, typer.Option(help="Values of labels 0, 1, ... in the references, such as 0,255.")
+]
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust", help="Let the bundle's configs run anything; read them first. `unetpp info` says what."),
+    typer.Option("--trust", help="Let the bundle's configs run any code; read them first. `unetpp info` lists it."),
 ]
 FormatOption = Annotated[str, typer.Option("--format", help="Comma-separated: nifti, segnrrd, dicomseg, rtstruct, sr.")]
 SeriesOption = Annotated[
     list[str] | None,
-    typer.Option(help="Which DICOM series of each input: UID, number or description. Once for each channel."),
+    typer.Option(help="UID, number or description of the DICOM series in each input. Repeat for each channel."),
 ]
-EncodingOption = Annotated[str, typer.Option(help="Of DICOM SEG: binary, or labelmap (smaller, fewer readers).")]
+EncodingOption = Annotated[
+    str, typer.Option(help="Encoding of DICOM SEG: binary, or labelmap (smaller, fewer readers).")
+]
 PseudonymiseOption = Annotated[
     Path | None, typer.Option(metavar="KEYFILE", help="Replace identifiers in results by keyed hashes.")
 ]
 RetainUidsOption = Annotated[
-    bool, typer.Option("--retain-uids", help="With --pseudonymise: keep UIDs, so that results fit their images.")
+    bool, typer.Option("--retain-uids", help="With --pseudonymise: keep UIDs, so that results match their images.")
 ]
 MirrorOption = Annotated[
-    str | None, typer.Option(help="Average mirrored passes over these axes of the network's grid, as in 0 or 0,1,2.")
+    str | None,
+    typer.Option(help="Average predictions mirrored along these axes of the network's grid, such as 0 or 0,1,2."),
 ]
 UncertaintyOption = Annotated[
     bool, typer.Option("--uncertainty", help="Also write <case>_uncertainty.nii.gz, scores, and whether to review.")
 ]
 AnyModalityOption = Annotated[
-    bool, typer.Option("--any-modality", help="Also take DICOM of another modality than the bundle's.")
+    bool, typer.Option("--any-modality", help="Also accept DICOM of another modality than the bundle's.")
 ]
 VerifyOption = Annotated[
-    bool, typer.Option("--verify", help="Read inputs and results whole to see which cases are done already.")
+    bool, typer.Option("--verify", help="Verify hashes of inputs and results to find finished cases.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
 
 
-# what an error names as the way out (`UnetppError.option`) -> flag of the commands
+# option named in an error (`UnetppError.option`) -> flag of the commands
 FLAGS = {
     "allow_other_patient": "--other-patient",
     "any_modality": "--any-modality",
@@ -138,13 +145,13 @@ def label_values(text: str) -> tuple[int, ...]:
 
 
 def progress_bars() -> Progress:
-    """Bars on a terminal, nothing in a log."""
+    """Make progress bars, shown on a terminal only."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def report_failures(failures: list[tuple[str, str]]) -> None:
-    """Print what was not written and why, and exit with 1 if there is any."""
+    """Print failed cases with reasons, and exit with 1 if there are any."""
     if len(failures) == 1:
         ((case, reason),) = failures
         print_error(reason if case in reason else f"{case}: {reason}")
@@ -160,12 +167,12 @@ def report_failures(failures: list[tuple[str, str]]) -> None:
 
 
 def message_of(error: BaseException) -> str:
-    """Say what went wrong, and which flag is the way out."""
+    """Return the message of an error, with the flag that helps."""
     return with_flag(str(error) or type(error).__name__, error)
 
 
 def with_flag(message: str, error: BaseException | None) -> str:
-    """Add to what is said of an error the flag that is the way out, if there is one."""
+    """Add the flag that helps to a message, if there is one."""
     option = error.option if isinstance(error, UnetppError) else None
     return message if option is None else f"{message} ({FLAGS[option]})"
 
@@ -176,5 +183,5 @@ def print_error(message: str) -> None:
 
 
 def print_progress(done: int, total: int) -> None:
-    """Print one line on stderr for programs that wait: windows done, windows in all."""
+    """Print one line of progress on stderr for programs: windows done, total."""
     console.print(f"progress {done}/{total}", highlight=False)

@@ -14,26 +14,26 @@ def convert(
     labels: Annotated[Path, typer.Argument(help="Label map: NIfTI, .seg.nrrd, DICOM SEG or RTSTRUCT.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
     formats: Annotated[str, typer.Option("--format", help="Comma-separated: nifti, segnrrd, dicomseg, rtstruct, sr.")],
-    source: Annotated[Path | None, typer.Option(help="The DICOM images that the labels belong to.")] = None,
-    series: Annotated[str | None, typer.Option(help="Which series of --source: UID, number or description.")] = None,
+    source: Annotated[Path | None, typer.Option(help="DICOM images of the labels.")] = None,
+    series: Annotated[str | None, typer.Option(help="Series of --source: UID, number or description.")] = None,
     made_by: Annotated[
         str | None,
         typer.Option(
-            metavar="KIND[:NAME:VERSION]", help="How the labels came about, as in automatic:NAME:1.0; or manual."
+            metavar="KIND[:NAME:VERSION]", help="Origin of the labels, such as automatic:NAME:1.0; or manual."
         ),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of DICOM SEG: binary or labelmap.")] = "binary",
-    roi: Annotated[list[str] | None, typer.Option(help="A structure that is wanted; may be repeated.")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of DICOM SEG: binary or labelmap.")] = "binary",
+    roi: Annotated[list[str] | None, typer.Option(help="Structure to convert; repeatable. Default: all.")] = None,
     thickness: Annotated[
-        float | None, typer.Option(help="Mm of a slice, of a DICOM SEG of one plane that does not say.")
+        float | None, typer.Option(help="Slice thickness in mm for a single-plane DICOM SEG that states none.")
     ] = None,
     other_patient: Annotated[
-        bool, typer.Option("--other-patient", help="Labels of another patient or study than --source are meant.")
+        bool, typer.Option("--other-patient", help="Allow labels of another patient or study than --source.")
     ] = False,
     bundle: BundleOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Convert a label map to other formats; every file is read back and compared before it is delivered."""
+    """Convert a label map to other formats; every file is verified by reading it back."""
     from ..bundle import read_bundle
     from ..workflows.convert import convert as convert_labels
 

@@ -13,9 +13,9 @@ PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}
 
 
 def doctor(
-    bundle: Annotated[Path | None, typer.Option("--bundle", "--task", help="A further bundle to check.")] = None,
+    bundle: Annotated[Path | None, typer.Option("--bundle", "--task", help="Another bundle to check.")] = None,
     extra: Annotated[
-        list[str] | None, typer.Option(help="Extra that you need, such as dicom. Repeatable; default: all.")
+        list[str] | None, typer.Option(help="Required extra, such as dicom; repeatable. Default: all.")
     ] = None,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",
@@ -23,7 +23,7 @@ def doctor(
 ) -> None:
     """Check this installation and segment the included sample; exit 1 if anything is wrong.
 
-    The output names no path, host, user or image of yours.
+    The output contains no paths, host, user or images of yours.
     """
     from ..workflows.doctor import examine
 

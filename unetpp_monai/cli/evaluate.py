@@ -16,23 +16,21 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Folder of label maps, such as `unetpp segment` wrote.")],
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps, such as results of `unetpp segment`.")],
     references: Annotated[Path, typer.Argument(help="Folder of label maps on the same grids, with the same names.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="JSON to write; .csv and .svg beside it.")
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(
-            "--bundle", "--task", help="Bundle folder, or an included task, whose labels to compare, by name."
-        ),
+        typer.Option("--bundle", "--task", help="Bundle folder or included task with the labels to compare."),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Of surface Dice, mm; pixels for pictures.")] = 1.0,
+    tolerance: Annotated[float, typer.Option(help="Tolerance of surface Dice, mm; pixels for pictures.")] = 1.0,
     grid_tolerance: Annotated[
-        float, typer.Option(help="How far grids of one shape may be apart, voxels, as rounded headers are.")
+        float, typer.Option(help="Most distance between grids of equal shape, voxels, for rounded headers.")
     ] = 0.1,
     reference_values: ReferenceValuesOption = "",
-    partial: Annotated[bool, typer.Option("--partial", help="Leave out references without prediction.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Skip references without prediction.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Compare label maps with references: Dice, IoU, HD95, surface Dice, volume error, with confidence intervals."""
@@ -71,7 +69,7 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    """What a report consists of."""
+    """List the files of a report."""
     return [path.with_suffix(suffix) for suffix in (".json", ".csv", ".svg")]
 
 
@@ -87,7 +85,7 @@ def _print_report(report: "Report") -> None:
     cases = report.mean_dice()
     out.print(f"{len(cases)} cases; lowest Dice: " + ", ".join(f"{case} {dice:.3f}" for case, dice in report.worst()))
     if report.without_prediction:
-        out.print(f"{len(report.without_prediction)} references have no prediction and were left out")
+        out.print(f"{len(report.without_prediction)} references have no prediction and were skipped")
 
 
 def _cell(summary: "Summary") -> str:

@@ -1,4 +1,4 @@
-"""`unetpp listen`: segment what arrives at a PACS."""
+"""`unetpp listen`: segment series that arrive at a PACS."""
 
 import logging
 import threading
@@ -35,12 +35,12 @@ from .pacs import (
     secrets,
 )
 
-ROOM = "unetpp_monai.pacs"  # whose loggers are heard
-ARCHIVE, SEGMENTATION = "Archive", "Segmentation"  # panels of the help; the others are options of the service itself
+ROOM = "unetpp_monai.pacs"  # package whose logs are shown
+ARCHIVE, SEGMENTATION = "Archive", "Segmentation"  # panels of the help; other options are of the service
 
 
 def _in(panel: str, option: Any) -> Any:
-    """Give a shared option in a panel of this command's help."""
+    """Put a shared option into a panel of the help."""
     info = copy(get_args(option)[1])
     info.rich_help_panel = panel
     return info
@@ -58,7 +58,7 @@ def listen(
     ] = None,
     rules: Annotated[
         Path | None,
-        typer.Option(help="JSON list of rules; the first that accepts a series wins.", rich_help_panel=SEGMENTATION),
+        typer.Option(help="JSON list of rules; the first match applies.", rich_help_panel=SEGMENTATION),
     ] = None,
     journal: Annotated[
         Path, typer.Option(help="SQLite file that records all jobs; a folder beside it holds unfinished work.")
@@ -66,11 +66,12 @@ def listen(
     store_to: Annotated[
         str | None,
         typer.Option(
-            help="Where results go, as unetpp pacs push; default with --orthanc: back to it.", rich_help_panel=ARCHIVE
+            help="Archive for results, as in unetpp pacs push; default with --orthanc: the same.",
+            rich_help_panel=ARCHIVE,
         ),
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="Of results: dicomseg, sr, rtstruct.", rich_help_panel=SEGMENTATION)
+        str, typer.Option("--format", help="Formats of results: dicomseg, sr, rtstruct.", rich_help_panel=SEGMENTATION)
     ] = "dicomseg,sr",
     bundle: Annotated[Path | None, _in(SEGMENTATION, BundleOption)] = None,
     trusted: Annotated[bool, _in(SEGMENTATION, TrustOption)] = False,
@@ -81,14 +82,14 @@ def listen(
     everything: Annotated[
         bool,
         typer.Option(
-            "--all", help="With a new journal: begin with what Orthanc already holds.", rich_help_panel=ARCHIVE
+            "--all", help="With a new journal: also segment series already in Orthanc.", rich_help_panel=ARCHIVE
         ),
     ] = False,
-    poll: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.05)] = 5.0,
-    max_queue: Annotated[int, typer.Option(help="Open jobs at which no new series is accepted.", min=1)] = 100,
-    attempts: Annotated[int, typer.Option(help="Tries until a series becomes a dead letter.", min=1)] = 20,
+    poll: Annotated[float, typer.Option(help="Seconds between two polls.", min=0.05)] = 5.0,
+    max_queue: Annotated[int, typer.Option(help="Most open jobs; further series wait.", min=1)] = 100,
+    attempts: Annotated[int, typer.Option(help="Attempts until a series becomes a dead letter.", min=1)] = 20,
     retry_seconds: Annotated[
-        float, typer.Option(help="Wait before the second try; each further wait is twice as long, at most 1 h.", min=0)
+        float, typer.Option(help="Seconds before the second attempt; doubled each time, up to 1 h.", min=0)
     ] = 5.0,
     bind: Annotated[
         str, typer.Option(help="DIMSE: address to receive at; 0.0.0.0 for everyone.", rich_help_panel=ARCHIVE)
@@ -98,7 +99,9 @@ def listen(
     ] = None,
     quiet: Annotated[
         float,
-        typer.Option(help="DIMSE: seconds without an instance that end a series.", min=0, rich_help_panel=ARCHIVE),
+        typer.Option(
+            help="DIMSE: seconds without a new instance until a series is complete.", min=0, rich_help_panel=ARCHIVE
+        ),
     ] = 10.0,
     min_free: Annotated[
         int, typer.Option(help="DIMSE: MB of disk to leave free.", min=0, rich_help_panel=ARCHIVE)
@@ -116,15 +119,15 @@ def listen(
     status: Annotated[
         Path | None, typer.Option(metavar="JOURNAL", help="Show the state of all series, and exit.")
     ] = None,
-    retry_dead: Annotated[bool, typer.Option("--retry-dead", help="With --status: queue dead letters anew.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log also which of our lines an error passed.")] = False,
+    retry_dead: Annotated[bool, typer.Option("--retry-dead", help="With --status: queue dead letters again.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also log the lines of our code behind an error.")] = False,
 ) -> None:
     """Segment series that arrive at a PACS, and store the results there, until stopped.
 
     A rule is an object with modality and, optionally, description (regular expression), body_part, min_slices,
     max_slices, spacing_mm {min, max}, bundle, trust (true: as --trust, of that bundle), depth, any_modality (true: as
-    --any-modality of unetpp segment). SIGTERM gives the running job back and exits with 143, Ctrl-C with 130; 1 is an
-    error. Started again with the same journal, it goes on where it stopped.
+    --any-modality of unetpp segment). SIGTERM returns the running job to the queue and exits with 143, Ctrl-C with 130;
+    1 is an error. Run it again with the same journal to resume.
     """
     from ..pacs import Credentials, DimseInput, OrthancInput, Schedule, Service, read_rules, segmenting
     from ..segmenter import Segmenter
@@ -166,7 +169,7 @@ def _title_and_port(text: str) -> tuple[str, int]:
 
 
 def show_status(path: Path, *, retry_dead: bool) -> None:
-    """Print how many series are in each state, and the dead letters by number; nothing of a patient."""
+    """Print the number of series in each state, and dead letters by number; nothing about patients."""
     from ..pacs import Journal
 
     out = Console()
@@ -182,7 +185,7 @@ def show_status(path: Path, *, retry_dead: bool) -> None:
 
 
 def start_logging(*, verbose: bool) -> None:
-    """Log to stderr what the listener says, which names no patient; not what quotes headers: libraries, remarks."""
+    """Log the listener's own messages to stderr; not those that may quote headers: libraries, remarks."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -17,10 +17,16 @@ AddressArgument = Annotated[
     str, typer.Argument(help="https://host/dicom-web, or dimse://AET@host:port (dimses:// with TLS).")
 ]
 UserOption = Annotated[str | None, typer.Option("--user", help="For basic authentication.")]
-PasswordFileOption = Annotated[Path | None, typer.Option("--password-file", help="File whose first line it is.")]
-PasswordEnvOption = Annotated[str | None, typer.Option("--password-env", help="Environment variable that holds it.")]
-TokenFileOption = Annotated[Path | None, typer.Option("--token-file", help="File whose first line is a bearer token.")]
-CaOption = Annotated[Path | None, typer.Option("--ca", help="PEM file of authorities to trust, for TLS.")]
+PasswordFileOption = Annotated[
+    Path | None, typer.Option("--password-file", help="File with the password in its first line.")
+]
+PasswordEnvOption = Annotated[
+    str | None, typer.Option("--password-env", help="Environment variable with the password.")
+]
+TokenFileOption = Annotated[
+    Path | None, typer.Option("--token-file", help="File with a bearer token in its first line.")
+]
+CaOption = Annotated[Path | None, typer.Option("--ca", help="PEM file of trusted certificate authorities, for TLS.")]
 CertificateOption = Annotated[Path | None, typer.Option("--certificate", help="PEM file of our certificate.")]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="PEM file of its key.")]
 AetOption = Annotated[str, typer.Option("--aet", help="Our AE title, for DIMSE.")]
@@ -36,7 +42,9 @@ def pull_command(
     modality: Annotated[str | None, typer.Option(help="Only series of this modality, such as MR.")] = None,
     move_port: Annotated[
         int | None,
-        typer.Option(help="DIMSE: C-MOVE to this local port, which the PACS must know, not C-GET.", min=1, max=65535),
+        typer.Option(
+            help="DIMSE: use C-MOVE to this local port, which the PACS must know, instead of C-GET.", min=1, max=65535
+        ),
     ] = None,
     bind: Annotated[
         str, typer.Option(help="With --move-port: local address to receive at; 0.0.0.0 for all.")
@@ -51,7 +59,7 @@ def pull_command(
     key: KeyOption = None,
     aet: AetOption = "UNETPP",
 ) -> None:
-    """Fetch series, each completely into its own folder; print the folders."""
+    """Fetch complete series into a folder each; print the folders."""
     from ..pacs import Credentials, Query, connect, pull
 
     user, password, token = secrets(user, password_file, password_env, token_file)
@@ -90,30 +98,30 @@ def push_command(
 def secrets(
     user: str | None, password_file: Path | None, password_env: str | None, token_file: Path | None
 ) -> tuple[str | None, str | None, str | None]:
-    """Read what must not stand on a command line, where every process of the machine can see it.
+    """Read secrets, which must not be on the command line, where every process can see them.
 
     Returns:
-        User, password and token, as `Credentials` takes them.
+        User, password and token for `Credentials`.
 
     Raises:
         InputError: a file or variable is missing, or they contradict each other.
     """
     if password_file is not None and password_env is not None:
-        raise InputError("a password must come from a file or from a variable, got both; leave one out")
+        raise InputError("a password must come from a file or a variable, got both; remove one")
     if (user is None) != (password_file is None and password_env is None):
         raise InputError("basic authentication needs --user, and --password-file or --password-env")
     if user is not None and token_file is not None:
-        raise InputError("credentials must be a password or a token, got both; leave one out")
+        raise InputError("credentials must be a password or a token, got both; remove one")
     password = None if password_file is None else _first_line(password_file)
     if password_env is not None:
         if password_env not in os.environ:
-            raise InputError(f"the environment must have {password_env}, which should hold the password; export it")
+            raise InputError(f"the environment must have {password_env} with the password, got none; export it")
         password = os.environ[password_env]
     return user, password, None if token_file is None else _first_line(token_file)
 
 
 def _silence_libraries() -> None:
-    """Keep from stderr what libraries log: tracebacks of errors that we report, values of headers; not our warnings."""
+    """Hide logs of libraries, which repeat our errors or quote headers; keep our warnings."""
     logging.getLogger().addHandler(logging.NullHandler())
     if logging.lastResort is not None:  # writes warnings to stderr
         logging.getLogger("unetpp_monai").addHandler(logging.lastResort)

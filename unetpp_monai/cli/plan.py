@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 DatasetArgument = Annotated[
     Path, typer.Argument(help="Folder (nnU-Net v2, MSD, BIDS, images and labels) or CSV table.")
 ]
-ModalityOption = Annotated[str, typer.Option(help="Such as ct or mr; one per channel with commas.")]
-MemoryOption = Annotated[str, typer.Option(help="That training may take, such as 8GiB; auto: the GPU's.")]
-TimeOption = Annotated[str, typer.Option(help="That training may take, such as 2h.")]
-SpacingOption = Annotated[str, typer.Option(metavar="X,Y,Z", help="Mm, to the right, anterior, superior.")]
-FoldsOption = Annotated[int, typer.Option(help="Of cross-validation; 0: as many as fit.")]
-GroupOption = Annotated[str, typer.Option(metavar="REGEX", help="Of case names: what it matches shares a fold.")]
-ImageOption = Annotated[str, typer.Option(help="Of BIDS: the images, one per channel, such as T1w,FLAIR.")]
-LabelOption = Annotated[str, typer.Option(help="Of BIDS: the label maps, such as dseg.")]
+ModalityOption = Annotated[str, typer.Option(help="Modality, such as ct or mr; one per channel with commas.")]
+MemoryOption = Annotated[str, typer.Option(help="Memory for training, such as 8GiB; auto: the GPU's.")]
+TimeOption = Annotated[str, typer.Option(help="Time for training, such as 2h.")]
+SpacingOption = Annotated[str, typer.Option(metavar="X,Y,Z", help="Spacing in mm: right, anterior, superior.")]
+FoldsOption = Annotated[int, typer.Option(help="Folds of cross-validation; 0: as many as fit.")]
+GroupOption = Annotated[str, typer.Option(metavar="REGEX", help="Case names with the same match share a fold.")]
+ImageOption = Annotated[str, typer.Option(help="BIDS: suffixes of the images, one per channel, such as T1w,FLAIR.")]
+LabelOption = Annotated[str, typer.Option(help="BIDS: suffix of the label maps, such as dseg.")]
 
 
 def plan(
@@ -39,18 +39,18 @@ def plan(
     image: ImageOption = "",
     label: LabelOption = "",
     interactive: Annotated[
-        bool, typer.Option("--interactive", help="A network that takes clicks and scribbles, too.")
+        bool, typer.Option("--interactive", help="Plan a network that also takes clicks and scribbles.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the cases; write nothing.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Check labelled data and plan their training: task.json, metadata.json, cases.json, and plan.md with reasons."""
+    """Check labelled data and plan a training: task.json, metadata.json, cases.json, and plan.md with reasons."""
     from ..planning import Options, find_dataset
     from ..planning import plan as plan_task
     from ..planning.planner import check_folder
 
     if output is None and not check:
-        raise InputError("a plan must be written somewhere, got no folder; name one with -o, or only --check")
+        raise InputError("a plan needs a folder, got none; name one with -o, or use --check")
     if output is not None:
         check_folder(output, overwrite=overwrite)
     options = Options(modality, memory, time, spacing_of(spacing), folds, interactive)
@@ -65,7 +65,7 @@ def plan(
 
 
 def checked_dataset(found: "Dataset", out: Console) -> "Checked":
-    """Check every case, and print what is wrong; errors end the command with code 1."""
+    """Check every case and print its faults; errors exit with 1."""
     from ..planning import check as check_dataset
     from ..planning.planner import summary
 
@@ -75,7 +75,7 @@ def checked_dataset(found: "Dataset", out: Console) -> "Checked":
     out.print(summary(checked), soft_wrap=True, markup=False, highlight=False)
     _print_faults(checked, out)
     if checked.errors:
-        print_error(f"{checked.errors} fault(s) keep these data from being planned; nothing was written")
+        print_error(f"{checked.errors} error(s) prevent planning; nothing was written")
         raise typer.Exit(1)
     return checked
 
@@ -104,5 +104,5 @@ def _print_faults(checked: "Checked", out: Console) -> None:
 
 
 def _line(fault: "Fault") -> str:
-    """A row for a log: kind, case and what, with tabs between them."""
+    """Return a tab-separated row: kind, case and fault."""
     return "\t".join((fault.kind, fault.case or "-", fault.what))

@@ -25,8 +25,8 @@ from .train import shown_lines, stopping
 def run(
     dataset: DatasetArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the task and for dist/.")],
-    time: Annotated[str, typer.Option(help="For both trainings together, such as 2h; default: the plan's.")] = "",
-    steps: Annotated[int | None, typer.Option(help="Of each training, instead of a time.")] = None,
+    time: Annotated[str, typer.Option(help="Time for both trainings together, such as 2h; default: the plan's.")] = "",
+    steps: Annotated[int | None, typer.Option(help="Steps of each training, instead of a time.")] = None,
     modality: ModalityOption = "",
     memory: MemoryOption = "auto",
     spacing: SpacingOption = "",
@@ -36,7 +36,7 @@ def run(
     label: LabelOption = "",
     device: DeviceOption = "auto",
 ) -> None:
-    """Plan, train fold 0 and all cases, and pack: a data set to a bundle. The same command goes on where it stopped."""
+    """Make a bundle from a data set: plan, train fold 0 and all cases, pack. Run it again to resume."""
     from ..planning import Options, find_dataset
     from ..workflows.pack_runs import Options as PackOptions
     from ..workflows.run import run as run_all

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..workflows.many import Row
 
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}
-SHOWN = 10  # cases to review that are named
+SHOWN = 10  # most cases listed
 
 
 def segment(
@@ -115,7 +115,7 @@ def segment(
 
 
 def _say_written(rows: "list[Row]", output: Path) -> None:
-    """Print what each case holds, and where the results are."""
+    """Print the volumes of each case, and the output folder."""
     written = [row for row in rows if row.result is not None]
     out = Console()
     for row in written[:SHOWN]:
@@ -135,7 +135,7 @@ def amounts(result: "Segmentation") -> str:
 
 
 def _warn_of_implausible(rows: "list[Row]") -> None:
-    """Say which results come from images that the bundle does not know, and why; their reports say all of it."""
+    """Print which results are implausible for the bundle, and why; reports have all reasons."""
     doubtful = [(row.case, row.result.plausibility) for row in rows if row.result and row.result.plausibility]
     for case, reasons in doubtful[:SHOWN]:
         console.print(f"review {case}: {'; '.join(reasons)}", highlight=False, soft_wrap=True)

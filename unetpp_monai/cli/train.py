@@ -21,28 +21,30 @@ def train(
     task: Annotated[str, typer.Argument(help="Folder of a task, or the name of an included one.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder for weights and progress; default: runs/fold<N> in the task's."),
+        typer.Option(
+            "-o", "--output", help="Folder for weights and progress; default: runs/fold<N> in the task folder."
+        ),
     ] = None,
     fold: Annotated[
-        str | None, typer.Option(help="Whose cases validate: 0, 1, ..., several as in 0,1,2, or all: none do.")
+        str | None, typer.Option(help="Validation fold: 0, 1, ..., several such as 0,1,2, or all: train on all cases.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of resuming.")] = False,
     initial_weights: Annotated[
         Path | None,
-        typer.Option("--initial_weights", help="Begin with those of a file, task or bundle, as far as they fit."),
+        typer.Option("--initial_weights", help="Start from weights of a file, task or bundle, as far as they fit."),
     ] = None,
     time: Annotated[
-        str, typer.Option(help="For the training of each fold, such as 2h, 90min or 30s; its steps are counted once.")
+        str, typer.Option(help="Time for each fold, such as 2h, 90min or 30s; converted to steps at the start.")
     ] = "",
-    steps: Annotated[int | None, typer.Option(help="Of the training of each fold, instead of a time.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps for each fold, instead of a time.")] = None,
     device: DeviceOption = "auto",
-    mlflow: Annotated[str, typer.Option(metavar="URI", help="Track it there too.")] = "",
-    dataset: Annotated[Path | None, typer.Option("--dataset", help="Folder of the data; default: the task's.")] = None,
+    mlflow: Annotated[str, typer.Option(metavar="URI", help="Also track the training with MLflow.")] = "",
+    dataset: Annotated[Path | None, typer.Option("--dataset", help="Data folder; default: the task's.")] = None,
     values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Instead of the task's value; repeatable.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the task; repeatable.")
     ] = None,
 ) -> None:
-    """Train a task; a training that was interrupted goes on, and one that is finished is left as it is."""
+    """Train a task; resumes an interrupted training, and keeps a finished one."""
     from ..workflows.train import train as train_task
     from ..workflows.training_run import rank
 
@@ -51,7 +53,7 @@ def train(
         overrides["initial_weights"] = str(initial_weights)
     folds = _folds(fold)
     if output is not None and len(folds) > 1:
-        raise InputError(f"an output folder is that of one fold, got {len(folds)}; name one fold, or no folder")
+        raise InputError(f"an output folder takes one fold, got {len(folds)}; name one fold, or no folder")
     seconds = seconds_of(time) if time else None
     with shown_lines(), stopping():
         for one in folds:
@@ -72,7 +74,7 @@ def train(
 
 
 class _Lines(logging.Handler):
-    """Shows what our own modules log."""
+    """Shows the logs of our own modules."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line on stderr."""
@@ -81,7 +83,7 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def shown_lines() -> Iterator[None]:
-    """Print what our own modules log, for as long as the block lasts."""
+    """Print the logs of our own modules within the block."""
     logger, handler = logging.getLogger("unetpp_monai"), _Lines(logging.INFO)
     logger.addHandler(handler)
     try:
@@ -92,15 +94,15 @@ def shown_lines() -> Iterator[None]:
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Say what a signal did that came before the first step, or twice."""
+    """Report a signal that came before the first step, or twice."""
     try:
         yield
     except KeyboardInterrupt:
-        raise StoppedError("stopped; the same command goes on", signal=signal.SIGINT) from None
+        raise StoppedError("stopped; run the same command to resume", signal=signal.SIGINT) from None
     except SystemExit as end:
         if end.code != TERMINATED:
             raise
-        raise StoppedError("stopped; the same command goes on", signal=signal.SIGTERM) from None
+        raise StoppedError("stopped; run the same command to resume", signal=signal.SIGTERM) from None
 
 
 def _folds(text: str | None) -> list[int | str | None]:
