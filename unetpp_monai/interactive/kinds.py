@@ -21,7 +21,12 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class Point:
-    """A click on a voxel of a label."""
+    """A click on a voxel of a label.
+
+    Example:
+        >>> Point((-26.0, -20.5, -14.0), "left hippocampus").space
+        'RAS'
+    """
 
     position: Sequence[float]  # mm in the patient
     label: str | int  # name or index; "background" or 0
@@ -30,7 +35,12 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Scribble:
-    """A line of voxels of a label."""
+    """A line of voxels of a label.
+
+    Example:
+        >>> Scribble([(-26.0, -20.5, -14.0), (-26.0, -24.0, -14.0)], "left hippocampus").connected
+        True
+    """
 
     positions: NDArray[np.floating[Any]] | Sequence[Sequence[float]]  # (N, 3), mm in the patient
     label: str | int  # name or index; "background" or 0
@@ -40,7 +50,12 @@ class Scribble:
 
 @dataclass(frozen=True, eq=False)
 class InitialLabels:
-    """Initial labels, whose inner voxels count as scribbles."""
+    """Initial labels, whose inner voxels count as scribbles.
+
+    Example:
+        >>> InitialLabels(Volume(np.zeros((1, 8, 8, 8), np.uint8), np.eye(4))).labels.shape
+        (8, 8, 8)
+    """
 
     labels: Volume  # (1, X, Y, Z), label indices, on the grid of the image
 
@@ -50,7 +65,12 @@ Prompt = Point | Scribble | InitialLabels
 
 @dataclass(frozen=True)
 class Prompting:
-    """The prompts that a bundle supports."""
+    """The prompts that a bundle supports.
+
+    Example:
+        >>> Prompting(("background", "liver"), (0, 1), 3.0, (1.5, 1.5, 1.5)).channel("liver")
+        1
+    """
 
     names: tuple[str, ...]  # of every label by index, the background first
     labels: tuple[int, ...]  # with prompts, one channel each, in this order; empty: the bundle is automatic

@@ -23,6 +23,15 @@ def listed_folds(cases_file: str | Path, dataset_dir: str | Path) -> list[list[E
 
     Raises:
         InputError: invalid list, a fold without cases, or missing files.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, "cases.json")
+        ...     case = {"name": "a", "image": "cases.json", "label": "cases.json", "fold": 0}
+        ...     written = file.write_text(json.dumps([case]))
+        ...     len(listed_folds(file, folder))
+        1
     """
     path, root = Path(cases_file), Path(dataset_dir)
     try:

@@ -81,6 +81,13 @@ def labelled_cases(
 
     Raises:
         InputError: no such folder of images or no images in it, or a label or channel is missing.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Path(folder, "case.nii.gz").touch()
+        ...     len(labelled_cases(folder, folder, ".nii.gz"))
+        1
     """
     images, labels = Path(images), Path(labels)
     if not images.is_dir():
@@ -153,6 +160,10 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
 
     Raises:
         InputError: the path does not exist or is unreadable, or a folder has no images.
+
+    Example:
+        >>> [case.name for case in list_cases(Path(__file__).parents[1] / "sample")]
+        ['mni_head.nii.gz', 'mni_hippocampus_right.nii.gz']
     """
     if not path.exists():
         raise InputError(f"input must exist, got {path}; check the path")

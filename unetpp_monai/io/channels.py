@@ -26,6 +26,14 @@ def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
 
     Raises:
         InputError: a channel's file is missing, or `path` is not the first channel.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     files = [Path(folder, f"case{suffix}.nii.gz") for suffix in ("_0000", "_0001")]
+        ...     created = [file.touch() for file in files]
+        ...     [file.name for file in channel_files(files[0], ("_0000", "_0001"))]
+        ['case_0000.nii.gz', 'case_0001.nii.gz']
     """
     stem, ending = _split(path.name)
     channel = _channel_of(stem, suffixes)
@@ -79,6 +87,10 @@ def read_case(
     Raises:
         InputError: as for `read_image`, or a channel is missing or has several channels.
         GeometryError: channels on different grids, or series with different frames of reference.
+
+    Example:
+        >>> read_case(Path(__file__).parents[1] / "sample" / "mni_head.nii.gz").volume.array.shape[0]
+        1
     """
     path, names = Path(path), series_names(series)
     wanted = (len(channels) or None) if in_channels is None else in_channels
@@ -96,6 +108,10 @@ def series_names(series: SeriesChoice) -> tuple[str, ...]:
 
     Returns:
         Their names; empty: the only series.
+
+    Example:
+        >>> series_names("T1"), series_names(None)
+        (('T1',), ())
     """
     return tuple(filter(None, (series,) if isinstance(series, str) or series is None else series))
 

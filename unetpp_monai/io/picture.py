@@ -87,6 +87,14 @@ def write_label_picture(labels: Volume, path: Path, *, colours: Sequence[Colour]
     Raises:
         InputError: more than one slice or channel.
         OutputError: the file cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> labels = Volume(np.ones((1, 4, 3, 1), np.uint8), np.eye(4))
+        >>> with TemporaryDirectory() as folder:
+        ...     write_label_picture(labels, Path(folder, "labels.png"), colours=[(255, 0, 0)])
+        ...     read_picture(Path(folder, "labels.png"), labels=True).shape
+        (4, 3, 1)
     """
     from PIL import Image
 

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 class ImageFormat(StrEnum):
-    """Formats that `read_image` reads."""
+    """Formats that `read_image` reads.
+
+    Example:
+        >>> ImageFormat("nifti").name
+        'NIFTI'
+    """
 
     DICOM = "dicom"  # a folder (walked), a zip, a DICOMDIR, or a multi-frame file
     NIFTI = "nifti"
@@ -40,7 +45,12 @@ SUFFIXES = tuple(suffix for suffixes in ENDINGS.values() for suffix in suffixes)
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A volume and what it was read from."""
+    """A volume and what it was read from.
+
+    Example:
+        >>> read_image(Path(__file__).parents[1] / "sample" / "mni_head.nii.gz").remarks
+        ()
+    """
 
     path: Path  # as it was given
     format: ImageFormat
@@ -84,6 +94,10 @@ def image_format(path: str | Path) -> ImageFormat:
 
     Raises:
         InputError: missing, or not an image.
+
+    Example:
+        >>> image_format(Path(__file__).parents[1] / "sample" / "mni_head.nii.gz").value
+        'nifti'
     """
     path = Path(path)
     if not path.exists():
@@ -118,6 +132,10 @@ def read_image(
 
     Raises:
         InputError: missing, unreadable, empty, or not finite; `GeometryError` and `AmbiguityError` are its kinds.
+
+    Example:
+        >>> read_image(Path(__file__).parents[1] / "sample" / "mni_head.nii.gz").volume.axcodes
+        ('R', 'A', 'S')
     """
     path = Path(path)
     kind = image_format(path) if kind is None else kind

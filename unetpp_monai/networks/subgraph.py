@@ -16,6 +16,11 @@ class Subgraph(nn.Module):
         start: depth that is there already; 0 = only the image.
         depth: of the last anti-diagonal.
         last: give the logits only.
+
+    Example:
+        >>> first = Subgraph(UNetPlusPlus(2, 1, 2, [4, 8]).eval(), 0, 1, last=True)
+        >>> first(torch.zeros(1, 1, 8, 8))[0].shape
+        torch.Size([1, 2, 8, 8])
     """
 
     def __init__(self, network: UNetPlusPlus, start: int, depth: int, *, last: bool) -> None:
