@@ -1,11 +1,11 @@
-"""How deep a network is to be evaluated: a number, all of it, or each window as deep as it needs."""
+"""Depth of evaluation: a number, the whole network, or as deep as each window needs."""
 
 from dataclasses import dataclass
 from typing import Union
 
 from .errors import InputError
 
-AUTO, ALL = "auto", ("full", "all")  # the words; the first of `ALL` is the one that we write
+AUTO, ALL = "auto", ("full", "all")  # accepted words; the first of `ALL` is written
 
 DepthLike = Union["Depth", int, str, None]  # what `Depth.parse` takes
 
@@ -26,7 +26,7 @@ class Depth:
 
     @classmethod
     def parse(cls, value: DepthLike) -> "Depth":
-        """Take a depth as people and files say it.
+        """Parse a depth from users or files.
 
         Args:
             value: a number >= 1 or its digits, "auto", "full" or "all"; None = all.
@@ -46,7 +46,7 @@ class Depth:
 
     @property
     def has_score(self) -> bool:
-        """Whether every window passes the same heads, several of them: one head agrees with itself."""
+        """Whether scores exist: every window passes the same heads, at least two."""
         return self.number != 1 and not self.adaptive
 
     def resolve(self, first_head: int, last: int) -> "Depth":
@@ -57,7 +57,7 @@ class Depth:
             last: the deepest.
 
         Raises:
-            InputError: the network does not have it.
+            InputError: no such depth.
         """
         number = last if self == Depth() else self.number
         missing = first_head > 1 if number is None else not first_head <= number <= last
@@ -69,7 +69,7 @@ class Depth:
 
     @property
     def value(self) -> int | str:
-        """The number, "auto" or "full", as reports state it."""
+        """The number, "auto" or "full", as in reports."""
         return AUTO if self.adaptive else ALL[0] if self.number is None else self.number
 
     def __str__(self) -> str:

@@ -1,29 +1,29 @@
-"""Every error this package raises on purpose, except the network's `ValueError`s (it can be lifted out alone).
+"""Exception hierarchy. `networks` raises plain ValueError, because it is usable on its own.
 
 UnetppError
-├── InputError             the given path or image cannot be segmented; the message says why and what to do
+├── InputError             the path or image cannot be segmented; the message says why and what to do
 │   ├── GeometryError      positions, spacing or orientation are missing, contradictory or singular
-│   │   ├── MissingGeometryError    DICOM images do not say where they are
+│   │   ├── MissingGeometryError    DICOM images without position or orientation
 │   │   ├── MixedGeometryError      size, spacing or orientation differ within a series (a localizer in it)
 │   │   ├── MissingSliceError       a gap between slices
-│   │   ├── DuplicatePositionError  two slices at one place: copies, or several time points
+│   │   ├── DuplicatePositionError  two slices at one position: copies, or several time points
 │   │   └── IrregularSpacingError   slices at uneven distances
-│   ├── AmbiguityError     more than one reading is possible, and we do not choose
-│   └── CorruptFileError   truncated, or pixels that no decoder takes
+│   ├── AmbiguityError     the input can be read in several ways
+│   └── CorruptFileError   truncated file or unsupported compression
 ├── BundleError            a bundle lacks a file, or its parts do not fit each other
-├── TrainingError          a training cannot go on; its log has the trace
-│   └── StoppedError           it was asked to stop, and goes on when it is started again
+├── TrainingError          a training failed; its log has the trace
+│   └── StoppedError           stopped by a signal; run it again to resume
 ├── OutputError            a result cannot be written, or would overwrite one
-│   └── JournalError       the listener's memory cannot be read or written
-└── PacsError              an archive refuses what we ask for, or contradicts itself
-    └── UnavailableError   it cannot be reached now; the same request may succeed later
+│   └── JournalError       the listener's journal cannot be read or written
+└── PacsError              an archive refuses a request, or contradicts itself
+    └── UnavailableError   it cannot be reached now; retrying may succeed
 """
 
-LONGEST = 2000  # characters of what an InputError says
+LONGEST = 2000  # most characters of an InputError
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Find what MONAI wrapped: the first error of ours in a chain of causes, else what its RuntimeErrors are about."""
+    """Find the cause of an error that MONAI wrapped: the first of ours, else the cause of its RuntimeErrors."""
     chain = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
@@ -34,7 +34,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 class UnetppError(Exception):
-    """Report any fault that this package detects.
+    """Base of all errors of this package.
 
     Args:
         message: the constraint, what was given, the way out.
@@ -53,8 +53,8 @@ class UnetppError(Exception):
 class InputError(UnetppError):
     """The given path or image cannot be segmented.
 
-    The message is one line of at most `LONGEST` characters, whatever values of a file it quotes: the middle is left
-    out, so that constraint and way out stay.
+    The message is one line of at most `LONGEST` characters; longer ones are cut in the middle, which keeps constraint
+    and way out.
     """
 
     def __init__(self, message: str = "", *, option: str | None = None) -> None:
@@ -68,7 +68,7 @@ class GeometryError(InputError):
 
 
 class MissingGeometryError(GeometryError):
-    """DICOM images do not say where they are."""
+    """DICOM images have no position or orientation."""
 
 
 class MixedGeometryError(GeometryError):
@@ -80,15 +80,15 @@ class MissingSliceError(GeometryError):
 
 
 class DuplicatePositionError(GeometryError):
-    """Two slices lie at one place."""
+    """Two slices have the same position."""
 
 
 class IrregularSpacingError(GeometryError):
-    """Slices lie at uneven distances."""
+    """Slices have uneven distances."""
 
 
 class AmbiguityError(InputError):
-    """More than one reading of the input is possible."""
+    """The input can be read in several ways."""
 
 
 class CorruptFileError(InputError):
@@ -100,14 +100,14 @@ class BundleError(UnetppError):
 
 
 class TrainingError(UnetppError):
-    """A training cannot go on."""
+    """A training failed."""
 
 
 class StoppedError(TrainingError):
-    """A signal asked a training to stop; its progress is saved.
+    """A training was stopped by a signal; its progress is saved.
 
     Args:
-        message: what to say.
+        message: for the user.
         signal: its number.
     """
 
@@ -121,11 +121,11 @@ class OutputError(UnetppError):
 
 
 class JournalError(OutputError):
-    """The listener's memory cannot be read or written, so that it must stop."""
+    """The listener's journal cannot be read or written."""
 
 
 class PacsError(UnetppError):
-    """An archive refuses what we ask for, or contradicts itself."""
+    """An archive refuses a request, or contradicts itself."""
 
 
 class UnavailableError(PacsError):

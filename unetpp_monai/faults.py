@@ -1,17 +1,17 @@
-"""What ends a loop over cases, jobs or requests, and what a log may say of everything else."""
+"""Errors that end a loop over cases, jobs or requests, and safe logging of others."""
 
 import traceback
 from pathlib import Path
 
-STOP = (KeyboardInterrupt, SystemExit, GeneratorExit)  # requests to stop, which are no fault of a case
+STOP = (KeyboardInterrupt, SystemExit, GeneratorExit)  # requests to stop, not errors of a case
 PACKAGE = Path(__file__).parent
 MOST_FRAMES = 8  # of one error, the innermost
 
 
 def trace_of(error: BaseException) -> str:
-    """Name the kinds of an error and of its causes, and our lines that they passed.
+    """Return the types of an error and its causes, with the lines of our code.
 
-    Messages are left out: those of libraries quote what strangers wrote, such as the name of a patient.
+    Without messages: those of libraries may quote file contents, such as a patient's name.
     """
     said, seen = [], set()
     cause: BaseException | None = error

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and their hashes."""
+"""Write files and folders atomically, and hash them."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ from .errors import OutputError
 
 try:
     import fcntl
-except ImportError:  # Windows: it has no such locks, so what a killed process left stays
+except ImportError:  # Windows has no such locks: leftovers of killed processes stay
     fcntl = None  # type: ignore[assignment]
 
-TEMPORARY = ".unetpp_"  # how names of unfinished files and folders begin, beside what they will become
+TEMPORARY = ".unetpp_"  # prefix of unfinished files and folders, beside their targets
 
 
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path of the same name; what is written there replaces `path` if the block ends well.
+    """Yield a temporary path whose file replaces `path` if the block succeeds.
 
     Raises:
         OutputError: the folder or file cannot be written.
@@ -35,12 +35,12 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def complete_folder(path: Path, *, last: str = "", check: Callable[[], object] | None = None) -> Iterator[Path]:
-    """Give a temporary folder; the files written there are moved into `path` if the block ends well.
+    """Yield a temporary folder whose files are moved to `path` if the block succeeds.
 
     Args:
         path: an existing folder.
-        last: name of the file that is moved last, so that it stands for all of them; see `finish_interrupted`.
-        check: called before files are moved, while no other process moves any into `path`.
+        last: name of the file that is moved last and marks completion; see `finish_interrupted`.
+        check: called before moving, while no other process moves files to `path`.
 
     Raises:
         OutputError: the folder or files cannot be written.
@@ -65,7 +65,7 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` in one step if the block ends well.
+    """Yield a temporary folder that is renamed to `path` if the block succeeds.
 
     Raises:
         OutputError: it cannot be written.
@@ -83,20 +83,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Give a folder in `path` that goes with the block, and that no other process takes for one that was left."""
+    """Yield a locked folder in `path` for the block; other processes do not clean it up."""
     with ExitStack() as stack:
-        with locked(path, alone=False):  # until it is locked itself
+        with locked(path, alone=False):  # until the folder itself is locked
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=path, prefix=TEMPORARY)))
             stack.enter_context(locked(folder, alone=False))
         yield folder
 
 
 def finish_interrupted(path: Path, *, ending: str) -> None:
-    """Move or remove what was left in `path` when the process that wrote there was killed.
+    """Move or remove unfinished files of killed processes in `path`.
 
     Args:
         path: the folder.
-        ending: of the name of the file that is moved last, JSON: where it is whole, all files beside it are.
+        ending: of the name of the file moved last (JSON): if it is complete, so are the others.
 
     Raises:
         OutputError: files cannot be moved.
@@ -106,7 +106,7 @@ def finish_interrupted(path: Path, *, ending: str) -> None:
             with (
                 suppress(BlockingIOError),
                 locked(folder, alone=True, wait=False),
-            ):  # one that is locked is of a living process
+            ):  # locked by a running process
                 for report in [file for file in folder.iterdir() if file.name.endswith(ending) and _is_json(file)]:
                     _move(folder, path, report.name)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -127,11 +127,11 @@ def _is_json(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, *, alone: bool, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock on a folder or file, which ends with this process however that ends; False: its system has no locks.
+    """Hold a lock on a folder or file until the process ends; False: the system has no locks.
 
     Args:
         path: to lock.
-        alone: no other lock may be on it; else none that is `alone`.
+        alone: exclusive lock; else shared.
         wait: until it is free.
 
     Raises:
@@ -158,10 +158,10 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only its owner may enter; one that exists becomes so.
+    """Make a folder accessible to its owner only, also if it exists.
 
     Raises:
-        OutputError: it cannot be made, or is another's.
+        OutputError: it cannot be made, or belongs to another user.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,12 +172,12 @@ def private_folder(path: Path) -> None:
 
 
 def sha256(path: Path, *, without: Path | None = None, known: Mapping[Path, str] | None = None) -> str:
-    """Hash a file, or a folder by the sorted hashes of the files in it and below.
+    """Hash a file, or a folder by the sorted hashes of all its files.
 
     Args:
         path: file or folder.
         without: a folder that is left out if it lies below.
-        known: hashes of files that were read already, by resolved path; these are not opened again.
+        known: known hashes by resolved path; these files are not opened.
 
     Returns:
         64 hexadecimal digits.
@@ -188,23 +188,23 @@ def sha256(path: Path, *, without: Path | None = None, known: Mapping[Path, str]
 def facts_of(
     paths: Sequence[Path], *, without: Path | None = None, known: Mapping[Path, str] | None = None
 ) -> tuple[str, str]:
-    """Give `state_of` and the hash of the content of a folder, file or files, which are listed once.
+    """Return `state_of` and a content hash of a folder, a file or files, listing them once.
 
-    That of a file is its `sha256`, that of several, or of a folder, the hash of the sorted hashes of all.
+    The hash of a single file is its `sha256`, otherwise that of all sorted hashes.
     """
     files = _files_of(paths, without)
     return _state(paths, files), _digest(paths, files, known)
 
 
 def state_of(paths: Sequence[Path], *, without: Path | None = None) -> str:
-    """Hash the names, sizes and times of modification of a file, or of all files in a folder; none is opened.
+    """Hash names, sizes and modification times of files, without opening them.
 
     Args:
         paths: a folder, or files of one folder.
         without: a folder that is left out if it lies below.
 
     Returns:
-        64 hexadecimal digits; the same again as long as nothing was changed.
+        64 hexadecimal digits; equal as long as nothing changed.
     """
     return _state(paths, _files_of(paths, without))
 
@@ -239,7 +239,7 @@ def _files_below(path: Path, without: Path | None) -> list[Path]:
 
 
 def sha256_of(file: BufferedReader) -> str:
-    """Hash a whole open file, and go back to its beginning."""
+    """Hash a whole open file, and seek to its start."""
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
@@ -263,7 +263,7 @@ def check_free(paths: Iterable[Path], *, overwrite: bool) -> None:
 
     Args:
         paths: of the results.
-        overwrite: whether they may.
+        overwrite: allow replacing.
 
     Raises:
         OutputError: one exists.

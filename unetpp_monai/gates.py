@@ -1,6 +1,6 @@
 """Check what was located and segmented in a whole image: ranges of volumes, ratios, sizes and uncertainty.
 
-As with `plausibility`, a sentence makes a person look; no result is changed or removed by it.
+As in `plausibility`, findings are sentences for review; no result is changed or removed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from .plausibility import AXES, Range, as_range, outside
 
 @dataclass(frozen=True)
 class Gates:
-    """Ranges of a bundle with a locator, as `gates` in its metadata states them; None: not looked at.
+    """Ranges of a bundle with a locator, from `gates` in its metadata; None: not checked.
 
     Example:
         >>> gates = Gates.from_json({"brain": [800, 1900], "source": "20 label maps"})
@@ -23,12 +23,12 @@ class Gates:
         ('brain is 310 mL, expected 800 to 1900',)
     """
 
-    source: str = ""  # of the ranges, in words
-    size: tuple[Range, ...] = ()  # of each structure as located, mm along `AXES`; empty: not looked at
-    located: Range | None = None  # volume of each structure as located, mL
-    doubt: Range | None = None  # of the locator, 0 (sure) ... 1
+    source: str = ""  # origin of the ranges, for people
+    size: tuple[Range, ...] = ()  # of each located structure, mm along `AXES`; empty: not checked
+    located: Range | None = None  # volume of each located structure, mL
+    doubt: Range | None = None  # uncertainty of the locator, 0 (certain) to 1
     brain: Range | None = None  # as located, mL
-    volume: Range | None = None  # of each structure as segmented, all of its labels, mL
+    volume: Range | None = None  # of each segmented structure with all its labels, mL
     sides: Range | None = None  # volume of a structure over that of the next
     parts: Range | None = None  # volume of a structure's first label over that of its second
 
@@ -37,7 +37,7 @@ class Gates:
         """Read `gates` of a bundle's metadata.
 
         Raises:
-            BundleError: other keys, or a range that is none.
+            BundleError: unknown keys or invalid ranges.
         """
         try:
             source, size = str(stated.get("source", "")), tuple(map(as_range, stated.get("size", ())))
@@ -48,11 +48,11 @@ class Gates:
             raise BundleError(f"gates must hold lower and upper bounds for any of {names}, got {error!r}") from error
 
     def implausible(self, located: Located, ml: Mapping[int, float]) -> tuple[str, ...]:
-        """Say what lies outside, one sentence each.
+        """Return one sentence for each value out of range.
 
         Args:
-            located: in an image.
-            ml: index of a label of the result -> its volume, mL.
+            located: structures found in an image.
+            ml: label index -> volume, mL.
         """
         return tuple(self._sentences(located, ml))
 

@@ -1,6 +1,6 @@
-"""Whether a network can take an image's intensities: it computes in float32, on a mean of 0 and a deviation of 1.
+"""Check that a network can process an image's intensities in float32, normalised to mean 0 and deviation 1.
 
-Such a normalisation does not depend on scale and offset, but float32 does: what it rounds away is lost silently.
+The normalisation does not depend on scale and offset, but float32 silently loses digits if they are extreme.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 
-LARGEST, SMALLEST = 1e12, 1e-12  # of voxels and of their range: the sums of their squares stay within float32
-LEVELS = 4096  # that float32 must tell apart between the lowest and the highest voxel, as 12 bits do
+LARGEST, SMALLEST = 1e12, 1e-12  # of voxels and their range, so that sums of squares fit float32
+LEVELS = 4096  # float32 must resolve this many levels between lowest and highest voxel (12 bits)
 FAR = 100  # spreads from the middle, from where on a voxel is absurd if such ones rule the image
 RULING = 0.5  # share of the squared distances from the middle by which a few voxels rule an image
 SAMPLE = 1 << 16  # voxels that show how an image's intensities are spread
@@ -22,7 +22,7 @@ def check_image(array: NDArray[Any], name: object) -> None:
 
     Args:
         array: `(C, X, Y, Z)`.
-        name: what messages call it, such as its path.
+        name: for messages, such as its path.
 
     Raises:
         InputError: not finite, constant, or as `check_intensities`.
@@ -36,15 +36,15 @@ def check_image(array: NDArray[Any], name: object) -> None:
 
 
 def check_intensities(array: NDArray[Any], name: object) -> None:
-    """Refuse intensities that a network would get as something else.
+    """Check that intensities survive float32 and normalisation.
 
     Args:
         array: `(C, X, Y, Z)`, finite.
-        name: what messages call it, such as its path.
+        name: for messages, such as its path.
 
     Raises:
-        InputError: float32 does not hold them or their squares, or loses their differences; or a few absurd voxels,
-            such as a fill value, are so far from the others that these would become all but equal.
+        InputError: float32 overflows or loses differences; or a few extreme voxels, such as a fill value, would make
+            all others nearly equal.
     """
     for channel in array:
         low, high = channel.min(), channel.max()
@@ -71,9 +71,9 @@ def _check_range(channel: NDArray[Any], low: Any, high: Any, name: object) -> No
 
 
 def _check_few(channel: NDArray[Any], low: float, high: float, name: object) -> None:
-    """By the middle and the spread (5th to 95th percentile) of the different values among a sample.
+    """Compare extremes with middle and spread (5th to 95th percentile) of the distinct values in a sample.
 
-    Different values, so that neither background nor a filled region counts for more than one.
+    Distinct values, so that background and filled regions count once.
     """
     sample = channel.flat[:: max(1, channel.size // SAMPLE)]  # no copy, however the axes lie in memory
     values = np.unique(sample.astype(np.float64))

@@ -1,4 +1,4 @@
-"""JSON objects from files that others wrote: read within limits, every fault in one short line."""
+"""Read JSON objects from untrusted files, within limits and with one-line errors."""
 
 import json
 import math
@@ -9,23 +9,23 @@ from typing import Any
 from .errors import BundleError
 
 MAX_BYTES = 1 << 20
-MAX_VALUES = 20_000  # of an object, all levels together
+MAX_VALUES = 20_000  # of an object, over all levels
 MAX_LEVELS = 32
-LARGEST = 2**63 - 1  # whole number that libraries take
+LARGEST = 2**63 - 1  # largest whole number for libraries
 NO_TEXT = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]"
-)  # half letters, and codes that control terminals
-PATH, REASON = 160, 220  # characters of a message
+)  # lone surrogates, and terminal control codes
+PATH, REASON = 160, 220  # most characters in a message
 
 
 def clipped(text: object, length: int) -> str:
-    """Give a text as one line of at most so many characters."""
+    """Return a text as one line of at most `length` characters."""
     line = " ".join(str(text)[: 10 * length].split())
     return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
 def at(path: Path) -> str:
-    """Give a path for a message; of a very long one the end."""
+    """Return a path for a message; only the end if it is very long."""
     text = clipped(str(path)[-PATH:], PATH)
     return text if len(str(path)) <= PATH else f"...{text[3:]}"
 
@@ -34,7 +34,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        BundleError: the file is missing, or something else, or has keys twice or numbers that are none.
+        BundleError: missing file, not JSON, repeated keys, or invalid numbers.
     """
     try:
         if not path.is_file() and path.exists():
@@ -48,14 +48,14 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse_object(data: bytes, name: str) -> dict[str, Any]:
-    """Parse what a file holds.
+    """Parse the content of a file.
 
     Args:
         data: of the file.
         name: of the file, for messages.
 
     Raises:
-        BundleError: it is no JSON object within the limits.
+        BundleError: not a JSON object within the limits.
     """
     try:
         content = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_number)
@@ -84,7 +84,7 @@ def _no_number(text: str) -> None:
 
 
 def _fault(content: dict[str, Any]) -> str:
-    """The first value that is beyond a limit, with its key; empty if there is none."""
+    """Return the first value beyond a limit, with its key; empty if none."""
     todo: list[tuple[str, int, Any]] = [("", 1, content)]
     for number, (key, level, value) in enumerate(todo):  # which grows
         if number > MAX_VALUES or level > MAX_LEVELS:

@@ -1,4 +1,4 @@
-"""What a task's values must say of labels: which there are, which meet in a plane, which lie in a located box."""
+"""Rules for the labels of a task: indices, planar boundaries, and located structures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -12,17 +12,17 @@ DIRECTIONS = "RAS"  # of `locator_order`: first lies further to the right, to th
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a number, true and false being none."""
+    """Tell whether a value is a number, but not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number."""
+    """Tell whether a value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def boundary_pairs(stated: Sequence[Any]) -> list[Sequence[int]]:
-    """List the pairs of `label_boundary`, which may state a single one without brackets around it.
+    """List the pairs of `label_boundary`, which may be a single pair.
 
     Example:
         >>> boundary_pairs([1, 2]), boundary_pairs([[1, 2], [3, 4]])
@@ -32,14 +32,14 @@ def boundary_pairs(stated: Sequence[Any]) -> list[Sequence[int]]:
 
 
 def has_locator(values: Values) -> bool:
-    """Whether a task locates structures in a whole image, and segments each in a box of its own."""
+    """Tell whether a task first locates structures, then segments each in its box."""
     return bool(values.get("locator_features"))
 
 
 def result_channels(values: Values) -> int | None:
-    """Count the labels of a result, background included; None: not stated.
+    """Count the labels of a result, including the background; None: not stated.
 
-    Without a locator they are those of the network. With one, each located box has labels of its own.
+    Without a locator they are the network's. With one, each located box has its own labels.
     """
     if has_locator(values):
         return 1 + sum(map(len, values.get("locator_labels", [])))
@@ -47,7 +47,7 @@ def result_channels(values: Values) -> int | None:
 
 
 def label_faults(values: Values) -> Iterator[str]:
-    """Yield what is wrong with the labels of sound values."""
+    """Yield faults in the labels of otherwise valid values."""
     channels, stated = values.get("out_channels"), values.get("label_values", [])
     if channels is None:
         return
@@ -78,7 +78,7 @@ def _prompt_faults(values: Values) -> Iterator[str]:
 
 
 def locator_faults(values: Values) -> Iterator[str]:
-    """Yield what is wrong with a locator, where there is one."""
+    """Yield faults of a locator, if any."""
     if not has_locator(values):
         return
     yield from feature_faults(values["locator_features"])
@@ -96,7 +96,7 @@ def locator_faults(values: Values) -> Iterator[str]:
 
 
 def feature_faults(features: Sequence[Any]) -> Iterator[str]:
-    """Yield what is wrong with the network of a locator, which is made before anything is known of its weights."""
+    """Yield faults in the features of a locator's network, before loading weights."""
     sound = all(is_whole(count) and 1 <= count <= MOST_FEATURES for count in features)
     if not 2 <= len(features) <= MOST_LEVELS or not sound:
         yield (
@@ -131,7 +131,7 @@ def _class_faults(values: Values) -> Iterator[str]:
 
 
 def _grid_faults(values: Values) -> Iterator[str]:
-    """The locator's voxels are blocks of the network's, so that a box of it is one of theirs."""
+    """Yield faults of the locator's grid, whose voxels must be blocks of the network's."""
     pixdim, extent = values.get("pixdim", ()), values.get("locator_extent", ())
     spacing = values.get("locator_spacing", COARSEST)
     lengths = [length for length in pixdim if is_number(length) and length > 0]

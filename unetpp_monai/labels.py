@@ -1,4 +1,4 @@
-"""What the integers of a label map mean: name, SNOMED codes and colour, as the bundle's metadata states them."""
+"""Meaning of the values of a label map: name, SNOMED codes and colour, from the bundle's metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Code:
 
     value: str  # such as "5366008"
     scheme: str  # such as "SCT" (SNOMED CT)
-    meaning: str  # in words
+    meaning: str  # for people
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Label:
 
 
 def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
-    """List the structures of a bundle's metadata, background left out, by index.
+    """List the structures in a bundle's metadata by index, without background.
 
     Args:
         metadata: with `network_data_format` (names) or, where the network's labels are not those of a result,
@@ -75,5 +75,5 @@ def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
 
 
 def label_colour(label: Label) -> tuple[int, int, int]:
-    """Colour to display a label in, sRGB: its own, or one of `PALETTE` by its index."""
+    """Return a label's display colour, sRGB: its own, or one of `PALETTE` by index."""
     return label.colour or PALETTE[(label.index - 1) % len(PALETTE)]

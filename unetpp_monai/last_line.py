@@ -1,4 +1,4 @@
-"""Our sentence as the last line of a program that ends with one of our errors inside another's."""
+"""Print our error message as the last line if it ends a program inside another error."""
 
 import sys
 import traceback
@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def say_ours_last() -> None:
-    """Let this process end with our sentence where an error of ours ends it.
+    """Install a hook that prints our message last.
 
-    `python -m monai.bundle run` raises what an expression raises within "Failed to evaluate ConfigExpression", whose
-    text comes last. The traceback stays, and what was set before is called first.
+    `python -m monai.bundle run` wraps errors of expressions in "Failed to evaluate ConfigExpression", which is printed
+    last. The traceback stays, and the previous hook is called first.
     """
     before = sys.excepthook
     if getattr(before, "says_ours_last", False):
@@ -30,7 +30,7 @@ def say_ours_last() -> None:
 
 
 def sentence_of(error: BaseException) -> str:
-    """What we say of an error that is one of ours or was raised by one, in one line; empty if there is none."""
+    """Return the one-line message of our error, or of ours in its causes; empty if none."""
     inner: BaseException | None = error
     while inner is not None:
         if inner is not error and _is_ours(inner):
@@ -40,7 +40,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether we raised it on purpose; the network has ValueErrors."""
+    """Tell whether an error is ours, including ValueErrors of the network."""
     if isinstance(error, UnetppError):
         return True
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Where structures were found in a whole image, before each was segmented in a box of its own."""
+"""Positions of structures in a whole image, found before segmenting each in its box."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Found:
-    """One structure that was located, and the box around it."""
+    """One located structure with its box."""
 
     name: str  # such as "left hippocampus"
     labels: tuple[int, ...]  # of the result, for the network's labels 1, 2, ... in the box
     start: tuple[int, int, int]  # first voxel of the box on the network's grid, 0-based
-    stop: tuple[int, int, int]  # first voxel behind the box
+    stop: tuple[int, int, int]  # last voxel of the box + 1
     centre: Triple  # mean of the structure, mm, RAS
     size: Triple  # of the structure along the grid's axes, without the box's margin, mm
-    ml: float  # of the structure as the locator sees it, mL
+    ml: float  # volume of the structure by the locator, mL
     uncertainty: float  # mean of 1 - max probability over its voxels, 0 (sure) ... 1
-    cut: bool  # it reaches an end of the image
+    cut: bool  # it touches the border of the image
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -27,15 +27,15 @@ class Found:
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
-        """The box as indices of the network's grid."""
+        """Index of the box in the network's grid."""
         x, y, z = (slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))
         return x, y, z
 
 
 @dataclass(frozen=True)
 class Located:
-    """All that was located in one image."""
+    """All structures located in one image."""
 
     found: tuple[Found, ...]  # in the order of the labels
-    brain_ml: float  # of the brain as the locator sees it, mL; no measure of intracranial volume
-    remarks: tuple[str, ...] = ()  # what of it contradicts anatomy, one sentence each
+    brain_ml: float  # volume of the brain by the locator, mL; not the intracranial volume
+    remarks: tuple[str, ...] = ()  # contradictions to anatomy, one sentence each

@@ -1,4 +1,4 @@
-"""How much memory is free, asked before it is taken. Knows no image."""
+"""Check free memory before allocating it. Independent of images."""
 
 import os
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ PROC = Path("/proc")
 
 
 def check_memory(needed: int, what: str, *, way_out: str) -> None:
-    """Refuse what would not fit.
+    """Check that memory suffices.
 
     Args:
         needed: bytes.
-        what: the beginning of the message, such as "the voxels of a.nii".
-        way_out: the end of the message.
+        what: start of the message, such as "the voxels of a.nii".
+        way_out: end of the message.
 
     Raises:
-        InputError: less is free.
+        InputError: not enough memory.
     """
     free = available_memory()
     if free is not None and needed > free:
@@ -28,12 +28,12 @@ def check_memory(needed: int, what: str, *, way_out: str) -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take: of the machine, its control group and its own limit; None: unknown."""
+    """Return the bytes free to this process by machine, control group and own limit; None: unknown."""
     return min((max(free, 0) for free in (*_of_machine(), *_of_groups(), *_of_process())), default=None)
 
 
 def memory_kills() -> int:
-    """How many processes the system has ended since it began, because memory was short; 0: it does not say."""
+    """Return the number of processes killed for lack of memory since boot; 0 if unknown."""
     lines = (line.split() for line in _text(PROC / "vmstat").splitlines())
     return sum(int(value) for name, value in lines if name == "oom_kill")
 
@@ -48,7 +48,7 @@ def _of_machine() -> Iterator[int]:
 
 
 def _of_groups() -> Iterator[int]:
-    """What containers and job schedulers leave, version 2 or 1 of control groups, in every group above this one."""
+    """Yield the free bytes of this control group (version 2 or 1) and its parents."""
     for line in _text(PROC / "self" / "cgroup").splitlines():
         _, controllers, name = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
@@ -65,13 +65,13 @@ def _of_groups() -> Iterator[int]:
 
 
 def _reclaimable(group: Path) -> int:
-    """Bytes of files that the group read and that the kernel drops when memory is wanted."""
+    """Return the bytes of file cache of a group, which the kernel frees on demand."""
     pairs = (line.split() for line in _text(group / "memory.stat").splitlines())
     return sum(int(value) for name, value in pairs if name == "inactive_file")
 
 
 def _of_process() -> Iterator[int]:
-    """What `ulimit -v` leaves."""
+    """Yield the free bytes by `ulimit -v`."""
     try:
         import resource
     except ImportError:  # Windows has none

@@ -1,13 +1,13 @@
-"""Where the names went that configs of older bundles hold. One table; applied when a config is read."""
+"""New names of components that configs of older bundles use; applied when a config is read."""
 
 import ast
 from collections.abc import Iterator
 from pkgutil import resolve_name
 from typing import Any
 
-LONGEST = 1000  # characters of an import
+LONGEST = 1000  # most characters of an import
 PACKAGE = __name__.split(".")[0]
-MOVED = {  # in configs of bundles that were packed by 0.5.2 or before -> now
+MOVED = {  # in configs packed by 0.5.2 or before -> now
     "unetpp_monai.inferers.AutocastInferer": "unetpp_monai.inference.AutocastInferer",
     "unetpp_monai.inferers.DepthInferer": "unetpp_monai.inference.DepthInferer",
     "unetpp_monai.io.VolumeReader": "unetpp_monai.io.monai_reader.VolumeReader",
@@ -15,7 +15,7 @@ MOVED = {  # in configs of bundles that were packed by 0.5.2 or before -> now
     "unetpp_monai.transforms.InvertLabelsd": "unetpp_monai.inference.transforms.InvertLabelsd",
     "unetpp_monai.transforms.Spacingd": "unetpp_monai.inference.transforms.Spacingd",
 }
-# modules of this package that configs name; importing one does no work
+# modules of this package that configs use; importing them does no work
 MODULES = tuple(
     f"{PACKAGE}.{name}"
     for name in (
@@ -26,7 +26,7 @@ MODULES = tuple(
 
 
 def rename_moved(config: Any) -> Any:
-    """Copy a config with every name of `MOVED` replaced, in `_target_` and in import expressions."""
+    """Copy a config, replacing names of `MOVED` in `_target_` and import expressions."""
     if isinstance(config, dict):
         return {
             key: MOVED.get(value, value) if key == "_target_" and isinstance(value, str) else rename_moved(value)
@@ -41,8 +41,8 @@ def missing_names(config: Any, *, own: bool = False) -> Iterator[str]:
     """Yield the dotted names of components, and of imports from this package, that do not exist.
 
     Args:
-        config: of a bundle; modules that it names are imported.
-        own: look at names in `MODULES` only, so that nothing else is imported.
+        config: of a bundle; its modules are imported.
+        own: check names in `MODULES` only; import nothing else.
     """
     if isinstance(config, dict):
         target = config.get("_target_")
@@ -69,7 +69,7 @@ def _rename_import(text: str) -> str:
 
 
 def _import_of(text: str) -> tuple[str, str] | None:
-    """Dotted name that an expression `$from module import name [as alias]` imports, and what it is called there."""
+    """Return the dotted name and alias of an expression `$from module import name [as alias]`."""
     if not text.startswith("$from ") or len(text) > LONGEST:
         return None
     try:
@@ -78,7 +78,7 @@ def _import_of(text: str) -> tuple[str, str] | None:
         return None
     if not isinstance(statement, ast.ImportFrom):
         return None
-    alias = statement.names[0]  # MONAI takes the first alone
+    alias = statement.names[0]  # MONAI uses only the first
     return f"{statement.module}.{alias.name}", alias.asname or alias.name
 
 

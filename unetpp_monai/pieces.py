@@ -1,4 +1,4 @@
-"""Connected pieces of a mask."""
+"""Connected components of a mask."""
 
 import numpy as np
 import torch
@@ -6,15 +6,15 @@ from numpy.typing import NDArray
 
 
 def largest_component(mask: NDArray[np.bool_]) -> torch.Tensor:
-    """The largest connected piece of a mask `(*spatial)`; the first of equal ones, nothing of nothing."""
+    """Return the largest component of a mask `(*spatial)`; the first of equals; empty if empty."""
     pieces, _ = components(mask, 1)
     return torch.from_numpy(pieces[0] if pieces else np.zeros_like(mask))
 
 
 def components(mask: NDArray[np.bool_], count: int) -> tuple[list[NDArray[np.bool_]], list[int]]:
-    """The largest connected pieces of a mask `(*spatial)`, at most so many, and how many voxels each piece has.
+    """Return up to `count` largest components of a mask `(*spatial)`, and their voxel counts.
 
-    Of equal ones the first comes first.
+    Equal ones keep their order.
     """
     import SimpleITK
 

@@ -1,7 +1,7 @@
-"""Whether an image and what was found in it are like what a bundle was trained on: ranges of a few plain quantities.
+"""Check that an image and its result resemble the training data of a bundle: ranges of simple quantities.
 
-A network answers to anything: to a whole head where it learnt crops, to a file whose spacing is wrong by a thousand.
-The ranges say so; they never change or remove a result.
+A network segments anything: whole heads although trained on crops, or files with spacing wrong by a factor of 1000.
+The ranges flag such cases; they never change or remove a result.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,21 +16,21 @@ from .errors import BundleError, InputError
 from .labels import Label
 from .volume import Volume, label_array
 
-Range = tuple[float, float]  # lower and upper bound, both inside
+Range = tuple[float, float]  # lower and upper bound, inclusive
 
-AXES = ("right", "anterior", "superior")  # of spacing and extent, whatever the order of a file's axes
+AXES = ("right", "anterior", "superior")  # of spacing and extent, whatever the file's axis order
 PERCENTILES = (1, 50, 99)  # of an image's intensities
-SAMPLE = 1 << 18  # voxels that show how a channel's intensities are spread
-WIDER = {"spacing": 1.5, "extent": 1.25, "volume": 1.25, "share": 1.25}  # factor beyond the cases that were measured
-FARTHER = 0.25  # of the range of a percentile over the cases, the same for intensities
-SLACK = 0.05  # more, of what lies between an image's first and last percentile: cases of one scanner are too alike
-FEW = 4.0  # cases from which on more is left to be seen than was: both go 1 + FEW / cases times as far
-ABSOLUTE = "CT"  # modality whose intensities have a unit; of others only the shape of their distribution is looked at
+SAMPLE = 1 << 18  # voxels to estimate the intensity distribution of a channel
+WIDER = {"spacing": 1.5, "extent": 1.25, "volume": 1.25, "share": 1.25}  # factor beyond the measured cases
+FARTHER = 0.25  # the same for intensities, as a fraction of a percentile's range over the cases
+SLACK = 0.05  # plus this fraction of an image's percentile range: cases of one scanner are too similar
+FEW = 4.0  # for few cases, both are multiplied by 1 + FEW / cases
+ABSOLUTE = "CT"  # modality with absolute intensities; for others only the distribution's shape is checked
 
 
 @dataclass(frozen=True)
 class Plausible:
-    """Ranges of a bundle, from its training cases, as `plausible` in its metadata states them.
+    """Ranges of a bundle's training cases, from `plausible` in its metadata.
 
     Example:
         >>> ranges = Plausible.from_json({"cases": 2, "spacing": [[0.7, 1.5]] * 3})
@@ -38,8 +38,8 @@ class Plausible:
         ('spacing to the right is 0.001 mm, expected 0.7 to 1.5',)
     """
 
-    cases: int  # that were measured
-    spacing: tuple[Range, ...] = ()  # mm along `AXES`; empty: of pictures
+    cases: int  # number of measured cases
+    spacing: tuple[Range, ...] = ()  # mm along `AXES`; empty for pictures
     extent: tuple[Range, ...] = ()  # mm along `AXES`
     intensity: Mapping[str, tuple[Range, ...]] = field(default_factory=dict)  # percentile -> one per channel
     absolute: bool = False  # intensities as stored; False: in deviations from the mean of their channel
@@ -51,7 +51,7 @@ class Plausible:
         """Read what `to_json` writes.
 
         Raises:
-            BundleError: other keys, or a range that is none.
+            BundleError: unknown keys or invalid ranges.
         """
         try:
             return cls(
@@ -68,7 +68,7 @@ class Plausible:
             raise BundleError(f"plausible must hold the ranges of `unetpp ranges`, got {error!r}") from error
 
     def to_json(self) -> dict[str, Any]:
-        """State the ranges in JSON's types, four significant digits; what is empty is left out."""
+        """Return the non-empty ranges in JSON types, with four significant digits."""
         stated: dict[str, Any] = {"cases": self.cases}
         for name in ("spacing", "extent"):
             stated[name] = [_rounded(each) for each in getattr(self, name)]
@@ -79,15 +79,15 @@ class Plausible:
         return {key: value for key, value in stated.items() if value}
 
     def implausible(self, image: Volume, voxels: Mapping[str, int], labels: Sequence[Label]) -> tuple[str, ...]:
-        """Say what lies outside, one sentence each; costs a look at `SAMPLE` voxels a channel.
+        """Return one sentence for each value out of range; reads `SAMPLE` voxels per channel.
 
         Args:
-            image: what was segmented.
-            voxels: label name -> how many were found.
+            image: the segmented image.
+            voxels: label name -> number of voxels.
             labels: structures of the bundle.
 
         Returns:
-            What, how much, and what was expected; empty: nothing.
+            Sentences with quantity, value and expected range; empty: none.
         """
         counts = {label.index: voxels.get(label.name, 0) for label in labels}
         names = {label.index: label.name for label in labels}
@@ -110,7 +110,7 @@ class Plausible:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is compared with the ranges, of one case."""
+    """Measurements of one case, compared with the ranges."""
 
     spacing: tuple[float, ...]  # mm along `AXES`
     extent: tuple[float, ...]  # mm along `AXES`
@@ -119,7 +119,7 @@ class Measures:
     share: Mapping[int, float]  # label index -> of all voxels, 0 ... 1
 
     def with_labels(self, counts: Mapping[int, int], voxels: int, voxel_ml: float) -> "Measures":
-        """Add what is known of the labels only later: counts by index, of how many voxels of which size."""
+        """Add measurements of labels: counts by index, total voxels and voxel volume."""
         volume = {index: count * voxel_ml for index, count in counts.items()}
         return replace(self, volume=volume, share={index: count / voxels for index, count in counts.items()})
 
@@ -127,17 +127,17 @@ class Measures:
 def measure_ranges(
     cases: Iterable[tuple[Volume, Volume]], labels: Iterable[int], *, modality: str, spatial_dims: int = 3
 ) -> Plausible:
-    """Measure cases that a network is trained on.
+    """Measure the ranges of training cases.
 
     Args:
         cases: image and label map on one grid.
         labels: indices of the structures.
-        modality: as the metadata states it, such as "MR"; intensities of "CT" are compared as stored.
+        modality: from the metadata, such as "MR"; intensities of "CT" are compared as stored.
         spatial_dims: 2: pictures, which have pixels and no mm.
 
     Returns:
-        The smallest and largest value of each quantity, widened by `WIDER` and `FARTHER`: a few cases do not show all
-        that is sound.
+        The smallest and largest value of each quantity, widened by `WIDER` and `FARTHER`, as few cases do not show the
+        whole range.
 
     Raises:
         InputError: no case.
@@ -153,12 +153,12 @@ def measure_ranges(
 def ranges_of(
     measured: Sequence[Measures], indices: Iterable[int], *, absolute: bool, spatial_dims: int = 3
 ) -> Plausible:
-    """As `measure_ranges`, of cases that `measure_case` has measured before.
+    """Compute the ranges, as `measure_ranges`, from results of `measure_case`.
 
     Args:
-        measured: one entry a case.
+        measured: one entry per case.
         indices: of the structures.
-        absolute: whether they were measured so.
+        absolute: as used in `measure_case`.
         spatial_dims: 2: pictures, which have pixels and no mm.
 
     Raises:
@@ -179,11 +179,11 @@ def ranges_of(
 
 
 def measure_case(image: Volume, voxels: Mapping[int, int], *, absolute: bool) -> Measures:
-    """Measure what is compared with the ranges.
+    """Measure one case.
 
     Args:
         image: of the case.
-        voxels: label index -> how many.
+        voxels: label index -> number of voxels.
         absolute: intensities as stored; False: in deviations from the mean of their channel.
     """
     order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
@@ -200,7 +200,7 @@ def measure_case(image: Volume, voxels: Mapping[int, int], *, absolute: bool) ->
 def _percentiles(array: NDArray[np.generic], *, absolute: bool) -> dict[str, tuple[float, ...]]:
     channels = []
     for channel in array:
-        step = channel.size // SAMPLE | 1  # odd: no column is met again and again
+        step = channel.size // SAMPLE | 1  # odd, so as not to sample the same column repeatedly
         sample = channel.flat[::step].astype(np.float64)  # no copy, however the axes lie in memory
         values = np.percentile(sample, PERCENTILES)
         channels.append(values if absolute else (values - sample.mean()) / (sample.std() or 1.0))
@@ -234,7 +234,7 @@ def as_range(stated: Any) -> Range:
     """Read a lower and an upper bound.
 
     Raises:
-        ValueError: they are none.
+        ValueError: invalid bounds.
     """
     lower, upper = (float(bound) for bound in stated)
     if not lower <= upper:  # or NaN
@@ -247,6 +247,6 @@ def _rounded(bounds: Range) -> list[float]:
 
 
 def outside(what: str, value: float, bounds: Range, unit: str) -> Iterator[str]:
-    """Say that a value lies outside, if it does."""
+    """Yield a sentence if a value is out of range."""
     if not bounds[0] <= value <= bounds[1]:
         yield f"{what} is {value:.4g}{unit and ' '}{unit}, expected {bounds[0]:.4g} to {bounds[1]:.4g}"

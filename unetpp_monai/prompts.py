@@ -1,6 +1,6 @@
-"""Prompts as the network sees them: marked voxels of its grid, one channel for each label that can be prompted.
+"""Prompts for the network: marked voxels on its grid, one channel per label with prompts.
 
-Training and interactive sessions draw with the same functions. Voxels only; no file, no patient space.
+Used by training and interactive sessions alike. Voxels only, independent of files and patient space.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ NO_MARK = -1
 
 
 def no_marks(shape: Sequence[int]) -> Marks:
-    """Marks of a grid without prompts."""
+    """Return the marks of a grid without prompts."""
     return np.full(tuple(shape), NO_MARK, np.int16)
 
 
 def ball(radius: float, pixdim: Sequence[float]) -> NDArray[np.int64]:
-    """Offsets `(N, axes)` in voxels of the voxels within a radius.
+    """Return offsets `(N, axes)` of the voxels within a radius.
 
     Args:
-        radius: mm; less than a voxel: the voxel alone.
+        radius: mm; less than a voxel: only the voxel itself.
         pixdim: spacing of the grid, mm.
 
     Example:
@@ -38,7 +38,7 @@ def ball(radius: float, pixdim: Sequence[float]) -> NDArray[np.int64]:
 
 
 def line(corners: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Voxels `(N, axes)` along straight pieces between corners `(M, axes)`, in voxels; none is left out."""
+    """Return voxels `(N, axes)` along a polyline with corners `(M, axes)` in voxels, without gaps."""
     found = [np.rint(corners[:1])]
     for start, stop in pairwise(corners):
         steps = max(int(np.ceil(2 * np.abs(stop - start).max())), 1)  # half a voxel each
@@ -48,13 +48,13 @@ def line(corners: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def mark(marks: Marks, voxels: NDArray[np.int64], channel: int, offsets: NDArray[np.int64]) -> None:
-    """Mark voxels and what is around them, in place; what was marked before is marked anew.
+    """Mark voxels and their neighbours in place, overriding older marks.
 
     Args:
         marks: of the grid.
-        voxels: `(N, axes)`; what reaches over the grid's ends is left out.
+        voxels: `(N, axes)`; clipped to the grid.
         channel: 0, 1, ...
-        offsets: of `ball`.
+        offsets: from `ball`.
     """
     places = (voxels[:, None] + offsets).reshape(-1, marks.ndim)
     inside = ((places >= 0) & (places < marks.shape)).all(1)
@@ -62,15 +62,15 @@ def mark(marks: Marks, voxels: NDArray[np.int64], channel: int, offsets: NDArray
 
 
 def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
-    """Maps `(channels, *spatial)`, 1 where a voxel is marked and 0 elsewhere, as they follow the image's channels."""
+    """Return maps `(channels, *spatial)`, 1 for marked voxels and else 0, to append to the image's channels."""
     numbers = np.arange(channels).reshape(-1, *[1] * marks.ndim)
     return np.asarray(marks == numbers, np.float32)
 
 
 def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The inner half of a mask `(*spatial)`: at least half as many voxels from its border as the deepest one.
+    """Return the inner half of a mask `(*spatial)`: at least half as far from the border as the deepest voxel.
 
-    It keeps a distance that a person who scribbles keeps as well. An empty mask gives an empty one.
+    People scribble at a similar distance from borders. An empty mask gives an empty one.
     """
     layer = torch.from_numpy(np.pad(mask, 1))[None, None].float()
     pool = torch.nn.functional.max_pool3d if mask.ndim == 3 else torch.nn.functional.max_pool2d

@@ -1,4 +1,4 @@
-"""What results say of themselves: what made them, and that they were read back."""
+"""Provenance of results: the algorithm, and the proof of reading back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,15 +22,15 @@ class Algorithm:
 
     @property
     def title(self) -> str:
-        """What descriptions call it."""
+        """Name and version, for descriptions."""
         return f"{self.name} {self.version}".strip() or "by hand"
 
 
 @dataclass(frozen=True)
 class ReadBack:
-    """Proof that a written file, read again, holds the label map it was made of, voxel by voxel in patient space."""
+    """Proof that a written file equals its label map, voxel by voxel in patient space."""
 
-    reader: str  # what read it, such as "highdicom 0.28.2"
+    reader: str  # software that read it, such as "highdicom 0.28.2"
     voxels: int  # labelled voxels of the label map
-    different: int  # voxels whose label differs; a file with any is never delivered
-    largest_mm: float  # largest distance between where a corner of the grid should be and where it is
+    different: int  # voxels with another label; always 0 in a delivered file
+    largest_mm: float  # largest error of a grid corner, mm

@@ -1,4 +1,4 @@
-"""What a segmentation is: the label volume, what was measured of it, and all that decided its voxels."""
+"""The result of a segmentation: label volume, measurements, and all settings that determine its voxels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from .volume import Volume
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as the network takes it."""
+    """An image prepared for the network."""
 
     data: dict[str, Any]  # MONAI's dictionary: "image" is (C, *network grid), float32, with its affine
-    volume: Volume  # what it was made of
+    volume: Volume  # the original image
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Hold a label volume and all that decided it.
+    """Hold a label volume and the settings that determine it.
 
     Example:
         >>> [field for field in Segmentation.__dataclass_fields__][:3]
@@ -31,16 +31,16 @@ class Segmentation:
     """
 
     labels: Volume  # (1, X, Y, Z) uint8, label indices, on the grid of the image
-    voxels: dict[str, int]  # label name -> how many
+    voxels: dict[str, int]  # label name -> number of voxels
     ml: dict[str, float]  # label name -> millilitres; empty for 2-D
     depth: int | str  # anti-diagonals of the network that were evaluated, or "auto"
-    exit_thresholds: tuple[float, ...]  # of depth "auto", depth 1 first; empty: none was used
+    exit_thresholds: tuple[float, ...]  # of depth "auto", depth 1 first; empty: not used
     mirror_axes: tuple[int, ...]  # spatial axes of the network's grid over which mirrored passes were averaged
     windows: dict[int, int]  # depth -> windows that stopped there; 0 = constant, not computed
     uncertainty: Volume | None  # (1, X, Y, Z) float32, 0 (sure) ... 1, on the grid of the image, if asked for
     scores: dict[str, float]  # label name -> mean uncertainty of what the network gave it, 0 (sure) ... 1, if asked for
     score: float | None  # the same over all labels; None: not asked for, nothing found, or depth 1 or "auto"
-    measure: str  # what the scores are means of, by the bundle: one of `UNCERTAINTIES`
+    measure: str  # behind the scores, by the bundle: one of `UNCERTAINTIES`
     measures: dict[str, float]  # the score by each of `UNCERTAINTIES`
     located: Located | None  # what was found before, and segmented in boxes; None: the bundle has no locator
     plausibility: (
@@ -60,17 +60,17 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Prompted:
-    """What a person marked as one label, so that it can be told whether two results had the same prompts."""
+    """Prompts of one label, hashed to compare the prompts of two results."""
 
     label: str  # name, or "background"
     kind: str  # "clicks" or "scribbles"
-    positions: int  # how many
+    positions: int  # number of positions
     sha256: str  # hexadecimal, of the positions (N, 3), mm, RAS, float64 little-endian
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Means of uncertainty over what was found."""
+    """Mean uncertainty of the structures found."""
 
     by_label: dict[str, float]  # label name -> mean of the bundle's measure
     by_measure: dict[str, float]  # by `UNCERTAINTIES`, mean over all labels; empty: nothing found, or not comparable
@@ -79,13 +79,13 @@ class Scores:
 def scores_of(
     means: Mapping[str, Mapping[int, float]], voxels: Mapping[str, int], labels: Sequence[Label], *, measure: str
 ) -> Scores:
-    """Average maps of uncertainty over the voxels that the network gave each label, and over all of them.
+    """Average uncertainty over the voxels of each label, and of all labels.
 
     Args:
         means: map of `UNCERTAINTIES` -> label index -> mean over its voxels; empty: there is none to be compared.
-        voxels: label name -> how many.
-        labels: what could be found.
-        measure: by which labels are scored.
+        voxels: label name -> number of voxels.
+        labels: structures of the bundle.
+        measure: for the scores of labels.
     """
     found = [label for label in labels if voxels.get(label.name)]
     if not means or not found:
@@ -100,11 +100,11 @@ def on_grid_of(pred: torch.Tensor, volume: Volume) -> Volume:
     """Make a volume of a result `(1, *spatial)` of the postprocessing.
 
     Args:
-        pred: to take.
-        volume: the image, on whose grid it is.
+        pred: the result.
+        volume: the image, which has the same grid.
 
     Raises:
-        BundleError: it is of another shape.
+        BundleError: another shape.
     """
     array = pred.cpu().numpy().reshape(1, *pred.shape[1:], *[1] * (4 - pred.dim()))
     found = Volume(array, volume.affine)

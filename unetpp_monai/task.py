@@ -1,4 +1,4 @@
-"""Tasks: an overlay of values over the neutral base configs. Find one, read it, and judge it before anything runs."""
+"""Tasks: values that override the neutral base configs. Find, read and check them before anything runs."""
 
 import inspect
 import re
@@ -18,10 +18,10 @@ from .task_rules import is_structure, unknown_key, value_faults, value_types
 
 BASE = Path(__file__).resolve().parent / "base"
 VALUES, DESCRIPTION, TRAINED = "task.json", "metadata.json", "model.pt"  # files of a task
-RUNS, RECORD = "runs", "run.json"  # folder of a task's trainings, and what each notes of itself in its own
-ALL = "all"  # instead of a fold: train on every case, validate on none
-DEFAULT_TASK = "hippocampus_head"  # of the bundle that comes with the package
-CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")  # of the base, all that a bundle has
+RUNS, RECORD = "runs", "run.json"  # folder of a task's trainings, and the record of each
+ALL = "all"  # instead of a fold: train on all cases without validation
+DEFAULT_TASK = "hippocampus_head"  # of the included bundle
+CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")  # of the base and every bundle
 OPTIONAL = (  # keys of metadata.json that the base does not have
     "data_source",
     "data_type",
@@ -51,7 +51,7 @@ REVIEW = ("measure", "threshold", "share", "recall", "auroc", "cases")
 
 @dataclass(frozen=True)
 class Task:
-    """A folder with what a task states, and nothing else: the base is not merged in."""
+    """The files of a task, without the base."""
 
     folder: Path
     values: Mapping[str, Any]  # of task.json
@@ -64,15 +64,15 @@ class Task:
 
     @property
     def weights(self) -> Path:
-        """Where trained weights are, if there are any."""
+        """Path of trained weights, which may not exist."""
         return self.folder / TRAINED
 
 
 def find_task(task: str | Path) -> Path:
-    """Find the folder of a task: a path, or the name of one that comes with the package.
+    """Find the folder of a task by path, or by name of an included one.
 
     Raises:
-        BundleError: there is none; the message lists those that come with the package.
+        BundleError: no such task; the message lists the included ones.
     """
     package = Path(__file__).resolve().parent
     shelves = (package / "tasks", package.parent / "configs")  # installed, or in a checkout
@@ -87,7 +87,7 @@ def read_task(task: str | Path) -> Task:
     """Read the two files of a task, unchecked.
 
     Raises:
-        BundleError: no such task, or a file is missing or no JSON object.
+        BundleError: no such task, or a file is missing or not a JSON object.
     """
     folder = find_task(task)
     return Task(folder, read_object(folder / VALUES), read_object(folder / DESCRIPTION))
@@ -104,8 +104,8 @@ def check_task(task: str | Path | Task, *, overrides: Mapping[str, Any] | None =
     All faults are listed at once. No data are read.
 
     Args:
-        task: what `find_task` finds, or one that was read.
-        overrides: values of one run, which come before those of task.json.
+        task: as for `find_task`, or an already read one.
+        overrides: values of one run, which override task.json.
 
     Returns:
         The task, as it was read.
@@ -131,13 +131,13 @@ def check_task(task: str | Path | Task, *, overrides: Mapping[str, Any] | None =
 
 
 def check_run() -> None:
-    """Refuse a config that MONAI's runner is about to run; the base's configs call this first.
+    """Check the config that MONAI's runner is about to run; the base's configs call this first.
 
-    MONAI gives an expression only what it refers to. A key that nothing refers to, such as a mistyped one, is seen
-    only in the whole config, which the resolver that calls this holds.
+    MONAI passes an expression only what it refers to. A key without reference, such as a mistyped one, is only in the
+    whole config, which is taken from the calling resolver.
 
     Raises:
-        BundleError: as `check_task`, for what base, task and command line are together.
+        BundleError: as for `check_task`, for base, task and command line together.
     """
     from monai.bundle.reference_resolver import ReferenceResolver
 
@@ -159,7 +159,7 @@ def _message(constraint: str, faults: list[str]) -> str:
 
 
 def _overlay_faults(values: Mapping[str, Any], base: Mapping[str, Any], types: Mapping[str, object]) -> Iterator[str]:
-    """What is no plain value of a key that the base has."""
+    """Yield keys missing in the base, and values that are not plain."""
     for key, value in values.items():
         if "#" in key or "::" in key or key.startswith("+"):
             yield f"keys must be those of the base's top level, got {key!r}"
@@ -196,7 +196,7 @@ def _metadata_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> 
 
 
 def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
-    """Channels and labels that contradict the values."""
+    """Yield contradictions between metadata and values in channels and labels."""
     try:
         image = metadata["network_data_format"]["inputs"]["image"]
         pred = metadata["network_data_format"]["outputs"]["pred"]
@@ -226,7 +226,7 @@ def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> It
 
 
 def _choices_of_run(config: dict[str, Any], resolve: Callable[[str], Any]) -> Iterator[str]:
-    """Put in the depth that a run refers to, and find a depth or device that cannot be."""
+    """Insert the depth that a run refers to, and yield invalid depths and devices."""
     for key in ("depth", "device"):
         try:
             value = resolve(key) if key in config else None
@@ -240,7 +240,7 @@ def _choices_of_run(config: dict[str, Any], resolve: Callable[[str], Any]) -> It
 
 
 def _device_fault(device: Any) -> str:
-    """Why a run cannot use a device; empty if it can."""
+    """Return why a run cannot use a device; empty if it can."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""What the values of a task must be: types, lengths that follow dimensions and levels, ranges. Reads nothing."""
+"""Rules for the values of a task: types, lengths by dimensions and levels, ranges. Reads no files."""
 
 import math
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from .label_rules import Values, is_number, is_whole, label_faults, locator_faults
 
-# type of the values for which the base has none (null), or an expression
+# types of values that are null or an expression in the base
 TYPES: dict[str, tuple[type, ...]] = {
     "out_channels": (int,),
     "features": (list,),
@@ -68,7 +68,7 @@ WORDS: dict[type, str] = {
 
 
 def is_structure(value: object) -> bool:
-    """Whether a part of a config is built or computed by MONAI, and so no plain value."""
+    """Tell whether a part of a config is built or computed by MONAI."""
     if isinstance(value, dict):
         return "_target_" in value or any(map(is_structure, value.values()))
     if isinstance(value, list | tuple):
@@ -77,7 +77,7 @@ def is_structure(value: object) -> bool:
 
 
 def value_types(base: Values) -> dict[str, tuple[type, ...]]:
-    """Keys of a base config that a task may state, and the types they take."""
+    """Return the keys of a base config that a task may state, with their types."""
     found = {key: TYPES.get(key, (type(default),)) for key, default in base.items()}
     return {
         key: types
@@ -87,18 +87,18 @@ def value_types(base: Values) -> dict[str, tuple[type, ...]]:
 
 
 def unknown_key(key: str, known: Mapping[str, object], where: str) -> str:
-    """Say that a key does not exist, and which one is nearest."""
+    """Return a message that a key does not exist, with the closest one."""
     nearest = get_close_matches(key, known, n=1, cutoff=0.5)
     return f"keys must exist in {where}, got {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
 def value_faults(values: Values, types: Mapping[str, tuple[type, ...]], *, windows: bool = True) -> Iterator[str]:
-    """Yield what is wrong with the values of a task, those of the base among them; expressions are not judged.
+    """Yield faults in the values of a task and its base; expressions are not checked.
 
     Args:
-        values: of the base with those of a task merged over them.
-        types: of `value_types`.
-        windows: must halve at every level; one that does not costs time and works.
+        values: of the base, overridden by the task's.
+        types: from `value_types`.
+        windows: require sizes that halve at every level; others work, but slower.
     """
     if missing := [key for key in types if key in values and values[key] is None]:
         yield f"a task must state {', '.join(missing)}, got none"
@@ -135,7 +135,7 @@ def _numbers(values: Values) -> Iterator[str]:
 
 
 def _elements(values: Values) -> Iterator[str]:
-    """Numbers within lists."""
+    """Yield faults of numbers in lists."""
     tests: dict[str, tuple[str, Callable[[Any], bool]]] = {
         **dict.fromkeys(WHOLE, ("whole numbers >= 1", lambda x: is_whole(x) and x >= 1)),
         **dict.fromkeys(RANGES, ("numbers, or pairs of them", lambda x: is_number(x) or _is_pair(x))),
@@ -157,7 +157,7 @@ def _elements(values: Values) -> Iterator[str]:
 
 
 def _axes(values: Values) -> Iterator[str]:
-    """Lengths and axes that follow `spatial_dims`."""
+    """Yield faults of lengths and axes by `spatial_dims`."""
     dims = values.get("spatial_dims")
     if dims is None:
         return
@@ -181,7 +181,7 @@ def _axes(values: Values) -> Iterator[str]:
 
 
 def _levels(values: Values) -> Iterator[str]:
-    """Lengths that follow the levels of the network."""
+    """Yield faults of lengths by the levels of the network."""
     if "features" not in values:
         return
     depth = len(values["features"]) - 1
@@ -202,7 +202,7 @@ def _levels(values: Values) -> Iterator[str]:
 
 
 def _steps(values: Values) -> Iterator[str]:
-    """Strides and kernels: one number, or one entry per step or level, a number or one per axis."""
+    """Yield faults of strides and kernels: one number, or entries per step or level, each a number or per axis."""
     levels, dims = len(values.get("features", ())), values.get("spatial_dims", 3)
     tests: dict[str, tuple[int, str, Callable[[Any], bool]]] = {
         "strides": (levels - 1, "whole numbers >= 1", lambda x: is_whole(x) and x >= 1),
@@ -221,7 +221,7 @@ def _steps(values: Values) -> Iterator[str]:
 
 
 def _windows(values: Values) -> Iterator[str]:
-    """Windows must be whole at every level; others would be padded and computed in vain."""
+    """Yield window sizes that are not divisible at every level, which would be padded."""
     if "features" not in values or list(_steps(values)):
         return
     levels, dims, strides = len(values["features"]), values.get("spatial_dims", 3), values.get("strides", 2)
@@ -236,7 +236,7 @@ def _windows(values: Values) -> Iterator[str]:
 
 
 def _intensities(values: Values) -> Iterator[str]:
-    """One rule per channel, or none."""
+    """Yield faults of intensity rules: one per channel, or none."""
     stated, channels = values.get("intensity", []), values.get("in_channels")
     if not stated:
         return
@@ -251,7 +251,7 @@ def _intensities(values: Values) -> Iterator[str]:
 
 
 def _suffixes(values: Values) -> Iterator[str]:
-    """Endings of the files of a case's channels."""
+    """Yield faults of the file name endings of channels."""
     stated, channels = values.get("channel_suffixes", []), values.get("in_channels")
     sound = all(isinstance(suffix, str) and suffix for suffix in stated) and len(set(stated)) == len(stated)
     if stated and (not sound or (channels is not None and len(stated) != channels)):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .errors import GeometryError, InputError, UnetppError
 
-SAME_GRID_MM = 1e-3  # two grids are the same if no corner is farther apart than this
+SAME_GRID_MM = 1e-3  # largest corner distance between equal grids
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,21 +65,21 @@ class Volume:
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
     def same_grid(self, other: "Volume") -> bool:
-        """Whether both have the same shape, and every corner at the same place within `SAME_GRID_MM`."""
+        """Tell whether shapes are equal and corners agree within `SAME_GRID_MM`."""
         return self.shape == other.shape and self.corner_distance(other.affine) <= SAME_GRID_MM
 
     def corner_distance(self, affine: NDArray[np.float64]) -> float:
-        """How far in mm a corner of the grid is at most from where another affine has it."""
+        """Return the largest corner distance to another affine, mm."""
         return float(np.linalg.norm(self._shifts(affine), axis=1).max())
 
     def grid_distance(self, other: "Volume") -> float:
-        """How far in voxels along an axis a corner is at most from the other grid's; infinite if shapes differ."""
+        """Return the largest corner distance along an axis to another grid, voxels; infinite if shapes differ."""
         if self.shape != other.shape:
             return float("inf")
         return float(np.abs(np.linalg.inv(self.affine[:3, :3]) @ self._shifts(other.affine).T).max())
 
     def _shifts(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-        """From where another affine has each corner to where it is, mm."""
+        """Return the shift of each corner from another affine, mm."""
         corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*self.shape, 1)
         return np.asarray((corners @ (self.affine - affine).T)[:, :3])
 
@@ -90,7 +90,7 @@ def label_array(labels: Volume, *, name: object = "", error: type[UnetppError] =
     Args:
         labels: volume of one channel.
         name: its source, such as a path.
-        error: what is raised for several channels.
+        error: raised for several channels.
     """
     if len(labels.array) != 1:
         raise error(
@@ -102,11 +102,11 @@ def label_array(labels: Volume, *, name: object = "", error: type[UnetppError] =
 
 
 def check_finite(volume: Volume, name: object) -> None:
-    """Refuse voxels that are no numbers.
+    """Check that all voxels are finite.
 
     Args:
-        volume: what to check.
-        name: what messages call it, such as its path.
+        volume: to check.
+        name: for messages, such as its path.
 
     Raises:
         InputError: NaN or infinite voxels.

@@ -118,7 +118,7 @@ def test_channels_that_do_not_fit_are_refused_by_name(tmp_path):
     moved[0, 3] = 0.5
     for affine, shape in ((moved, (6, 6, 6)), (np.diag([-1.0, 1, 1, 1]), (6, 6, 6)), (np.eye(4), (6, 6, 5))):
         save_nifti(tmp_path / "a_0001.nii.gz", phantom(shape)[0], affine)
-        with pytest.raises(GeometryError, match=r"channels of a case must lie on one grid, got .* in a_0001.nii.gz"):
+        with pytest.raises(GeometryError, match=r"channels of a case must be on one grid, got .* in a_0001.nii.gz"):
             read_case(first, channels=SUFFIXES)
     save_nifti(tmp_path / "a_0001.nii.gz", np.zeros((6, 6, 6, 2), np.float32), np.eye(4))
     with pytest.raises(InputError, match="each file must have 1 channel, got 2"):

@@ -252,7 +252,7 @@ def test_after_the_last_try_a_series_is_a_dead_letter_until_it_is_tried_anew(tmp
     assert "job 1  dead  RuntimeError  2 tries" in shown
     assert not any(word in shown for word in PHI)
     broken[0] = False
-    assert "1 dead letters queued anew" in status(journal.path, "--retry-dead")
+    assert "1 dead letters queued again" in status(journal.path, "--retry-dead")
     assert listener.work()
     assert (states(journal), len(segs(server))) == ({"stored": 1}, 1)
 

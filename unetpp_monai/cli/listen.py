@@ -175,7 +175,7 @@ def show_status(path: Path, *, retry_dead: bool) -> None:
     out = Console()
     with closing(Journal.existing(path)) as journal:
         if retry_dead:
-            out.print(f"{journal.retry_dead()} dead letters queued anew", highlight=False)
+            out.print(f"{journal.retry_dead()} dead letters queued again", highlight=False)
         table = Table(*journal.counts())
         table.add_row(*(str(count) for count in journal.counts().values()))
         out.print(table)

@@ -69,7 +69,7 @@ def _placed(frames: SegFrames, labels: Volume) -> tuple[NDArray[np.generic], NDA
     indices = np.linalg.solve(affine[:3, :3], (frames.positions - affine[:3, 3]).T)[across]
     slices = np.rint(indices).astype(np.intp)
     if slices.min() < 0 or slices.max() >= labels.shape[across]:
-        raise OutputError(f"frames lie at slices {slices.min()} ... {slices.max()} of {labels.shape[across]}")
+        raise OutputError(f"frames are at slices {slices.min()} ... {slices.max()} of {labels.shape[across]}")
     first[:, across] = slices
     off = frames.positions - (first @ affine[:3, :3].T + affine[:3, 3])  # of each frame's first voxel
     drift = frames.steps - np.array(directions)  # per column, per row

@@ -140,7 +140,7 @@ def read_channels(
             raise InputError(f"each file must have 1 channel, got {len(image.volume.array)} in {image.path}")
         if first.grid_distance(image.volume) > GRID_TOLERANCE:
             raise GeometryError(
-                f"channels of a case must lie on one grid, got {image.volume.shape} in {image.path.name} and "
+                f"channels of a case must be on one grid, got {image.volume.shape} in {image.path.name} and "
                 f"{first.shape} in {images[0].path.name}, or another position; resample them to the first"
             )
     array = np.concatenate([image.volume.array for image in images])
