@@ -121,21 +121,35 @@ def _error(kind: type, level: int) -> Iterator[str]:
 
 
 def bundle_keys() -> str:
-    """Return the values that a task or an overlay may state, with the base's defaults."""
+    """Return what a task or an overlay may state, with meanings and the base's defaults."""
+    schema = json.loads((PACKAGE / "task.schema.json").read_text())
     bases = {name: json.loads((PACKAGE / "base" / f"{name}.json").read_text()) for name in CONFIGS}
-    rows: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for name, base in bases.items():
         for key in value_types(base):
             default = "must be stated" if base[key] is None else f"`{cell(json.dumps(base[key]))}`"
-            rows.setdefault(key, {}).setdefault(default, []).append(name)
-    lines = [
-        (f"`{key}`", default, ", ".join(f"`{name}`" for name in names))
-        for key, defaults in sorted(rows.items())
-        for default, names in defaults.items()
+            found.setdefault(key, {}).setdefault(default, []).append(name)
+    values = [
+        (f"`{key}`", _defaults(defaults), cell(schema["properties"][key]["description"]))
+        for key, defaults in sorted(found.items())
     ]
-    head = "# Keys of a bundle\n\nWhat `task.json` may state, and what `unetpp_monai/base` has where it does not. "
-    head += "A value that begins with `$` is computed by MONAI.\n\n"
-    return head + table(("key", "default", "in"), lines)
+    metadata = [(f"`{key}`", cell(value["description"])) for key, value in _metadata(schema).items()]
+    head = "# Keys of a bundle\n\nWhat `task.json` and `metadata.json` of a task may state; "
+    head += "`unetpp_monai/task.schema.json` says the same to an editor.\n\n## task.json\n\n"
+    head += "The default is that of `unetpp_monai/base`. A value that begins with `$` is computed by MONAI. "
+    head += "`unetpp train --set KEY=VALUE` sets one for a training.\n\n"
+    middle = "\n## metadata.json\n\nThe keys of MONAI's bundles, and those of this package.\n\n"
+    return head + table(("key", "default", "meaning"), values) + middle + table(("key", "meaning"), sorted(metadata))
+
+
+def _defaults(found: Mapping[str, list[str]]) -> str:
+    """Say which configs have the key; where all that have it agree, once."""
+    configs = {default: " and ".join(f"`{name}`" for name in names) for default, names in found.items()}
+    return "<br>".join(f"{default} in {names}" for default, names in configs.items())
+
+
+def _metadata(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(schema["$defs"]["metadata"]["properties"])
 
 
 def python() -> str:

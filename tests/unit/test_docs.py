@@ -13,6 +13,16 @@ from helpers import ROOT
 import unetpp_monai
 from unetpp_monai import errors
 from unetpp_monai.cli import app
+from unetpp_monai.task import CONFIGS, OPTIONAL, base_config
+from unetpp_monai.task_rules import value_types
+
+FIXED = (  # keys of metadata.json that are the base's, and not for a task to state
+    "schema",
+    "monai_version",
+    "pytorch_version",
+    "numpy_version",
+    "required_packages_version",
+)
 
 
 def script(name):
@@ -69,7 +79,23 @@ def test_every_key_of_a_report_and_a_bundle_is_in_the_reference(reference):
     for task in ("hippocampus", "hippocampus_head", "nuclei_2d"):
         for key in json.loads((ROOT / "configs" / task / "task.json").read_text()):
             assert f"\n| `{key}` |" in page, key
-    assert "\n| `features` | must be stated | `inference`, `train` |" in page
+    assert "\n| `features` | must be stated in `inference` and `train` | Channels of each level" in page
+
+
+def test_every_key_has_one_meaning(reference):
+    """Those that are meant are those that exist: of the base, and of metadata that a task may state."""
+    schema = json.loads((ROOT / "unetpp_monai" / "task.schema.json").read_text())
+    keys = {key for name in CONFIGS for key in value_types(base_config(name))}
+    stated = schema["$defs"]["metadata"]["properties"]
+    assert set(schema["properties"]) == keys
+    assert set(stated) == {*base_config("metadata"), *OPTIONAL} - set(FIXED)
+    for key, value in (schema["properties"] | stated).items():
+        assert value["description"].endswith("."), key
+
+
+def test_every_key_of_a_report_has_a_meaning(reference):
+    for line in reference.report().splitlines():
+        assert not re.search(r"\|\s*(Not in every report\.)?\s*\|$", line) or "---" in line, line
 
 
 def test_every_public_name_is_in_the_reference(reference):
