@@ -34,6 +34,7 @@ PAGES = (
     "evaluate",
     "bundles",
     "network",
+    "conformance",
 )  # in the order in which they run
 README = (ROOT / "README.md").read_text()
 MANUAL = "\n".join([README, *((ROOT / "docs" / f"{name}.md").read_text() for name in PAGES)])

@@ -13,6 +13,10 @@ from helpers import ROOT
 import unetpp_monai
 from unetpp_monai import errors
 from unetpp_monai.cli import app
+from unetpp_monai.dicom import deidentify, planes, rtstruct, seg, seg_reader, sr
+from unetpp_monai.dicom.common import CHARACTER_SET
+from unetpp_monai.pacs import dicomweb, dimse
+from unetpp_monai.pacs.limits import Limits
 from unetpp_monai.task import CONFIGS, OPTIONAL, base_config
 from unetpp_monai.task_rules import value_types
 
@@ -108,6 +112,23 @@ def test_every_error_is_in_the_reference(reference):
     page = reference.error_page()
     kinds = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
     assert len(kinds) > 10 and all(f"`{name}`: " in page for name in kinds)
+
+
+def test_the_conformance_page_says_what_the_code_does():
+    page = (ROOT / "docs" / "conformance.md").read_text()
+    for syntax in (*dimse.NATIVE, *dimse.COMPRESSED):
+        assert re.search(rf"^\|.*\b{re.escape(syntax)}\b.*\| yes \|$", page, re.MULTILINE), syntax
+    for uid, name in seg_reader.SEGMENTATIONS.items():
+        assert f"{name}, {uid}" in page and re.search(rf"^\| {name}.* \| {re.escape(uid)} \|", page, re.MULTILINE)
+    offsets = (seg.SERIES_OFFSET, seg.SERIES_OFFSET, sr.SERIES_OFFSET, rtstruct.SERIES_OFFSET)
+    assert tuple(map(int, re.findall(r"that of the source \+ (\d+)", page))) == offsets
+    assert all(keyword in page for keyword in planes.REQUIRED) and CHARACTER_SET in page
+    limits = Limits()
+    assert f"At most {limits.associations} associations, {limits.per_peer} from one address" in page
+    assert f"idle for {limits.idle_seconds:g} s" in page and limits.object_bytes == 1 << 30
+    megabytes, instances = re.search(r"at most (\d+) MiB or (\d+) instances a request", page).groups()
+    assert int(megabytes) << 20 == dicomweb.BATCH_BYTES and int(instances) == dicomweb.BATCH_INSTANCES
+    assert f"({deidentify.PROFILE[0]})" in page and f"({deidentify.RETAIN_UIDS[0]})" in page
 
 
 @pytest.mark.slow
