@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.tables import write_rows
+
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "unetpp_monai/sample/mni_hippocampus_right.nii.gz"
 IMPORTS = ("-c", "import torch, monai.bundle")
@@ -30,15 +32,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for the rows")
+    options = parser.parse_args()
     found: dict[str, list[float]] = {}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
             for name, seconds in _round(Path(folder)).items():
                 found.setdefault(name, []).append(seconds)
     medians = {name: statistics.median(values) for name, values in found.items()}
     for name, seconds in medians.items():
         print(f"{name:28} {seconds:6.2f} CPU s  ({min(found[name]):.2f} to {max(found[name]):.2f})")
+    write_rows([{"what": name, "CPU s": round(seconds, 2)} for name, seconds in medians.items()], options.output)
     allowed = 1.3 * medians["imports"] + medians["network, eager"]
     print(f"segment, auto / (1.3 x imports + network): {medians['segment, auto'] / allowed:.2f}")
 

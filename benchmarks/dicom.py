@@ -14,6 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from benchmarks.tables import write_rows
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.labels import Label
@@ -62,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slices", type=int, default=200)
     parser.add_argument("--structures", type=int, default=12)
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for the rows")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -77,8 +79,7 @@ def main() -> None:
         structures = tuple(Label(i, f"structure {i}", None, None, None, None) for i in range(1, options.structures + 1))
         counts = np.bincount(labels.array.ravel(), minlength=options.structures + 1)
         ml = {label.name: float(counts[label.index] * labels.voxel_ml) for label in structures}
-        print("| format | written and read back, s | MB | read, s |")
-        print("|---|---|---|---|")
+        rows = []
         for name, kinds, encoding in (
             ("nifti", ["nifti"], "binary"),
             ("segnrrd", ["segnrrd"], "binary"),
@@ -93,7 +94,10 @@ def main() -> None:
             start = time.perf_counter()
             read_label_file(path, grid=image.volume)
             read = time.perf_counter() - start
-            print(f"| {name} | {written:.1f} | {path.stat().st_size / 1e6:.2f} | {read:.1f} |")
+            size = round(path.stat().st_size / 1e6, 2)
+            row = {"format": name, "written and read back, s": round(written, 1), "MB": size, "read, s": round(read, 1)}
+            rows.append(row)
+        write_rows(rows, options.output)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from benchmarks.tables import write_rows
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.runtimes.backend import choose_backend
 from unetpp_monai.runtimes.openvino import import_openvino
@@ -87,6 +89,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=4, help="of a batch")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a shape, in a process of its own
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for the rows")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure([*map(int, options.one.split("x"))], options.windows, options.rounds)))
@@ -101,8 +104,7 @@ def main() -> None:
             rows += json.loads(done.stdout.splitlines()[-1])
     print(f"{options.windows} windows, {torch.get_num_threads()} threads, torch {torch.__version__}, ", end="")
     print(f"OpenVINO {import_openvino().get_version().split('-')[0]}, {options.rounds} rounds\n")
-    for row in [dict(zip(rows[0], rows[0], strict=True)), dict.fromkeys(rows[0], "---"), *rows]:
-        print("| " + " | ".join(row.values()) + " |")
+    write_rows(rows, options.output)
 
 
 if __name__ == "__main__":

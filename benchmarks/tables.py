@@ -16,6 +16,14 @@ METRICS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "surface_dice": "surfac
 Timed = tuple[torch.nn.Module, torch.Tensor, int | None]
 
 
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
+    """Print rows as a Markdown table, and write them as JSON for `docs/figures.py take`."""
+    shown = [dict(zip(rows[0], rows[0], strict=True)), dict.fromkeys(rows[0], "---"), *rows]
+    print("\n".join(f"| {' | '.join(map(str, row.values()))} |" for row in shown))
+    if path is not None:
+        path.write_text(json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n")
+
+
 def timings(networks: Mapping[str, Timed], rounds: int) -> dict[str, dict[str, float]]:
     """Row name -> parameters, GFLOPs and median seconds of one window, networks taking turns.
 

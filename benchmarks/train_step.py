@@ -11,11 +11,13 @@ import resource
 import statistics
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.networks.nets import BasicUNetPlusPlus
 
+from benchmarks.tables import write_rows
 from unetpp_monai import UNetPlusPlus, read_bundle
 
 TRAIN = read_bundle("hippocampus").root / "configs/train.json"
@@ -27,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--features", type=int, nargs=5, default=[16, 32, 64, 128, 256], help="MONAI's has five levels")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for the rows")
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     workers = {}
@@ -44,12 +47,18 @@ def main() -> None:
     for pipe in workers.values():
         pipe.send("end")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds\n")
-    print("| network | samples/s | relative | peak GiB |\n|---|---|---|---|")
-    first = None
-    for name, runs in results.items():
-        speed = statistics.median(run[0] for run in runs)
-        first = first or speed
-        print(f"| {name} | {speed:.2f} | {speed / first:.2f} | {max(run[1] for run in runs):.2f} |")
+    speeds = {name: statistics.median(run[0] for run in runs) for name, runs in results.items()}
+    first = next(iter(speeds.values()))
+    rows = [
+        {
+            "network": name,
+            "samples/s": round(speed, 2),
+            "relative": round(speed / first, 2),
+            "peak GiB": round(max(run[1] for run in results[name]), 2),
+        }
+        for name, speed in speeds.items()
+    ]
+    write_rows(rows, options.output)
 
 
 def serve(name: str, features: list[int], pipe: Connection) -> None:

@@ -39,10 +39,37 @@ def script(name):
 
 def test_figure_and_tables_show_the_committed_numbers():
     made = script("figures").made()
-    assert len(made) == 4
     for path, text in made.items():
         assert path.read_text() == text, f"{path} must be what `python docs/figures.py` writes"
-    assert all("| auto | as needed | " in text for path, text in made.items() if path.suffix == ".md")
+    assert sum("| auto | as needed | " in text for text in made.values()) == 3
+    assert sum(path.suffix == ".svg" for path in made) == 4
+    assert sum(text.count("<!-- table: ") for text in made.values()) == len([*results()])
+
+
+def results():
+    return (ROOT / "benchmarks" / "results").glob("*.json")
+
+
+def test_a_table_has_the_numbers_of_its_file_and_no_others(tmp_path, monkeypatch):
+    figures = script("figures")
+    monkeypatch.setattr(figures, "RESULTS", tmp_path)
+    rows = [{"a": "x", "b": 0.5, "c": {"1": 8}}, {"a": "", "b": 0.25, "c": 3}]
+    (tmp_path / "table.json").write_text(json.dumps(rows))
+    figures.take("new", tmp_path / "table.json")
+    page = "one\n\n<!-- table: new -->\n\n| old |\n|---|\n| 7 |\n\ntwo\n"
+    table = "| a | b | c |\n| --- | --- | --- |\n| x | 0.50 | {1: 8} |\n|  | 0.25 | 3 |\n"
+    assert figures.with_tables(page) == f"one\n\n<!-- table: new -->\n\n{table}\ntwo\n"
+
+
+def test_a_chart_has_a_point_for_each_number():
+    drawn = script("charts").chart(
+        {"a": [(1.0, 2.0, "here", 0.0), (2.0, 3.0, "", 0.5)]},
+        ("x", "y"),
+        ((0, 3), (0, 4)),
+        ([1], [2]),
+        marks={"m": 2.5},
+    )
+    assert drawn.count("r='5'") == 3 and ">here</text>" in drawn and ">m</text>" in drawn  # two, and the key's
 
 
 @pytest.mark.parametrize("levels", [2, 5])
