@@ -174,3 +174,9 @@ def test_the_chinese_page_has_no_command_of_its_own():
         for name in ("README.md", "README.zh.md")
     )
     assert chinese and chinese <= english
+
+
+def test_every_test_that_is_named_exists():
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for name, text in TEXTS.items():
+        assert set(re.findall(r"\btest_\w+\.py\b", text)) <= tests, name
