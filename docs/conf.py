@@ -21,15 +21,21 @@ exclude_patterns = ["_build"]
 smartquotes = False  # options begin with two dashes
 html_theme = "furo"
 html_title = "UNet++ for MONAI"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_copy_source = False  # pages link to nothing outside of the site
 myst_heading_anchors = 3
 suppress_warnings = ["misc.highlighting_failure"]  # pygments knows no snakemake
 
 
 def name_files_of_the_checkout(app: Sphinx, doctree: nodes.document) -> None:
-    """Replace links to Markdown outside of docs/ by text and path: the site does not hold these files."""
+    """Lead links to model cards to their pages; of other Markdown outside of docs/ show the path."""
     for link in list(doctree.findall(pending_xref)):
         path = (DOCS / f"{link['reftarget']}.md").resolve()
-        if link.get("refdomain") == "doc" and path.is_file() and not path.is_relative_to(DOCS):
+        card = DOCS / "generated" / f"card_{path.parent.parent.name}.md"
+        if link.get("refdomain") == "doc" and path.name == "README.md" and card.is_file():
+            link["reftarget"] = f"generated/{card.stem}"
+        elif link.get("refdomain") == "doc" and path.is_file() and not path.is_relative_to(DOCS):
             name = path.relative_to(DOCS.parent).as_posix()
             text = [] if link.astext() == name else [nodes.Text(f"{link.astext()}, ")]
             link.replace_self([*text, nodes.literal(name, name)])

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from unetpp_monai.cli import app
 from unetpp_monai.task_rules import value_types
 
 PACKAGE = Path(unetpp_monai.__file__).parent
-CONFIGS = ("inference", "train", "evaluate", "multi_gpu_train")
+CONFIGS = PACKAGE.parent / "configs"
 PANEL = "Options"  # options that name no other group
 
 
@@ -26,9 +27,9 @@ def cell(text: object) -> str:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Return a Markdown table; its cells are Markdown already."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
+    """Return a Markdown table whose first column are names, which are not broken; its cells are Markdown already."""
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+    return f"```{{table}}\n:class: names {head[1]}\n\n{lines}\n```\n"
 
 
 def commands() -> str:
@@ -123,29 +124,33 @@ def _error(kind: type, level: int) -> Iterator[str]:
 def bundle_keys() -> str:
     """Return what a task or an overlay may state, with meanings and the base's defaults."""
     schema = json.loads((PACKAGE / "task.schema.json").read_text())
-    bases = {name: json.loads((PACKAGE / "base" / f"{name}.json").read_text()) for name in CONFIGS}
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, base in bases.items():
-        for key in value_types(base):
-            default = "must be stated" if base[key] is None else f"`{cell(json.dumps(base[key]))}`"
-            found.setdefault(key, {}).setdefault(default, []).append(name)
-    values = [
-        (f"`{key}`", _defaults(defaults), cell(schema["properties"][key]["description"]))
-        for key, defaults in sorted(found.items())
-    ]
+    bases = {name: json.loads((PACKAGE / "base" / f"{name}.json").read_text()) for name in ("inference", "train")}
+    both, train, inference = "Inference and training", "Training only", "Inference only"
+    groups: dict[str, list[tuple[str, ...]]] = {both: [], train: [], inference: []}
+    types = {name: value_types(base) for name, base in bases.items()}
+    for key in sorted({**types["inference"], **types["train"]}):
+        found = [name for name, keys in types.items() if key in keys]
+        group = both if len(found) == 2 else train if found == ["train"] else inference
+        defaults = dict.fromkeys(_default_of(bases[name], key) for name in found)
+        groups[group].append((f"`{key}`", " or ".join(defaults), cell(schema["properties"][key]["description"])))
     metadata = [(f"`{key}`", cell(value["description"])) for key, value in _metadata(schema).items()]
     head = "# Keys of a bundle\n\nWhat `task.json` and `metadata.json` of a task may state; "
     head += "`unetpp_monai/task.schema.json` says the same to an editor.\n\n## task.json\n\n"
-    head += "The default is that of `unetpp_monai/base`. A value that begins with `$` is computed by MONAI. "
-    head += "`unetpp train --set KEY=VALUE` sets one for a training.\n\n"
+    head += (
+        'The default is that of `unetpp_monai/base`; "required" has none. A value that begins with `$` is computed by '
+    )
+    head += "MONAI. `unetpp train --set KEY=VALUE` sets one for a training.\n\n"
+    parts = [f"### {name}\n\n{table(('key', 'default', 'meaning'), rows)}" for name, rows in groups.items()]
     middle = "\n## metadata.json\n\nThe keys of MONAI's bundles, and those of this package.\n\n"
-    return head + table(("key", "default", "meaning"), values) + middle + table(("key", "meaning"), sorted(metadata))
+    return head + "\n".join(parts) + middle + table(("key", "meaning"), sorted(metadata))
 
 
-def _defaults(found: Mapping[str, list[str]]) -> str:
-    """Say which configs have the key; where all that have it agree, once."""
-    configs = {default: " and ".join(f"`{name}`" for name in names) for default, names in found.items()}
-    return "<br>".join(f"{default} in {names}" for default, names in configs.items())
+def _default_of(base: Mapping[str, Any], key: str) -> str:
+    value = base[key]
+    if isinstance(value, str) and value.startswith("@") and "#" in value:  # another value of the same config
+        first, second = value.removeprefix("@").split("#")
+        value = base[first][second]
+    return "required" if value is None else f"`{cell(json.dumps(value))}`"
 
 
 def _metadata(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,10 +175,22 @@ def _name(name: str) -> str:
 PAGES = {"python": python, "commands": commands, "report": report, "errors": error_page, "bundle_keys": bundle_keys}
 
 
+def cards() -> dict[str, str]:
+    """Return the model cards of the checkout, with headings as a page of the manual has them."""
+    found = {}
+    for path in sorted(CONFIGS.glob("*/docs/README.md")):
+        text = re.sub(r"^(#+) \*\*(.*)\*\*$", r"\1 \2", path.read_text(), flags=re.MULTILINE)
+        text = re.sub(r"^### (Authors|Tags)$", r"## \1", text, flags=re.MULTILINE)
+        text = re.sub(r"^#### ", "### ", text, flags=re.MULTILINE)
+        picture = rf"\1(../../configs/{path.parent.parent.name}/docs/\2)"
+        found[f"card_{path.parent.parent.name}"] = re.sub(r"(!\[[^\]]*\])\(([^)]+)\)", picture, text)
+    return found
+
+
 def write(folder: Path) -> None:
     """Write all pages; one that has not changed keeps its time, so that Sphinx does not read it again."""
     folder.mkdir(exist_ok=True)
-    for name, page in PAGES.items():
-        path, text = folder / f"{name}.md", page()
+    for name, text in ({name: page() for name, page in PAGES.items()} | cards()).items():
+        path = folder / f"{name}.md"
         if not path.exists() or path.read_text() != text:
             path.write_text(text)

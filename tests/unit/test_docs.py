@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import typer
@@ -110,7 +111,8 @@ def test_every_key_of_a_report_and_a_bundle_is_in_the_reference(reference):
     for task in ("hippocampus", "hippocampus_head", "nuclei_2d"):
         for key in json.loads((ROOT / "configs" / task / "task.json").read_text()):
             assert f"\n| `{key}` |" in page, key
-    assert "\n| `features` | must be stated in `inference` and `train` | Channels of each level" in page
+    assert "\n| `features` | required | Channels of each level" in page
+    assert '\n| `depth` | `"full"` | Depth of the network' in page
 
 
 def test_every_key_has_one_meaning(reference):
@@ -158,6 +160,17 @@ def test_the_conformance_page_says_what_the_code_does():
     assert f"({deidentify.PROFILE[0]})" in page and f"({deidentify.RETAIN_UIDS[0]})" in page
 
 
+def test_every_card_is_a_page_of_the_manual(reference):
+    index = (ROOT / "docs" / "index.md").read_text()
+    cards = reference.cards()
+    assert len(cards) == 4 and all(f"\ngenerated/{name}\n" in index for name in cards)
+    for text in cards.values():
+        levels = [len(mark) for mark in re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)]
+        assert levels[0] == 1 and all(after - before <= 1 for before, after in pairwise(levels))
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+            assert (ROOT / "docs" / "generated" / picture).resolve().is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "link", ["[none](nowhere.md)", "[none](../nowhere.md)", "[none](segment.md#nothing-of-this-name)"]
@@ -166,6 +179,8 @@ def test_a_broken_link_fails_the_build(tmp_path, link):
     pytest.importorskip("furo", reason="pip install 'unetpp_monai[docs]'")
     pages = {"conf.py": (ROOT / "docs" / "conf.py").read_text(), "reference.py": "def write(folder): pass\n"}
     pages |= {"index.md": f"# Page\n\n[some](segment.md) {link}\n", "segment.md": "---\norphan: true\n---\n# Some\n"}
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "custom.css").touch()
     for name, text in pages.items():
         (tmp_path / name).write_text(text)
     build = ["-m", "sphinx", "-W", "-q", "-b", "html", str(tmp_path), str(tmp_path / "site")]
