@@ -15,7 +15,7 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from unetpp_monai.dicom.deidentify import KEPT, mark_pseudonymised, pseudonymised, read_key
+from unetpp_monai.dicom.deidentify import WHITELIST, mark_pseudonymised, pseudonymised, read_key
 from unetpp_monai.dicom.rtstruct import write_dicom_rtstruct
 from unetpp_monai.dicom.seg import write_dicom_seg
 from unetpp_monai.dicom.series import read_dicom_series
@@ -39,7 +39,9 @@ TEXTS = {
 DATES = [entry[4] for tag, entry in DicomDictionary.items() if entry[0] in ("DA", "DT") and entry[4] and tag >> 16 > 7]
 AGES = [entry[4] for entry in DicomDictionary.values() if entry[0] == "AS" and entry[4]]
 OTHER_UIDS = [
-    entry[4] for tag, entry in DicomDictionary.items() if entry[0] == "UI" and entry[4] not in KEPT and tag >> 16 > 7
+    entry[4]
+    for tag, entry in DicomDictionary.items()
+    if entry[0] == "UI" and entry[4] not in WHITELIST and tag >> 16 > 7
 ]
 SECRET_DATE, SECRET_AGE = "19531107", "071Y"
 
@@ -134,7 +136,7 @@ def test_only_known_attributes_survive():
     header = nest_in_frames(base_header(PatientComments="ask Dr. Who"), "PHI PHI PHI PHI")
     (copy,) = pseudonymised([header], KEY)
     assert not any(element.tag.is_private for element in copy.iterall())
-    assert {element.keyword for element in copy} - KEPT == {
+    assert {element.keyword for element in copy} - WHITELIST == {
         *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
         *("AccessionNumber", "ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator", "Modality"),
         *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),

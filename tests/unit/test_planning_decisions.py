@@ -12,7 +12,7 @@ from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.planning import Checked, Dataset
 from unetpp_monai.planning.budget import Budget, Shape, memory_budget, network_costs, peak_bytes
 from unetpp_monai.planning.dataset import Case, sided_labels
-from unetpp_monai.planning.decision import Wishes
+from unetpp_monai.planning.decision import Choices
 from unetpp_monai.planning.decisions import decide
 from unetpp_monai.planning.examine import Channel, Facts
 from unetpp_monai.planning.folds import assign_folds, fold_count
@@ -40,8 +40,8 @@ def made(facts, channels=("T1",), labels=None):
     return Checked(Dataset("made", ".", listed, "", channels, labels), tuple(cases), (), (0, *labels))
 
 
-def values(checked, budget=SMALL, **wishes):
-    return decide(checked, Wishes(budget, **wishes)).values
+def values(checked, budget=SMALL, **choices):
+    return decide(checked, Choices(budget, **choices)).values
 
 
 def test_spacing_is_the_median_except_along_thick_slices():
@@ -128,7 +128,7 @@ def test_a_window_that_sees_too_little_gets_coarser_voxels_unless_detail_would_g
     coarse, fine = values(made(organ)), values(made(lesion))
     assert coarse["pixdim"][0] > 1.5 and fine["pixdim"] == [1.0] * 3
     assert values(made(organ), spacing=(1.0, 1.0, 1.0))["pixdim"] == [1.0] * 3
-    reasons = {decision.key: decision.rule for decision in decide(made(lesion), Wishes(SMALL)).decisions}
+    reasons = {decision.key: decision.rule for decision in decide(made(lesion), Choices(SMALL)).decisions}
     assert "not coarsened" in reasons["pixdim"]
 
 
@@ -230,13 +230,13 @@ def test_folds_are_5_or_3_of_few_or_as_stated():
 def test_stated_folds_are_kept_and_may_not_part_a_group():
     checked = made(made_facts())
     cases = [(replace(case, fold=at % 3), facts) for at, (case, facts) in enumerate(checked.cases)]
-    found = decide(replace(checked, cases=tuple(cases)), Wishes(SMALL))
+    found = decide(replace(checked, cases=tuple(cases)), Choices(SMALL))
     assert found.values["num_folds"] == 3 and found.folds["case04"] == 1
     parted = [(replace(case, group="one"), facts) for case, facts in cases]
     with pytest.raises(InputError, match="share a fold"):
-        decide(replace(checked, cases=tuple(parted)), Wishes(SMALL))
+        decide(replace(checked, cases=tuple(parted)), Choices(SMALL))
 
 
 def test_every_decision_says_its_rule_its_input_and_another_way():
-    for decision in decide(made(made_facts((200, 200, 12), (1.0, 1.0, 8.0))), Wishes(SMALL)).decisions:
+    for decision in decide(made(made_facts((200, 200, 12), (1.0, 1.0, 8.0))), Choices(SMALL)).decisions:
         assert decision.rule and decision.inputs and decision.override, decision.key

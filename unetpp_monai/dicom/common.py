@@ -159,7 +159,7 @@ def algorithm_identification(algorithm: Algorithm) -> Any:
     )
 
 
-def prepared_sources(sources: Sequence["pydicom.Dataset"]) -> list["pydicom.Dataset"]:
+def corrected_sources(sources: Sequence["pydicom.Dataset"]) -> list["pydicom.Dataset"]:
     """Copy source headers and correct them for highdicom and readers.
 
     All copies get their identifiers and one common orientation; the first also gets the patient and study header of
@@ -171,11 +171,11 @@ def prepared_sources(sources: Sequence["pydicom.Dataset"]) -> list["pydicom.Data
     Raises:
         OutputError: not one series, no frame of reference, or no geometry.
     """
-    return placed_sources(sources, source_planes(sources))
+    return sources_in_planes(sources, source_planes(sources))
 
 
-def placed_sources(sources: Sequence["pydicom.Dataset"], planes: Planes) -> list["pydicom.Dataset"]:
-    """Copy source headers as `prepared_sources`, with `planes` as their geometry."""
+def sources_in_planes(sources: Sequence["pydicom.Dataset"], planes: Planes) -> list["pydicom.Dataset"]:
+    """Copy source headers as `corrected_sources`, with `planes` as their geometry."""
     import pydicom
 
     identity = [pydicom.tag.Tag(keyword) for keyword in (*REQUIRED, *IMAGE)]
@@ -202,7 +202,7 @@ def common_header(sources: Sequence["pydicom.Dataset"]) -> "pydicom.Dataset":
     """
     import pydicom
 
-    first = prepared_sources(sources)[0]
+    first = corrected_sources(sources)[0]
     header = pydicom.Dataset()
     for keyword in ("SpecificCharacterSet", "StudyInstanceUID", "FrameOfReferenceUID", *PATIENT_AND_STUDY):
         header[keyword] = first[keyword]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEY_BYTES = 16  # shorter keys can be found by brute force
 STANDARD_UIDS = "1.2.840.10008."  # DICOM's own UIDs (SOP classes, well-known frames of reference)
 # Attributes that are kept, at any depth: geometry and the kind of instance and frame; no text, no dates.
-KEPT = frozenset(
+WHITELIST = frozenset(
     (
         *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
         *("SeriesNumber", "InstanceNumber", "Rows", "Columns", "NumberOfFrames"),
@@ -34,7 +34,7 @@ EMPTIED = (
     *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
     *("ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator"),
 )
-MARKS = (
+METHOD_ATTRIBUTES = (
     *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
     "LongitudinalTemporalInformationModified",
 )
@@ -64,7 +64,7 @@ def read_key(path: Path) -> bytes:
 def pseudonymised(sources: Sequence["Dataset"], key: bytes, *, retain_uids: bool = False) -> tuple["Dataset", ...]:
     """Copy source headers without identifiers, after PS3.15's Basic Profile.
 
-    Only `KEPT` attributes are copied, so unknown and private ones cannot leak. Dates are emptied (action Z), not
+    Only `WHITELIST` attributes are copied, so unknown and private ones cannot leak. Dates are emptied (action Z), not
     shifted; sex, age and descriptions are removed. Equal UIDs get the same new UID (`2.25.` and an integer). Name and
     ID become one pseudonym made from issuer and patient ID; equal IDs of two sites without issuer become one patient.
     Without patient ID the pseudonym is made from the study, so patients are not merged, nor linked between studies.
@@ -92,7 +92,7 @@ def mark_pseudonymised(target: "Dataset", source: "Dataset") -> None:
     """
     if source.get("PatientIdentityRemoved") != "YES":
         return
-    for keyword in MARKS:
+    for keyword in METHOD_ATTRIBUTES:
         if keyword in source:
             setattr(target, keyword, source[keyword].value)
     if source.get("LongitudinalTemporalInformationModified") == "REMOVED":
@@ -131,7 +131,7 @@ def _pseudonymised(source: "Dataset", key: bytes, retain_uids: bool) -> "Dataset
 
 
 def _kept(source: "Dataset", uid: Callable[[str], str]) -> "Dataset":
-    """Copy the attributes in `KEPT`, with the dictionary's VR and replaced UIDs."""
+    """Copy the attributes in `WHITELIST`, with the dictionary's VR and replaced UIDs."""
     from pydicom import config
     from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
     from pydicom.dataelem import DataElement
@@ -140,7 +140,7 @@ def _kept(source: "Dataset", uid: Callable[[str], str]) -> "Dataset":
     copy = Dataset()
     for tag in list(source.keys()):  # iterating over elements would decode them all
         keyword = keyword_for_tag(tag)
-        if keyword not in KEPT:
+        if keyword not in WHITELIST:
             continue
         kind = dictionary_VR(tag)
         try:

@@ -23,10 +23,10 @@ from .common import (
     import_highdicom,
     long_string,
     new_uid,
-    placed_sources,
     quiet_names,
     segment_numbers,
     series_number,
+    sources_in_planes,
 )
 from .deidentify import mark_pseudonymised
 from .geometry import JITTER_MM, LPS_TO_RAS
@@ -183,7 +183,7 @@ def _encode(
     try:
         with quiet_names():
             seg = hd.seg.Segmentation(
-                source_images=placed_sources(sources, _snapped(source_planes(sources), grid)),
+                source_images=sources_in_planes(sources, _snapped(source_planes(sources), grid)),
                 pixel_array=segments[stored],
                 segmentation_type=encoding.upper(),
                 segment_descriptions=descriptions,

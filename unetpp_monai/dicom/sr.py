@@ -22,10 +22,10 @@ from .common import (
     EQUIPMENT,
     MANUFACTURER,
     concept,
+    corrected_sources,
     import_highdicom,
     long_string,
     new_uid,
-    prepared_sources,
     quiet_names,
     segment_numbers,
     series_number,
@@ -95,7 +95,7 @@ def write_dicom_sr(
     Raises:
         OutputError: volumes and SEG differ, `seg` is of another study, or the report cannot be written.
     """
-    prepared = prepared_sources(sources)
+    prepared = corrected_sources(sources)
     if seg.dataset.StudyInstanceUID != prepared[0].StudyInstanceUID:
         raise OutputError("a report needs the SEG of its own sources, got one of another study; write the SEG again")
     findings = _findings(seg, structures, ml)

@@ -73,7 +73,7 @@ class EarlyExit:
         channels = [self.network.out_channels, *([len(UNCERTAINTIES)] if self.uncertainty else [])]
         layers = [windows.new_zeros(len(windows), n, *windows.shape[2:], dtype=torch.float32) for n in channels]
         layers[0][:, 0] = BACKGROUND_LOGIT
-        grid, sums = {"image": windows[active]}, Sums()
+        grid, sums = {"image": windows[active]}, HeadSums()
         for depth in self.stops:
             if not len(active):
                 break
@@ -116,8 +116,8 @@ def expected_error(logits: torch.Tensor) -> torch.Tensor:
     return (unsure * weights).flatten(1).sum(1) / weights.sum()
 
 
-class Sums:
-    """What the heads so far have in sum: probabilities `(B, out_channels, *spatial)` and entropy `(B, 1, *spatial)`."""
+class HeadSums:
+    """Sums over the heads so far: probabilities `(B, out_channels, *spatial)`, entropy `(B, 1, *spatial)`."""
 
     def __init__(self) -> None:
         self.probabilities: torch.Tensor | None = None

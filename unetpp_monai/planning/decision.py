@@ -19,7 +19,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Choices:
     """The user's choices; empty or 0: chosen by the plan."""
 
     budget: Budget

@@ -10,7 +10,7 @@ import numpy as np
 from .augmentation import augmentation
 from .budget import SHARE, Shape, peak_bytes, width_for
 from .checking import Checked
-from .decision import Decision, Wishes, times
+from .decision import Choices, Decision, times
 from .examine import Facts
 from .folds import choose_folds
 from .grid import BATCH, Grid, find_grid
@@ -40,33 +40,33 @@ class Decided:
         return {decision.key: decision.value for decision in self.decisions}
 
 
-def decide(checked: Checked, wishes: Wishes) -> Decided:
+def decide(checked: Checked, choices: Choices) -> Decided:
     """Make all decisions.
 
     Args:
         checked: without errors.
-        wishes: the user's choices.
+        choices: the user's choices.
 
     Raises:
         InputError: an impossible choice, or a missing one.
     """
     facts = [facts for _, facts in checked.cases]
     dims = len(facts[0].shape)
-    kinds = channel_kinds(checked, wishes.modality)
+    kinds = channel_kinds(checked, choices.modality)
     rules = intensity_rules(checked, kinds)
     crop, why = _crop(facts)
     shapes = [each.inner if crop else each.shape for each in facts]
     labels = len(checked.values)
-    channels = len(facts[0].channels) + (labels if wishes.interactive else 0)
-    network = Shape(dims, channels, labels, width_for(wishes.budget), half=wishes.budget.gpu)
-    grid = find_grid(facts, shapes, wishes, network)
-    folds, fold_inputs = choose_folds(checked, wishes.folds)
+    channels = len(facts[0].channels) + (labels if choices.interactive else 0)
+    network = Shape(dims, channels, labels, width_for(choices.budget), half=choices.budget.gpu)
+    grid = find_grid(facts, shapes, choices, network)
+    folds, fold_inputs = choose_folds(checked, choices.folds)
     decisions = [
         *_of_images(checked, kinds, rules),
         Decision("crop_foreground", crop, "crop zeros if that saves enough and cuts no label", why, EDIT),
-        *_of_network(grid, network, wishes),
-        *(_of_prompts(labels, grid) if wishes.interactive else []),
-        *_of_training(checked, grid, network, wishes),
+        *_of_network(grid, network, choices),
+        *(_of_prompts(labels, grid) if choices.interactive else []),
+        *_of_training(checked, grid, network, choices),
         Decision(
             "num_folds",
             max(folds.values()) + 1,
@@ -119,12 +119,12 @@ def _crop(facts: Sequence[Facts]) -> tuple[bool, str]:
     return left < WORTH and not cut and lowest >= 0, inputs
 
 
-def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
+def _of_network(grid: Grid, network: Shape, choices: Choices) -> list[Decision]:
     topology, patch = grid.topology, list(grid.patch)
     levels = len(topology.kernels)
     shape = f"median image {times([round(size) for size in grid.shape])} voxels of {times(grid.spacing)} mm"
     peak = peak_bytes(network, topology, BATCH * math.prod(patch)) / 2**30
-    memory = f"{wishes.budget.gib:g} GiB ({wishes.budget.source}), of which {BATCH} such patches take {peak:.2f} GiB"
+    memory = f"{choices.budget.gib:g} GiB ({choices.budget.source}), of which {BATCH} such patches take {peak:.2f} GiB"
     weights = [2.0**-at for at in range(levels - 1)]
     found = [
         Decision("pixdim", list(grid.spacing), grid.spacing_rule, shape, "option spacing"),
@@ -140,7 +140,7 @@ def _of_network(grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
         Decision(
             "features",
             network.features(topology),
-            f"{network.width}, as memory is {wishes.budget.gib:g} GiB (32 from 10 GiB on), doubled per level",
+            f"{network.width}, as memory is {choices.budget.gib:g} GiB (32 from 10 GiB on), doubled per level",
             f"{levels} levels",
             f"option memory, or {EDIT}",
         ),
@@ -178,13 +178,15 @@ def _steps(grid: Grid) -> Iterator[Decision]:
         yield Decision("kernel_size", [list(each) for each in kernels], rule, mm, EDIT)
 
 
-def _of_training(checked: Checked, grid: Grid, network: Shape, wishes: Wishes) -> list[Decision]:
-    gpu, facts = wishes.budget.gpu, [facts for _, facts in checked.cases]
+def _of_training(checked: Checked, grid: Grid, network: Shape, choices: Choices) -> list[Decision]:
+    gpu, facts = choices.budget.gpu, [facts for _, facts in checked.cases]
     voxels = math.prod(grid.patch)
     seen = int(SEEN * math.prod(grid.shape) * len(facts) / voxels)
     batch = BATCH
     while (
-        gpu and batch < seen and peak_bytes(network, grid.topology, (batch + 1) * voxels) <= SHARE * wishes.budget.bytes
+        gpu
+        and batch < seen
+        and peak_bytes(network, grid.topology, (batch + 1) * voxels) <= SHARE * choices.budget.bytes
     ):
         batch += 1
     where = "with a GPU" if gpu else "without a GPU"

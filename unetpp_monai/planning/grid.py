@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .budget import SHARE, Shape, peak_bytes
-from .decision import Wishes, times
+from .decision import Choices, times
 from .examine import Facts
 from .topology import Topology, fit_patch, median_shape, median_spacing
 
@@ -30,16 +30,16 @@ class Grid:
     topology: Topology
 
 
-def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], wishes: Wishes, network: Shape) -> Grid:
+def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: Choices, network: Shape) -> Grid:
     """Find spacing and patch size."""
     spacings = [each.spacing for each in facts]
-    if wishes.spacing and (facts[0].picture or len(wishes.spacing) != 3 or min(wishes.spacing) <= 0):
+    if choices.spacing and (facts[0].picture or len(choices.spacing) != 3 or min(choices.spacing) <= 0):
         raise InputError(
-            f"spacing must be 3 numbers > 0 (mm), and none for pictures, got {wishes.spacing}", option="spacing"
+            f"spacing must be 3 numbers > 0 (mm), and none for pictures, got {choices.spacing}", option="spacing"
         )
-    spacing = np.array(wishes.spacing or median_spacing(spacings, shapes))
-    first, budget = spacing.copy(), SHARE * wishes.budget.bytes
-    rule = "as stated" if wishes.spacing else "median per axis; 10th percentile along thick slices"
+    spacing = np.array(choices.spacing or median_spacing(spacings, shapes))
+    first, budget = spacing.copy(), SHARE * choices.budget.bytes
+    rule = "as stated" if choices.spacing else "median per axis; 10th percentile along thick slices"
 
     def peak(topology: Topology, patch: tuple[int, ...]) -> float:
         return peak_bytes(network, topology, BATCH * math.prod(patch))
@@ -49,7 +49,7 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], wishes: W
         shape = median_shape(spacings, shapes, rounded)
         patch, topology = fit_patch(rounded, shape, peak, budget)
         grid = Grid(rounded, rule, shape, patch, topology)
-        if wishes.spacing or facts[0].picture or not _sees_too_little(grid, facts):
+        if choices.spacing or facts[0].picture or not _sees_too_little(grid, facts):
             break
         finest = spacing < COARSER * spacing.min()
         coarser = np.where(finest, spacing * COARSER, spacing)

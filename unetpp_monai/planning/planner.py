@@ -14,7 +14,7 @@ from ..task import DESCRIPTION, VALUES, check_task
 from .budget import memory_budget
 from .checking import Checked
 from .dataset import ERROR
-from .decision import Wishes
+from .decision import Choices
 from .decisions import Decided, decide
 from .describe import cases_list, fingerprint, label_names, metadata
 
@@ -57,7 +57,7 @@ def plan(checked: Checked, output: str | Path, *, options: Options | None = None
     check_folder(folder, overwrite=overwrite)
     _check_time(options.time)
     budget = memory_budget(options.memory)
-    decided = decide(checked, Wishes(budget, options.modality, options.spacing, options.folds, options.interactive))
+    decided = decide(checked, Choices(budget, options.modality, options.spacing, options.folds, options.interactive))
     name = folder.resolve().name
     values = {"dataset_dir": str(checked.dataset.root.resolve()), **decided.values}
     files = {

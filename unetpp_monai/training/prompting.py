@@ -20,7 +20,7 @@ STRAIGHT = 0.5  # fraction of scribbles that are lines; the others are eroded re
 
 
 @dataclass(frozen=True)
-class Habits:
+class PromptSampling:
     """Statistics of the simulated prompts."""
 
     share: float  # fraction of steps with prompts, 0 to 1
@@ -40,7 +40,7 @@ class PromptedBatch:
         labels: indices of labels with prompts, one channel each, in this order.
         radius: of the ball around a point, mm.
         pixdim: spacing of the network's grid, mm.
-        share, rounds, scribbles, jitter: see `Habits`.
+        share, rounds, scribbles, jitter: see `PromptSampling`.
     """
 
     def __init__(  # noqa: PLR0913 - all prompt settings of a task
@@ -58,7 +58,7 @@ class PromptedBatch:
     ) -> None:
         self.network, self.inferer, self.labels = network, inferer, tuple(labels)
         self.offsets = ball(radius, pixdim) if self.labels else np.zeros((0, 0), np.int64)
-        self.habits = Habits(share, rounds, scribbles, jitter)
+        self.sampling = PromptSampling(share, rounds, scribbles, jitter)
 
     def __call__(
         self, batch: Mapping[str, torch.Tensor], device: Any = None, non_blocking: bool = False, **options: Any
@@ -71,12 +71,12 @@ class PromptedBatch:
             return image, label
         rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         maps = image.new_zeros(len(image), len(self.labels), *image.shape[2:])
-        if rng.random() >= self.habits.share:
+        if rng.random() >= self.sampling.share:
             return torch.cat([image, maps], 1), label
         truth = label[:, 0].cpu().numpy().astype(np.int64)
         marks = [no_marks(image.shape[2:]) for _ in image]
         everywhere = rng.random() < SEEN
-        for number in range(int(rng.integers(1, self.habits.rounds + 1))):
+        for number in range(int(rng.integers(1, self.sampling.rounds + 1))):
             if everywhere and number == 0:
                 for each, case in zip(marks, truth, strict=True):
                     self._scribble_in_all(each, case, rng)
@@ -113,10 +113,10 @@ class PromptedBatch:
             return
         channel = int(rng.choice(len(sizes), p=sizes / sizes.sum()))
         piece, allowed = pieces[channel][0], truth == self.labels[channel]
-        if rng.random() < self.habits.scribbles:
+        if rng.random() < self.sampling.scribbles:
             voxels = scribble(piece, allowed, rng)
         else:
-            voxels = point(piece, allowed, rng, jitter=self.habits.jitter)
+            voxels = point(piece, allowed, rng, jitter=self.sampling.jitter)
         mark(marks, voxels, channel, self.offsets)
 
 
