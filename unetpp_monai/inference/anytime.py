@@ -1,4 +1,4 @@
-"""What inferers ask of a network that can be evaluated to any depth."""
+"""Interface of networks that can be evaluated at any depth."""
 
 from typing import Protocol
 
@@ -10,18 +10,18 @@ class AnytimeNetwork(Protocol):
 
     @property
     def depth(self) -> int:
-        """The deepest that can be evaluated."""
+        """Largest depth."""
 
     @property
     def first_head(self) -> int:
-        """The smallest depth that has a head; 1 = every depth has one."""
+        """Smallest depth with a head; 1: every depth has one."""
 
     @property
     def out_channels(self) -> int:
-        """Channels of the logits, background included."""
+        """Channels of the logits, including the background."""
 
     def __call__(self, images: torch.Tensor, depth: int | None = None) -> torch.Tensor:
         """Map images `(B, in_channels, *spatial)` to logits `(B, out_channels, *spatial)`; None = the deepest."""
 
     def step(self, grid: dict[str, torch.Tensor], depth: int, *, last: bool = False) -> torch.Tensor:
-        """Go on to a depth, from the image or the features in `grid`; see `UNetPlusPlus.step`."""
+        """Evaluate up to a depth, from the image or features in `grid`; see `UNetPlusPlus.step`."""

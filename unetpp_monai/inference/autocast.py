@@ -1,4 +1,4 @@
-"""Mixed precision around an inferer, on CPUs too."""
+"""Mixed precision for inferers, also on CPUs."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,8 @@ class AutocastInferer(Inferer):
     AVX512-BF16, needs no gradient scaler, and does nothing on other devices. Weights stay float32.
 
     Args:
-        inferer: what calls the network.
-        enabled: False = always float32.
+        inferer: calls the network.
+        enabled: False: always float32.
 
     Example:
         >>> from monai.inferers import SimpleInferer

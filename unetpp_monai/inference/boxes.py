@@ -10,12 +10,12 @@ from ..located import Found
 from .early_exit import BACKGROUND_LOGIT
 from .slab import Slab, as_tensor
 
-ROWS = 16  # of a slab: what is held does not grow with the image
+ROWS = 16  # of a slab; limits memory for large images
 
 
 @dataclass(frozen=True)
 class Part:
-    """What was predicted in one box."""
+    """Prediction in one box."""
 
     found: Found
     logits: torch.Tensor  # (1 + labels of the structure, *shape of the box), float32
@@ -28,7 +28,7 @@ class Part:
 
     @property
     def odds(self) -> torch.Tensor:
-        """Logits of the labels over that of the background, `(labels, *shape of the box)`."""
+        """Logits of the labels relative to the background, `(labels, *shape of the box)`."""
         return self.logits[1:] - self.logits[:1]
 
 
@@ -39,10 +39,10 @@ def cut_out(image: torch.Tensor, found: Found) -> torch.Tensor:
 
 
 def pasted(shape: Sequence[int], parts: Sequence[Part]) -> Iterator[Slab]:
-    """Give the logits of the whole image in slabs from the first row to the last.
+    """Yield the logits of the whole image in slabs from the first row to the last.
 
-    The background's logit is 0 everywhere, so that boxes that overlap need no rule: the label with the best odds wins.
-    Outside of its box no label is possible, as in a window of air.
+    The background's logit is 0 everywhere, so in overlapping boxes the label with the highest odds wins. Outside its
+    box a label is impossible, as in constant windows.
 
     Args:
         shape: of the image, voxels.

@@ -1,4 +1,4 @@
-"""One network at a fixed depth, or each window at the depth that it needs."""
+"""Evaluate a network at a fixed depth, or each window as deep as needed."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,14 +22,13 @@ class DepthInferer(Inferer):
     """Evaluate the network of an inferer to a chosen depth.
 
     Args:
-        inferer: what calls the network, such as MONAI's `SlidingWindowInferer`.
-        depth: what `Depth.parse` takes: 1 ... the depth the network was built with; "full" or None = all of it;
-            "auto" = each window as deep as it needs (`EarlyExit`).
-        exit_thresholds: of "auto", see `EarlyExit`; none = every window goes all the way.
-        mirror_axes: spatial axes (0 = first) over which to average mirrored passes; none = one pass.
-        uncertainty: also give the maps of `EarlyExit`; `__call__` packs them behind the logits.
-        locator: finds the boxes that are segmented, each for itself, in an image that is normalised only within them;
-            None = the image is segmented as a whole.
+        inferer: calls the network, such as MONAI's `SlidingWindowInferer`.
+        depth: as for `Depth.parse`: 1 to the depth of the network; "full" or None: all;
+            "auto": each window as deep as needed (`EarlyExit`).
+        exit_thresholds: of "auto", see `EarlyExit`; empty: evaluate every window fully.
+        mirror_axes: spatial axes (0 = first) along which to average mirrored passes; empty: one pass.
+        uncertainty: also return the maps of `EarlyExit`; `__call__` appends them to the logits.
+        locator: finds boxes, which are normalised and segmented separately; None: segment the whole image.
 
     Example:
         >>> from unetpp_monai.networks import UNetPlusPlus
@@ -56,13 +55,13 @@ class DepthInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: AnytimeNetwork, *args: object, depth: DepthLike = None
     ) -> torch.Tensor:
-        """Map images to logits in one tensor, as MONAI passes them on: its door, see `pack`.
+        """Map images to logits in one tensor, for MONAI; see `pack`.
 
         Args:
             inputs: `(B, C, *spatial)`.
-            network: what to call; at full depth without uncertainty, any network.
+            network: to call; at full depth without uncertainty, any network.
             args: for the wrapped inferer; without a locator only.
-            depth: instead of the inferer's own; None = that one.
+            depth: overrides the inferer's; None: the inferer's.
 
         Returns:
             `(B, out_channels, *spatial)`, with uncertainty followed by the channels of `UNCERTAINTIES`.
@@ -74,12 +73,12 @@ class DepthInferer(Inferer):
         return logits
 
     def _whole(self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows]) -> torch.Tensor:
-        """All slabs of one image `(1, C, *spatial)` in one tensor."""
+        """Join all slabs of one image `(1, C, *spatial)`."""
         slabs = (slab.layers for slab in self.slabs(image, predictor))
         return pack(Windows(*(torch.cat(rows, 1)[None] for rows in zip(*slabs, strict=True))))
 
     def windows_of(self, shape: Sequence[int], located: Located | None = None) -> tuple[int, tuple[int, ...]]:
-        """Count the windows of an image's spatial shape, or of the boxes in it, and give their shape, voxels."""
+        """Count the windows of an image shape, or of the boxes in it, and return their shape in voxels."""
         if located is not None:
             counts, shapes = zip(*(self.windows_of(found.shape) for found in located.found), strict=True)
             return sum(counts), shapes[0]
@@ -96,11 +95,11 @@ class DepthInferer(Inferer):
         Args:
             image: to segment.
             predictor: called with windows.
-            located: by the locator before; None: it looks now, if there is one.
+            located: earlier result of the locator; None: run it now, if there is one.
 
         Raises:
             BundleError: the wrapped inferer is of another class.
-            InputError: the locator does not find what it looks for.
+            InputError: the locator does not find all structures.
         """
         if located is None and self.locator is not None:
             located = self.locator(image)
@@ -129,7 +128,7 @@ class DepthInferer(Inferer):
         mirror_axes: Sequence[int] | None = None,
         uncertainty: bool | None = None,
     ) -> "Predictor":
-        """Return what to call with a batch of windows; what is given here comes before the inferer's own."""
+        """Return the function that predicts batches of windows; arguments override the inferer's settings."""
         depth = self.depth if depth is None else Depth.parse(depth)
         axes = self.mirror_axes if mirror_axes is None else mirror_axes
         uncertainty = self.uncertainty if uncertainty is None else uncertainty
@@ -165,7 +164,7 @@ class Predictor:
         self._call = Mirrored(self._once, mirror_axes) if mirror_axes else self._once
 
     def __call__(self, windows: torch.Tensor) -> Windows:
-        """Map windows `(B, C, *spatial)` to logits, and maps if wanted."""
+        """Map windows `(B, C, *spatial)` to logits, and maps if requested."""
         return self._call(windows)
 
     def _once(self, windows: torch.Tensor) -> Windows:

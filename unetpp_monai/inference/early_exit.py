@@ -1,4 +1,4 @@
-"""One pass, head after head: easy windows stop early, and the heads' disagreement says what is uncertain."""
+"""Evaluate head by head: easy windows stop early, and disagreement of heads gives uncertainty."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ class EarlyExit:
 
     Args:
         network: with a head at every depth.
-        thresholds: of the expected error, 0 ... 1, depth 1 first; where there is none, or 0, every window goes on;
-            with 1 none does. Those of depths that the network lacks do nothing.
-        depth: go no deeper; None = all the way.
-        air: a window in which every channel is constant (padding, air) is background and never computed.
-        uncertainty: also give `UNCERTAINTIES` over the heads of a window: the entropy of their mean probabilities,
-            and how much of it is their disagreement (Jensen-Shannon divergence), both over log(labels).
+        thresholds: of the expected error, 0 to 1, depth 1 first; without one, or with 0, every window continues; with 1
+            none does. Thresholds of missing depths are ignored.
+        depth: largest depth; None: all.
+        air: treat windows with constant channels (padding, air) as background without computing them.
+        uncertainty: also return `UNCERTAINTIES` over the heads: the entropy of their mean probabilities, and their
+            disagreement (Jensen-Shannon divergence), both divided by log(labels).
 
     Raises:
         ValueError: a threshold out of range, or a depth without head.
 
     Attributes:
-        counts: depth -> how many windows stopped there; depth 0 = not computed.
+        counts: depth -> number of windows that stopped there; depth 0: not computed.
 
     Example:
         >>> from unetpp_monai.networks import UNetPlusPlus
@@ -63,12 +63,12 @@ class EarlyExit:
         self.counts: Counter[int] = Counter()
 
     def __call__(self, windows: torch.Tensor) -> Windows:
-        """Map windows `(B, in_channels, *spatial)` to logits, and maps if wanted, each to its depth."""
+        """Map windows `(B, in_channels, *spatial)` to logits, and maps if requested, each at its depth."""
         flat = windows.flatten(2)
         computed = (
             (flat.amax(2) != flat.amin(2)).any(1) if self.air else torch.ones_like(flat[:, 0, 0], dtype=torch.bool)
         )
-        active = computed.nonzero().flatten()  # windows that go on, indices
+        active = computed.nonzero().flatten()  # indices of windows that continue
         self.counts[0] += len(windows) - len(active)
         channels = [self.network.out_channels, *([len(UNCERTAINTIES)] if self.uncertainty else [])]
         layers = [windows.new_zeros(len(windows), n, *windows.shape[2:], dtype=torch.float32) for n in channels]
@@ -91,14 +91,14 @@ class EarlyExit:
         return Windows(*layers)
 
     def _decided(self, logits: torch.Tensor, depth: int) -> torch.Tensor:
-        """Which windows `(B,)` stop at a depth."""
+        """Tell which windows `(B,)` stop at a depth."""
         if depth == self.depth or depth not in self.thresholds:
             return torch.full((len(logits),), depth == self.depth, device=logits.device)
         return expected_error(logits) < self.thresholds[depth]
 
 
 def expected_error(logits: torch.Tensor) -> torch.Tensor:
-    """Estimate the share of wrong voxels in each window.
+    """Estimate the fraction of wrong voxels in each window.
 
     Args:
         logits: `(B, out_channels, *spatial)`.
@@ -138,6 +138,6 @@ class HeadSums:
         return maps.clamp_min(0) / torch.log(torch.tensor(max(logits.shape[1], 2)))
 
     def keep(self, windows: torch.Tensor) -> None:
-        """Cut the batch to the windows that go on, mask `(B,)`."""
+        """Keep only the windows that continue, mask `(B,)`."""
         if self.probabilities is not None and self.entropy is not None:
             self.probabilities, self.entropy = self.probabilities[windows], self.entropy[windows]

@@ -1,4 +1,4 @@
-"""Label maps of every depth from one pass, for validation while a network trains."""
+"""Label maps of every depth in one pass, for validation during training."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from .slab import Windows
 
 
 class HeadsInferer(Inferer):
-    """Sweep an image once for the labels of all heads.
+    """Compute the label maps of all heads in one pass.
 
-    Logits are held for some rows at a time.
+    Only the logits of some rows are in memory at a time.
 
     Args:
         inferer: how to apply the network; its depth is not used.
@@ -32,7 +32,7 @@ class HeadsInferer(Inferer):
     def __call__(self, inputs: torch.Tensor, network: Any, *args: object) -> torch.Tensor:
         """Map images `(B, in_channels, *spatial)` to label maps `(B, heads, *spatial)`, int32, shallowest head first.
 
-        Another network than ours gives one.
+        Other networks give one label map.
         """
         alone = network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
         heads = 1

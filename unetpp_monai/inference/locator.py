@@ -1,4 +1,4 @@
-"""Find structures in a whole image with a small network on a coarse grid, and the boxes in which to segment them."""
+"""Find structures in a whole image, and boxes around them, with a small network on a coarse grid."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,37 +16,37 @@ from ..networks import UNetPlusPlus
 from ..pieces import components
 from .slab import as_tensor
 
-SAMPLE = 100_000  # voxels that show how an image's intensities are spread
-AIR_SHARE, AIR_MARGIN = 0.1, 3  # of the brightest, below which a voxel may be air; voxels of air that are left
-PERCENTILES = (0.01, 0.99)  # of them, which become 0 and 1
+SAMPLE = 100_000  # voxels to estimate the intensity distribution
+AIR_SHARE, AIR_MARGIN = 0.1, 3  # fraction of the brightest intensity below which a voxel may be air; margin in voxels
+PERCENTILES = (0.01, 0.99)  # of intensities, mapped to 0 and 1
 WORDS = dict(zip(DIRECTIONS, ("right of", "in front of", "above"), strict=True))
 
 
 class Locator:
     """Find a box around each structure in one coarse pass.
 
-    The structures are of one class, the largest connected pieces of it from left to right: what is the same on both
-    sides needs no network to tell the sides apart.
+    The structures are the largest connected components of one class, from left to right: paired structures need no
+    network to tell their sides apart.
 
-    The image is on the network's grid, RAS, as preprocessing leaves it; its intensities may have any scale.
+    The image is preprocessed: on the network's grid, RAS. Its intensities may have any scale.
 
     Args:
         features: channels per level of the network, finest first.
-        classes: names, the background first, then what is located, then others.
-        structures: names of the pieces that are located, from left to right.
-        labels: of each structure, those of the result.
+        classes: names: the background, the located class, then others.
+        structures: names of the located components, from left to right.
+        labels: labels of the result for each structure.
         brain: names of the classes that are brain.
         order: triples of class, direction (R, A or S) and class: the first must lie further that way.
         spacing: of the coarse grid, mm; a multiple of `pixdim`.
         pixdim: spacing of the network's grid, mm.
         margin: of a box around its structure, mm.
-        extent: the least that a whole image measures to the right, front and top, mm; empty: any.
-        brain_ml: the least brain of a whole image, mL.
-        ml: the least volume of a structure, mL.
-        way_out: what to do with another image, in words.
+        extent: smallest size of a whole image to the right, front and top, mm; empty: any.
+        brain_ml: smallest brain volume of a whole image, mL.
+        ml: smallest volume of a structure, mL.
+        way_out: advice for other images, for messages.
 
     Raises:
-        ValueError: a network that is too large to be one that locates.
+        ValueError: a network that is too large for a locator.
 
     Attributes:
         network: labels a coarse image `(1, 1, X, Y, Z)`, 0 ... 1.
@@ -58,7 +58,7 @@ class Locator:
         2
     """
 
-    def __init__(  # noqa: PLR0913 - all that a task states of its locator
+    def __init__(  # noqa: PLR0913 - all locator settings of a task
         self,
         *,
         features: Sequence[int],
@@ -90,10 +90,10 @@ class Locator:
 
         Args:
             image: `(1, 1, X, Y, Z)`, on the device of the network.
-            affine: of its grid, RAS mm; None: a grid that begins at 0.
+            affine: of its grid, RAS mm; None: origin at 0.
 
         Raises:
-            InputError: no whole image, no brain, or not every structure.
+            InputError: not a whole image, no brain, or a missing structure.
         """
         self._check_extent(image.shape[2:])
         affine = np.diag([*self.pixdim, 1.0]) if affine is None else np.asarray(affine)
@@ -129,7 +129,7 @@ class Locator:
         return InputError(f"{message}; {self.way_out}", option="task")
 
     def _classified(self, image: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Class and its probability of every coarse voxel."""
+        """Return the class and its probability for every coarse voxel."""
         coarse = avg_pool3d(as_tensor(image).float(), self.factors, ceil_mode=True)[0]
         box = shown(coarse)
         logits: torch.Tensor = self.network(normalised(coarse[(slice(None), *box)])[None])
@@ -146,7 +146,7 @@ class Locator:
         affine: NDArray[np.float64],
         shape: Sequence[int],
     ) -> Found:
-        """Take the box around a structure, and measure it."""
+        """Measure a structure and its box."""
         places = np.argwhere(piece)
         low, high = places.min(0), places.max(0) + 1  # coarse voxels
         margins = [math.ceil(self.margin / length) for length in self.pixdim]
@@ -168,7 +168,7 @@ class Locator:
         )
 
     def _contradictions(self, classes: NDArray[np.int64]) -> Iterator[str]:
-        """Say which classes lie the wrong way round: the header's orientation may be wrong."""
+        """Yield classes in the wrong order: the header's orientation may be wrong."""
         for first, direction, second in self.order:
             axis = DIRECTIONS.index(direction)
             near, far = (np.nonzero(classes == self.classes.index(name))[axis] for name in (second, first))
@@ -176,7 +176,7 @@ class Locator:
                 yield f"{first} does not lie {WORDS[direction]} {second}; check the orientation in the image's header"
 
     def _oddities(self, chosen: Sequence[NDArray[np.bool_]], sizes: Sequence[float]) -> Iterator[str]:
-        """Say what is odd about the pieces: not side by side, or one too many."""
+        """Yield oddities of the components: not side by side, or too many."""
         centres = [np.argwhere(piece).mean(0) for piece in chosen]
         for (one, other), (start, end) in zip(pairwise(self.structures), pairwise(centres), strict=True):
             if np.abs(end - start).argmax() != 0:
@@ -191,11 +191,11 @@ class LocatedNetwork(torch.nn.Module):
 
     One file has the weights of both.
 
-    Called as the former, which is all that an inferer asks of it.
+    Called like the segmenting network.
 
     Args:
-        segment: called with windows.
-        locator: which calls its network itself.
+        segment: segments windows.
+        locator: calls its own network.
 
     Example:
         >>> locator = Locator(features=[4, 8], classes=["background", "a"], structures=["a"], labels=[[1]])
@@ -219,14 +219,14 @@ class LocatedNetwork(torch.nn.Module):
 
 
 def located(network: torch.nn.Module, locator: Locator | None) -> torch.nn.Module:
-    """Put the locating network beside the segmenting one.
+    """Combine the segmenting and the locating network.
 
     Args:
-        network: that segments, or both.
-        locator: None: there is none.
+        network: the segmenting network, or both.
+        locator: None: no locator.
 
     Returns:
-        Both; `network` itself if there is no locator, or it is there already.
+        Both; `network` itself without locator, or if already combined.
 
     Example:
         >>> network = UNetPlusPlus(3, 1, 2, [4, 8])
@@ -237,7 +237,7 @@ def located(network: torch.nn.Module, locator: Locator | None) -> torch.nn.Modul
 
 
 def shown(image: torch.Tensor) -> tuple[slice, slice, slice]:
-    """The part of an image `(1, X, Y, Z)` that is not air: how much air is around a head shall not matter."""
+    """Return the part of an image `(1, X, Y, Z)` without surrounding air."""
     low, high = _quantiles(image, (0.01, 0.995))
     bright = image[0] > low + AIR_SHARE * (high - low)
     ends = []

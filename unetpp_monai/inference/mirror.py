@@ -15,7 +15,7 @@ class Mirrored:
 
     Args:
         predictor: called with windows `(B, in_channels, *spatial)`.
-        axes: spatial axes (0 = first) that may be mirrored, each alone and together; those of the training.
+        axes: spatial axes (0 = first) to mirror, in all combinations; as in training.
 
     Example:
         >>> Mirrored(Windows, [0, 1])(torch.ones(1, 1, 2, 2)).logits.sum()

@@ -1,4 +1,4 @@
-"""Patches to train on: some of them on a structure, however small it is in its image."""
+"""Training patches, some of them centred on a structure, however small."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 
 
 class RandForegroundCropd(transforms.RandomizableTransform, transforms.MapTransform):
-    """Cut a patch at a random place; with a probability, around a voxel of a structure.
+    """Crop a patch at a random position; with some probability, around a voxel of a structure.
 
     The structure is drawn first, each that the label map shows alike, then one of its voxels, so that a rare and small
     one is seen as often as the others (as nnU-Net samples, Isensee et al. 2021, arXiv 1809.10486).
@@ -19,7 +19,7 @@ class RandForegroundCropd(transforms.RandomizableTransform, transforms.MapTransf
         keys: images and label map `(C, *spatial)`, one grid, no axis shorter than the patch; cut, same dtypes.
         label_key: of the label map `(1, *spatial)`, 0 = background.
         roi_size: voxels of a patch per axis.
-        foreground_share: of patches that are cut around a structure, 0 ... 1.
+        foreground_share: fraction of patches around a structure, 0 to 1.
     """
 
     def __init__(self, keys: KeysCollection, label_key: str, roi_size: Sequence[int], foreground_share: float) -> None:
@@ -28,7 +28,7 @@ class RandForegroundCropd(transforms.RandomizableTransform, transforms.MapTransf
         self.label_key, self.roi_size = label_key, tuple(roi_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut every key at the same place."""
+        """Crop every key at the same position."""
         label = data[self.label_key]
         label = label.as_tensor() if isinstance(label, MetaTensor) else label
         shape = tuple(label.shape[1:])
@@ -45,7 +45,7 @@ class RandForegroundCropd(transforms.RandomizableTransform, transforms.MapTransf
         return {**data, **{key: cut(data[key]) for key in self.key_iterator(data)}}
 
     def _voxel_of_a_structure(self, label: torch.Tensor) -> tuple[int, ...] | None:
-        """A voxel's index; None if there is only background."""
+        """Draw a voxel of a structure; None if there is only background."""
         places = label.flatten().nonzero()[:, 0]
         if not len(places):
             return None

@@ -1,6 +1,6 @@
-"""What goes from the network to the source grid: logits and, where they are asked for, maps of uncertainty beside them.
+"""Predictions on the way from the network to the source grid: logits and, if requested, uncertainty maps.
 
-Maps never travel among the logits, except through MONAI's door: see `pack`.
+Maps are separate from logits, except in tensors for MONAI: see `pack`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ UNCERTAINTIES = ("entropy", "disagreement")  # kinds of uncertainty, in the orde
 
 @dataclass(frozen=True)
 class Windows:
-    """What is predicted for a batch of windows.
+    """Prediction for a batch of windows.
 
     Example:
         >>> len(Windows(torch.zeros(1, 2, 8, 8)).layers)
@@ -25,13 +25,13 @@ class Windows:
 
     @property
     def layers(self) -> tuple[torch.Tensor, ...]:
-        """The logits, and the maps if there are any: what is stitched and averaged alike."""
+        """Logits and, if any, maps: they are stitched and averaged alike."""
         return (self.logits,) if self.maps is None else (self.logits, self.maps)
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Finished rows of a swept volume.
+    """Finished rows of a volume.
 
     Example:
         >>> len(Slab(0, torch.zeros(2, 8, 8), torch.zeros(2, 8, 8)).layers)
@@ -44,12 +44,12 @@ class Slab:
 
     @property
     def layers(self) -> tuple[torch.Tensor, ...]:
-        """The logits, and the maps if there are any."""
+        """Logits and, if any, maps."""
         return (self.logits,) if self.maps is None else (self.logits, self.maps)
 
 
 def pack(windows: Windows) -> torch.Tensor:
-    """Make one tensor of logits and maps, for MONAI.
+    """Concatenate logits and maps into one tensor, for MONAI.
 
     MONAI's evaluators, inferers and MONAI Label's stock app pass one tensor from an inferer to the postprocessing. So
     `DepthInferer.__call__` packs, `InvertLabelsd.__call__` unpacks, and nothing else does either.
@@ -73,7 +73,7 @@ def unpack(packed: torch.Tensor, *, maps: bool) -> Slab:
 def as_tensor(image: torch.Tensor) -> torch.Tensor:
     """Remove MONAI's metadata from a tensor.
 
-    Every operation would copy it.
+    Otherwise every operation copies it.
 
     Args:
         image: a tensor or `MetaTensor`.

@@ -1,7 +1,7 @@
 """The sliding window as a stream: slabs of logits along the first axis, each yielded when complete.
 
-Windows, weights and sums are those of MONAI's `sliding_window_inference`, bit for bit. What differs is what is held:
-only the rows which a window can still reach, instead of logits for the whole volume.
+Windows, weights and sums equal those of MONAI's `sliding_window_inference`, bit for bit, but only rows that a window
+can still reach are in memory, instead of logits for the whole volume.
 """
 
 import math
@@ -26,8 +26,8 @@ def slide_windows(
 
     Args:
         image: `(1, in_channels, *spatial)`.
-        predictor: called with windows `(B, in_channels, *roi)`; gives maps for all of them or for none.
-        sliding: whose settings to use (roi, overlap, mode, padding, batch size).
+        predictor: called with windows `(B, in_channels, *roi)`; returns maps always or never.
+        sliding: settings (roi, overlap, mode, padding, batch size).
 
     Yields:
         Slabs from the first row to the last, without gap or overlap.
@@ -61,7 +61,7 @@ def _stitch(
     predictor: Callable[[torch.Tensor], Windows],
     batch_size: int,
 ) -> Iterator[Slab]:
-    """Add up weighted windows, which come by ascending first row, and give out rows when the next ones lie behind."""
+    """Sum weighted windows, sorted by first row, and yield rows that no later window reaches."""
     starts = sorted({window[0].start for window in windows})
     ends = dict(pairwise([*starts, image.shape[2]]))  # first row of a window -> first row that a later one can reach
     sums: list[torch.Tensor] = []  # one per layer: (channels, rows of a window, *other axes)
@@ -88,7 +88,7 @@ def _stitch(
 def _cut_ahead(
     image: torch.Tensor, windows: Sequence[tuple[slice, ...]], batch_size: int
 ) -> Iterator[tuple[Sequence[tuple[slice, ...]], torch.Tensor]]:
-    """Batches of windows, cut out of the image; each while the one before is computed."""
+    """Crop batches of windows, each while the previous one is computed."""
 
     def cut(batch: Sequence[tuple[slice, ...]]) -> torch.Tensor:
         places = [(slice(None), slice(None), *window) for window in batch]
@@ -112,21 +112,21 @@ def stitching_weights(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Weights of a window's voxels, of shape `roi_size`, as MONAI's `compute_importance_map` gives them; kept."""
+    """Return the weights of a window's voxels, as MONAI's `compute_importance_map`; cached."""
     with torch.inference_mode(False):  # for whoever needs them later
         weights: torch.Tensor = compute_importance_map(roi_size, mode, sigma_scale, device, dtype)
         return weights
 
 
 def _shift(x: torch.Tensor, axis: int, by: int) -> None:
-    """Move `x` up by some rows along an axis, in place, and zero the rows that come in."""
+    """Shift `x` by some rows along an axis in place, filling with 0."""
     kept = x.size(axis) - by
     x.narrow(axis, 0, kept).copy_(x.narrow(axis, by, kept).clone())
     x.narrow(axis, kept, by).zero_()
 
 
 def _steps(shape: Sequence[int], roi_size: Sequence[int], overlap: Sequence[float]) -> tuple[int, ...]:
-    """Voxels from one window to the next per axis, as in MONAI."""
+    """Return the step between windows per axis in voxels, as in MONAI."""
     return tuple(
         roi if size == roi else max(int(roi * (1 - fraction)), 1)
         for size, roi, fraction in zip(shape, roi_size, overlap, strict=True)
@@ -142,7 +142,7 @@ def window_count(shape: Sequence[int], roi_size: Sequence[int], overlap: float) 
         overlap: fraction of a window shared with the next, 0 <= overlap < 1.
 
     Returns:
-        How many.
+        Number of windows.
 
     Example:
         >>> window_count((16, 8), (8, 8), 0.5)

@@ -1,4 +1,4 @@
-"""From logits on the network's grid to labels on the source's, plane by plane: no floats per label and source voxel."""
+"""Convert logits on the network's grid to labels on the source grid, plane by plane, to save memory."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from .slab import UNCERTAINTIES, Slab
 
 OFF_AXIS = 1e-3  # voxels by which a grid may deviate from the other's axes over its whole length
 CROP = "CropForeground"
-LINEAR = {"Orientation", "SpatialResample", CROP}  # preprocessing that maps one grid onto the other along their axes
+LINEAR = {"Orientation", "SpatialResample", CROP}  # preprocessing along the axes of the grids
 
 
 class SourceGrid:
@@ -65,7 +65,7 @@ class SourceGrid:
 
     @classmethod
     def of(cls, image: MetaTensor) -> "SourceGrid | None":
-        """The source grid of a preprocessed image `(C, *spatial)`; None if it was not moved along its axes only."""
+        """Return the source grid of a preprocessed image `(C, *spatial)`; None unless moved along its axes only."""
         size = tuple(image.shape[1:])
         steps: list[dict[str, Any]] = image.applied_operations
         if any(step["class"] not in LINEAR for step in steps):
@@ -87,7 +87,7 @@ class SourceGrid:
         return cls(shape, size, mapping, tuple(zip(ends[::2], ends[1::2], strict=True)))
 
     def fill(self, slabs: Iterable[Slab]) -> "SourceGrid":
-        """Take slabs from the first row to the last, with maps or all without; returns itself."""
+        """Add slabs from first to last row, all with maps or all without; return self."""
         for slab in slabs:
             first, layers = slab.start, [layer.float().cpu() for layer in slab.layers]
             if self._last:
@@ -129,7 +129,7 @@ class SourceGrid:
 
 
 class _Line:
-    """Where the voxels of a source axis lie along a network axis: between `low` and `high`, `weight` of the latter."""
+    """Positions of the voxels of a source axis on a network axis: between `low` and `high`, `weight` for `high`."""
 
     def __init__(self, positions: NDArray[np.float64], size: int) -> None:
         positions = np.clip(np.round(positions, 6), 0, size - 1)  # outside: the border; rounded: affines are inexact
@@ -142,7 +142,7 @@ class _Line:
         self.same = self.exact and np.array_equal(self.low, np.arange(size))
 
     def between(self, low: torch.Tensor, high: torch.Tensor, voxel: int) -> torch.Tensor:
-        """Value at a source voxel, from the rows at its `low` and `high`."""
+        """Interpolate at a source voxel, from the rows at its `low` and `high`."""
         return low if self.exact else torch.lerp(low, high, float(self.weight[voxel]))
 
     def resample(self, x: torch.Tensor, axis: int) -> torch.Tensor:

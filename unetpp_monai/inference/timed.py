@@ -1,4 +1,4 @@
-"""Inference on one image, with time and windows counted."""
+"""Inference on one image with timing and progress."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ Progress = Callable[[int, int], None]  # windows done, windows in all
 
 
 class TimedInference:
-    """Apply a predictor to one image, and measure.
+    """Apply a predictor to one image, and measure time.
 
     Args:
-        inferer: whose windows.
-        predictor: what is called with them.
+        inferer: provides the windows.
+        predictor: called with the windows.
         progress: called after each batch of windows.
 
     Attributes:
@@ -38,7 +38,7 @@ class TimedInference:
         self.seconds, self.done, self._total = 0.0, 0, 0
 
     def slabs(self, image: torch.Tensor, located: Located | None = None) -> Iterator[Slab]:
-        """Give what is predicted for an image `(1, C, *spatial)`, or for the boxes in it, slab by slab."""
+        """Yield the prediction for an image `(1, C, *spatial)`, or for boxes in it, slab by slab."""
         self._total, _ = self.inferer.windows_of(image.shape[2:], located)
         yield from self.inferer.slabs(image, self._timed, located)
 
@@ -54,7 +54,7 @@ class TimedInference:
         return found
 
     def stops(self) -> dict[int, int]:
-        """Depth -> windows that stopped there, each mirror image counted; 0 = constant, not computed."""
+        """Count windows by depth, including mirrored ones; 0: constant, not computed."""
         early_exit, number = self.predictor.early_exit, self.predictor.depth.number
         if early_exit is not None:
             return {stop: count for stop, count in sorted(early_exit.counts.items()) if count}
@@ -77,7 +77,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def lap(self, step: str, **apart: float) -> None:
-        """End a step, of which some seconds were spent on other steps."""
+        """End a step; `apart` has the seconds of other steps within it."""
         now = time.perf_counter()
         self.seconds |= {**apart, step: now - self._last - sum(apart.values())}
         self._last = now

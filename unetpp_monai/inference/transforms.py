@@ -1,4 +1,4 @@
-"""Transforms that MONAI lacks; only what no stock transform does."""
+"""Transforms that MONAI lacks."""
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -18,8 +18,8 @@ from ..pieces import largest_component
 from .slab import UNCERTAINTIES, Slab, unpack
 from .source_grid import SourceGrid
 
-GRID_BYTES = 24  # that resampling takes per voxel of the new grid,
-CHANNEL_BYTES = 36  # and per voxel and channel (measured)
+GRID_BYTES = 24  # memory of resampling per voxel of the new grid,
+CHANNEL_BYTES = 36  # and per voxel and channel (measured), bytes
 
 
 class Spacingd(transforms.Spacingd):
@@ -30,10 +30,10 @@ class Spacingd(transforms.Spacingd):
     """
 
     def __call__(self, data: Mapping[Hashable, object], lazy: bool | None = None) -> dict[Hashable, object]:
-        """Resample as the parent does; see there.
+        """Resample as the parent class.
 
         Raises:
-            InputError: the new grid would not fit into memory, or be a single voxel.
+            InputError: the new grid would not fit into memory, or would be a single voxel.
         """
         keys = tuple(self.keys)
         for key in self.key_iterator(data):
@@ -48,7 +48,7 @@ class Spacingd(transforms.Spacingd):
         return {**super().__call__(shown, lazy=lazy), **hidden}
 
     def _check_grid(self, image: MetaTensor) -> None:
-        """Refuse a grid that cannot be meant."""
+        """Check that the new grid is plausible."""
         shape, spacing = tuple(image.shape[1:]), [float(length) for length in image.pixdim]
         aims = self.spacing_transform.pixdim
         aims = [float(aims[min(axis, len(aims) - 1)]) for axis in range(len(shape))]
@@ -109,11 +109,11 @@ class NormalizeChannelsd(transforms.MapTransform):
 
 
 class LargestComponentd(transforms.MapTransform):
-    """Keep of some labels only their largest connected piece; voxels that touch at a corner belong together.
+    """Keep only the largest connected component of some labels; diagonals are connected.
 
     Args:
         keys: labels `(1, *spatial)`, integers; replaced, same shape and dtype, other pieces become background.
-        labels: indices of the labels, each judged for itself.
+        labels: indices of the labels, each treated separately.
     """
 
     def __init__(self, keys: KeysCollection, labels: Sequence[int]) -> None:
@@ -121,7 +121,7 @@ class LargestComponentd(transforms.MapTransform):
         self.labels = tuple(labels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Remove the smaller pieces."""
+        """Remove smaller components."""
         found = dict(data)
         for key in self.key_iterator(data):
             found[key] = data[key].clone()
@@ -154,12 +154,12 @@ class InvertLabelsd(transforms.MapTransform):
         self.invert = transforms.Invertd(keys, transform, orig_keys, nearest_interp=False, to_tensor=True)
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
-        """Replace whole logits; MONAI's door, see `pack`."""
+        """Replace whole logits, for MONAI; see `pack`."""
         (key,) = self.keys
         return self.from_slabs(data, [unpack(data[key], maps=self.uncertainty)])  # type: ignore[arg-type]
 
     def from_slabs(self, data: Mapping[Hashable, object], slabs: Iterable[Slab]) -> dict[Hashable, object]:
-        """Add labels, and what there is of uncertainty, for logits that come slab by slab.
+        """Add labels, and uncertainty if any, from logits in slabs.
 
         Args:
             data: with the preprocessed image.
@@ -184,7 +184,7 @@ class InvertLabelsd(transforms.MapTransform):
         return found
 
     def _inverted(self, data: Mapping[Hashable, object], key: Hashable, whole: Slab) -> dict[Hashable, object]:
-        """The long way, with every label's logits on the source grid."""
+        """Invert with every label's logits on the source grid."""
         image: MetaTensor = data[self.orig_key]
         logits, *rest = (self.invert({**data, key: MetaTensor(layer, meta=image.meta)})[key] for layer in whole.layers)
         labels = logits.max(0, keepdim=True).indices.to(torch.uint8)
