@@ -387,8 +387,8 @@ def check_token(server, headers):
     refusal(server.request("/info/", headers={**headers, "Origin": "http://evil.example"}), 403)
     preflight = {
         "Origin": VIEWER,
-        "Credentials-Control-Request-Method": "POST",
-        "Credentials-Control-Request-Headers": "authorization",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
     }
     assert server.request("/train/", method="OPTIONS", headers=preflight)[0] == 200
 
