@@ -27,7 +27,7 @@ from unetpp_monai.workflows.pack import pack
 from unetpp_monai.workflows.train import train
 
 pytestmark = pytest.mark.slow
-HEADS, UNCERTAINTIES = SHARED / "data" / "heads", SHARED / "data" / "SynthSeg_label_maps"
+HEADS, MAPS = SHARED / "data" / "heads", SHARED / "data" / "SynthSeg_label_maps"
 BOXES = {(1, 2): box(LEFT), (3, 4): box(RIGHT)}
 
 
@@ -221,10 +221,10 @@ def test_weights_are_joined_by_one_command(locator, bundles, tmp_path):
 
 @pytest.mark.data
 @pytest.mark.long
-@pytest.mark.skipif(not UNCERTAINTIES.is_dir(), reason="needs the label maps beside the checkout")
+@pytest.mark.skipif(not MAPS.is_dir(), reason="needs the label maps beside the checkout")
 def test_gates_are_those_of_the_label_maps():
     stated = read_task(TASK).metadata["gates"]
-    assert gates(UNCERTAINTIES) == {key: stated[key] for key in ("size", "located", "brain", "sides")}
+    assert gates(MAPS) == {key: stated[key] for key in ("size", "located", "brain", "sides")}
 
 
 @pytest.mark.data
