@@ -76,7 +76,7 @@ def main() -> None:
         )
         print(f"series read and checked in {time.perf_counter() - start:.1f} s\n")
         labels = ellipsoids(image.volume, options.structures)
-        structures = tuple(Label(i, f"structure {i}", None, None, None, None) for i in range(1, options.structures + 1))
+        structures = tuple(Label(i, f"structure {i}", None, None, (), None) for i in range(1, options.structures + 1))
         counts = np.bincount(labels.array.ravel(), minlength=options.structures + 1)
         ml = {label.name: float(counts[label.index] * labels.voxel_ml) for label in structures}
         rows = []

@@ -1,6 +1,6 @@
 """Meaning of the values of a label map: name, SNOMED codes and colour, from the bundle's metadata."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Label:
     """Describe one structure of a label map.
 
     Example:
-        >>> Label(1, "liver", category=None, type=None, modifier=None, colour=None).name
+        >>> Label(1, "liver", category=None, type=None, modifiers=(), colour=None).name
         'liver'
     """
 
@@ -31,7 +31,7 @@ class Label:
     name: str  # as in channel_def
     category: Code | None  # DICOM's segmented property category
     type: Code | None  # DICOM's segmented property type
-    modifier: Code | None  # DICOM's segmented property type modifier
+    modifiers: tuple[Code, ...]  # DICOM's segmented property type modifiers, such as a side and a part
     colour: tuple[int, int, int] | None  # recommended display colour, sRGB, 0 ... 255
 
 
@@ -62,16 +62,21 @@ def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
 
 
 def _label(index: int, name: str, entry: Mapping[str, Any]) -> Label:
-    category, kind, modifier = (
-        Code(**entry[key]) if key in entry else None for key in ("category", "type", "modifier")
-    )
+    category, kind = (Code(**entry[key]) if key in entry else None for key in ("category", "type"))
+    modifiers = tuple(Code(**code) for code in stated_modifiers(entry))
     colour = None
     if "colour" in entry:
         red, green, blue = map(int, entry["colour"])
         if not all(0 <= part <= 255 for part in (red, green, blue)):
             raise ValueError(f"a colour of {red}, {green}, {blue}, which are not all from 0 to 255")
         colour = (red, green, blue)
-    return Label(index, name, category, kind, modifier, colour)
+    return Label(index, name, category, kind, modifiers, colour)
+
+
+def stated_modifiers(entry: Mapping[str, Any]) -> Sequence[Any]:
+    """Modifiers of a label in metadata: the list `modifiers`, or the one `modifier` that older bundles state."""
+    stated: Sequence[Any] = [entry["modifier"]] if "modifier" in entry else entry.get("modifiers", ())
+    return stated
 
 
 def label_colour(label: Label) -> tuple[int, int, int]:

@@ -12,8 +12,8 @@ from unetpp_monai.volume import Volume
 SHAPE = (96, 80, 16)  # columns, rows, slices
 GREY, WHITE, BLACK = 1000, 2000, 0
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
-LETTER = Label(1, "letter F", ANATOMY, Code("10200004", "SCT", "Liver"), None, (220, 40, 40))
-SQUARE = Label(2, "square", ANATOMY, Code("78961009", "SCT", "Spleen"), None, (40, 200, 40))
+LETTER = Label(1, "letter F", ANATOMY, Code("10200004", "SCT", "Liver"), (), (220, 40, 40))
+SQUARE = Label(2, "square", ANATOMY, Code("78961009", "SCT", "Spleen"), (), (40, 200, 40))
 
 
 def draw():

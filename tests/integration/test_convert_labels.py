@@ -18,7 +18,7 @@ from unetpp_monai.io.label_table import write_label_table
 from unetpp_monai.labels import Code, Label
 
 KIDNEY = Label(
-    1, "kidney", Code("91723000", "SCT", "Anatomical Structure"), Code("64033007", "SCT", "Kidney"), None, None
+    1, "kidney", Code("91723000", "SCT", "Anatomical Structure"), Code("64033007", "SCT", "Kidney"), (), None
 )
 BY_HAND = Algorithm("", "", kind="MANUAL")
 

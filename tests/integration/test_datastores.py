@@ -90,7 +90,7 @@ def upload_seg(archive, path, names):
         array[0, 5 * number : 5 * number + 3, 8:20, 4:9] = number
     codes = LABELS[0]
     structures = [
-        Label(number, name, codes.category, codes.type, None, None) for number, name in enumerate(names, start=1)
+        Label(number, name, codes.category, codes.type, (), None) for number, name in enumerate(names, start=1)
     ]
     algorithm = Algorithm("", "", kind="MANUAL")
     labels = Volume(array, series.volume.affine)

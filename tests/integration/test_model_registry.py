@@ -150,8 +150,8 @@ def test_names_decide_values(tmp_path):
 )
 def test_structures_of_several_bundles_stay_apart(names, kept):
     whole = label_volume()
-    structures = [Label(number, name, None, None, None, None) for number, name in enumerate(names, start=1)]
-    others = [Label(1, "front", None, None, None, None), Label(2, "back", None, None, None, None)]
+    structures = [Label(number, name, None, None, (), None) for number, name in enumerate(names, start=1)]
+    others = [Label(1, "front", None, None, (), None), Label(2, "back", None, None, (), None)]
     found, meanings = to_bundle_values(whole, structures, whole, [LABELS, others])
     assert [(label.index, label.name) for label in meanings] == list(enumerate(kept, start=1))
     turn = [0, 1, 2] if [name.casefold() for name in names] == kept else [0, 2, 1]

@@ -44,7 +44,7 @@ def make_sources(folder):
     headers = make_series(folder / "series", axial_affine(), SHAPE)
     (folder / "series" / "000_about.txt").write_text("what comes first is no DICOM")
     (folder / "series" / "zzz.bin").write_bytes(b"\x01" * 5000)
-    label = Label(1, "box", None, None, None, None)
+    label = Label(1, "box", None, None, (), None)
     options = {"structures": [label], "sources": headers, "algorithm": Algorithm("test", "1")}
     write_dicom_seg(label_phantom(SHAPE, axial_affine(), 1), folder / "series" / "seg.dcm", **options)
     make_series(folder / "medium", axial_affine(), SHAPE)

@@ -256,7 +256,7 @@ def test_dicom_carries_the_four_labels_with_their_sides(bundles, segmenters, tmp
     assert set(report["outputs"]) == set(formats.split(","))  # each was read again, voxel by voxel
     seg = pydicom.dcmread(tmp_path / "out" / "series_seg.dcm")
     kinds = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in seg.SegmentSequence]
-    sides = [kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning for kind in kinds]
-    assert sides == ["Left", "Left", "Right", "Right"]
+    stated = [[code.CodeMeaning for code in kind.SegmentedPropertyTypeModifierCodeSequence] for kind in kinds]
+    assert stated == [[side, part] for side in ("Left", "Right") for part in ("Anterior", "Posterior")]
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(report["ml"])
     assert report["outputs"]["sr"]["read_back"].keys() == report["ml"].keys()

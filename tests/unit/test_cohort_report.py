@@ -19,7 +19,7 @@ from unetpp_monai.workflows.calibrate import Quota
 
 
 def label(index, name, modifier=None):
-    return Label(index, name, None, None, None if modifier is None else Code(modifier, "SCT", ""), None)
+    return Label(index, name, None, None, () if modifier is None else (Code(modifier, "SCT", ""),), None)
 
 
 LABELS = (label(1, "left horn"), label(2, "right horn"))

@@ -28,7 +28,7 @@ KEY, OTHER_KEY = b"0123456789abcdef", b"0123456789abcdeF"
 SHAPE = (12, 10, 4)
 GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "Rows", "Columns")
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-STRUCTURES = (Label(1, "structure", None, None, None, None), Label(2, "other", None, None, None, None))
+STRUCTURES = (Label(1, "structure", None, None, (), None), Label(2, "other", None, None, (), None))
 # every public string attribute that DICOM knows, and the longest text that it takes (at most 64 characters here)
 LENGTHS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "PN": 64, "ST": 64, "LT": 64, "UC": 64, "UT": 64, "UR": 64}
 TEXTS = {

@@ -33,11 +33,12 @@ from unetpp_monai.volume import Volume
 
 SHAPE = (14, 12, 6)
 ANATOMY, LEFT = Code("123037004", "SCT", "Anatomical Structure"), Code("7771000", "SCT", "Left")
+ANTERIOR = Code("255549009", "SCT", "Anterior")
 STRUCTURES = (
-    Label(1, "Gefäß links", ANATOMY, Code("5366008", "SCT", "Hippocampus"), LEFT, (10, 20, 255)),
-    Label(2, "long code", None, Code("123456789012345678", "SCT", "A concept with a long identifier"), None, (0, 1, 2)),
-    Label(3, "no codes", None, None, None, (9, 8, 7)),
-    Label(200, "no voxels", ANATOMY, Code("5366008", "SCT", "Hippocampus"), None, (255, 0, 0)),
+    Label(1, "Gefäß links", ANATOMY, Code("5366008", "SCT", "Hippocampus"), (LEFT, ANTERIOR), (10, 20, 255)),
+    Label(2, "long code", None, Code("123456789012345678", "SCT", "A concept with a long identifier"), (), (0, 1, 2)),
+    Label(3, "no codes", None, None, (), (9, 8, 7)),
+    Label(200, "no voxels", ANATOMY, Code("5366008", "SCT", "Hippocampus"), (), (255, 0, 0)),
 )
 ALGORITHM = Algorithm("unetpp_phantom", "1.2.3", {"weights_sha256": "ab" * 32, "depth": "4"})
 AFFINES = {
@@ -145,7 +146,8 @@ def test_what_the_file_says(tmp_path, series):
         assert list(shown.ROIDisplayColor) == list(label_colour(label))
     kinds = [item.get("RTROIIdentificationCodeSequence") for item in dataset.RTROIObservationsSequence]
     assert kinds[0][0].CodeValue == "5366008"
-    assert kinds[0][0].SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"
+    modifiers = kinds[0][0].SegmentedPropertyTypeModifierCodeSequence
+    assert [item.CodeValue for item in modifiers] == ["7771000", "255549009"]
     assert kinds[1][0].LongCodeValue == "123456789012345678"
     assert kinds[2] is None
     assert "ContourSequence" not in dataset.ROIContourSequence[3]
@@ -350,7 +352,7 @@ def test_contours_of_one_structure(tmp_path, caplog, contours, parts, remark):
     """A CLOSED_PLANAR contour adds its voxels, a CLOSEDPLANAR_XOR one turns them; who may mean holes is told."""
     volume, structures = read_dicom_rtstruct(foreign(tmp_path, *contours), GRID)
     np.testing.assert_array_equal(volume.array[0], boxes(*parts))
-    assert structures == (Label(7, "r7", None, None, None, None),)
+    assert structures == (Label(7, "r7", None, None, (), None),)
     ml = [f"{count * GRID.voxel_ml:.4g} mL" for count in remark or ()]
     assert [[part for part in ml if part in record.getMessage()] for record in caplog.records] == ([ml] if ml else [])
 

@@ -42,9 +42,9 @@ ORGAN = Code("91723000", "SCT", "Anatomical Structure")
 
 def structures(count=3, **changes):
     kidney = {"category": ORGAN, "type": Code("64033007", "SCT", "Kidney"), "colour": (10, 200, 30)}
-    left = Code("7771000", "SCT", "Left")
+    left, upper = Code("7771000", "SCT", "Left"), Code("264217000", "SCT", "Superior")
     return [
-        Label(index, f"kidney part {index}", **{**kidney, "modifier": left if index == 1 else None, **changes})
+        Label(index, f"kidney part {index}", **{**kidney, "modifiers": (left, upper) if index == 1 else (), **changes})
         for index in range(1, count + 1)
     ]
 
@@ -163,7 +163,7 @@ def test_many_structures_with_gaps_in_their_values(tmp_path, series, encoding):
     array = np.zeros((1, *SHAPE), dtype=np.uint16)
     array.reshape(-1)[100 : 100 + len(values)] = values
     labels = Volume(array, LPS_TO_RAS @ AFFINES["axial"])
-    given = [Label(value, f"part {value}", ORGAN, ORGAN, None, None) for value in values]
+    given = [Label(value, f"part {value}", ORGAN, ORGAN, (), None) for value in values]
     write(tmp_path / "seg.dcm", labels, series["axial"], structures=given, encoding=encoding)
     volume, read = read_dicom_seg(tmp_path / "seg.dcm")
     assert [(one.index, one.name) for one in read] == [(n, f"part {value}") for n, value in enumerate(values, 1)]
@@ -278,7 +278,7 @@ def test_imperfect_sources_give_valid_files(tmp_path, change, encoding):
 def test_labels_without_codes_are_tissue_with_a_warning(tmp_path, series, caplog):
     labels = label_phantom(SHAPE, AFFINES["axial"])
     long_name = "ä" * 10 + " backslash\\ and much more than DICOM allows in a name, éèê"
-    bare = [Label(index, f"{index} {long_name}", None, None, None, None) for index in (1, 2, 3)]
+    bare = [Label(index, f"{index} {long_name}", None, None, (), None) for index in (1, 2, 3)]
     with caplog.at_level(logging.WARNING):
         write(tmp_path / "seg.dcm", labels, series["axial"], structures=bare)
     assert len(caplog.records) == 1 and "3 label(s) without codes" in caplog.text
@@ -321,7 +321,7 @@ def test_label_maps_of_any_dtype_of_whole_numbers(tmp_path, series, dtype):
     [
         ({"structures": []}, "different values >= 1, got \\[\\]"),
         ({"structures": [*structures(), structures()[0]]}, r"different values >= 1, got \[1, 1, 2, 3\]"),
-        ({"structures": [Label(1, " ", ORGAN, ORGAN, None, None)]}, "must not be empty"),
+        ({"structures": [Label(1, " ", ORGAN, ORGAN, (), None)]}, "must not be empty"),
         ({"encoding": "fractional"}, "binary, labelmap, got 'fractional'"),
     ],
 )

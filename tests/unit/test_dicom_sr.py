@@ -22,10 +22,11 @@ def sct(value, meaning):
 
 ANATOMY, HIPPOCAMPUS = sct("91723000", "Anatomical Structure"), sct("5366008", "Hippocampus")
 ABNORMAL, NEOPLASM = sct("49755003", "Morphologically Altered Structure"), sct("108369006", "Neoplasm")
+ANTERIOR = sct("255549009", "Anterior")
 STRUCTURES = (
-    Label(1, "anterior hippocampus", ANATOMY, HIPPOCAMPUS, sct("255549009", "Anterior"), (216, 101, 79)),
-    Label(2, "left hippocampus", ANATOMY, HIPPOCAMPUS, sct("7771000", "Left"), None),
-    Label(5, "tumour", ABNORMAL, NEOPLASM, None, None),
+    Label(1, "anterior hippocampus", ANATOMY, HIPPOCAMPUS, (sct("255549009", "Anterior"),), (216, 101, 79)),
+    Label(2, "left hippocampus", ANATOMY, HIPPOCAMPUS, (sct("7771000", "Left"),), None),
+    Label(5, "tumour", ABNORMAL, NEOPLASM, (), None),
 )
 ALGORITHM = Algorithm("UNet++ phantom", "0.3.0", {"depth": "3", "weights_sha256": "ab" * 32})
 SHAPE = (24, 20, 9)
@@ -105,20 +106,22 @@ def test_the_observer_is_a_device_that_stays_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("category", "kind", "modifier", "site", "side", "part"),
+    ("category", "kind", "modifiers", "site", "side", "part"),
     [
-        (ANATOMY, HIPPOCAMPUS, sct("7771000", "Left"), ["5366008"], ["7771000"], []),
-        (ANATOMY, HIPPOCAMPUS, sct("24028007", "Right"), ["5366008"], ["24028007"], []),
-        (ANATOMY, HIPPOCAMPUS, sct("51440002", "Right and left"), ["5366008"], ["51440002"], []),
-        (ANATOMY, HIPPOCAMPUS, sct("255551008", "Posterior"), ["5366008"], [], ["255551008"]),
-        (ANATOMY, HIPPOCAMPUS, None, ["5366008"], [], []),
-        (ABNORMAL, NEOPLASM, None, [], [], []),
-        (ABNORMAL, NEOPLASM, sct("24028007", "Right"), ["123037004"], ["24028007"], []),
-        (None, None, None, [], [], []),
+        (ANATOMY, HIPPOCAMPUS, (sct("7771000", "Left"),), ["5366008"], ["7771000"], []),
+        (ANATOMY, HIPPOCAMPUS, (sct("24028007", "Right"),), ["5366008"], ["24028007"], []),
+        (ANATOMY, HIPPOCAMPUS, (sct("51440002", "Right and left"),), ["5366008"], ["51440002"], []),
+        (ANATOMY, HIPPOCAMPUS, (sct("255551008", "Posterior"),), ["5366008"], [], ["255551008"]),
+        (ANATOMY, HIPPOCAMPUS, (), ["5366008"], [], []),
+        (ABNORMAL, NEOPLASM, (), [], [], []),
+        (ABNORMAL, NEOPLASM, (sct("24028007", "Right"),), ["123037004"], ["24028007"], []),
+        (None, None, (), [], [], []),
+        (ANATOMY, HIPPOCAMPUS, (sct("7771000", "Left"), ANTERIOR), ["5366008"], ["7771000"], ["255549009"]),
+        (ANATOMY, HIPPOCAMPUS, (ANTERIOR, sct("7771000", "Left")), ["5366008"], ["7771000"], ["255549009"]),
     ],
 )
-def test_modifiers_are_sides_or_parts_of_the_site(tmp_path, category, kind, modifier, site, side, part):
-    structures = (Label(1, "structure", category, kind, modifier, None),)
+def test_modifiers_are_sides_or_parts_of_the_site(tmp_path, category, kind, modifiers, site, side, part):
+    structures = (Label(1, "structure", category, kind, modifiers, None),)
     sources = make_series(tmp_path / "series", axial_affine(), SHAPE)
     write(tmp_path, phantom(structures=structures), sources, structures=structures)
     check_report(tmp_path / "sr.dcm")
@@ -218,7 +221,7 @@ def test_a_voxel_is_not_nothing_and_nothing_is_not_a_voxel(tmp_path):
 
 def test_a_report_that_reads_otherwise_is_not_delivered(tmp_path):
     sources = make_series(tmp_path / "series", axial_affine(), SHAPE)
-    structures = (Label(1, "spaces at the end  ", None, None, None, None),)  # DICOM does not tell them from padding
+    structures = (Label(1, "spaces at the end  ", None, None, (), None),)  # DICOM does not tell them from padding
     with pytest.raises(OutputError, match="must state the given volumes"):
         write(tmp_path, phantom(structures=structures), sources, structures=structures)
     assert {path.name for path in tmp_path.iterdir()} == {"series", "seg.dcm"}
@@ -235,7 +238,7 @@ def test_a_seg_of_other_structures_studies_or_kinds_is_refused(tmp_path):
     write(tmp_path, phantom(), sources)
     seg = parse_seg(tmp_path / "seg.dcm")
     common = {"ml": millilitres(phantom()), "sources": sources, "algorithm": ALGORITHM}
-    more = (*STRUCTURES, Label(6, "another", None, None, None, None))
+    more = (*STRUCTURES, Label(6, "another", None, None, (), None))
     with pytest.raises(OutputError, match="another"):
         write_dicom_sr(tmp_path / "a.dcm", seg=seg, structures=more, **common)
     with pytest.raises(InputError, match="must be DICOM SEG"):

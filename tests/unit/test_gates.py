@@ -95,7 +95,10 @@ def test_sides_are_named_and_coded():
     for label, side, part in zip(
         read_labels(metadata), ("Left", "Left", "Right", "Right"), 2 * ("anterior", "posterior"), strict=True
     ):
-        assert label.name == f"{side.lower()} {part} hippocampus" and label.modifier.meaning == side
+        assert label.name == f"{side.lower()} {part} hippocampus" and [code.meaning for code in label.modifiers] == [
+            side,
+            part.capitalize(),
+        ]
     assert len({label.colour for label in read_labels(metadata)}) == 4
 
 

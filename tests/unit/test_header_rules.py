@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(Invalid value|value length|exceeds the maximum|A value|is not valid for elements)"
 )
 KIDNEY = Label(
-    1, "kidney", Code("91723000", "SCT", "Anatomical Structure"), Code("64033007", "SCT", "Kidney"), None, None
+    1, "kidney", Code("91723000", "SCT", "Anatomical Structure"), Code("64033007", "SCT", "Kidney"), (), None
 )
 LEFT_OUT = object()
 

@@ -11,9 +11,10 @@ from unetpp_monai.io.label_table import read_label_table, write_label_table
 from unetpp_monai.labels import Code, Label, label_colour
 
 words = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters='\t\n"'), min_size=1)
-codes = st.none() | st.builds(Code, *[words.filter(lambda word: word != "n/a")] * 3)
+stated = st.builds(Code, *[words.filter(lambda word: word != "n/a")] * 3)
+codes = st.none() | stated
 colours = st.tuples(*[st.integers(0, 255)] * 3)
-labels = st.builds(Label, st.integers(1, 999), words, codes, codes, codes, colours)
+labels = st.builds(Label, st.integers(1, 999), words, codes, codes, st.lists(stated, max_size=3).map(tuple), colours)
 
 
 @given(st.lists(labels, unique_by=lambda label: label.index))
@@ -24,8 +25,8 @@ def test_everything_comes_back(tmp_path_factory, structures):
 
 
 def test_the_table_is_what_bids_wants(tmp_path):
-    head = Label(1, "Kopf des Hippocampus, größer", None, Code("1", "SCT", "Hippocampus"), None, (0, 171, 255))
-    plain = Label(7, "tail", None, None, None, None)
+    head = Label(1, "Kopf des Hippocampus, größer", None, Code("1", "SCT", "Hippocampus"), (), (0, 171, 255))
+    plain = Label(7, "tail", None, None, (), None)
     write_label_table([head, plain], tmp_path / "case_seg.tsv")
     data = (tmp_path / "case_seg.tsv").read_bytes()
     assert b"\r" not in data
@@ -40,8 +41,8 @@ def test_a_table_of_others(tmp_path):
         "index\tname\tabbreviation\tcolor\n0\tBackground\tBG\tn/a\n100\tGray Matter\tGM\t#ff53bb\n101\tX\n", "utf-8-sig"
     )
     grey, other = read_label_table(tmp_path / "dseg.tsv")
-    assert grey == Label(100, "Gray Matter", None, None, None, (255, 83, 187))
-    assert other == Label(101, "X", None, None, None, None)
+    assert grey == Label(100, "Gray Matter", None, None, (), (255, 83, 187))
+    assert other == Label(101, "X", None, None, (), None)
 
 
 @pytest.mark.parametrize(

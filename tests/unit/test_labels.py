@@ -6,7 +6,7 @@ import pytest
 from helpers import BUNDLE, ROOT
 
 from unetpp_monai.errors import BundleError
-from unetpp_monai.labels import read_labels
+from unetpp_monai.labels import Code, read_labels
 
 
 def metadata(**codes):
@@ -20,7 +20,7 @@ def test_labels_of_the_hippocampus():
         (2, "posterior hippocampus"),
     ]
     assert [label.type.value for label in labels] == ["5366008", "5366008"]
-    assert [label.modifier.meaning for label in labels] == ["Anterior", "Posterior"]
+    assert [[code.meaning for code in label.modifiers] for label in labels] == [["Anterior"], ["Posterior"]]
     assert all(len(label.colour) == 3 for label in labels)
 
 
@@ -32,10 +32,17 @@ def test_labels_of_the_hippocampus():
 def test_codes_are_those_of_dicoms_dictionary(path):
     codes = pytest.importorskip("pydicom.sr.codedict").codes
     for label in read_labels(json.loads((path / "metadata.json").read_text())):
-        for code in (label.category, label.type, label.modifier):
+        for code in (label.category, label.type, *label.modifiers):
             if code is not None:
                 known = getattr(codes.SCT, code.meaning.title().replace(" ", ""))
                 assert (known.value, known.meaning.lower()) == (code.value, code.meaning.lower())
+
+
+def test_modifiers_are_a_list_or_as_in_older_bundles_one():
+    left, front = ({"value": value, "scheme": "SCT", "meaning": value} for value in ("7771000", "255549009"))
+    for entry, wanted in (({"modifiers": [left, front]}, [left, front]), ({"modifier": left}, [left]), ({}, [])):
+        (label,) = read_labels(metadata(label_codes={"1": entry}))
+        assert label.modifiers == tuple(Code(**code) for code in wanted)
 
 
 def test_codes_are_optional_but_must_belong_to_a_label():

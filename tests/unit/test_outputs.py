@@ -44,12 +44,19 @@ from unetpp_monai.workflows.segment import segment_case
 
 ALL = ("nifti", "segnrrd", "dicomseg", "rtstruct", "sr")
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
+LEFT, SUPERIOR = Code("7771000", "SCT", "Left"), Code("264217000", "SCT", "Superior")
 STRUCTURES = tuple(
-    Label(index, name, ANATOMY, Code(code, "SCT", meaning), modifier, (index * 60, 200, 40))
-    for index, name, code, meaning, modifier in (
-        (1, "left kidney", "64033007", "Kidney", Code("7771000", "SCT", "Left")),
-        (2, "liver", "10200004", "Liver", None),
-        (3, "spleen", "78961009", "Spleen", None),
+    Label(index, name, ANATOMY, Code(code, "SCT", meaning), modifiers, (index * 60, 200, 40))
+    for index, name, code, meaning, modifiers in (
+        (
+            1,
+            "left kidney",
+            "64033007",
+            "Kidney",
+            (LEFT, SUPERIOR),
+        ),
+        (2, "liver", "10200004", "Liver", ()),
+        (3, "spleen", "78961009", "Spleen", ()),
     )
 )
 AFFINES = {"axial": axial_affine(), "oblique": oblique_affine(), "tilted": tilted_affine()}
@@ -191,7 +198,7 @@ def test_labels_without_a_meaning_are_refused(tmp_path):
 )
 def test_label_maps_that_would_lose_voxels_are_refused(tmp_path, array, indices, message):
     save_nifti(tmp_path / "a.nii.gz", array)
-    structures = [Label(index, f"name {index}", None, None, None, None) for index in indices]
+    structures = [Label(index, f"name {index}", None, None, (), None) for index in indices]
     write_label_table(structures, tmp_path / "a.tsv")
     with pytest.raises(InputError, match=message):
         read_label_file(tmp_path / "a.nii.gz")

@@ -10,7 +10,7 @@ from unetpp_monai.labels import Label
 from unetpp_monai.plausibility import Plausible, measure_ranges
 from unetpp_monai.volume import Volume
 
-LABELS = tuple(Label(index, name, None, None, None, None) for index, name in ((1, "organ"), (2, "tumour")))
+LABELS = tuple(Label(index, name, None, None, (), None) for index, name in ((1, "organ"), (2, "tumour")))
 
 
 def make_case(spacing=(1.0, 1.0, 2.0), shape=(20, 24, 12), seed=0, channels=1, offset=0.0, organ=4):

@@ -10,8 +10,8 @@ from unetpp_monai.volume import Volume
 from unetpp_monai.workflows.preview import write_preview
 
 image_module = pytest.importorskip("matplotlib.image")
-RED = Label(1, "red", None, None, None, (255, 0, 0))
-PLAIN = Label(2, "no colour", None, None, None, None)
+RED = Label(1, "red", None, None, (), (255, 0, 0))
+PLAIN = Label(2, "no colour", None, None, (), None)
 
 
 def red_pixels(path):

@@ -28,11 +28,13 @@ from unetpp_monai.volume import Volume
 
 SHAPE = (7, 6, 5)
 ANATOMY, LEFT = Code("123037004", "SCT", "Anatomical Structure"), Code("7771000", "SCT", "Left")
+ANTERIOR = Code("255549009", "SCT", "Anterior")
+HIPPOCAMPUS = Code("5366008", "SCT", "Hippocampus")
 STRUCTURES = (
-    Label(1, "Hippocampus, größer 日本", ANATOMY, Code("5366008", "SCT", "Hippocampus"), LEFT, (10, 20, 255)),
-    Label(2, "no category", None, Code("1", "99PRIVATE", "thing"), None, (0, 1, 2)),
-    Label(3, "no codes \\ at all", None, None, None, None),
-    Label(200, "no voxels", ANATOMY, Code("5366008", "SCT", "Hippocampus"), None, (255, 0, 0)),
+    Label(1, "Hippocampus, größer 日本", ANATOMY, HIPPOCAMPUS, (LEFT, ANTERIOR), (10, 20, 255)),
+    Label(2, "no category", None, Code("1", "99PRIVATE", "thing"), (), (0, 1, 2)),
+    Label(3, "no codes \\ at all", None, None, (), None),
+    Label(200, "no voxels", ANATOMY, HIPPOCAMPUS, (), (255, 0, 0)),
 )
 
 
@@ -102,7 +104,7 @@ def test_we_read_what_we_wrote(tmp_path, name, volume):
     assert read.same_grid(volume)
     assert structures == (
         *STRUCTURES[:2],
-        Label(3, STRUCTURES[2].name, None, None, None, (111, 184, 210)),
+        Label(3, STRUCTURES[2].name, None, None, (), (111, 184, 210)),
         STRUCTURES[3],
     )
     assert b"encoding: gzip" in path.read_bytes()[:2000]
@@ -118,6 +120,7 @@ def test_what_slicer_saves_cropped_lies_where_it_did(tmp_path, affine):
     for saved, label in zip(structures, STRUCTURES, strict=True):
         assert (saved.index, saved.name) == (label.index, label.name)
         assert not label.type or saved.type == label.type  # Slicer calls what has no code a tissue
+        assert saved.modifiers == label.modifiers  # Slicer's own term has room for the first alone
     assert cropped.array.size < volume.array.size
     for label in structures:
         np.testing.assert_allclose(places_of(cropped, label.index), places_of(volume, label.index), atol=2e-3)
@@ -170,7 +173,7 @@ def test_what_cannot_be_written(tmp_path):
         write_seg_nrrd(volume, path, structures=STRUCTURES[:2])
     with pytest.raises(OutputError, match="must have 1 channel, got 2"):
         write_seg_nrrd(Volume(np.repeat(volume.array, 2, axis=0), volume.affine), path, structures=STRUCTURES)
-    broken = Label(3, "c", ANATOMY, Code("1", "SCT", "one|two~three"), None, None)  # Slicer's own separators
+    broken = Label(3, "c", ANATOMY, Code("1", "SCT", "one|two~three"), (), None)  # Slicer's own separators
     with pytest.raises(OutputError, match="must not contain Slicer's separators ~"):
         write_seg_nrrd(volume, path, structures=(*STRUCTURES[:2], broken))
     with pytest.raises(OutputError, match="must be writable"):

@@ -131,7 +131,7 @@ def _label(entry: Mapping[str, Any]) -> Label:
         raise InputError(f"label_info must hold name and idx of each label, got {entry!r}") from error
     if not 0 < index <= HIGHEST:
         raise InputError(f"idx of a label must be in 1 ... {HIGHEST}, got {index}")
-    return Label(index, name, None, None, None, None)
+    return Label(index, name, None, None, (), None)
 
 
 def _numbers(structures: Sequence[Label], choices: Sequence[Sequence[Label]]) -> dict[int, Label]:

@@ -150,8 +150,12 @@ def _code_faults(codes: Any) -> Iterator[str]:
         yield f"label_codes must be an object of objects, got {_said(codes)}"
         return
     for index, entry in codes.items():
-        for key in ("category", "type", "modifier"):
-            code = entry.get(key, {})
+        modifiers = entry.get("modifiers", [])
+        if not isinstance(modifiers, list) or (modifiers and "modifier" in entry):
+            yield f"label_codes#{index} must have modifiers as a list, or one modifier, got {_said(entry)}"
+            return
+        codes_of = {key: entry.get(key, {}) for key in ("category", "type", "modifier")}
+        for key, code in (*codes_of.items(), *(("modifiers", code) for code in modifiers)):
             if not isinstance(code, dict) or not all(map(_filled, code.values())):
                 yield f"label_codes#{index}#{key} must have value, scheme and meaning as texts, got {_said(code)}"
 

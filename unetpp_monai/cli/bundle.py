@@ -42,7 +42,7 @@ def info(
     out.print(f"input    {image.channels} channel(s), {image.modality}: {', '.join(image.channel_names)}", **PLAIN)
     for label in found.labels:
         codes = ", ".join(
-            f"{code.meaning} ({code.scheme} {code.value})" for code in (label.type, label.modifier) if code
+            f"{code.meaning} ({code.scheme} {code.value})" for code in (label.type, *label.modifiers) if code
         )
         out.print(f"label {label.index}  {label.name}: {codes}", **PLAIN)
     out.print(_depths(found.metadata.get("depths", {}), parameters_by_depth(found)))

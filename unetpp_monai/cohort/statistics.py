@@ -62,9 +62,9 @@ def side_pairs(labels: Sequence[Label]) -> dict[str, tuple[str, str]]:
     """Find structures that have two sides: name without its side -> left label, right label."""
     found: dict[str, dict[str, str]] = {}
     for label in labels:
-        code = label.modifier.value if label.modifier is not None else ""
+        coded = [SIDES[code.value] for code in label.modifiers if code.value in SIDES]
         words = re.split(r"[\s_-]+", label.name)
-        side = SIDES.get(code) or next((word.lower() for word in words if word.lower() in SIDES.values()), None)
+        side = next((side for side in (*coded, *map(str.lower, words)) if side in SIDES.values()), None)
         if side is not None:
             name = " ".join(word for word in words if word.lower() not in SIDES.values())
             found.setdefault(name, {})[side] = label.name

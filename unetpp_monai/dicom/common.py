@@ -90,9 +90,22 @@ def concept(code: Code | None) -> Any:
 
 def read_code(sequence: Sequence["pydicom.Dataset"] | None) -> Code | None:
     """Read the code of a one-item sequence; None without item, value or scheme."""
-    if not sequence:
-        return None
-    item = sequence[0]
+    return _code(sequence[0]) if sequence else None
+
+
+def add_modifiers(kind: "pydicom.Dataset", label: Label) -> None:
+    """Write the modifiers of a label into the item of its type."""
+    if label.modifiers:
+        kind.SegmentedPropertyTypeModifierCodeSequence = [concept(code) for code in label.modifiers]
+
+
+def read_modifiers(kinds: Sequence["pydicom.Dataset"] | None) -> tuple[Code, ...]:
+    """Read the modifiers of a type; those without value or scheme are left out."""
+    items = kinds[0].get("SegmentedPropertyTypeModifierCodeSequence") if kinds else None
+    return tuple(code for item in items or () if (code := _code(item)) is not None)
+
+
+def _code(item: "pydicom.Dataset") -> Code | None:
     value = str(item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue") or "").strip()
     scheme = str(item.get("CodingSchemeDesignator") or "").strip()
     meaning = " ".join(str(item.get("CodeMeaning") or value).split())

@@ -19,6 +19,7 @@ from ..labels import Label, label_colour
 from ..provenance import Algorithm, ReadBack
 from ..volume import SAME_GRID_MM, Volume, label_array
 from .common import (
+    add_modifiers,
     algorithm_identification,
     common_header,
     concept,
@@ -176,9 +177,7 @@ def _observation(label: Label) -> "Dataset":
         item.SegmentedPropertyCategoryCodeSequence = [concept(label.category)]
     if label.type:
         item.RTROIIdentificationCodeSequence = [concept(label.type)]
-        if label.modifier:
-            kind = item.RTROIIdentificationCodeSequence[0]
-            kind.SegmentedPropertyTypeModifierCodeSequence = [concept(label.modifier)]
+        add_modifiers(item.RTROIIdentificationCodeSequence[0], label)
     return item
 
 
@@ -225,7 +224,7 @@ def _read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> ReadB
 
 
 def _key(label: Label) -> tuple[Any, ...]:
-    codes = [label.category, label.type, label.modifier if label.type else None]
+    codes = [label.category, label.type, *(label.modifiers if label.type else ())]
     return (
         *(label.index, long_string(label.name), label_colour(label)),
         *((code.scheme, code.value) if code else None for code in codes),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import AmbiguityError, CorruptFileError, GeometryError, InputError
 from ..labels import Label
 from ..volume import Volume
-from .common import chosen_names, read_code
+from .common import chosen_names, read_code, read_modifiers
 from .contours import Contour, fill_structure
 from .geometry import JITTER_SHARE, LPS_TO_RAS
 from .planes import BESIDE
@@ -89,7 +89,7 @@ def _roi(number: int, item: "Dataset", shown: "Dataset", observed: "Dataset") ->
         name=" ".join(str(item.get("ROIName") or "").split()) or f"ROI {number}",
         category=read_code(observed.get("SegmentedPropertyCategoryCodeSequence")),
         type=read_code(kinds),
-        modifier=read_code(kinds[0].get("SegmentedPropertyTypeModifierCodeSequence")) if kinds else None,
+        modifiers=read_modifiers(kinds),
         colour=_colour(shown),
     )
     polygons, exclusive, unused = [], [], []

@@ -17,6 +17,7 @@ from ..provenance import Algorithm, ReadBack
 from ..volume import Volume, label_array
 from .common import (
     EQUIPMENT,
+    add_modifiers,
     algorithm_identification,
     chosen_names,
     concept,
@@ -157,9 +158,7 @@ def _descriptions(structures: Sequence[Label], numbers: Mapping[int, int], algor
             tracking_id=name,
             display_color=hd.color.CIELabColor.from_rgb(*label_colour(structure)),
         )
-        if structure.modifier:
-            kind = description.SegmentedPropertyTypeCodeSequence[0]
-            kind.SegmentedPropertyTypeModifierCodeSequence = [concept(structure.modifier)]
+        add_modifiers(description.SegmentedPropertyTypeCodeSequence[0], structure)
         descriptions.append(description)
     return descriptions
 

@@ -20,7 +20,7 @@ from ..errors import (
 from ..labels import Label
 from ..memory import check_memory
 from ..volume import Volume
-from .common import read_code
+from .common import read_code, read_modifiers
 from .geometry import DIRECTION_TOLERANCE, JITTER_MM, LPS_TO_RAS, SPACING_TOLERANCE_MM, frame_value
 from .reading import guarded, read_and_hash
 
@@ -194,14 +194,13 @@ def _distance(frames: SegFrames, along: NDArray[np.float64], given: float | None
 
 def _label(item: "pydicom.Dataset") -> Label:
     kinds = item.get("SegmentedPropertyTypeCodeSequence")
-    modifiers = kinds[0].get("SegmentedPropertyTypeModifierCodeSequence") if kinds else None
     number = int(item.SegmentNumber)
     return Label(
         number,
         str(item.get("SegmentLabel") or f"segment {number}"),
         read_code(item.get("SegmentedPropertyCategoryCodeSequence")),
         read_code(kinds),
-        read_code(modifiers),
+        read_modifiers(kinds),
         _colour(item),
     )
 

@@ -22,7 +22,7 @@ def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> tuple[
         What was compared, and the parsed file.
 
     Raises:
-        OutputError: a voxel, a corner or a segment name differs.
+        OutputError: a voxel, a corner, or a segment's name or modifiers differ.
     """
     import pydicom
 
@@ -32,14 +32,18 @@ def read_back(path: Path, labels: Volume, structures: Sequence[Label]) -> tuple[
         different, voxels = _differences(frames, view, slices, structures)
     except UnetppError as error:
         raise OutputError(f"{path.name} could not be read back: {error}; nothing was written, report this") from error
-    names = [long_string(structure.name) for structure in sorted(structures, key=lambda structure: structure.index)]
-    if different or largest > SAME_GRID_MM or [label.name for label in frames.labels] != names:
+    given = sorted(structures, key=lambda structure: structure.index)
+    if different or largest > SAME_GRID_MM or list(map(_key, frames.labels)) != list(map(_key, given)):
         raise OutputError(
             f"{path.name} must equal its label map, got {different} of {voxels} voxels different when read back, "
-            f"corners off by {largest:.4f} mm, {len(frames.labels)} segments for {len(names)} structures; "
+            f"corners off by {largest:.4f} mm, {len(frames.labels)} segments for {len(given)} structures; "
             "nothing was written, report this"
         )
     return ReadBack(f"pydicom {pydicom.__version__}", voxels, different, largest), frames
+
+
+def _key(label: Label) -> tuple[str, ...]:
+    return long_string(label.name), *(f"{code.scheme} {code.value}" for code in label.modifiers)
 
 
 def _placed(frames: SegFrames, labels: Volume) -> tuple[NDArray[np.generic], NDArray[np.intp], float]:

@@ -4,6 +4,7 @@ It is an Enhanced SR: the smallest class for TID 1500 without coordinates, which
 viewer claims Comprehensive 3D SR and looks for coordinates in it.
 """
 
+import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from .seg_reader import SegFrames, seg_volume
 
 if TYPE_CHECKING:
     import pydicom
+
+logger = logging.getLogger(__name__)
 
 SERIES_OFFSET = 2000  # series number of the report, added to that of its source series
 VOLUME_TOLERANCE = 1e-3  # relative difference between volume and voxels of a segment; one voxel is always allowed
@@ -232,15 +235,19 @@ def _algorithm(algorithm: Algorithm) -> Any:
 
 
 def _sites(segment: Label) -> list[Any]:
-    """Return the site of a finding: anatomy itself, or the side of anything else."""
+    """Return the site of a finding: anatomy itself, or the modifiers of anything else.
+
+    A site has at most one side and one part (TID 1419).
+    """
     if segment.category and segment.category.value == ANATOMY.value:
         site = segment.type
-    elif segment.modifier:
+    elif segment.modifiers:
         site = BODY
     else:
         return []
-    hd = import_highdicom()
-    modifier = concept(segment.modifier)
-    sided = segment.modifier is not None and segment.modifier.value in LATERALITIES
-    keyword = "laterality" if sided else "topographical_modifier"
-    return [hd.sr.FindingSite(concept(site), **{keyword: modifier})]
+    sides = [code for code in segment.modifiers if code.value in LATERALITIES]
+    parts = [code for code in segment.modifiers if code.value not in LATERALITIES]
+    if more := [code.meaning for code in (*sides[1:], *parts[1:])]:
+        logger.warning("a report has one side and one part of a site; of %s it lacks %s", segment.name, ", ".join(more))
+    side, part = (concept(codes[0]) if codes else None for codes in (sides, parts))
+    return [import_highdicom().sr.FindingSite(concept(site), laterality=side, topographical_modifier=part)]

@@ -8,8 +8,7 @@ from ..errors import InputError
 from ..files import complete_file
 from ..labels import Code, Label, label_colour
 
-CODES = ("category", "type", "modifier")
-COLUMNS = ("index", "name", "color", *(f"{code}_{part}" for code in CODES for part in ("scheme", "value", "meaning")))
+CODES = ("category", "type", "modifier")  # then modifier2, modifier3, ... where a label has so many
 MISSING = "n/a"  # an empty cell in BIDS
 
 
@@ -18,18 +17,22 @@ def write_label_table(structures: Sequence[Label], path: Path) -> None:
 
     Args:
         structures: meaning of the label map's values.
-        path: `.tsv`, named like the label map; columns are BIDS's index, name and color (`#rrggbb`), then codes.
+        path: `.tsv`, named like the label map; columns are BIDS's index, name and color (`#rrggbb`), then codes, as
+            many modifiers as one of the structures has.
 
     Raises:
         OutputError: the file cannot be written.
     """
     with complete_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow(COLUMNS)
+        more = max([1, *(len(label.modifiers) for label in structures)])
+        table.writerow(_columns(more))
         for label in structures:
-            codes = (label.category, label.type, label.modifier)
+            padding = (None,) * (more - len(label.modifiers))
             cells = [
-                part for code in codes for part in ((code.scheme, code.value, code.meaning) if code else ("",) * 3)
+                part
+                for code in (label.category, label.type, *label.modifiers, *padding)
+                for part in ((code.scheme, code.value, code.meaning) if code else ("",) * 3)
             ]
             colour = "#{:02x}{:02x}{:02x}".format(*label_colour(label))
             table.writerow([label.index, label.name, colour, *(cell or MISSING for cell in cells)])
@@ -67,10 +70,22 @@ def _label(row: Mapping[str, str], path: Path) -> Label:
             f"a label table must have integers >= 0 as index and colours as #rrggbb, got {row['index']!r} and "
             f"{colour!r} in {path}"
         ) from error
-    category, kind, modifier = (_code(row, name) for name in CODES)
-    return Label(index, row["name"], category, kind, modifier, None if rgb is None else (rgb[0], rgb[1], rgb[2]))
+    category, kind = (_code(row, name) for name in CODES[:2])
+    names = [name for name in _modifier_names(len(row)) if f"{name}_value" in row]
+    modifiers = tuple(code for name in names if (code := _code(row, name)) is not None)
+    return Label(index, row["name"], category, kind, modifiers, None if rgb is None else (rgb[0], rgb[1], rgb[2]))
 
 
 def _code(row: Mapping[str, str], name: str) -> Code | None:
     scheme, value, meaning = (row.get(f"{name}_{part}", MISSING) for part in ("scheme", "value", "meaning"))
     return None if value in ("", MISSING) else Code(value, scheme, meaning)
+
+
+def _columns(modifiers: int) -> tuple[str, ...]:
+    names = (*CODES[:2], *_modifier_names(modifiers))
+    return ("index", "name", "color", *(f"{name}_{part}" for name in names for part in ("scheme", "value", "meaning")))
+
+
+def _modifier_names(count: int) -> list[str]:
+    """Column groups of the first modifiers: `modifier`, `modifier2`, `modifier3`, ..."""
+    return [CODES[2], *(f"{CODES[2]}{number}" for number in range(2, count + 1))]

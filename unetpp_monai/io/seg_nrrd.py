@@ -23,6 +23,7 @@ from .itk import read_itk_image
 SUFFIX = ".seg.nrrd"
 CONTEXT = "Segmentation category and type - DICOM master list"  # Slicer's list of terms
 ANATOMY_CONTEXT = "Anatomic codes - DICOM master list"  # required even without a region
+MODIFIERS = "UNetPlusPlus.Modifiers"  # tag with all modifiers of a segment; Slicer's terminology has room for one
 COMPRESSION_LEVEL = 6  # of gzip; 9 is several times slower and saves almost nothing on label maps
 
 
@@ -79,14 +80,20 @@ def _header(structures: Sequence[Label], shape: tuple[int, int, int]) -> dict[st
 
 
 def _tags(label: Label) -> str:
-    codes = (label.category, label.type, label.modifier)
+    codes = (label.category, label.type, next(iter(label.modifiers), None))
     if not any(codes):
         return "|"
-    for text in (text for code in codes if code for text in (code.scheme, code.value, code.meaning)):
+    for text in (
+        text for code in (*codes, *label.modifiers) if code for text in (code.scheme, code.value, code.meaning)
+    ):
         if set(text) & set("~^|\n"):
             raise OutputError(f"codes must not contain Slicer's separators ~, ^ and |, got {text!r}")
-    terms = "~".join(f"{code.scheme}^{code.value}^{code.meaning}" if code else "^^" for code in codes)
-    return f"TerminologyEntry:{CONTEXT}~{terms}~{ANATOMY_CONTEXT}~^^~^^|"
+    more = f"{MODIFIERS}:{_terms(label.modifiers)}|" if len(label.modifiers) > 1 else ""
+    return f"TerminologyEntry:{CONTEXT}~{_terms(codes)}~{ANATOMY_CONTEXT}~^^~^^|{more}"
+
+
+def _terms(codes: Sequence[Code | None]) -> str:
+    return "~".join(f"{code.scheme}^{code.value}^{code.meaning}" if code else "^^" for code in codes)
 
 
 def _read_back(labels: Volume, path: Path, structures: Sequence[Label]) -> ReadBack:
@@ -118,7 +125,7 @@ def _read_back(labels: Volume, path: Path, structures: Sequence[Label]) -> ReadB
 
 
 def _key(label: Label) -> tuple[Any, ...]:
-    return label.index, label.name, label.category, label.type, label.modifier, label_colour(label)
+    return label.index, label.name, label.category, label.type, label.modifiers, label_colour(label)
 
 
 def read_seg_nrrd(path: Path) -> tuple[Volume, tuple[Label, ...]]:
@@ -176,12 +183,14 @@ def _places(segments: Sequence[Mapping[str, str]], layers: int) -> list[tuple[in
 def _label(segment: Mapping[str, str], value: int) -> Label:
     tags = dict(tag.split(":", 1) for tag in segment.get("Tags", "").split("|") if ":" in tag)
     terms = tags.get("TerminologyEntry", "").split("~")[1:4]
-    category, kind, modifier = (_code(term) for term in (*terms, *("^^",) * (3 - len(terms))))
+    category, kind, first = (_code(term) for term in (*terms, *("^^",) * (3 - len(terms))))
+    stated = tuple(code for term in tags.get(MODIFIERS, "^^").split("~") if (code := _code(term)))
+    modifiers = stated if stated[:1] == (first,) else (first,) if first else ()  # a person may have changed the term
     colour = None
     if "Color" in segment:
         red, green, blue = (round(255 * float(part)) for part in segment["Color"].split())
         colour = (red, green, blue)
-    return Label(value, segment.get("Name") or segment.get("ID", ""), category, kind, modifier, colour)
+    return Label(value, segment.get("Name") or segment.get("ID", ""), category, kind, modifiers, colour)
 
 
 def _code(term: str) -> Code | None:
