@@ -55,8 +55,8 @@ def main() -> None:
 
 def measured(segmenter: Segmenter, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Segment the head, and what becomes of it."""
-    head = _ras(read_volume(options.head))
-    known = None if options.labels is None else _ras(read_volume(options.labels))
+    head = upright(read_volume(options.head))
+    known = None if options.labels is None else upright(read_volume(options.labels))
     first = segmenter(head)
     brain = _brain(segmenter, head)
     yield row_of(Change("as it is", SOUND, lambda: head), segmenter, first.labels, known)
@@ -81,15 +81,15 @@ def row_of(change: Change, segmenter: Segmenter, first: Volume, known: Volume | 
     row["brain_ml"] = round(result.located.brain_ml) if result.located else None
     if change.expected == NONE:
         return {**row, "silent": row["state"] == "plain"}
-    own = _on(result.labels, first)
+    own = on_grid(result.labels, first)
     if change.expected == EXCHANGED:
         own = np.array([0, 3, 4, 1, 2], np.uint8)[own[::-1]]
-    row["same"] = [round(_dice(np.isin(own, labels), np.isin(first.array[0], labels)), 4) for labels in SIDES.values()]
+    row["same"] = [round(dice(np.isin(own, labels), np.isin(first.array[0], labels)), 4) for labels in SIDES.values()]
     row["identical"] = bool(np.array_equal(own, first.array[0]))
     if known is not None and change.expected != EXCHANGED:
-        place = _on(result.labels, known)
+        place = on_grid(result.labels, known)
         row["known"] = [
-            round(_dice(np.isin(place, labels), known.array[0] == number), 4) for number, labels in SIDES.items()
+            round(dice(np.isin(place, labels), known.array[0] == number), 4) for number, labels in SIDES.items()
         ]
     return {**row, "silent": row["state"] == "plain" and min(row["same"]) < WRONG}
 
@@ -121,7 +121,8 @@ def _others(paths: list[Path]) -> Iterator[Change]:
             yield Change(file.name, NONE, lambda file=file: read_volume(file))
 
 
-def _ras(volume: Volume) -> Volume:
+def upright(volume: Volume) -> Volume:
+    """The same voxels with axes in the order and direction of RAS."""
     image = nib.as_closest_canonical(nib.Nifti1Image(volume.array[0], volume.affine))
     return Volume(np.asarray(image.dataobj)[None], image.affine)
 
@@ -137,10 +138,10 @@ def _brain(segmenter: Segmenter, head: Volume) -> np.ndarray:
     mask = binary_fill_holes(binary_closing(mask, iterations=2))
     coarse = np.asarray(prepared.data["image"].affine) @ np.diag([*locator.factors, 1.0])
     coarse[:3, 3] += np.asarray(prepared.data["image"].affine)[:3, :3] @ ((np.array(locator.factors) - 1) / 2)
-    return _on(Volume(mask[None].astype(np.uint8), coarse), head) > 0
+    return on_grid(Volume(mask[None].astype(np.uint8), coarse), head) > 0
 
 
-def _on(labels: Volume, grid: Volume) -> np.ndarray:
+def on_grid(labels: Volume, grid: Volume) -> np.ndarray:
     """Labels `(X, Y, Z)` on another grid, each voxel that of the nearest."""
     if labels.same_grid(grid):
         return np.asarray(labels.array[0])
@@ -150,7 +151,8 @@ def _on(labels: Volume, grid: Volume) -> np.ndarray:
     return found.numpy()[0].round().astype(np.uint8)
 
 
-def _dice(found: np.ndarray, wanted: np.ndarray) -> float:
+def dice(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Dice of two masks; 1 if both are empty."""
     total = found.sum() + wanted.sum()
     return float(2 * (found & wanted).sum() / total) if total else 1.0
 

@@ -1,7 +1,7 @@
 """How a locator does on label maps that no training saw: `python -m benchmarks.locator.held_out MAPS WEIGHTS`.
 
 Heads are synthesised as for training. One line of JSON for each, and a last one for all: how many are refused, how far
-the centres are from those of the labels, Dice of the hippocampi, doubt, and volume of the brain over the true one.
+the centres are from those of the labels, Dice of the hippocampi, doubt, and volumes of the hippocampi and the brain over the true ones.
 Synthetic figures are no goals; they show what the ranges of the gates are made of.
 """
 
@@ -67,6 +67,7 @@ def measured(locator: Locator, maps: Path, images: int) -> Iterator[dict[str, An
             "away_mm": away,
             "dice": _dice(labels, known, CLASSES.index("hippocampus")),
             "doubt": [one.uncertainty for one in found.found],
+            "ml_over_known": [one.ml / _ml(piece) for one, piece in zip(found.found, pieces, strict=False)],
             "size": [one.size for one in found.found],
             "brain_over_known": found.brain_ml / row["brain"],
             "remarks": found.remarks,
@@ -85,10 +86,14 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The spread over all images that were not refused."""
     sound = [row for row in rows if "refused" not in row]
     spread = {}
-    for key in ("away_mm", "dice", "doubt", "brain_over_known"):
+    for key in ("away_mm", "dice", "doubt", "ml_over_known", "brain_over_known"):
         values = np.hstack([row[key] for row in sound])
         spread[key] = [float(f"{value:.3g}") for value in np.percentile(values, (0, 5, 50, 95, 100))]
     return {"images": len(rows), "refused": len(rows) - len(sound), **spread}
+
+
+def _ml(piece: np.ndarray) -> float:
+    return float(piece.sum() * SPACING**3 / 1000)
 
 
 def _dice(found: np.ndarray, known: np.ndarray, number: int) -> float:
