@@ -1,8 +1,8 @@
 """How a locator does on label maps that no training saw: `python -m benchmarks.locator.held_out MAPS WEIGHTS`.
 
 Heads are synthesised as for training. One line of JSON for each, and a last one for all: how many are refused, how far
-the centres are from those of the labels, Dice of the hippocampi, doubt, and volumes of the hippocampi and the brain over the true ones.
-Synthetic figures are no goals; they show what the ranges of the gates are made of.
+the centres are from those of the labels, Dice of the hippocampi, doubt, and volumes of the hippocampi and the brain
+over the true ones. Synthetic figures are no goals; they show what the ranges of the gates are made of.
 """
 
 import argparse

@@ -13,6 +13,7 @@ import json
 import plistlib
 import tarfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     segmenter = Segmenter.from_bundle("hippocampus_head")
-    for row in (*colin27(segmenter, options.folder), *computed(segmenter, options.folder)):
+    for row in chain(colin27(segmenter, options.folder), computed(segmenter, options.folder)):
         print(json.dumps(row), flush=True)
 
 

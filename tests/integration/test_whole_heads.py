@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,11 +14,14 @@ from helpers.commands import python, run, unetpp
 from helpers.dicom_phantoms import make_series
 from helpers.heads import LEFT, RIGHT, SMALL, TASK, box, made_head, prefixed, taught, turned, write_head_bundle
 from helpers.reports import valid_report
+from pydicom.data import get_testdata_file
 
+from benchmarks.locator import depths
 from benchmarks.locator.oracle import measured
 from benchmarks.locator.ranges import gates
 from unetpp_monai import Segmenter
 from unetpp_monai.bundle import load_locator, parameters_by_depth, read_bundle
+from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.inference import Locator
 from unetpp_monai.task import read_task
@@ -116,6 +120,30 @@ def test_a_crop_is_refused_with_the_way_out(segmenters):
     crop = Volume(made_head().array[:, :35, :51, :36], np.eye(4))
     with pytest.raises(InputError, match=r"got 35 x 51 x 36 mm; give a T1-weighted image .* for the hippocampus task"):
         heads(crop)
+
+
+def test_a_ct_is_refused_by_its_modality_and_by_its_size(segmenters, bundles, tmp_path):
+    """A slice of a body that pydicom brings along; `benchmarks.locator.packaged` has a CT of a whole head."""
+    heads, _ = segmenters
+    path = get_testdata_file("CT_small.dcm", download=False)
+    result = unetpp("segment", path, "-o", "out", "--bundle", bundles[0].root, folder=tmp_path)
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert result.returncode == 1 and "must be of modality MR" in said and "got CT" in said
+    with pytest.raises(InputError, match=r"a whole image must measure at least .*, got 85 x 85 x 5 mm"):
+        heads(read_dicom_series(Path(path)).volume)
+
+
+def test_each_depth_is_measured_on_one_head(bundles, segmenters, tmp_path):
+    head = made_head()
+    wanted = segmenters[0](head)
+    known = np.choose(wanted.labels.array[0], np.array([0, 17, 17, 53, 53], np.uint8))
+    for name, array in (("head", head.array[0]), ("labels", known)):
+        save_nifti(tmp_path / f"{name}.nii.gz", array, head.affine)
+    files = (tmp_path / "head.nii.gz", tmp_path / "labels.nii.gz")
+    first, full, auto = depths.measured(*files, task=bundles[0].root, runtime="eager", rounds=1)
+    assert [row["depth"] for row in (first, full, auto)] == [1, 2, "auto"]
+    assert full["dice"] == [1.0, 1.0] and full["relative"] == full["relative_total"] == 1 and full["ml"] == wanted.ml
+    assert max(first["dice"]) < 1 and first["relative"] > 0 and set(first["seconds"]) == set(wanted.seconds)
 
 
 def test_monais_runner_gives_the_same_voxels(bundles, segmenters, tmp_path):
