@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("before", type=Path, help="a checkout of the other commit")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--cases", type=int, default=10, help="how many of each data set")
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="which to compare")
     options = parser.parse_args()
     hippocampi = sorted((options.data / "Task04_Hippocampus/imagesTr").glob("hippocampus_*.nii.gz"))[: options.cases]
     pictures = sorted((options.data / "DSB2018/images").glob("*.png"))[: options.cases]
@@ -47,12 +48,12 @@ def main() -> int:
             for task in ("hippocampus", "nuclei_2d")
             for name, tree in trees.items()
         }
-        for run, arguments in RUNS.items():
+        for run in options.runs:
             found = {}
             for name, tree in trees.items():
                 out = Path(folder) / name / run.replace(" ", "_")
                 for task, images in (("hippocampus", volumes), ("nuclei_2d", pictures)):
-                    options_of = ("--bundle", bundles[task, name], "--runtime", "eager", "--device", "cpu", *arguments)
+                    options_of = ("--bundle", bundles[task, name], "--runtime", "eager", "--device", "cpu", *RUNS[run])
                     _unetpp(tree, "segment", *images, "-o", out, *options_of)
                 found[name] = {
                     path.name: _voxels(path) for path in sorted(out.glob("*_seg.*")) if path.suffix != ".tsv"
@@ -66,7 +67,10 @@ def _compared(run: str, before: dict[str, np.ndarray], after: dict[str, np.ndarr
     if before.keys() != after.keys():
         raise SystemExit(f"both must write the same files, got {sorted(before.keys() ^ after.keys())} from one only")
     wrong = {case: int((after[case] != voxels).sum()) for case, voxels in before.items()}
-    print(f"{run}: {len(wrong)} label maps, {sum(map(bool, wrong.values()))} differ in {sum(wrong.values())} voxels")
+    print(
+        f"{run}: {len(wrong)} label maps, {sum(map(bool, wrong.values()))} differ in {sum(wrong.values())} voxels",
+        flush=True,
+    )
     return sum(wrong.values())
 
 

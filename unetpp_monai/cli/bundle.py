@@ -134,7 +134,7 @@ def export(
 
 def pack(
     task: Annotated[
-        str | None, typer.Argument(help="Folder of a task, or the name of an included one; default: hippocampus.")
+        str | None, typer.Argument(help="Folder of a task, or the name of an included one; default: hippocampus_head.")
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for <name>/ and <name>.zip.")] = Path("dist"),
     named: Annotated[str | None, typer.Option("--task", help="Same as the TASK argument.")] = None,
