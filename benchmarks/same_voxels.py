@@ -75,7 +75,9 @@ def _compared(run: str, before: dict[str, np.ndarray], after: dict[str, np.ndarr
 
 
 def _packed(tree: Path, task: str, folder: Path) -> Path:
-    _unetpp(tree, "pack", "--task", task, "-o", folder)
+    """Pack a task; a tree without that task has it as its default bundle."""
+    named = ("--task", task) if (tree / "configs" / task).is_dir() else ()
+    _unetpp(tree, "pack", *named, "-o", folder)
     return next(path for path in folder.iterdir() if path.is_dir())
 
 

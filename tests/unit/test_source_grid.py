@@ -68,6 +68,33 @@ def test_labels_are_those_of_invertd(affine, slabs, box):
             assert total == pytest.approx(float(values[inverted[:4].argmax(0) == label].sum()), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "affine",
+    [np.diag([-0.8, 1.3, 2.1, 1.0]), np.array([[0, 0, -1.5, 5], [0.6, 0, 0, 7], [0, -1.0, 0, 1], [0, 0, 0, 1]])],
+)
+@pytest.mark.parametrize("box", [None, (slice(3, 20), slice(0, 22), slice(5, 16))], ids=["whole", "cropped"])
+def test_where_only_the_background_can_be_need_not_be_looked_at(affine, box):
+    _, data = preprocessed((23, 31, 17), affine, box=box)
+    given = logits_for(data["image"])
+    part = (slice(4, 9), slice(3, 11), slice(5, 8))
+    logits = torch.full_like(given, -10.0)
+    logits[0], logits[4:] = 0, 0
+    logits[(slice(None), *part)] = given[(slice(None), *part)]
+    whole, cut = (
+        SourceGrid.of(data["image"]).fill(
+            [
+                Slab(start, logits[:4, start:stop], logits[4:, start:stop], within=within)
+                for start, stop in pairwise((0, 6, logits.shape[1]))
+            ]
+        )
+        for within in (None, part[1:])
+    )
+    assert whole.labels.any() and torch.equal(whole.labels, cut.labels)
+    assert torch.equal(whole.uncertainty, cut.uncertainty)
+    for sums, others in zip(whole.sums.values(), cut.sums.values(), strict=True):
+        assert dict(sums) == pytest.approx(dict(others))
+
+
 def test_other_preprocessing_is_undone_by_monai():
     """A resize and a mirroring are no business of `SourceGrid`; the transform falls back to `Invertd`."""
     for extra in (Resized("image", (20, 20, 20)), Flipd("image", 0)):

@@ -50,6 +50,10 @@ def pasted(shape: Sequence[int], parts: Sequence[Part]) -> Iterator[Slab]:
     """
     channels = 1 + sum(len(part.found.labels) for part in parts)
     odds = [part.odds for part in parts]
+    boxes = [part.found.box[1:] for part in parts]
+    within = tuple(
+        slice(min(one.start for one in axis), max(one.stop for one in axis)) for axis in zip(*boxes, strict=True)
+    )
     for start in range(0, shape[0], ROWS):
         rows = min(ROWS, shape[0] - start)
         logits = odds[0].new_full((channels, rows, *shape[1:]), -BACKGROUND_LOGIT)
@@ -65,4 +69,4 @@ def pasted(shape: Sequence[int], parts: Sequence[Part]) -> Iterator[Slab]:
                 logits[label, target, y, z] = layer[source]
             if maps is not None and part.maps is not None:
                 maps[:, target, y, z] = torch.maximum(maps[:, target, y, z], part.maps[:, source])
-        yield Slab(start, logits, maps)
+        yield Slab(start, logits, maps, within=within)

@@ -3,7 +3,7 @@
 Maps are separate from logits, except in tensors for MONAI: see `pack`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from monai.data import MetaTensor
@@ -41,6 +41,8 @@ class Slab:
     start: int  # index of the first row along the first spatial axis, 0-based
     logits: torch.Tensor  # (out_channels, rows, *other axes), float32
     maps: torch.Tensor | None = None  # (len(UNCERTAINTIES), rows, *other axes), float32, 0 ... 1; None: not asked for
+    within: tuple[slice, ...] | None = field(default=None, kw_only=True)  # of the other axes, the same in all slabs;
+    # outside of it logits and maps are constant, and the background is the highest; None: anything may be anywhere
 
     @property
     def layers(self) -> tuple[torch.Tensor, ...]:

@@ -1,7 +1,9 @@
 """Convert logits on the network's grid to labels on the source grid, plane by plane, to save memory."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -88,8 +90,11 @@ class SourceGrid:
 
     def fill(self, slabs: Iterable[Slab]) -> "SourceGrid":
         """Add slabs from first to last row, all with maps or all without; return self."""
+        others = self._lines[1:]
         for slab in slabs:
-            first, layers = slab.start, [layer.float().cpu() for layer in slab.layers]
+            cuts = [line.cut(within) for line, within in zip(others, slab.within or (None,) * len(others), strict=True)]
+            window = (slice(None), slice(None), *(cut.needed for cut in cuts))
+            first, layers = slab.start, [layer[window].float().cpu() for layer in slab.layers]
             if self._last:
                 layers = [torch.cat(rows, 1) for rows in zip(self._last, layers, strict=True)]
                 first -= 1
@@ -98,34 +103,45 @@ class SourceGrid:
             while self._next < len(self._order) and line.high[self._order[self._next]] < stop:
                 plane = int(self._order[self._next])
                 low, high = int(line.low[plane]) - first, int(line.high[plane]) - first
-                self._set(plane, *(line.between(layer[:, low], layer[:, high], plane) for layer in layers))
+                self._set(plane, cuts, *(line.between(layer[:, low], layer[:, high], plane) for layer in layers))
                 self._next += 1
             self._last = [layer[:, -1:].clone() for layer in layers]
         return self
 
-    def _set(self, plane: int, logits: torch.Tensor, maps: torch.Tensor | None = None) -> None:
-        """Resample a plane `(channels, *other network axes)` and decide its labels."""
+    def _set(self, plane: int, cuts: Sequence["_Cut"], logits: torch.Tensor, maps: torch.Tensor | None = None) -> None:
+        """Resample a plane `(channels, *what the cuts need)` and decide the labels of their voxels."""
         if self._planes is not None and not self._planes[plane]:
             return
-        found = self._resampled(logits).max(0).indices  # as argmax(0), which torch does not vectorise on this axis
+        part, mask = tuple(cut.voxels for cut in cuts), self._mask
+        found = _resampled(logits, cuts).max(0).indices  # as argmax(0), which torch does not vectorise on this axis
         if self._planes is not None:
-            found *= self._mask
-        self.labels.permute(self._axes)[plane] = found
+            found *= mask[part]
+        self.labels.permute(self._axes)[plane][part] = found
         if maps is None:
             return
         if self.uncertainty is None:
             self.uncertainty = torch.zeros(self.labels.shape)
-        maps = self._resampled(maps)
+        maps = _resampled(maps, cuts)
         if self._planes is not None:
-            maps = maps * self._mask
-        self.uncertainty.permute(self._axes)[plane] = maps[0]
+            maps = maps * mask[part]
+        self.uncertainty.permute(self._axes)[plane][part] = maps[0]
         for sums, values in zip(self.sums.values(), maps, strict=True):
             sums.update(dict(enumerate(torch.bincount(found.flatten(), values.flatten().double()).tolist())))
 
-    def _resampled(self, layer: torch.Tensor) -> torch.Tensor:
-        for axis, line in enumerate(self._lines[1:], 1):
-            layer = line.resample(layer, axis)
-        return layer
+
+def _resampled(layer: torch.Tensor, cuts: Sequence["_Cut"]) -> torch.Tensor:
+    for axis, cut in enumerate(cuts, 1):
+        layer = cut.line.resample(layer, axis)
+    return layer
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What of an axis is looked at."""
+
+    voxels: slice  # of the source
+    needed: slice  # of the network's grid, for these
+    line: "_Line"  # of the former in the latter
 
 
 class _Line:
@@ -140,6 +156,19 @@ class _Line:
         if self.exact:
             self.high = self.low
         self.same = self.exact and np.array_equal(self.low, np.arange(size))
+
+    def cut(self, within: slice | None) -> _Cut:
+        """Take the voxels whose value depends on a part of the network axis; None: all."""
+        if within is None:
+            return _Cut(slice(None), slice(None), self)
+        touched = np.flatnonzero((self.high >= within.start) & (self.low < within.stop))  # in one piece
+        voxels = slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 0)
+        low, high = self.low[voxels], self.high[voxels]
+        needed = slice(int(low.min()), int(high.max()) + 1) if len(touched) else slice(0, 0)
+        line = copy(self)
+        line.low, line.high, line.weight = low - needed.start, high - needed.start, self.weight[voxels]
+        line.same = self.exact and np.array_equal(line.low, np.arange(needed.stop - needed.start))
+        return _Cut(voxels, needed, line)
 
     def between(self, low: torch.Tensor, high: torch.Tensor, voxel: int) -> torch.Tensor:
         """Interpolate at a source voxel, from the rows at its `low` and `high`."""

@@ -220,7 +220,10 @@ class PlanarLabelBoundaryd(transforms.MapTransform):
         """Divide what either label covers."""
         (key,) = self.keys
         labels: MetaTensor = data[key]
-        divided = self._divided(labels.as_tensor(), labels.affine)
+        whole = labels.as_tensor()
+        divided, box = whole.clone(), _foreground(whole)
+        if box is not None:
+            divided[box] = self._divided(whole[box], labels.affine)
         history = labels.applied_operations
         return {**data, key: MetaTensor(divided, meta=labels.meta, applied_operations=history)}
 
@@ -242,3 +245,15 @@ class PlanarLabelBoundaryd(transforms.MapTransform):
             divided[:border][either[:border]] = behind
         divided = divided if ascending else divided.flip(0)
         return divided.movedim(0, axis + 1).contiguous()
+
+
+def _foreground(labels: torch.Tensor) -> tuple[slice, ...] | None:
+    """The box of all labels > 0 of a map `(1, X, Y, Z)`; None: there are none."""
+    inside = labels > 0
+    box = []
+    for axis in range(labels.dim()):
+        places = inside.any(tuple(other for other in range(labels.dim()) if other != axis)).nonzero()
+        if not len(places):
+            return None
+        box.append(slice(int(places[0]), int(places[-1]) + 1))
+    return tuple(box)
