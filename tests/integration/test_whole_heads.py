@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -125,12 +124,13 @@ def test_a_crop_is_refused_with_the_way_out(segmenters):
 def test_a_ct_is_refused_by_its_modality_and_by_its_size(segmenters, bundles, tmp_path):
     """A slice of a body that pydicom brings along; `benchmarks.locator.packaged` has a CT of a whole head."""
     heads, _ = segmenters
-    path = get_testdata_file("CT_small.dcm", download=False)
-    result = unetpp("segment", path, "-o", "out", "--bundle", bundles[0].root, folder=tmp_path)
+    (tmp_path / "ct").mkdir()
+    shutil.copy(get_testdata_file("CT_small.dcm", download=False), tmp_path / "ct")
+    result = unetpp("segment", "ct", "-o", "out", "--bundle", bundles[0].root, folder=tmp_path)
     said = " ".join(result.stderr.replace("│", " ").split())
     assert result.returncode == 1 and "must be of modality MR" in said and "got CT" in said
     with pytest.raises(InputError, match=r"a whole image must measure at least .*, got 85 x 85 x 5 mm"):
-        heads(read_dicom_series(Path(path)).volume)
+        heads(read_dicom_series(tmp_path / "ct").volume)
 
 
 def test_each_depth_is_measured_on_one_head(bundles, segmenters, tmp_path):
