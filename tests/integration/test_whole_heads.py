@@ -129,7 +129,7 @@ def test_a_ct_is_refused_by_its_modality_and_by_its_size(segmenters, bundles, tm
     result = unetpp("segment", "ct", "-o", "out", "--bundle", bundles[0].root, folder=tmp_path)
     said = " ".join(result.stderr.replace("│", " ").split())
     assert result.returncode == 1 and "must be of modality MR" in said and "got CT" in said
-    with pytest.raises(InputError, match=r"a whole image must measure at least .*, got 85 x 85 x 5 mm"):
+    with pytest.raises(InputError, match=r"a whole image must measure at least .*, got 85 x 85 x 1 mm"):
         heads(read_dicom_series(tmp_path / "ct").volume)
 
 
