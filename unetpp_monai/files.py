@@ -18,6 +18,7 @@ except ImportError:  # Windows has no such locks: leftovers of killed processes 
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = ".unetpp_"  # prefix of unfinished files and folders, beside their targets
+REPLACED = ".replaced"  # name in such a folder of the one that is being replaced
 
 
 @contextmanager
@@ -67,17 +68,20 @@ def _lock(descriptor: int, kind: int) -> bool:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `path` if the block succeeds.
 
+    An older one stays until then. If this process is killed while they change places, the next call finishes that.
+
     Raises:
         OutputError: it cannot be written.
     """
     with _writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _finish_change(path)
         with temporary_folder(path.parent) as outer:
             inner = outer / path.name
             inner.mkdir()
             yield inner
             if path.exists():
-                shutil.rmtree(path)
+                path.replace(outer / REPLACED)
             inner.replace(path)
 
 
@@ -110,6 +114,16 @@ def finish_interrupted(path: Path, *, ending: str) -> None:
                 for report in [file for file in folder.iterdir() if file.name.endswith(ending) and _is_json(file)]:
                     _move(folder, path, report.name)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish_change(path: Path) -> None:
+    """Give a new folder its place if the process that was about to was killed after it had taken the old one away."""
+    with locked(path.parent, alone=True) as held:
+        for folder in sorted(path.parent.glob(f"{TEMPORARY}*")) if held and not path.exists() else []:
+            if (folder / REPLACED).is_dir() and (folder / path.name).is_dir():
+                with suppress(BlockingIOError), locked(folder, alone=True, wait=False):  # else of a living process
+                    (folder / path.name).replace(path)
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move(source: Path, target: Path, last: str) -> None:
