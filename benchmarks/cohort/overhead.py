@@ -78,7 +78,7 @@ def bare_stub(cohort: Cohort, work: Work, output: Path) -> None:
     segments = BuildsStub(work)()
     for case in cohort.listed.cases:
         moved = Case(case.path, case.id, output, case.name)
-        segments(moved, unless=work.is_done, smallest=False)
+        segments(moved, unless=work.is_done, overwrite=False, smallest=False)
 
 
 def beside_segment(images: Sequence[Path], output: Path) -> None:

@@ -30,7 +30,7 @@ class Stub:
     seconds: float
     marks: Path | None  # folder in which is noted what was begun
 
-    def __call__(self, case: Case, *, unless: Unless, smallest: bool) -> Row:
+    def __call__(self, case: Case, *, unless: Unless, overwrite: bool, smallest: bool) -> Row:
         """Write `<case>_seg.nii.gz` and `<case>.json`."""
         name = str(case.name)
         names = [f"{name}_seg.nii.gz", f"{name}.json"]

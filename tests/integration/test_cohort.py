@@ -189,6 +189,44 @@ def test_workers_end_with_their_driver_and_the_rest_is_done_by_the_next(folder, 
     assert not list((folder / "out").glob(".unetpp_*"))
 
 
+@pytest.mark.long
+def test_results_that_are_replaced_stay_until_others_take_their_place(folder):
+    """Killed while it segments cases again, a cohort has a result of each; the next run goes on with the older ones."""
+    names = [f"slow_{index}" for index in range(12)]
+    run_stub(folder, Launch(), names)
+    ledger, old = Ledger(folder / "out"), delivered_in(folder)
+    for name in names:
+        ledger.want_again(name)
+        (folder / "out" / f"{name}_seg.dcm").write_text("of a format that is not wanted any more")
+    shutil.rmtree(folder / "marks")
+    (folder / "marks").mkdir()
+    paths = [str(ROOT / "tests"), str(Path(__file__).parent), str(ROOT)]
+    script = DRIVER.format(paths=paths, folder=str(folder), names=names)
+    driver = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], start_new_session=True)
+    wait_for(lambda: len(list((folder / "marks").iterdir())) >= 5, "five cases to be begun")
+    workers = {int(line.split()[0]) for path in (folder / "marks").iterdir() for line in path.read_text().splitlines()}
+    driver.kill()
+    driver.wait()
+    wait_for(lambda: not any(map(alive, workers)), "workers to end")
+    assert all((folder / "out" / f"{name}_seg.nii.gz").is_file() for name in names)
+    assert delivered_in(folder).keys() == old.keys()
+    waiting = {name for name in names if ledger.is_wanted_again(name)}
+    assert (
+        1 <= len(waiting) < len(names)
+        and {name for name in names if delivered_in(folder)[name] == old[name]} <= waiting
+    )
+    write_results(stub_cohort(folder, names))
+    assert (folder / "out" / "results_wide.csv").read_text().count("this is the older result") == len(waiting)
+    _, counts = run_stub(folder, Launch(), names)
+    assert counts == {"written": len(waiting), "done": len(names) - len(waiting), "late": 0}
+    assert not any(delivered_in(folder)[name] == old[name] for name in names)
+    assert not any(map(ledger.is_wanted_again, names)) and not list((folder / "out").glob("*_seg.dcm"))
+
+
+def delivered_in(folder):
+    return {path.stem: path.stat().st_mtime_ns for path in (folder / "out").glob("slow_*.json")}
+
+
 def test_status_tells_from_elsewhere(folder):
     run_stub(folder, Launch(), [*NAMES, "wrong"])
     Claims(folder / "out" / ".cohort" / "claims").take("another")
@@ -268,6 +306,22 @@ def test_what_segment_has_done_is_done(images, serial, tmp_path):
     assert "case_0,excluded" in wide and "A. Reader: why" in wide and "case_1,done" in wide
     again = json.loads((tmp_path / "out" / "case_1.json").read_text())
     assert again["seconds"] != reports["case_1"]["seconds"] and again["outputs"] == reports["case_1"]["outputs"]
+
+
+@pytest.mark.slow
+def test_a_case_that_cannot_be_segmented_again_keeps_its_result(images, serial, tmp_path):
+    shutil.copytree(images, tmp_path / "in")
+    shutil.copytree(serial, tmp_path / "out")
+    old = (serial / "case_0_seg.nii.gz").read_bytes()
+    sound = (tmp_path / "in" / "case_0.nii.gz").read_bytes()
+    (tmp_path / "in" / "case_0.nii.gz").write_bytes(sound[:2000])
+    result = unetpp("cohort", tmp_path / "in", "-o", tmp_path / "out", *MODEL, "--overwrite")
+    assert result.returncode == 1 and "case_0" in result.stderr
+    assert (tmp_path / "out" / "case_0_seg.nii.gz").read_bytes() == old
+    (tmp_path / "in" / "case_0.nii.gz").write_bytes(sound)
+    result = unetpp("cohort", tmp_path / "in", "-o", tmp_path / "out", *MODEL)
+    assert result.returncode == 0 and result.stderr.startswith("3 of 4 cases were done before"), result.stderr
+    assert same_label_maps(serial, tmp_path / "out")
 
 
 @pytest.mark.long

@@ -11,11 +11,9 @@ from ..errors import InputError
 from ..json_files import read_object
 from ..pacs.rules import Rule, read_rules
 from ..workflows.calibrate import Quota
-from ..workflows.outputs import Naming
 from ..workflows.request import Request
 from .cases import Case, Wanted, list_cohort
 from .launch import Launch
-from .ledger import Ledger
 from .review import apply_review, read_review
 from .run import Cohort, cohort_records, prepare
 from .work import Model, Segmenting, Work
@@ -81,13 +79,14 @@ def begin(
     cases = launch.part(listed)
     ledger = cohort.ledger
     outdated: tuple[str, ...] = ()
+    again: set[str] = set()
     if options.review is not None:
         reviewed = apply_review(read_review(options.review), cohort_records(cohort))
         cohort, outdated = replace(cohort, excluded=reviewed.excluded), reviewed.outdated
         again = {record.id for record in reviewed.again}
-        clear_results([case for case in cases if case.id in again], ledger, listed.naming)
-    if request.overwrite:
-        clear_results(cases, ledger, listed.naming)
+    for case in cases:
+        if request.overwrite or case.id in again:
+            ledger.want_again(case.id)
     work = Work(
         replace(request, overwrite=False, naming=listed.naming),
         verify=options.verify,
@@ -96,17 +95,6 @@ def begin(
     if launch.ray is None:  # a task becomes a folder once, here; other machines would not see it
         model = replace(model, bundle=bundle.root)
     return Begun(cohort, cases, Segmenting(replace(model, volumes=len(cases)), work, launch.threads), work, outdated)
-
-
-def clear_results(cases: Sequence[Case], ledger: Ledger, naming: Naming) -> None:
-    """Remove the results of cases, so that they are segmented again."""
-    endings = [ending for files in naming.formats.values() for ending in files]
-    for case in cases:
-        row = ledger.row(case.id)
-        name = case.name or (row.name if row is not None else None)
-        for ending in [naming.report, *endings, "_uncertainty.nii.gz"] if name else []:
-            (case.folder / f"{name}{ending}").unlink(missing_ok=True)
-        ledger.forget(case.id)
 
 
 def _rules(path: Path | None, bundle: Bundle) -> tuple[Rule, ...]:

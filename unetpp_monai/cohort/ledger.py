@@ -48,7 +48,9 @@ class Ledger:
     def __init__(self, output: Path, *, keyed: bool = False) -> None:
         self.folder, self.keyed = output / FOLDER, keyed
         self.claims, self.pictures = self.folder / "claims", self.folder / "pictures"
-        self._rows, self._late, self._runs = (self.folder / name for name in ("rows", "late", "runs"))
+        self._rows, self._late, self._runs, self._again = (
+            self.folder / name for name in ("rows", "late", "runs", "again")
+        )
 
     def make(self) -> None:
         """Make the folders.
@@ -56,7 +58,7 @@ class Ledger:
         Raises:
             OutputError: they cannot be made.
         """
-        for folder in (self.claims, self.pictures, self._rows, self._late, self._runs):
+        for folder in (self.claims, self.pictures, self._rows, self._late, self._runs, self._again):
             make_folder(folder)
 
     def note(self, outcome: Outcome) -> None:
@@ -94,10 +96,17 @@ class Ledger:
         row = self.row(name)
         return row if row is not None and row.status == FAILED else None
 
-    def forget(self, name: str) -> None:
-        """Forget a case, which is to be tried again."""
-        (self._rows / f"{name}.json").unlink(missing_ok=True)
-        self.picture(name).unlink(missing_ok=True)
+    def want_again(self, name: str) -> None:
+        """Remember that a case is to be segmented again; its results stay until others take their place."""
+        (self._again / name).touch()
+
+    def is_wanted_again(self, name: str) -> bool:
+        """Whether the results of a case, if it has any, are to be replaced."""
+        return (self._again / name).exists()
+
+    def replaced(self, name: str) -> None:
+        """Remember that a case has been segmented again."""
+        (self._again / name).unlink(missing_ok=True)
 
     def picture(self, name: str) -> Path:
         """Path of the picture of a case, if it has one."""

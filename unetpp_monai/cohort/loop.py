@@ -12,7 +12,7 @@ from ..workflows.done import Origin
 from ..workflows.many import Row
 from .cases import Case
 from .claims import Claims
-from .ledger import ELSEWHERE, FAILED, Ledger, Outcome
+from .ledger import ELSEWHERE, FAILED, WRITTEN, Ledger, Outcome
 from .work import Segments, Task, Work
 
 MEMORY_WORDS = ("can't allocate", "out of memory", "bad_alloc", "bad allocation")  # of libraries that got none
@@ -52,9 +52,10 @@ class Loop:
         known = None if task.smallest else self._ledger.failed_since(case.id, self._began)
         if known is not None:
             return known
-        turn = _Turn(case, self._claims, self._work)
+        again = self._ledger.is_wanted_again(case.id)
+        turn = _Turn(case, self._claims, self._work, self._ledger)
         try:
-            row = self._segments(case, unless=turn, smallest=task.smallest)
+            row = self._segments(case, unless=turn, overwrite=again, smallest=task.smallest)
         finally:
             self._claims.drop(case.id)
         if turn.elsewhere:
@@ -67,7 +68,17 @@ class Loop:
             seconds=round(time.perf_counter() - start, 4),
         )
         self._ledger.note(outcome)
+        if again and row.status == WRITTEN:
+            self._clear(case, turn)
         return outcome
+
+    def _clear(self, case: Case, turn: "_Turn") -> None:
+        """Remove what is left of results that were replaced, and remember that they were."""
+        for name in self._work.files_of(str(turn.name)) - turn.files:
+            (case.folder / name).unlink(missing_ok=True)
+        if self._work.pictures is None:
+            self._ledger.picture(case.id).unlink(missing_ok=True)
+        self._ledger.replaced(case.id)
 
     def _outcome(self, case: Case, row: Row) -> Outcome:
         if row.status != FAILED or row.error is None:
@@ -82,15 +93,17 @@ class Loop:
 class _Turn:
     """Says to `segment_case` whether anything is left to do, and remembers why not."""
 
-    def __init__(self, case: Case, claims: Claims, work: Work) -> None:
-        self._case, self._claims, self._work = case, claims, work
+    def __init__(self, case: Case, claims: Claims, work: Work, ledger: Ledger) -> None:
+        self._case, self._claims, self._work, self._ledger = case, claims, work, ledger
         self.name = case.name
+        self.files: set[str] = set()  # of its results
         self.claimed = self.elsewhere = self.late = False
 
     def __call__(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
         """Before anything is computed, claim the case; before it is delivered, make sure that it is still ours."""
         self.name = path.name.removesuffix(self._work.request.naming.report)
-        if self._work.is_done(path, settings, origin, names):
+        self.files = set(names)
+        if self._is_done(path, settings, origin, names):
             self.late = self.claimed
             return True
         if self.claimed:
@@ -99,4 +112,8 @@ class _Turn:
         self.claimed = self._claims.take(self._case.id)
         self.elsewhere = not self.claimed
         # another may have delivered it between our look and our claim
-        return self.elsewhere or self._work.is_done(path, settings, origin, names)
+        return self.elsewhere or self._is_done(path, settings, origin, names)
+
+    def _is_done(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
+        again = self._ledger.is_wanted_again(self._case.id)
+        return not again and self._work.is_done(path, settings, origin, names)

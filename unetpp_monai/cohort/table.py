@@ -18,6 +18,7 @@ LONG = ("case", "label", "index", "voxels", "ml", "score")  # columns of `result
 FORMULA = ("=", "+", "-", "@")  # first characters of what a spreadsheet takes for one
 ERRORS = ("case", "kind", "reason", "note", "host")
 FIXED = ("case", "status", "review", "score", "plausibility", "note", "excluded", "depth", "runtime", "seconds")
+OLD = "to be segmented again; this is the older result"
 RESULTS, WIDE, FAILURES = "results.csv", "results_wide.csv", "errors.csv"
 
 
@@ -74,6 +75,8 @@ def _record(case: Case, ledger: Ledger, naming: Naming) -> Record:
     if row is not None and row.status == FAILED:
         return Record(name or case.id, case.id, FAILED, {}, row.reason, row.kind, note, row.host)
     report, made = ({}, None) if name is None else _read(case.folder / f"{name}{naming.report}")
+    if report and ledger.is_wanted_again(case.id):
+        note = OLD
     return Record(name or case.id, case.id, DONE if report else WAITING, report, note=note, made=made)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from ..segmenter import Segmenter
 from ..workflows.done import Origin, is_done
 from ..workflows.many import Row, attempt
 from ..workflows.request import Request
-from ..workflows.segment import Unless
+from ..workflows.segment import Then, Unless, nothing
 from .cases import Case
 from .claims import BEAT_SECONDS, STALE_SECONDS
 from .pictures import draw_case
@@ -22,12 +23,13 @@ from .pictures import draw_case
 class Segments(Protocol):
     """Segments a case."""
 
-    def __call__(self, case: Case, *, unless: Unless, smallest: bool) -> Row:
+    def __call__(self, case: Case, *, unless: Unless, overwrite: bool, smallest: bool) -> Row:
         """Write the results of a case.
 
         Args:
             case: which.
             unless: asked before anything is computed, and again before anything is delivered.
+            overwrite: results that are there are replaced.
             smallest: use as little memory as can be.
         """
 
@@ -82,10 +84,16 @@ class Work:
         """As `done.is_done`."""
         return is_done(path, settings, origin, names, verify=self.verify)
 
-    def request_of(self, case: Case) -> Request:
+    def request_of(self, case: Case, *, overwrite: bool) -> Request:
         """What is wanted of a case."""
         series = self.request.series if case.series is None else case.series
-        return replace(self.request, name=case.name, series=series, overwrite=False)
+        return replace(self.request, name=case.name, series=series, overwrite=overwrite)
+
+    def files_of(self, name: str) -> set[str]:
+        """Names of all files that the results of a case can have, in whatever formats."""
+        naming = self.request.naming
+        endings = [ending for files in naming.formats.values() for ending in files]
+        return {f"{name}{ending}" for ending in (naming.report, *endings, "_uncertainty.nii.gz")}
 
 
 @dataclass(frozen=True)
@@ -95,19 +103,23 @@ class Loaded:
     segmenter: Segmenter
     work: Work
 
-    def __call__(self, case: Case, *, unless: Unless, smallest: bool) -> Row:
+    def __call__(self, case: Case, *, unless: Unless, overwrite: bool, smallest: bool) -> Row:
         """Segment a case, and draw its picture."""
-        request = self.work.request_of(case)
+        request = self.work.request_of(case, overwrite=overwrite)
         make_folder(case.folder)
         batch = self.segmenter.batches_of(1) if smallest else None
         try:
-            row = attempt(self.segmenter, case.path, case.folder, request, unless=unless)
+            return attempt(self.segmenter, case.path, case.folder, request, unless=unless, then=self._draw(case))
         finally:
             if batch is not None:
                 self.segmenter.batches_of(batch)
-        if row.result is not None and self.work.pictures is not None:
-            draw_case(case, row.result, self.segmenter.bundle, request, self.work.pictures)
-        return row
+
+    def _draw(self, case: Case) -> Then:
+        """What draws the picture of a case, while its image is still at hand."""
+        if self.work.pictures is None:
+            return nothing
+        indices = [label.index for label in self.segmenter.bundle.labels]
+        return partial(draw_case, self.work.pictures / f"{case.id}.webp", indices)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..io import case_name, list_cases
 from ..segmenter import Progress, Segmentation, Segmenter
 from .done import is_done
 from .request import Request
-from .segment import REPORT, Unless, segment_case
+from .segment import REPORT, Then, Unless, nothing, segment_case
 
 LOG = "unetpp_errors.log"  # in the folder of the results: what a row has no place for
 REASON_LENGTH = 400  # characters of a row
@@ -79,7 +79,7 @@ def segment_cases(
         segmenter: what segments.
         cases: image files or DICOM.
         output: an existing folder; what a killed run left in it is cleared up first.
-        request: what to write of each.
+        request: what to write of each; if it overwrites, all are done again.
         verify: see `is_done`.
         progress: of a case, called when its turn comes.
 
@@ -90,8 +90,9 @@ def segment_cases(
         OutputError: the folder cannot be used.
     """
     finish_interrupted(output, ending=REPORT)
+    unless = None if request.overwrite else partial(is_done, verify=verify)
     for case in cases:
-        yield attempt(segmenter, case, output, request, unless=partial(is_done, verify=verify), progress=progress(case))
+        yield attempt(segmenter, case, output, request, unless=unless, progress=progress(case))
 
 
 def attempt(
@@ -100,8 +101,9 @@ def attempt(
     output: Path,
     request: Request,
     *,
-    unless: Unless,
+    unless: Unless | None,
     progress: Progress | None = None,
+    then: Then = nothing,
 ) -> Row:
     """Segment one case; whatever it raises is its row.
 
@@ -110,11 +112,12 @@ def attempt(
         case: which.
         output: an existing folder.
         request: what to write.
-        unless: says whether it is done.
+        unless: see `segment_case`.
         progress: called after each batch of windows.
+        then: see `segment_case`.
     """
     try:
-        result = segment_case(segmenter, case, output, request, unless=unless, progress=progress)
+        result = segment_case(segmenter, case, output, request, unless=unless, progress=progress, then=then)
         return Row(case, "done" if result is None else "written", result=result)
     except STOP:
         raise

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..files import check_free, complete_folder
 from ..io import ImageFormat, SourceImage, case_name, channel_files, image_format, read_case, write_nifti
 from ..segmenter import Progress, Segmentation, Segmenter
+from ..volume import Volume
 from .done import Origin
 from .outputs import PLAIN, Findings, check_formats, format_for, write_outputs
 from .report import algorithm_of, case_report
@@ -22,6 +23,11 @@ from .request import Request, settings_of
 REPORT = PLAIN.report  # ending of a report's name
 
 Unless = Callable[[Path, Mapping[str, Any], Origin, list[str]], bool]
+Then = Callable[[Volume, Segmentation], object]
+
+
+def nothing(volume: Volume, result: Segmentation) -> None:
+    """Do no more with a result."""
 
 
 class _DoneMeanwhileError(Exception):
@@ -37,6 +43,7 @@ def segment_case(
     *,
     unless: None = None,
     progress: Progress | None = None,
+    then: Then = nothing,
 ) -> Segmentation: ...
 
 
@@ -49,6 +56,7 @@ def segment_case(
     *,
     unless: Unless,
     progress: Progress | None = None,
+    then: Then = nothing,
 ) -> Segmentation | None: ...
 
 
@@ -60,6 +68,7 @@ def segment_case(
     *,
     unless: Unless | None = None,
     progress: Progress | None = None,
+    then: Then = nothing,
 ) -> Segmentation | None:
     """Write the label map of one case in every wanted format, and `<case>.json`: all of them or none.
 
@@ -68,8 +77,10 @@ def segment_case(
         case: image file or DICOM.
         output: an existing folder.
         request: what to write.
-        unless: says whether the case is done already, as `done.is_done` does; None: results that exist are in the way.
+        unless: says whether the case is done already, as `done.is_done` does; None: results that exist are in the way,
+            unless the request overwrites them.
         progress: called after each batch of windows.
+        then: called with the image and what was found in it, once that is delivered.
 
     Returns:
         The segmentation; None: the case is done already.
@@ -113,6 +124,7 @@ def segment_case(
         results.write(name, image, result, findings=findings, seconds=seconds, unless=unless)
     except _DoneMeanwhileError:
         return None
+    then(image.volume, result)
     return result
 
 
@@ -145,10 +157,10 @@ class _Results:
     def is_done(self, name: str, unless: Unless | None) -> bool:
         """Whether nothing is left to do; an error if other results are in the way."""
         report = self.output / f"{name}{self.request.naming.report}"
-        if not self.request.overwrite and unless is not None:
+        if unless is not None:
             if unless(report, self.settings, self.origin, self.names(name)):
                 return True
-            if report.exists():  # of this case, but files of it are missing
+            if report.exists():  # of this case, but files of it are missing, or it is to be replaced
                 return False
         self.check_free(name)
         return False
