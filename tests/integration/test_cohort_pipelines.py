@@ -7,25 +7,38 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, phantom, save_nifti
+from helpers import ROOT, phantom, save_nifti, slurm
 from helpers.commands import unetpp
 
 BIN = Path(sys.executable).parent
 
 
-@pytest.mark.long
-def test_the_snakemake_rule_of_the_docs(tmp_path, monkeypatch):
-    (rule,) = re.findall(r"```snakemake\n(.*?)```", (ROOT / "docs" / "cohort.md").read_text(), re.DOTALL)
-    (tmp_path / "Snakefile").write_text(rule)
-    (tmp_path / "images").mkdir()
-    for seed in range(2):
-        save_nifti(tmp_path / "images" / f"case_{seed}.nii.gz", phantom((32, 48, 32), seed=seed)[0])
+def recipe(language):
+    (found,) = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "cohort.md").read_text(), re.DOTALL)
+    return found
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """`unetpp` on the path, with a task that is quick."""
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "unetpp"
     command = f'{sys.executable} -W ignore -m unetpp_monai "$@" --bundle hippocampus --depth 1'
     script.write_text(f"#!/bin/sh\nPYTHONPATH={ROOT} exec {command}\n")
     script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{BIN}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{BIN}:/usr/sbin:/usr/bin:/sbin:/bin")
+
+
+def make_images(folder, count):
+    folder.mkdir()
+    for seed in range(count):
+        save_nifti(folder / f"case_{seed}.nii.gz", phantom((32, 48, 32), seed=seed)[0])
+
+
+@pytest.mark.long
+def test_the_snakemake_rule_of_the_docs(tmp_path, on_path, monkeypatch):
+    (tmp_path / "Snakefile").write_text(recipe("snakemake"))
+    make_images(tmp_path / "images", 2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     command = [BIN / "snakemake", "--cores", "2", "segmented_volumes.csv"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -34,6 +47,23 @@ def test_the_snakemake_rule_of_the_docs(tmp_path, monkeypatch):
     assert [line.split(",")[:2] for line in table[1:]] == [["case_0", "done"], ["case_1", "done"]]
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.long
+@pytest.mark.server
+def test_the_slurm_array_of_the_docs(tmp_path, on_path):
+    if reason := slurm.why_not():
+        pytest.skip(reason)
+    (tmp_path / "cohort.sh").write_text(recipe("bash"))
+    make_images(tmp_path / "images", 4)
+    command = ("sbatch", "--wait", "--array=1-2", "--requeue", "cohort.sh")
+    result = slurm.run(tmp_path / "slurm", *command, cwd=tmp_path)
+    said = "".join(path.read_text() for path in tmp_path.glob("slurm-*.out"))
+    assert result.returncode == 0, result.stdout + result.stderr + said
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["states"] == {"done": 4} and run["late_results_discarded"] == 0
+    assert {one["launcher"]["shard"] for one in run["runs"]} == {"1/2", "2/2"}
+    assert sum(one["counts"].get("written", 0) for one in run["runs"]) == 4
 
 
 def test_info_for_programs():
