@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from unetpp_monai.io import find_cases
 
 BUNDLE = ("--bundle", "hippocampus")  # an included task
 STARTED = ("-m", "unetpp_monai.cohort.worker")
-PAUSE = (3.0, 12.0)  # seconds between two kills
 
 
 def main() -> None:
@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    between = "seconds between two kills; longer than a worker needs to load the model"
+    parser.add_argument("--pause", type=float, nargs=2, default=(3.0, 12.0), metavar=("LOW", "HIGH"), help=between)
     options = parser.parse_args()
     cases = find_cases(options.images)[: options.cases]
     inputs = options.output / "in"
@@ -38,7 +40,7 @@ def main() -> None:
     serial, killed = options.output / "serial", options.output / "killed"
     unetpp("segment", inputs, "-o", serial, *BUNDLE).wait()
     command = ("cohort", inputs, "-o", killed, "--workers", options.workers, "--no-pictures", *BUNDLE)
-    kills = storm(command, options.kills, random.Random(options.seed), killed)
+    kills = storm(command, options.kills, options.pause, random.Random(options.seed), killed)
     delivered = {path.name: path.stat().st_mtime_ns for path in killed.glob("*.json") if path.name != "run.json"}
     began = time.perf_counter()
     code = unetpp(*command).wait()
@@ -65,13 +67,13 @@ def unetpp(*arguments: object) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-W", "ignore", "-m", "unetpp_monai", *map(str, arguments)])
 
 
-def storm(command: tuple[object, ...], kills: int, rng: random.Random, output: Path) -> int:
+def storm(command: tuple[object, ...], kills: int, pause: Sequence[float], rng: random.Random, output: Path) -> int:
     """Kill two random workers so many times, then the driver; how many workers were killed."""
     driver, count = unetpp(*command), 0
     while not any(output.glob("*_seg.nii.gz")) and driver.poll() is None:
         time.sleep(0.2)
     for _ in range(kills):
-        time.sleep(rng.uniform(*PAUSE))
+        time.sleep(rng.uniform(*pause))
         living = workers_of(driver.pid)
         for pid in rng.sample(living, min(2, len(living))):
             os.kill(pid, signal.SIGKILL)

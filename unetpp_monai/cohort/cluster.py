@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,6 +19,9 @@ from .work import Task
 IN_FLIGHT = 2  # cases of an actor: one that is segmented, one that waits, so that no actor waits for us
 LOOPBACK = "127.0.0.1"
 REACHED_SECONDS = 10.0  # until an address has answered
+HEARD_SECONDS = 10.0  # between two questions whether the head lives
+CLIENT = "ray://"  # how addresses of a cluster's door for programs outside of it begin
+NAMED = "RAY_ADDRESS"  # of the environment: Ray's own way to name a cluster
 AUTO = "auto"  # a cluster that runs here, else one of this machine alone
 SHORT_OF_MEMORY = "low on memory"  # what Ray says of actors that it ends itself
 OFF = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported to anyone
@@ -68,17 +72,19 @@ class Actors:
         self._actors: list[_Actor] = []
         self._tasks: dict[Any, Task] = {}
         self._ray = _import_ray()
+        self._head, self._heard = "", 0.0  # address of what leads the cluster, and when it answered
 
     def __enter__(self) -> "Actors":
-        if self._address != AUTO:
-            _check_reached(self._address)
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-        try:
-            self._ray.init(address=self._address, **quiet)
-        except ConnectionError:  # none runs here
+        if address := self._reached():
+            self._ray.init(address=address, **quiet)
+        else:
             # or Ray takes the machine's address for its loopback, and listens to everyone
             self._ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             self._ray.init(address="local", _node_ip_address=LOOPBACK, include_dashboard=False, **quiet)
+        outside = address.startswith(CLIENT)  # then the head itself need not be reached from here
+        self._head = address if outside else self._ray.get_runtime_context().gcs_address
+        self._heard = time.monotonic()
         found = self._ray.cluster_resources()
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         count = self._count or int(found.get("GPU", 0) if self._gpu else nodes)
@@ -90,7 +96,7 @@ class Actors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for actor in self._actors:
+        for actor in self._actors if self._head else ():  # a lost head ends none; their machines do, in a minute
             self._ray.kill(actor.handle)
         self._ray.shutdown()
 
@@ -109,7 +115,8 @@ class Actors:
             OutputError: the model cannot be loaded, or the cluster is lost.
         """
         events: list[Outcome | Lost] = []
-        ready, _ = self._ray.wait(list(self._tasks), num_returns=1)
+        ready, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=HEARD_SECONDS)
+        self._hear()
         for ref in ready:
             actor = next(actor for actor in self._actors if ref in actor.refs)
             task = self._tasks.pop(ref)
@@ -126,6 +133,29 @@ class Actors:
                     raise OutputError(said.message)
                 events.append(said)
         return events
+
+    def _reached(self) -> str:
+        """Address of the cluster; empty: none runs on this machine, or only what a lost head has left."""
+        if self._address != AUTO:
+            _check_reached(self._address)
+            return self._address
+        try:
+            found = str(self._ray._private.services.get_ray_address_from_environment(AUTO, None))
+        except ConnectionError:
+            return ""
+        if os.environ.get(NAMED):
+            _check_reached(found)
+        return "" if _silence_of(found) else found
+
+    def _hear(self) -> None:
+        """Make sure that the head lives: Ray itself would end this process a minute after its death, without a word."""
+        if time.monotonic() - self._heard < HEARD_SECONDS:
+            return
+        if silence := _silence_of(self._head):
+            what = f"a Ray cluster must keep its head, got {silence} at {self._head}"
+            self._head = ""
+            raise OutputError(f"{what}; start again, which goes on with what is left")
+        self._heard = time.monotonic()
 
     def _begin(self) -> Any:
         """Make an actor. Ray starts none again by itself: it would refuse cases until it has."""
@@ -155,12 +185,19 @@ def _check_reached(address: str) -> None:
     Raises:
         OutputError: nothing does.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if silence := _silence_of(address):
+        what = f"a Ray cluster must be reached at {address}, got {silence}"
+        raise OutputError(f"{what}; start it, or name another as host:port")
+
+
+def _silence_of(address: str) -> str:
+    """Why nothing answers at an address, in words; empty: something does."""
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     try:
         socket.create_connection((host, int(port)), REACHED_SECONDS).close()
     except (OSError, ValueError) as error:
-        what = f"a Ray cluster must be reached at {address}, got {_line(error)}"
-        raise OutputError(f"{what}; start it, or name another as host:port") from error
+        return _line(error)
+    return ""
 
 
 def _line(error: Exception) -> str:
@@ -173,6 +210,7 @@ def _import_ray() -> Any:
     try:
         import ray
         import ray._private.ray_constants
+        import ray._private.services
         import ray.exceptions
     except ImportError as error:
         raise OutputError("a cluster needs Ray; pip install 'unetpp_monai[cluster]'") from error
