@@ -13,10 +13,10 @@ import numpy as np
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.cohort.cases import Case, Listed, Wanted, list_cohort
 from unetpp_monai.cohort.dispatch import Alone, dispatch
-from unetpp_monai.cohort.launch import Launch, cores
+from unetpp_monai.cohort.launch import Launch
 from unetpp_monai.cohort.loop import Loop
 from unetpp_monai.cohort.run import Cohort, prepare, run_cases, write_results
-from unetpp_monai.cohort.work import Loaded, Model, Segmenting, Work
+from unetpp_monai.cohort.work import Loaded, Model, Work
 from unetpp_monai.io import find_cases
 from unetpp_monai.workflows.many import segment_cases
 from unetpp_monai.workflows.request import Request
@@ -37,9 +37,7 @@ def main() -> None:
     print("| what | result | goal |\n|---|---|---|")
     stubs(options.output / "stubs", options.stubs)
     if options.images is not None:
-        images = find_cases(options.images)[: options.cases]
-        beside_segment(images, options.output)
-        by_workers(images, options.output)
+        beside_segment(find_cases(options.images)[: options.cases], options.output)
 
 
 def stubs(output: Path, count: int) -> None:
@@ -104,33 +102,6 @@ def beside_segment(images: Sequence[Path], output: Path) -> None:
     middle, low, high = np.median(differences), *np.quantile(differences, (0.25, 0.75))
     what = f"loop beside `segment`, same outputs, median of {len(images)} (quartiles)"
     print(f"| {what} | {middle:.1f} ms ({low:.1f} to {high:.1f}) | 20 ms |")
-
-
-def by_workers(images: Sequence[Path], output: Path) -> None:
-    """Time local workers, once their models are loaded."""
-    rates = {}
-    for workers in range(1, cores() + 1):
-        for threads in {1, cores() // workers}:
-            rates[workers, threads] = rate_of(images, output / f"workers_{workers}_{threads}", workers, threads)
-            print(f"| {workers} worker(s) of {threads} thread(s) | {rates[workers, threads]:.2f} cases/s | |")
-    if (2, 1) in rates:
-        print(f"| two workers of one thread over one | {rates[2, 1] / rates[1, 1]:.2f} | 1.7 |")
-
-
-def rate_of(images: Sequence[Path], output: Path, workers: int, threads: int) -> float:
-    """Cases a second from the first that came to the last."""
-    work = Work(Request())
-    cases = tuple(Case(path, path.name, output, path.name) for path in images)
-    cohort = Cohort(Listed("images", cases), output, read_bundle(BUNDLE))
-    prepare(cohort)
-    from unetpp_monai.cohort.local import Workers
-    from unetpp_monai.cohort.messages import Start
-
-    start = Start(Segmenting(Model(BUNDLE, volumes=len(images)), work, threads), work, output, False)
-    moments: list[float] = []
-    crew = Workers(workers, start, threads=threads)
-    run_cases(cohort, cases, crew, launcher={}, progress=lambda outcome: moments.append(time.perf_counter()))
-    return (len(moments) - workers) / (moments[-1] - moments[workers - 1])
 
 
 def seconds_of(call: Callable[[], object]) -> float:

@@ -1,0 +1,81 @@
+"""Which launcher is the fastest on this machine: this process, or workers that share its cores?
+
+`python -m benchmarks.cohort.launchers IMAGES -o OUT [--cases 24] [--repeats 3]`, on an idle machine. Each is timed once
+its models are loaded, in turns, and the median stated; also in `OUT/launchers.json`. The default is what is first.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from unetpp_monai.bundle import read_bundle
+from unetpp_monai.cohort.cases import Case, Listed
+from unetpp_monai.cohort.dispatch import Alone, Crew
+from unetpp_monai.cohort.launch import cores
+from unetpp_monai.cohort.local import Workers
+from unetpp_monai.cohort.loop import Loop
+from unetpp_monai.cohort.messages import Start
+from unetpp_monai.cohort.run import Cohort, prepare, run_cases
+from unetpp_monai.cohort.work import Model, Segmenting, Work
+from unetpp_monai.io import find_cases
+from unetpp_monai.workflows.request import Request
+
+BUNDLE = Path("hippocampus")  # an included task
+GOAL = 1.7  # cases a second of two workers of one thread, over those of one
+
+
+def main() -> None:
+    """Time all launchers in turns, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--cases", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    images = find_cases(options.images)[: options.cases]
+    ways = sorted({(workers, threads) for workers in range(1, cores() + 1) for threads in (1, cores() // workers)})
+    rates: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for repeat in range(options.repeats):
+        for workers, threads in [(0, cores()), *ways]:
+            output = options.output / f"{repeat}_{workers}_{threads}"
+            rates[workers, threads].append(rate_of(images, output, workers, threads))
+    rows = [{"workers": workers, "threads": threads, "rates": found} for (workers, threads), found in rates.items()]
+    (options.output / "launchers.json").write_text(json.dumps({"cases": len(images), "rows": rows}, indent=2) + "\n")
+    print("| launcher | cases/s, median | lowest to highest |\n|---|---|---|")
+    for (workers, threads), found in sorted(rates.items(), key=lambda item: -median(item[1])):
+        print(f"| {said(workers, threads)} | {median(found):.2f} | {min(found):.2f} to {max(found):.2f} |")
+    if (2, 1) in rates:
+        print(f"\ntwo workers of one thread over one: {median(rates[2, 1]) / median(rates[1, 1]):.2f} (goal {GOAL})")
+
+
+def said(workers: int, threads: int) -> str:
+    """A launcher in words."""
+    return (
+        f"{workers} worker(s) of {threads} thread(s)" if workers else f"this process, {threads} thread(s): the default"
+    )
+
+
+def rate_of(images: Sequence[Path], output: Path, workers: int, threads: int) -> float:
+    """Cases a second from the first that came, of each worker, to the last."""
+    work = Work(Request())
+    cases = tuple(Case(path, path.name, output, path.name) for path in images)
+    cohort = Cohort(Listed("images", cases), output, read_bundle(BUNDLE))
+    prepare(cohort)
+    builds = Segmenting(Model(BUNDLE, volumes=len(images)), work, threads if workers else None)
+    crew: Crew = Alone(Loop(builds(), work, cohort.ledger)) if not workers else _workers(builds, output, workers)
+    moments: list[float] = []
+    run_cases(cohort, cases, crew, launcher={}, progress=lambda outcome: moments.append(time.perf_counter()))
+    first = max(workers, 1)
+    return (len(moments) - first) / (moments[-1] - moments[first - 1])
+
+
+def _workers(builds: Segmenting, output: Path, count: int) -> Workers:
+    return Workers(count, Start(builds, builds.work, output, False), threads=builds.threads)
+
+
+if __name__ == "__main__":
+    main()
