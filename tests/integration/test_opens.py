@@ -100,3 +100,18 @@ def test_hashes_are_those_of_the_files(run):
         assert report["input_sha256"] == sha256(source)
         for written in report["outputs"].values():
             assert written["sha256"] == sha256(output / written["file"])
+
+
+def test_a_picture_for_a_cohorts_report_opens_nothing_again(tmp_path):
+    make_series(tmp_path / "in" / "series", axial_affine(), SHAPE)
+    opens = {}
+    for name, options in {"with": (), "without": ("--no-pictures",)}.items():
+        output, events = tmp_path / name, tmp_path / "events.json"
+        command = [sys.executable, "-W", "ignore", "-c", COUNTED, "cohort", tmp_path / "in", "-o", output]
+        command += ["--bundle", BUNDLE, "--runtime", "eager", "--depth", "1", *options]
+        done = subprocess.run(command, env={**os.environ, "EVENTS": str(events)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = (Path(path) for what, path in json.loads(events.read_text()) if what == "read")
+        opens[name] = Counter(path for path in found if path.suffix == ".dcm")
+    assert list((tmp_path / "with" / ".cohort" / "pictures").glob("*.webp"))
+    assert opens["with"] == opens["without"] and len(opens["with"]) == SHAPE[2]
