@@ -40,7 +40,7 @@ def main() -> None:
     serial, killed = options.output / "serial", options.output / "killed"
     unetpp("segment", inputs, "-o", serial, *BUNDLE).wait()
     command = ("cohort", inputs, "-o", killed, "--workers", options.workers, "--no-pictures", *BUNDLE)
-    kills = storm(command, options.kills, options.pause, random.Random(options.seed), killed)
+    kills, ended = storm(command, options.kills, options.pause, random.Random(options.seed), killed)
     delivered = {path.name: path.stat().st_mtime_ns for path in killed.glob("*.json") if path.name != "run.json"}
     began = time.perf_counter()
     code = unetpp(*command).wait()
@@ -54,7 +54,7 @@ def main() -> None:
     print("| what | result |\n|---|---|")
     print(f"| cases, workers | {len(cases)}, {options.workers} |")
     print(f"| workers killed with SIGKILL | {kills} |")
-    print("| driver killed with SIGKILL | 1 |")
+    print(f"| driver killed with SIGKILL | {'it had ended before' if ended else 1} |")
     print(f"| delivered before the restart, kept by it | {len(delivered)}, {kept} |")
     print(f"| exit code and seconds of the restart | {code}, {seconds:.0f} |")
     print(f"| label maps byte for byte as the serial run's | {equal} of {len(maps)} |")
@@ -67,8 +67,14 @@ def unetpp(*arguments: object) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-W", "ignore", "-m", "unetpp_monai", *map(str, arguments)])
 
 
-def storm(command: tuple[object, ...], kills: int, pause: Sequence[float], rng: random.Random, output: Path) -> int:
-    """Kill two random workers so many times, then the driver; how many workers were killed."""
+def storm(
+    command: tuple[object, ...], kills: int, pause: Sequence[float], rng: random.Random, output: Path
+) -> tuple[int, bool]:
+    """Kill two random workers so many times, then the driver.
+
+    Returns:
+        How many workers were killed, and whether the driver had ended before.
+    """
     driver, count = unetpp(*command), 0
     while not any(output.glob("*_seg.nii.gz")) and driver.poll() is None:
         time.sleep(0.2)
@@ -78,9 +84,10 @@ def storm(command: tuple[object, ...], kills: int, pause: Sequence[float], rng: 
         for pid in rng.sample(living, min(2, len(living))):
             os.kill(pid, signal.SIGKILL)
             count += 1
+    ended = driver.poll() is not None
     driver.kill()
     driver.wait()
-    return count
+    return count, ended
 
 
 def workers_of(driver: int) -> list[int]:

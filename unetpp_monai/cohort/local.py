@@ -19,7 +19,7 @@ from .ledger import Outcome
 from .messages import Broken, Ready, Start
 from .work import Task
 
-MOST_STARTS = 3  # of workers in a row that end before their model is loaded
+MOST_STARTS = 3  # for each worker, in a row, that end before their model is loaded
 END_SECONDS = 5.0  # that a worker has to end
 SHORT_OF_MEMORY = "was ended by the system, which was short of memory"
 
@@ -119,8 +119,10 @@ class Workers:
         self._workers[self._workers.index(dead)] = fresh
         if not dead.ready:
             self._failed_starts += 1
-            if self._failed_starts >= MOST_STARTS:
-                raise OutputError(f"workers must load the model, got {MOST_STARTS} that did not; the last {how}")
+            if self._failed_starts >= MOST_STARTS * self._count:  # several may be killed at once
+                raise OutputError(
+                    f"workers must load the model, got {self._failed_starts} that did not; the last {how}"
+                )
             if dead.task is not None:  # of no fault of its own
                 fresh.task = dead.task
                 fresh.pipe.send(dead.task)
