@@ -11,11 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from .errors import OutputError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: leftovers of killed processes stay
-    fcntl = None  # type: ignore[assignment]
+from .posix_only import locked
 
 TEMPORARY = ".unetpp_"  # prefix of unfinished files and folders, beside their targets
 REPLACED = ".replaced"  # name in such a folder of the one that is being replaced
@@ -52,16 +48,6 @@ def complete_folder(path: Path, *, last: str = "", check: Callable[[], object] |
             if check is not None:
                 check()
             _move(folder, path, last)
-
-
-def _lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind)
-    except BlockingIOError:
-        raise
-    except OSError:  # some network file systems
-        return False
-    return True
 
 
 @contextmanager
@@ -137,30 +123,6 @@ def _is_json(path: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-@contextmanager
-def locked(path: Path, *, alone: bool, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock on a folder or file until the process ends; False: the system has no locks.
-
-    Args:
-        path: to lock.
-        alone: exclusive lock; else shared.
-        wait: until it is free.
-
-    Raises:
-        BlockingIOError: it is not free.
-    """
-    if fcntl is None:
-        yield False
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
-        held = _lock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
-        yield held
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Check free memory before allocating it. Independent of images."""
 
-import os
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
+from .posix_only import address_space_limit, unused_memory
 
 GIB = 1 << 30
 CGROUP = Path("/sys/fs/cgroup")
@@ -43,8 +44,9 @@ def _of_machine() -> Iterator[int]:
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
             return
-    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ()):  # no Linux: pages that nothing uses at all
-        yield os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    unused = unused_memory()  # no Linux
+    if unused is not None:
+        yield unused
 
 
 def _of_groups() -> Iterator[int]:
@@ -72,14 +74,10 @@ def _reclaimable(group: Path) -> int:
 
 def _of_process() -> Iterator[int]:
     """Yield the free bytes by `ulimit -v`."""
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limit = address_space_limit()
     pages = _text(PROC / "self" / "statm").split()
-    if limit != resource.RLIM_INFINITY and pages:
-        yield limit - int(pages[0]) * resource.getpagesize()
+    if limit is not None and pages:
+        yield limit - int(pages[0]) * mmap.PAGESIZE
 
 
 def _text(path: Path) -> str:

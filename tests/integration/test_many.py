@@ -168,7 +168,7 @@ def test_without_locks_files_are_written_and_nothing_is_cleared_up(tmp_path, mon
     def unsupported(*arguments):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("unetpp_monai.files.fcntl.flock", unsupported)
+    monkeypatch.setattr("unetpp_monai.posix_only.fcntl.flock", unsupported)
     with complete_file(tmp_path / "a.json") as temporary:
         temporary.write_text("{}")
     finish_interrupted(tmp_path, ending=".json")

@@ -20,8 +20,8 @@ from monai.bundle import ConfigParser
 
 from unetpp_monai import Segmenter, Volume, read_volume
 from unetpp_monai.errors import InputError
-from unetpp_monai.files import locked
 from unetpp_monai.io import labelled_cases
+from unetpp_monai.posix_only import locked
 from unetpp_monai.task import BASE
 
 pytestmark = pytest.mark.slow

@@ -10,6 +10,7 @@ from helpers import ROOT
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "faults", "_version", "label_rules", "located"},
+    {"posix_only"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
     | {"json_files", "last_line", "pieces", "prompts"},
     {"plausibility"},

@@ -109,6 +109,7 @@ FLAGS = {
     "time": "--time",
     "trust": "--trust",
     "weights": "--weights",
+    "workers": "--workers",
 }
 
 

@@ -1,10 +1,10 @@
 """Which loops are started for a cohort, and with how many threads each."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..posix_only import cores
 from .cases import Case, Listed, shard_of
 from .dispatch import Alone, Crew
 from .ledger import Ledger
@@ -61,8 +61,3 @@ class Launch:
         if self.workers:
             return Workers(self.workers, start, threads=self.threads)
         return Alone(Loop(builds(), work, ledger))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import OutputError
 from ..memory import memory_kills
+from ..posix_only import start_with_pipe, was_killed
 from .dispatch import Lost
 from .ledger import Outcome
 from .messages import Broken, Ready, Start
@@ -128,20 +128,12 @@ class Workers:
                 fresh.pipe.send(dead.task)
             return []
         kills, self._kills = self._kills, memory_kills()
-        memory = code == -signal.SIGKILL and self._kills > kills
+        memory = was_killed(code) and self._kills > kills
         return [] if dead.task is None else [Lost(dead.task.case, SHORT_OF_MEMORY if memory else how, memory)]
 
     def _begin(self) -> _Worker:
-        ours, theirs = Pipe()
         command = [sys.executable, *(f"-W{option}" for option in sys.warnoptions), "-m", f"{__package__}.worker"]
-        descriptors = theirs.fileno(), self._lifeline[0]
-        process = subprocess.Popen(
-            [*command, *map(str, descriptors)],
-            pass_fds=descriptors,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
+        process, ours = start_with_pipe(command, self._lifeline[0], self._environment())
         ours.send(self._start)
         return _Worker(process, ours)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, PacsError, UnavailableError
+from ..posix_only import acknowledge_at_once
 from .archive import checked_aet, checked_uid
 from .limits import Limits
 
@@ -185,7 +186,6 @@ def _prompt() -> list[tuple[Any, Any]]:
         event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def acknowledge(event: "Event") -> None:
-        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        acknowledge_at_once(event.assoc.dul.socket.socket)
 
-    quick = [(evt.EVT_PDU_SENT, acknowledge)] if hasattr(socket, "TCP_QUICKACK") else []  # Linux
-    return [(evt.EVT_CONN_OPEN, no_delay), *quick]
+    return [(evt.EVT_CONN_OPEN, no_delay), (evt.EVT_PDU_SENT, acknowledge)]

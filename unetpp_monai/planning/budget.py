@@ -1,12 +1,12 @@
 """Memory that a training may use, and an estimate of what it needs."""
 
-import os
 import re
 from dataclasses import dataclass
 from functools import cache
 
 from ..errors import InputError
 from ..memory import GIB
+from ..posix_only import installed_memory
 from .topology import Topology
 
 SIZES = (2, 4, 8, 12, 16, 24, 40, 80)  # GiB; memory is rounded down so that similar machines get the same plan
@@ -72,11 +72,11 @@ def memory_budget(stated: str) -> Budget:
     if gpu:
         total = torch.cuda.get_device_properties(0).total_memory / GIB
         return Budget(_rounded_down(total), "of the GPU, rounded down", gpu)
-    if not hasattr(os, "sysconf"):  # Windows
+    installed = installed_memory()
+    if installed is None:
         raise InputError("memory must be stated on this system, got auto; give an amount such as 8GiB", option="memory")
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     return Budget(
-        min(_rounded_down(total), ON_CPU), f"of the machine, rounded down; at most {ON_CPU} GiB on a CPU", gpu
+        min(_rounded_down(installed / GIB), ON_CPU), f"of the machine, rounded down; at most {ON_CPU} GiB on a CPU", gpu
     )
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
-from ..files import complete_file, locked
+from ..files import complete_file
 from ..json_files import clipped
 from ..label_rules import has_locator
 from ..labels import read_labels
+from ..posix_only import locked
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
 from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure, processes, rank, usual_steps
 

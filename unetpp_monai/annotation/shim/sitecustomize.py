@@ -93,7 +93,7 @@ def not_here(*args: Any, **kwargs: Any) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """Kill this process when its parent ends, on Linux."""
+    """Kill this process when its parent ends, on Linux; elsewhere it may outlive its parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
         try:
@@ -104,7 +104,8 @@ def end_with_parent() -> None:
 
 if os.environ.get(SERVER, str(os.getpid())) != str(os.getpid()):
     end_with_parent()
-    os.register_at_fork(after_in_child=end_with_parent)
+    if sys.platform != "win32":
+        os.register_at_fork(after_in_child=end_with_parent)
 if not any(type(finder).__name__ == "Missing" for finder in sys.meta_path):
     sys.meta_path.append(Missing())
     sys.meta_path.insert(0, Mended())

@@ -7,6 +7,7 @@ import queue
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class ExternalProcess:
         """End it, and what it started; return when it is gone."""
         for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
             try:
-                if os.name == "posix":
+                if sys.platform != "win32":
                     os.killpg(self._process.pid, number)
                 else:
                     self._process.kill()
