@@ -1,6 +1,7 @@
 """Phantoms and fixtures: real data are used where `shared/` lies beside the checkout, generated images otherwise."""
 
 import logging
+import multiprocessing
 import os
 import sys
 from collections import Counter
@@ -17,6 +18,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads of e
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 NEEDS = {"shared_data": "data", "server": "server", "archive": "server", "guarded": "server"}  # mark by fixture
+
+
+def pytest_addoption(parser):
+    parser.addoption("--spawn", action="store_true", help="Start processes as Windows and macOS do: no forks.")
+
+
+def pytest_configure(config):
+    if config.getoption("--spawn"):
+        multiprocessing.set_start_method("spawn", force=True)
 
 
 def pytest_collection_modifyitems(items):

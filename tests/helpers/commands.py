@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,6 +13,12 @@ from pathlib import Path
 from helpers import HELPERS
 
 UNETPP = [sys.executable, "-W", "ignore", "-m", "unetpp_monai"]
+SPAWNING = """
+import multiprocessing, runpy, sys
+multiprocessing.set_start_method("spawn")
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 @cache
@@ -23,14 +30,18 @@ def _server():
 
 
 def python(module, *arguments, folder=None, environment=None):
-    """Run `python -W ignore -m MODULE ...`, in a process that need not load the libraries anew."""
+    """Run `python -W ignore -m MODULE ...`, in a process that need not load the libraries anew unless it must spawn."""
+    arguments, folder = list(map(str, arguments)), str(folder or Path.cwd())
+    if multiprocessing.get_start_method() == "spawn":
+        command = [sys.executable, "-W", "ignore", "-c", SPAWNING, module, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
     server = _server()
     with tempfile.TemporaryDirectory() as outputs:
         files = [Path(outputs) / name for name in ("stdout", "stderr")]
         command = {
             "module": module,
-            "arguments": list(map(str, arguments)),
-            "folder": str(folder or Path.cwd()),
+            "arguments": arguments,
+            "folder": folder,
             "environment": dict(environment or os.environ),
             "files": list(map(str, files)),
         }

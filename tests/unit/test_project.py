@@ -55,6 +55,12 @@ def test_hooks_and_workflow_run_what_the_makefile_runs():
     assert systems == {"ubuntu-latest": True, "macos-latest": False, "windows-latest": False}
 
 
+def test_the_quick_suite_is_the_same_without_make():
+    chosen = re.search(r"^QUICK = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    for page in ("CONTRIBUTING.md", "pyproject.toml"):
+        assert f'python -m pytest -m "{chosen}"' in (ROOT / page).read_text()
+
+
 def test_paths_that_the_pages_for_contributors_name_exist():
     pages = ["CONTRIBUTING.md", *(f"docs/{page}.md" for page in ("architecture", "style", "public_api", "releasing"))]
     for page in pages:

@@ -52,21 +52,22 @@ def test_processes_share_each_epoch():
     assert {draw.case for share in shares for draw in share} == set(range(7))
 
 
-def noisy_batches(workers):
+def noisy_batches(workers, method=None):
     cases = [{"image": torch.full((1, 4, 4), float(number))} for number in range(5)]
     dataset = CheckedDataset(cases, Compose([RandGaussianNoised("image", prob=1.0)]))
     sampler = CaseSampler(dataset, batch_size=2, seed=1)
-    loader = DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=workers)
+    loader = DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=workers, multiprocessing_context=method)
     return [batch["image"].tolist() for batch in loader]
 
 
 @pytest.mark.slow
-def test_workers_change_nothing():
-    # in a process of its own: workers are forks, and this process has threads of other tests' libraries
-    found = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=300)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_change_nothing(method):
+    # in a process of its own: workers may be forks, and this process has threads of other tests' libraries
+    found = subprocess.run([sys.executable, __file__, method], capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout) == noisy_batches(0)
 
 
 if __name__ == "__main__":
-    print(json.dumps(noisy_batches(2)))  # noqa: T201
+    print(json.dumps(noisy_batches(2, sys.argv[1])))  # noqa: T201
