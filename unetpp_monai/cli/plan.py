@@ -61,7 +61,8 @@ def plan(
         decided = plan_task(checked, output, options=options, overwrite=overwrite)
         for key in ("pixdim", "patch_size", "features", "batch_size", "num_folds"):
             out.print(f"{key:12} {decided.values[key]}", soft_wrap=True, markup=False, highlight=False)
-        out.print(str(output / "plan.md"), soft_wrap=True, markup=False, highlight=False)
+        said = f"task written to {output}; {output / 'plan.md'} says why each value is what it is"
+        out.print(said, soft_wrap=True, markup=False, highlight=False)
 
 
 def checked_dataset(found: "Dataset", out: Console) -> "Checked":
