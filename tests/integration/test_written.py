@@ -36,6 +36,7 @@ def called(*arguments):
     return "\n".join(done.output.splitlines()[-3:])
 
 
+@pytest.mark.long
 def test_commands_that_write_end_by_saying_what(image_file, msd_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     known = {path for path in tmp_path.rglob("*") if path.is_file()}
