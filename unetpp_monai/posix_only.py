@@ -23,13 +23,13 @@ if sys.platform != "win32":
 
 @contextmanager
 def locked(path: Path, *, alone: bool, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock on a folder or file, which ends with this process however that ends.
+    """Hold a lock on a folder or file until the process ends.
 
     Windows: no lock. What a killed process left stays, and nothing stops a second training in one folder.
 
     Args:
         path: to lock.
-        alone: no other lock may be on it; else none that is `alone`.
+        alone: exclusive lock; else shared.
         wait: until it is free.
 
     Returns:
