@@ -1,12 +1,13 @@
-"""Run apart from the tests: the Segment Editor effect with 3D Slicer's own editor logic (slicer-core).
+"""Run apart from the tests: the Segment Editor effect with 3D Slicer's own editor logic (slicer-core) and real Qt.
 
 python slicer_effect_run.py TASK IMAGE FOLDER EXECUTABLE prints JSON in the last line. Stand-ins take the place of the
-application, Qt, and the adaptor `scriptedEffect`, which hands on to Slicer's own vtkSlicerSegmentEditorLogic.
+application and the adaptor `scriptedEffect`, which hands on to Slicer's own vtkSlicerSegmentEditorLogic.
 """
 # ruff: noqa: N802 - stand-ins are called as what they stand in for
 
 import importlib
 import json
+import runpy
 import sys
 import types
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import slicer_module_run as module_run
+import slicer_qt
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 from waiting import wait_for
@@ -26,8 +28,8 @@ SHAPE = (24, 20, 16)  # K, J, I of the volume without a network
 class Adaptor:
     """Stand-in of qSlicerSegmentEditorScriptedEffect: Slicer's own logic, its parameters in the editor's node."""
 
-    def __init__(self, volume, segmentation):
-        self.node = slicer.mrmlScene.AddNode(slicer.vtkMRMLSegmentEditorNode())
+    def __init__(self, volume, segmentation, node=None):
+        self.node = node or slicer.mrmlScene.AddNode(slicer.vtkMRMLSegmentEditorNode())
         self.logic = LOGIC()
         self.logic.SetMRMLScene(slicer.mrmlScene)
         self.logic.SetSegmentEditorNode(self.node)
@@ -64,64 +66,21 @@ class Adaptor:
         self.logic.ModifySegmentByLabelmap(node, segment, labels, mode, self.perSegment, False)
 
 
-class Widget:
-    """Stand-in of a Qt widget with one signal; subclasses by `widget`."""
-
-    def __init__(self, text=""):
-        self.toolTip, self.text, self.slots, self.node = "", text, [], None
-
-    def connect(self, name, slot):
-        if name != self.signal:
-            raise ValueError(f"no signal {name}")
-        self.slots.append(slot)
-
-    def emit(self):
-        for slot in self.slots:
-            slot()
-
-    def blockSignals(self, _on):
-        return False
-
-    def setMRMLScene(self, scene):
-        pass
-
-    def currentNode(self):
-        return self.node
-
-    def setCurrentNode(self, node):
-        self.node = node
-
-    def addItems(self, items):
-        self.currentText = items[0]
-
-    def setCurrentText(self, text):
-        self.currentText = text
-
-
-def widget(signal, **properties):
-    """A class of stand-ins."""
-    return type("Kind", (Widget,), {"signal": signal, **properties})
-
-
-def prepare(volume, segmentation):
-    """Load the effect, with stand-ins."""
-    qt = sys.modules["qt"]
-    qt.QComboBox = widget("currentTextChanged(QString)", editable=False, currentText="")
-    qt.QCheckBox = widget("toggled(bool)", checked=False)
-    qt.QPushButton = widget("clicked()", enabled=True)
-    qt.QLabel = widget("", wordWrap=False)
-    slicer.qMRMLNodeComboBox = widget("currentNodeChanged(vtkMRMLNode*)", nodeTypes=[], noneEnabled=False)
+def prepare(volume, segmentation, folder, node=None):
+    """Load the effect in real Qt; return it, its adaptor and what goes on with events."""
+    application, sys.modules["qt"] = slicer_qt.prepare(folder)
     slicer.qSlicerSegmentEditorAbstractEffect = LOGIC
     base = types.ModuleType("SegmentEditorEffects")
     base.AbstractScriptedSegmentEditorEffect = Base
     sys.modules[base.__name__] = base
     sys.path.insert(0, str(EFFECT / "SegmentEditorUNetPlusPlusLib"))
-    adaptor = Adaptor(volume, segmentation)
+    adaptor = Adaptor(volume, segmentation, node)
     effect = importlib.import_module("SegmentEditorEffect").SegmentEditorEffect(adaptor)
+    adaptor.self = lambda: effect
     effect.setMRMLDefaults()
     effect.setupOptionsFrame()
     effect.updateGUIFromMRML()
-    return effect, adaptor
+    return effect, adaptor, application.processEvents
 
 
 class Base:
@@ -196,7 +155,7 @@ def task_merge(image, folder, executable):
     found.GetSegmentation().GetSegment(other).SetColor(0.2, 0.4, 0.6)
     found.GetSegmentation().GetSegment(other).SetTag("TerminologyEntry", "terms")
     old, locked = block((0, 24), (0, 2), (0, 16)), block((8, 12), (8, 12), (4, 12))
-    effect, adaptor = prepare(volume, target)
+    effect, adaptor, _ = prepare(volume, target, folder)
     effect.target = target
     wanted = block((0, 12), (0, 20), (0, 16))  # K below 12: 16.5 mm is between 11 and 12
     region = roi_region(box((-1, -1, -1), (100, 100, 17)))
@@ -234,14 +193,14 @@ def task_network(image, folder, executable):
     volume.CreateDefaultDisplayNodes()
     target, bounds = edited(volume), [0.0] * 6
     volume.GetRASBounds(bounds)
-    effect, adaptor = prepare(volume, target)
+    effect, adaptor, go_on = prepare(volume, target, folder)
     middle = (bounds[2] + bounds[3]) / 2
-    effect.box.node = box((bounds[0], bounds[2], bounds[4]), (bounds[1], middle, bounds[5]))
-    module_run.Settings.kept["UNetPlusPlus/executable"] = executable
-    effect.box.emit()
-    effect.start.emit()
+    effect.box.setCurrentNode(box((bounds[0], bounds[2], bounds[4]), (bounds[1], middle, bounds[5])))
+    sys.modules["qt"].QSettings().setValue("UNetPlusPlus/executable", executable)
+    chosen = choose(effect, adaptor, go_on, folder)
+    effect.start.click()
     running = [effect.start.enabled, effect.stop.enabled]
-    wait_for(lambda: effect.on_timer() or not effect.logic.running, "the end of the process", every=0.02)
+    wait_for(lambda: go_on() or not effect.logic.running, "the end of the process", every=0.02)
     segments = target.GetSegmentation()
     names = [segments.GetNthSegment(index).GetName() for index in range(segments.GetNumberOfSegments())]
     grid, matrix, counts = grid_of(volume), vtk.vtkMatrix4x4(), {}
@@ -255,11 +214,83 @@ def task_network(image, folder, executable):
     after = [effect.start.enabled, effect.stop.enabled, effect.status.text]
     adaptor.logic.Undo()
     undone = segments.GetNumberOfSegments()
-    effect.box.node = box((900, 900, 900), (950, 950, 950))
-    effect.start.emit()
+    effect.box.setCurrentNode(box((900, 900, 900), (950, 950, 950)))
+    effect.start.click()
     effect.cleanup()
     left = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    return {"running": running, "counts": counts, "far": far, "after": after, "undone": undone, "volumes": left}
+    found = {"running": running, "counts": counts, "far": far, "after": after, "undone": undone, "volumes": left}
+    return {**found, **chosen}
+
+
+def choose(effect, adaptor, go_on, folder):
+    """Choose depth and device as a user does; what the editor's node keeps, and a later effect takes from it."""
+    effect.activate()
+    wait_for(lambda: go_on() or not effect.about.running, "what the bundle says", every=0.02)
+    depths = [effect.depth.itemText(index) for index in range(effect.depth.count)]
+    effect.depth.setCurrentText(depths[2])
+    effect.device.text = "cpu"
+    kept = [adaptor.parameter(name) for name in ("Depth", "Device", "Task", "Whole")]
+    node = adaptor.node
+    again, _, _ = prepare(node.GetSourceVolumeNode(), node.GetSegmentationNode(), folder, node)
+    shown = [again.about.depth, again.device.text]
+    asked = []
+    for index in range(2):  # as from the list
+        effect.task.setCurrentIndex(index)
+        effect.task.own.activated.emit(index)
+        asked.append([effect.about.running, adaptor.parameter("Task")])
+    wait_for(lambda: go_on() or not effect.about.running, "what the bundle says", every=0.02)
+    return {"depths": depths, "kept": kept, "again": shown, "asked": asked, "chosen": effect.about.depth}
+
+
+class Editor:
+    """Stand-in of qMRMLSegmentEditorWidget with one effect."""
+
+    folder = Path()
+
+    def setMRMLScene(self, scene):
+        self.effect = None
+
+    def setMRMLSegmentEditorNode(self, node):
+        self.node = node
+
+    def setSegmentationNode(self, segmentation):
+        self.segmentation = segmentation
+
+    def setSourceVolumeNode(self, volume):
+        self.volume = volume
+
+    def setActiveEffectByName(self, name):
+        if name == "UNet++":
+            self.effect, self.adaptor, _ = prepare(self.volume, self.segmentation, self.folder, self.node)
+            self.effect.activate()
+
+    def activeEffect(self):
+        return self.effect and self.adaptor
+
+    def setActiveEffect(self, effect):
+        self.effect.deactivate()
+        self.effect.cleanup()
+
+    def undo(self):
+        self.adaptor.logic.Undo()
+
+
+def task_script(image, folder, executable):
+    """The self-test of the application, as Slicer runs it, but for the application: scene, editor and Qt are real."""
+    import slicer_panel_run
+    import UNetPlusPlus
+
+    window, ended = slicer_panel_run.Window(UNetPlusPlus, folder), []
+    slicer.app = types.SimpleNamespace(processEvents=window.application.processEvents, applicationVersion="none")
+    slicer.util.selectModule = lambda name: window.widget.enter()
+    slicer.util.getModuleWidget = lambda name: window.widget
+    slicer.util.exit = ended.append
+    Editor.folder = folder
+    slicer.qMRMLSegmentEditorWidget = Editor
+    sys.argv = ["selftest.py", executable if image != "none" else "/nowhere/unetpp"]
+    runpy.run_path(str(module_run.MODULE / "UNetPlusPlusLib" / "selftest.py"), run_name="__main__")
+    window.widget.cleanup()
+    return {"ended": ended}
 
 
 def task_views(image, folder, executable):

@@ -41,6 +41,7 @@ METHODS = {
     "qMRMLTableView": {"setMRMLTableNode"},
     "qMRMLWidget": {"setMRMLScene"},
 }
+IGNORED = {"qMRMLTableView": {"setColumnWidth", "resizeRowsToContents"}, "QComboBox": {"blockSignals"}}
 SIGNALS = {
     "QPushButton": "clicked()",
     "QComboBox": "currentIndexChanged(int)",
@@ -63,6 +64,8 @@ class Widget:
         self.__dict__[name] = value
 
     def __getattr__(self, name):
+        if name in IGNORED.get(self.__dict__["kind"], ()):
+            return lambda *_: None
         if name in METHODS.get(self.__dict__["kind"], ()):
             return self.hold if name.startswith("set") else lambda: self.node
         raise AttributeError(f"a {self.kind} has no {name}")
@@ -71,8 +74,15 @@ class Widget:
         if text in self.items:
             self.currentText = text
 
-    def findText(self, text):
-        return self.items.index(text) if text in self.items else -1
+    @property
+    def count(self):
+        return len(self.items)
+
+    def itemText(self, index):
+        return self.items[index]
+
+    def appendPlainText(self, text):
+        self.plainText = "\n".join(filter(None, [self.plainText, text]))
 
     def clear(self):
         self.items.clear()
@@ -462,22 +472,6 @@ def task_selftest(module, image, folder, executable):
     result = unittest.TestResult()
     module.UNetPlusPlusTest("runTest").run(result)
     return {"ran": result.testsRun, "problems": [text for _, text in result.failures + result.errors]}
-
-
-def task_script(module, image, folder, executable):
-    """The self-test of the application, as Slicer runs it, but for the application."""
-    import runpy
-
-    ended, panel = [], module.UNetPlusPlusWidget()
-    panel.setup()
-    slicer.app = types.SimpleNamespace(processEvents=lambda: None, applicationVersion="none")
-    slicer.util.selectModule = lambda name: panel.enter()
-    slicer.util.getModuleWidget = lambda name: panel
-    slicer.util.exit = ended.append
-    sys.argv = ["selftest.py", executable if image != "none" else "/nowhere/unetpp"]
-    runpy.run_path(str(MODULE / "UNetPlusPlusLib" / "selftest.py"), run_name="__main__")
-    panel.cleanup()
-    return {"ended": ended}
 
 
 def task_picture(module, image, folder, executable):

@@ -55,16 +55,16 @@ def add_segmentation(scene, path):
     return segments
 
 
-def show(scene, application, volume, point):
-    """A slice view's logic in the volume's axial plane through a point (mm, RAS), the whole of it in sight."""
+def show(scene, application, volume, point, *, name="Red", orientation="Axial"):
+    """A slice view's logic in a plane of the volume through a point (mm, RAS), the whole of it in sight."""
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     logic = slicer.vtkMRMLSliceLogic()
     logic.SetMRMLApplicationLogic(application)
     logic.SetMRMLScene(scene)
-    view = logic.AddSliceNode("Red")
+    view = logic.AddSliceNode(name)
     logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
     view.SetDimensions(SIZE, SIZE, 1)
-    view.SetOrientation("Axial")  # the patient's left is on the right
+    view.SetOrientation(orientation)  # the patient's left is on the right
     view.RotateToVolumePlane(volume)
     logic.FitSliceToBackground()
     view.JumpSliceByOffsetting(*point)
@@ -95,6 +95,11 @@ def draw(logic, application, path):
     group.Initialize(factory, renderer)
     group.SetMRMLDisplayableNode(logic.GetSliceNode())
     window.Render()
+    save(window, path)
+
+
+def save(window, path):
+    """Write what a window shows."""
     grab, writer = vtk.vtkWindowToImageFilter(), vtk.vtkPNGWriter()
     grab.SetInput(window)
     grab.ReadFrontBufferOff()

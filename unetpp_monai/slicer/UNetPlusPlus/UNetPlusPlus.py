@@ -2,7 +2,6 @@
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
-import shutil
 import time
 from typing import Any
 
@@ -16,11 +15,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from UNetPlusPlusLib import (
-    PACKAGE,
-    BundleDownload,
-    Installation,
+    About,
+    Environment,
     Options,
-    Question,
     SegmentationError,
     SegmentationLogic,
     read_settings,
@@ -30,8 +27,8 @@ from UNetPlusPlusLib import (
 )
 
 INTERVAL_MS = 100  # between looks at what processes printed
-SETTINGS = "UNetPlusPlus/"  # Slicer remembers executable and bundle under it
-NATIVE = "PythonSlicer"  # Slicer's own interpreter, on the PATH within Slicer
+LABEL_WIDTH = 200  # pixels of the table's first column: remarks are long and must not hide the volumes
+SETTINGS = "UNetPlusPlus/"  # Slicer remembers what is this computer's under it
 
 
 class UNetPlusPlus(ScriptedLoadableModule):
@@ -60,9 +57,9 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         panel.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(panel)
         self.logic = SegmentationLogic()
-        self.installation = Installation()
-        self.download = BundleDownload(slicer.util.confirmOkCancelDisplay)
-        self.question: Question | None = None
+        self.environment = Environment(self.ui, slicer.util.confirmOkCancelDisplay)
+        self.about = About(self.ui.depthSelector, self.ui.taskAbout)
+        self.shown: list[str] = []  # of the log
         self.timer = qt.QTimer()
         self.timer.setInterval(INTERVAL_MS)
         self.timer.connect("timeout()", self.on_timer)
@@ -71,8 +68,9 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
             (self.ui.applyButton, self.on_apply),
             (self.ui.cancelButton, self.on_cancel),
             (self.ui.show3dButton, self.on_show_3d),
-            (self.ui.installButton, self.on_install),
-            (self.ui.downloadButton, self.on_download),
+            (self.ui.installButton, lambda: self._try(self.environment.install)),
+            (self.ui.apartButton, lambda: self._try(self.environment.install_apart)),
+            (self.ui.downloadButton, lambda: self._try(self.environment.download)),
         ):
             button.connect("clicked()", slot)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.show_state)
@@ -88,7 +86,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self.ui.executablePath.currentPath = settings.value(f"{SETTINGS}executable", "")
         self.ui.bundlePath.currentPath = settings.value(f"{SETTINGS}bundle", "")
         self.ui.taskSelector.setCurrentText(settings.value(f"{SETTINGS}task", "hippocampus_head"))
-        self.ui.packageEdit.text = PACKAGE
+        self.ui.deviceEdit.text = settings.value(f"{SETTINGS}device", "auto")
         self.on_scene_loaded()
 
     def enter(self) -> None:
@@ -102,11 +100,9 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self._end()
 
     def _end(self) -> None:
-        for work in (self.logic, self.installation, self.download):
-            work.cancel()
-        if self.question is not None:
-            self.question.end()
-            self.question = None
+        self.logic.cancel()
+        self.environment.cancel()
+        self.about.end()
 
     def on_scene_loaded(self, *_args: Any) -> None:
         """Take the settings that a scene keeps."""
@@ -116,9 +112,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
             self.ui.segmentationSelector.setCurrentNode(kept["segmentation"])
             self.ui.bundlePath.currentPath = kept["bundle"]
             self.ui.taskSelector.setCurrentText(kept["task"])
-            if self.ui.depthSelector.findText(kept["depth"]) < 0:
-                self.ui.depthSelector.addItem(kept["depth"])  # until the bundle has said which it has
-            self.ui.depthSelector.setCurrentText(kept["depth"])
+            self.about.choose(kept["depth"])
             self.ui.uncertaintyCheckBox.checked = kept["uncertainty"] == "true"
 
     def options(self) -> Options:
@@ -126,7 +120,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         return Options(
             executable=self.ui.executablePath.currentPath,
             bundle=self.ui.bundlePath.currentPath or self.ui.taskSelector.currentText,
-            depth=self.ui.depthSelector.currentText.split(" ")[0],  # without the time behind it
+            depth=self.about.depth,
             device=self.ui.deviceEdit.text.strip() or "auto",
             uncertainty=self.ui.uncertaintyCheckBox.checked,
             seg_folder=self.ui.segFolderPath.currentPath,
@@ -136,7 +130,8 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         """Keep settings: the computer's in Slicer, the data's in the scene."""
         settings = qt.QSettings()
         bundle, task = self.ui.bundlePath.currentPath, self.ui.taskSelector.currentText
-        for name, value in (("executable", options.executable), ("bundle", bundle), ("task", task)):
+        own = {"executable": options.executable, "bundle": bundle, "task": task, "device": options.device}
+        for name, value in own.items():
             settings.setValue(SETTINGS + name, value)
         kept = {
             "volume": self.ui.volumeSelector.currentNode(),
@@ -155,30 +150,10 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         target = self.ui.segmentationSelector.currentNode()
         self._try(lambda: self.logic.apply(self.ui.volumeSelector.currentNode(), options, target))
 
-    def on_install(self) -> None:
-        """Install the package into Slicer's Python, once the user has said yes."""
-        package = self.ui.packageEdit.text.strip() or PACKAGE
-        question = _(
-            "Install {package} into Slicer's Python? pip downloads what it needs, which can be several gigabytes. "
-            "Packages that are installed keep their versions."
-        )
-        if slicer.util.confirmOkCancelDisplay(question.format(package=package)):
-            self._try(lambda: self.installation.begin(shutil.which(NATIVE) or NATIVE, package))
-
-    def on_download(self) -> None:
-        """Get a bundle from a URL; what is asked, the download asks."""
-        self._try(lambda: self.download.begin(self.ui.bundleUrlEdit.text.strip(), self.ui.executablePath.currentPath))
-
     def ask(self, *_args: Any) -> None:
         """Ask what the chosen bundle expects and which depths it has."""
-        if self.question is not None:
-            self.question.end()
-            self.question = None
-        try:
-            self.question = Question(self.options())
-        except SegmentationError as error:
-            self.ui.taskAbout.text = str(error)
-        else:
+        self.about.ask(self.options())
+        if self.about.running:
             self.timer.start()
 
     def on_cancel(self) -> None:
@@ -194,19 +169,16 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
 
     def on_timer(self) -> None:
         """Show progress; at the end, results or what went wrong."""
-        if self.question is not None:
-            self._answer()
-        if self.installation.running:
-            self._try(self._installed)
-        if self.download.running:
-            self._try(self._downloaded)
+        self.about.update()
+        if self.environment.running:
+            self._try(self.environment.update)
         if self.logic.running:
             self._try(lambda: self.show_results() if self.logic.update() else None)
-        if self.question is None and not self._working():
+        if not (self.about.running or self._working()):
             self.timer.stop()
 
     def _working(self) -> bool:
-        return any(work.running for work in (self.logic, self.installation, self.download))
+        return any(work.running for work in (self.logic, self.environment))
 
     def _try(self, step: Any) -> None:
         """Do something that can fail, and look on while a process runs."""
@@ -218,52 +190,38 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
             self.timer.start()
         self.show_state()
 
-    def _installed(self) -> None:
-        if self.installation.update():
-            self.ui.executablePath.currentPath = shutil.which(NATIVE) or NATIVE
-
-    def _downloaded(self) -> None:
-        if bundle := self.download.update():
-            self.ui.bundlePath.currentPath = str(bundle)
-
-    def _answer(self) -> None:
-        """Show what a bundle says of itself."""
-        try:
-            task = self.question.update() if self.question is not None else None
-        except SegmentationError as error:
-            self.question, self.ui.taskAbout.text = None, str(error)
-            return
-        if task is None:
-            return
-        self.question, chosen = None, self.ui.depthSelector.currentText.split(" ")[0]
-        self.ui.taskAbout.text = _("{name}. Expects {expects}. Labels: {labels}.").format(
-            name=task.name, expects=task.expects, labels=", ".join(task.labels)
-        )
-        self.ui.depthSelector.clear()
-        for _key, shown in task.depths:
-            self.ui.depthSelector.addItem(shown)
-        self.ui.depthSelector.setCurrentText(dict(task.depths).get(chosen, task.depths[0][1]))
-
     def show_results(self) -> None:
         """Show the table, and say so if the result calls for a look."""
         results = self.logic.results
         if results is not None:
             self.ui.volumesTable.setMRMLTableNode(results.table)
+            self.ui.volumesTable.setColumnWidth(0, LABEL_WIDTH)
+            self.ui.volumesTable.resizeRowsToContents()
             remarks = "\n".join(results.remarks)
             self.ui.reviewLabel.text = _("Please review. {remarks}").format(remarks=remarks) if results.review else ""
+            if self.ui.show3dButton.checked:
+                self.on_show_3d()
 
     def show_state(self, *_args: Any) -> None:
         """Enable what can be done now."""
-        segmenting, installing = self.logic.running, self.installation.running
+        segmenting = self.logic.running
         self.ui.applyButton.enabled = not segmenting and self.ui.volumeSelector.currentNode() is not None
         self.ui.cancelButton.enabled = self._working()
-        self.ui.downloadButton.enabled = not self.download.running
-        self.ui.installButton.enabled = not installing
         self.ui.show3dButton.enabled = not segmenting and self.logic.results is not None
+        self.environment.show_state()
+        self.ui.progressBar.maximum = 0 if self.environment.running and not segmenting else 100  # 0: busy
         self.ui.progressBar.value = round(100 * self.logic.progress)
-        others = _("installing") if installing else _("downloading") if self.download.running else ""
-        self.ui.statusLabel.text = others or self.logic.comment
-        self.ui.logBox.plainText = "\n".join(self.installation.log + self.logic.log)
+        self.ui.statusLabel.text = self.environment.comment or self.logic.comment
+        self._show_log()
+
+    def _show_log(self) -> None:
+        """Append what is new; the rest stays, so that it can be scrolled and selected meanwhile."""
+        log = self.environment.log + self.logic.log
+        if log[: len(self.shown)] != self.shown:
+            self.ui.logBox.plainText, self.shown = "", []
+        for line in log[len(self.shown) :]:
+            self.ui.logBox.appendPlainText(line)
+        self.shown = log
 
 
 class UNetPlusPlusLogic(SegmentationLogic):

@@ -11,11 +11,12 @@ import slicer
 import UNetPlusPlusLib
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
-from UNetPlusPlusLib import SHIPPED, Options, RegionLogic, SegmentationError, roi_region, view_region
+from UNetPlusPlusLib import SHIPPED, About, Options, RegionLogic, SegmentationError, roi_region, view_region
 
 INTERVAL_MS = 100  # between looks at what the process printed
 SETTINGS = "UNetPlusPlus/"  # where the module keeps the executable
 BOX = "UNetPlusPlus.Box"  # reference of the editor's node to the ROI
+DEFAULTS = {"Task": "hippocampus", "Whole": "0", "Depth": "full", "Device": "auto"}  # parameters of the editor's node
 ICON = Path(UNetPlusPlusLib.__file__).parents[1] / "Resources" / "Icons" / "UNetPlusPlus.png"
 
 
@@ -29,6 +30,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         super().__init__(scriptedEffect)
         self.logic = RegionLogic()
         self.target: Any = None  # the segmentation that was edited when it began
+        self.executable = ""  # python or unetpp; empty: that of the module's panel
+        self.active = False  # whether the user sees it
         self.timer = qt.QTimer()
         self.timer.setInterval(INTERVAL_MS)
         self.timer.connect("timeout()", self.on_timer)
@@ -64,20 +67,35 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.task.editable = True
         self.task.addItems(list(SHIPPED))
         self.task.toolTip = _("Task, or the folder of a bundle.")
+        self.depth, self.device = qt.QComboBox(), qt.QLineEdit()
+        self.depth.addItems(["full", "auto"])
+        self.depth.toolTip = _("1 is fastest, full most accurate; auto goes as deep as each part of the image needs.")
+        self.device.toolTip = _("auto, cpu or cuda:N.")
         self.whole = qt.QCheckBox(_("Whole volume to the network"))
         self.whole.toolTip = _("As tasks for whole heads need; only the region changes all the same.")
-        self.start, self.stop, self.status = qt.QPushButton(_("Apply")), qt.QPushButton(_("Cancel")), qt.QLabel()
-        self.status.wordWrap = True
+        self.start, self.stop = qt.QPushButton(_("Apply")), qt.QPushButton(_("Cancel"))
+        self.expects, self.status = qt.QLabel(), qt.QLabel()
+        self.expects.wordWrap = self.status.wordWrap = True
+        self.about = About(self.depth, self.expects)
         self.scriptedEffect.addLabeledOptionsWidget(_("Box:"), self.box)
         self.scriptedEffect.addLabeledOptionsWidget(_("Task:"), self.task)
-        for widget in (self.whole, self.start, self.stop, self.status):
+        self.scriptedEffect.addLabeledOptionsWidget(_("Depth:"), self.depth)
+        self.scriptedEffect.addLabeledOptionsWidget(_("Device:"), self.device)
+        for widget in (self.whole, self.expects, self.start, self.stop, self.status):
             self.scriptedEffect.addOptionsWidget(widget)
+        self._connect()
+        self.show_state()
+
+    def _connect(self) -> None:
+        """Have the editor's node keep what the user chooses."""
         self.box.connect("currentNodeChanged(vtkMRMLNode*)", self.updateMRMLFromGUI)
         self.task.connect("currentTextChanged(QString)", self.updateMRMLFromGUI)
+        self.task.connect("activated(int)", self.on_task)  # not with each letter that is typed
+        self.depth.connect("currentTextChanged(QString)", self.updateMRMLFromGUI)
+        self.device.connect("textChanged(QString)", self.updateMRMLFromGUI)
         self.whole.connect("toggled(bool)", self.updateMRMLFromGUI)
         self.start.connect("clicked()", self.on_apply)
         self.stop.connect("clicked()", self.on_cancel)
-        self.show_state()
 
     def createCursor(self, _widget: Any) -> Any:
         """Keep the arrow."""
@@ -85,15 +103,18 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def setMRMLDefaults(self) -> None:
         """Give the editor's node what it lacks."""
-        self.scriptedEffect.setParameterDefault("Task", "hippocampus")
-        self.scriptedEffect.setParameterDefault("Whole", "0")
+        for name, value in DEFAULTS.items():
+            self.scriptedEffect.setParameterDefault(name, value)
 
     def updateGUIFromMRML(self) -> None:
         """Show what the editor's node keeps."""
-        widgets = (self.box, self.task, self.whole)
+        widgets = (self.box, self.task, self.depth, self.device, self.whole)
         blocked = [widget.blockSignals(True) for widget in widgets]
         self.box.setCurrentNode(self.scriptedEffect.parameterSetNode().GetNodeReference(BOX))
         self.task.setCurrentText(self.scriptedEffect.parameter("Task"))
+        self.about.choose(self.scriptedEffect.parameter("Depth"))
+        if self.device.text != self.scriptedEffect.parameter("Device"):  # else the cursor would jump
+            self.device.text = self.scriptedEffect.parameter("Device")
         self.whole.checked = self.scriptedEffect.parameter("Whole") == "1"
         for widget, before in zip(widgets, blocked):  # noqa: B905 - Python 3.9
             widget.blockSignals(before)
@@ -103,15 +124,47 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         box = self.box.currentNode()
         self.scriptedEffect.parameterSetNode().SetNodeReferenceID(BOX, box.GetID() if box is not None else None)
         self.scriptedEffect.setParameter("Task", self.task.currentText)
+        self.scriptedEffect.setParameter("Depth", self.about.depth)
+        self.scriptedEffect.setParameter("Device", self.device.text.strip() or DEFAULTS["Device"])
         self.scriptedEffect.setParameter("Whole", "1" if self.whole.checked else "0")
+
+    def activate(self) -> None:
+        """Show what the bundle says of itself, as the user chose the effect."""
+        self.active = True
+        self.ask()
 
     def deactivate(self) -> None:
         """End what runs, as the user chose another effect."""
+        self.executable = ""  # python or unetpp; empty: that of the module's panel
+        self.active = False
+        self.about.end()
         self.on_cancel()
+
+    def on_task(self, *_args: Any) -> None:
+        """Keep the chosen task, and ask for its depths."""
+        self.updateMRMLFromGUI()
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask the bundle for its depths, while the user sees them."""
+        if self.active:
+            self.about.ask(self.options())
+            self.timer.start()
+
+    def options(self) -> Options:
+        """Read the editor's node, and what the module's panel says of this computer."""
+        return Options(
+            executable=self.executable or qt.QSettings().value(f"{SETTINGS}executable", ""),
+            bundle=self.scriptedEffect.parameter("Task"),
+            depth=self.scriptedEffect.parameter("Depth"),
+            device=self.scriptedEffect.parameter("Device"),
+            uncertainty=False,
+        )
 
     def cleanup(self) -> None:
         """End what runs before Slicer deletes the effect."""
         self.timer.stop()
+        self.about.end()
         self.logic.cancel()
 
     def on_apply(self) -> None:
@@ -119,15 +172,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         kept, box = self.scriptedEffect.parameterSetNode(), self.box.currentNode()
         views = [view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode") if view.IsMappedInLayout()]
         self.target = kept.GetSegmentationNode()
-        options = Options(
-            executable=qt.QSettings().value(f"{SETTINGS}executable", ""),
-            bundle=self.scriptedEffect.parameter("Task"),
-            uncertainty=False,
-        )
         self._try(
             lambda: self.logic.begin(
                 kept.GetSourceVolumeNode(),
-                options,
+                self.options(),
                 self.target,
                 roi_region(box) if box is not None else view_region(views),
                 self,
@@ -137,13 +185,17 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def on_cancel(self) -> None:
         """End the process."""
-        self.timer.stop()
         self.logic.cancel()
         self.show_state()
 
     def on_timer(self) -> None:
         """Show progress; at the end, the result is merged."""
-        self._try(self._update)
+        if self.about.update():
+            self.updateMRMLFromGUI()  # a depth that the bundle lacks became another
+        if self.logic.running:
+            self._try(self._update)
+        elif not self.about.running:
+            self.timer.stop()
 
     def _update(self) -> None:
         if self.scriptedEffect.parameterSetNode().GetSegmentationNode() is not self.target:
@@ -156,7 +208,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             step()
         except SegmentationError as error:
             slicer.util.errorDisplay(str(error))
-        if self.logic.running:
+        if self.logic.running or self.about.running:
             self.timer.start()
         else:
             self.timer.stop()

@@ -1,7 +1,9 @@
 # ruff: noqa: N999 - Slicer's naming of a module's library
 """What the module does, without its window: run `unetpp` apart from Slicer, make nodes of what it wrote."""
 
+from .about import About
 from .download import BundleDownload
+from .environment import Environment
 from .here import RegionLogic
 from .install import PACKAGE, Installation
 from .logic import SegmentationLogic
@@ -15,7 +17,9 @@ from .tasks import SHIPPED, Question, Task
 __all__ = [
     "PACKAGE",
     "SHIPPED",
+    "About",
     "BundleDownload",
+    "Environment",
     "Installation",
     "Options",
     "Process",

@@ -1,7 +1,8 @@
-"""Install unetpp_monai into a Python, as Slicer's, by pip in a process apart. Knows nothing of Slicer."""
+"""Install unetpp_monai by pip: into Slicer's Python, or an environment of its own. Knows nothing of Slicer."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
+import os
 import shutil
 import sys
 import tempfile
@@ -14,7 +15,10 @@ from .words import _
 
 PACKAGE = "unetpp_monai[dicom]"  # or a wheel's path or URL
 NEEDED = (3, 11)  # Python, as the package says
-APART = _("make an environment with such a Python, install there, and name its python under Environment")
+APART = _("install into an environment apart, or name the python of one under Environment")
+ENVIRONMENT = Path.home() / "UNetPlusPlus_environment"  # the one apart
+PYTHONS = ("python3.13", "python3.12", "python3.11", "python3", "python")  # that can make it
+PIP = ("-m", "pip", "install", "--progress-bar", "off", "--no-input", "--disable-pip-version-check")
 
 
 def own_packages(found: Iterable[Distribution]) -> list[str]:
@@ -30,8 +34,28 @@ def own_packages(found: Iterable[Distribution]) -> list[str]:
     return sorted(f"{name}=={version}" for name, version in pins if not name.lower().startswith("unetpp"))
 
 
+def base_python(given: str) -> str:
+    """Find a Python that can make an environment apart.
+
+    Args:
+        given: path, which counts if it is a python; else those on the PATH do.
+
+    Raises:
+        SegmentationError: there is none.
+    """
+    name = Path(given).stem.lower()
+    named = [given] if name.startswith("python") and name != "pythonslicer" else []
+    found = next(filter(None, map(shutil.which, [*named, *PYTHONS])), None)
+    if found is None:
+        reason = _("an environment apart needs Python {need} or later on this computer, none was found; install one")
+        raise SegmentationError(reason.format(need=".".join(map(str, NEEDED))))
+    return found
+
+
 class Installation:
-    """One installation by pip: `begin`, then `update` until it returns True; `cancel` ends it early.
+    """One installation by pip: `begin` or `begin_apart`, then `update` until it returns the Python with the package.
+
+    `cancel` ends it early.
 
     Args:
         start: starts a command in a folder; what tests replace.
@@ -41,6 +65,9 @@ class Installation:
         self._start = start
         self._process: Process | None = None
         self._folder: Path | None = None
+        self._apart: Path | None = None  # the environment that is being made
+        self._steps: list[list[str]] = []  # commands to come
+        self._python = ""  # which has the package in the end
         self.log: list[str] = []  # what pip said
 
     @property
@@ -59,26 +86,40 @@ class Installation:
         Raises:
             SegmentationError: pip runs already, or that Python is too old.
         """
-        if self.running:
-            raise SegmentationError(_("one installation can run at a time; wait for it, or cancel it"))
+        self._check_free()
         had = version or (sys.version_info.major, sys.version_info.minor)
         if had < NEEDED:
             need, have = (".".join(map(str, one)) for one in (NEEDED, had))
             reason = _("unetpp_monai needs Python {need} or later, Slicer has {have}; {advice}")
             raise SegmentationError(reason.format(need=need, have=have, advice=APART))
-        self.log = []
         self._folder = Path(tempfile.mkdtemp(prefix="unetpp_install_"))
         pins = self._folder / "constraints.txt"
         pins.write_text("\n".join(own_packages(distributions())) + "\n", encoding="utf-8")
-        command = [python, "-m", "pip", "install", "--progress-bar", "off", "--no-input", "-c", str(pins), package]
-        try:
-            self._process = self._start(command, self._folder)
-        except SegmentationError:
-            self._clear()
-            raise
+        self._python, self.log = python, []
+        self._next([[python, *PIP, "-c", str(pins), package]])
 
-    def update(self) -> bool:
-        """Take note of what pip said; return True once it has installed.
+    def begin_apart(self, python: str, package: str = PACKAGE, folder: Path = ENVIRONMENT) -> None:
+        """Start to make an environment of its own, which nothing of Slicer's is in.
+
+        Args:
+            python: makes it.
+            package: what pip takes.
+            folder: where it goes; removed if that fails.
+
+        Raises:
+            SegmentationError: pip runs already, or the folder is there.
+        """
+        self._check_free()
+        if folder.exists():
+            reason = _("the environment apart must be new, {folder} is there; name its python, or remove it")
+            raise SegmentationError(reason.format(folder=folder))
+        own = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        self._folder, self._apart = Path(tempfile.mkdtemp(prefix="unetpp_install_")), folder
+        self._python, self.log = str(own), []
+        self._next([[python, "-m", "venv", str(folder)], [str(own), *PIP, package]])
+
+    def update(self) -> str:
+        """Take note of what pip said; return the Python once the package is in it, else nothing.
 
         Raises:
             SegmentationError: pip failed, or does not run.
@@ -88,21 +129,42 @@ class Installation:
         self.log += [line for line in self._process.lines() if line.strip()]
         code = self._process.code()
         if code is None:
-            return False
-        self._clear()
+            return ""
         if code != 0:
-            said = [line for line in self.log if line.startswith("ERROR: ")] or self.log[-5:]
-            kept = _("Nothing of Slicer's was changed. If versions conflict, {advice}").format(advice=APART)
-            raise SegmentationError("\n".join([*said, kept]))
-        return True
+            kept = "" if self._apart else _("Nothing of Slicer's was changed. If versions conflict, {advice}")
+            self._remove()
+            said = [line for line in self.log if line.startswith(("ERROR: ", "Error: "))] or self.log[-5:]
+            raise SegmentationError("\n".join(filter(None, [*said, kept.format(advice=APART)])))
+        if self._steps:
+            self._next(self._steps)
+            return ""
+        self._apart = None
+        self._remove()
+        return self._python
 
     def cancel(self) -> None:
         """End pip, if it runs."""
         if self._process is not None:
             self._process.end()
-        self._clear()
+        self._remove()
 
-    def _clear(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._process = self._folder = None
+    def _check_free(self) -> None:
+        if self.running:
+            raise SegmentationError(_("one installation can run at a time; wait for it, or cancel it"))
+
+    def _next(self, steps: list[list[str]]) -> None:
+        """Start the first of some commands, keep the others."""
+        if self._folder is None:
+            raise SegmentationError(_("nothing is being installed; begin first"))
+        try:
+            self._process, self._steps = self._start(steps[0], self._folder), steps[1:]
+        except SegmentationError:
+            self._remove()
+            raise
+
+    def _remove(self) -> None:
+        """Remove what was made for the installation, and an environment that is not whole."""
+        for folder in filter(None, (self._folder, self._apart)):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._process = self._folder = self._apart = None
+        self._steps = []

@@ -4,6 +4,7 @@ from __future__ import annotations  # Slicer's Python may be 3.9
 
 import itertools
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -136,7 +137,7 @@ class SegmentationLogic:
             self.progress = STARTED + (SEGMENTED - STARTED) * done / total
             self.comment = _("segmenting, part {done} of {total}").format(done=done, total=total)
         elif line.strip():
-            self._said.append(line)
+            self._said.append(line.replace(f"{self._folder}{os.sep}", ""))  # which is gone when it is read
 
     def _reason(self, code: int) -> str:
         errors = [line for line in self._said if line.startswith("error: ")] or self._said[-20:]

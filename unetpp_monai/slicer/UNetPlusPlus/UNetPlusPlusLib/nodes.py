@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from .words import _
 UNCERTAINTY_COLOURS = "vtkMRMLColorTableNodeIron"  # black, red, yellow, white
 SURE = 0.2  # below it the map is transparent
 OPACITY = 0.5  # of the map over the image
+BESIDE = ("UNetPlusPlus.uncertainty", "UNetPlusPlus.table")  # references of a segmentation to what came with it
 MISSING = _("the volume must be in the scene, got none; it was removed while it was segmented")
 
 
@@ -92,7 +93,7 @@ def add_results(volume: Any, folder: Path, report: Mapping[str, Any], target: An
         volume: what was segmented; the nodes take its name and its transform.
         folder: with `.seg.nrrd` and, perhaps, `_uncertainty.nii.gz`.
         report: the `.json`.
-        target: segmentation node whose segments are replaced; None: a new one.
+        target: segmentation node whose segments are replaced, with what came with them; None: a new one.
 
     Raises:
         SegmentationError: Slicer cannot read the files, or the volume is gone; then the scene is as before.
@@ -118,6 +119,7 @@ def add_results(volume: Any, folder: Path, report: Mapping[str, Any], target: An
     for node in (segmentation, uncertainty, table):
         if node is not None:
             _place(volume, node)
+    _keep_beside(segmentation, (uncertainty, table))
     return Results(segmentation, uncertainty, table, report.get("review"), tuple(report.get("plausibility") or ()))
 
 
@@ -140,6 +142,15 @@ def _replace(target: Any, segmentation: Any) -> Any:
     target.CreateDefaultDisplayNodes()
     segmentation.GetScene().RemoveNode(segmentation)
     return target
+
+
+def _keep_beside(segmentation: Any, nodes: Sequence[Any]) -> None:
+    """Note what belongs to a segmentation; what did before is removed."""
+    for name, node in zip(BESIDE, nodes):  # noqa: B905 - Python 3.9
+        before = segmentation.GetNodeReference(name)
+        segmentation.SetNodeReferenceID(name, node.GetID() if node is not None else None)
+        if before is not None:
+            segmentation.GetScene().RemoveNode(before)
 
 
 def _show_over(volume: Any, uncertainty: Any) -> None:

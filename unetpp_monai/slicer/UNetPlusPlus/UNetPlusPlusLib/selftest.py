@@ -1,27 +1,44 @@
 """Self-test in the application: Slicer --python-script .../UNetPlusPlusLib/selftest.py [python or unetpp].
 
 It prints JSON, which says what worked on this computer, and ends Slicer with 0, or 1 if a step failed. It clears the
-scene; nothing is sent anywhere.
+scene. Nothing leaves the computer: the bundle that it downloads is served by itself, on the loopback address.
 """
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
 import json
+import os
 import platform
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy
 import slicer
 
-from UNetPlusPlusLib import Options, SegmentationLogic, read_settings, show_3d, write_settings
+from UNetPlusPlusLib import BundleDownload, Options, SegmentationLogic, read_settings, show_3d, write_settings
+from UNetPlusPlusLib.process import ExternalProcess, program
 
-PATIENCE_S = 900.0  # for one segmentation of a small volume
+PATIENCE_S = 900.0  # for one process
+LOOPBACK = "127.0.0.1"
+
+
+def _wait(ended: Callable[[], Any], what: str) -> None:
+    """Let the application go on until something has ended."""
+    until = time.monotonic() + PATIENCE_S
+    while not ended():
+        slicer.app.processEvents()
+        time.sleep(0.05)
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what} must end within {PATIENCE_S:.0f} s")
 
 
 def _volume() -> Any:
@@ -41,14 +58,12 @@ def panel() -> str:
 
 def segmentation(executable: str) -> str:
     """Segment noise and show it in 3-D."""
-    logic, until = SegmentationLogic(), time.monotonic() + PATIENCE_S
+    logic = SegmentationLogic()
     logic.apply(_volume(), Options(executable, "hippocampus", "1", "cpu"))
-    while not logic.update():
-        slicer.app.processEvents()
-        time.sleep(0.05)
-        if time.monotonic() > until:
-            logic.cancel()
-            raise TimeoutError(f"segmenting must end within {PATIENCE_S:.0f} s")
+    try:
+        _wait(logic.update, "segmenting")
+    finally:
+        logic.cancel()
     if logic.results is None:
         raise RuntimeError("a segmentation that ended must have results, got none")
     show_3d(logic.results.segmentation)
@@ -72,6 +87,111 @@ def settings() -> str:
     return "kept"
 
 
+def effect(executable: str) -> str:
+    """Segment a box by the Segment Editor's effect, and undo it."""
+    volume, node = _volume(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    target = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    target.CreateDefaultDisplayNodes()
+    target.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    box.SetSize(100, 100, 100)  # mm, more than the volume's
+    editor = slicer.qMRMLSegmentEditorWidget()
+    editor.setMRMLScene(slicer.mrmlScene)
+    editor.setMRMLSegmentEditorNode(node)
+    editor.setSegmentationNode(target)
+    editor.setSourceVolumeNode(volume)
+    editor.setActiveEffectByName("UNet++")
+    if editor.activeEffect() is None:
+        raise RuntimeError("the Segment Editor must have the effect UNet++, got none")
+    ours = editor.activeEffect().self()
+    for name, value in {"Task": "hippocampus", "Depth": "1", "Device": "cpu", "Whole": "0"}.items():
+        editor.activeEffect().setParameter(name, value)
+    ours.updateGUIFromMRML()
+    ours.box.setCurrentNode(box)
+    ours.executable = executable
+    with _errors() as said:
+        ours.on_apply()
+        _wait(lambda: not ours.logic.running, "segmenting a box")
+    if said:
+        raise RuntimeError("\n".join(said))
+    count = target.GetSegmentation().GetNumberOfSegments()
+    editor.undo()
+    left, comment = target.GetSegmentation().GetNumberOfSegments(), ours.logic.comment
+    editor.setActiveEffect(None)
+    if comment != "done" or left:
+        raise RuntimeError(f"the effect must end and be undone, got {comment!r} and {left} segments")
+    return f"{count} segments, undone"
+
+
+@contextmanager
+def _errors() -> Iterator[list[str]]:
+    """Take the errors that would open a window, which waits for somebody."""
+    said: list[str] = []
+    shown, slicer.util.errorDisplay = slicer.util.errorDisplay, said.append
+    try:
+        yield said
+    finally:
+        slicer.util.errorDisplay = shown
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """Serve a folder to this computer alone."""
+    with ThreadingHTTPServer((LOOPBACK, 0), partial(_Handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://{LOOPBACK}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def download(executable: str) -> str:
+    """Pack a bundle, serve it, download it, unpack it, and have it checked."""
+    os.environ["no_proxy"] = LOOPBACK  # a proxy of the network would be asked for it
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        archive = _packed(executable, folder)
+        getting = BundleDownload(lambda _question: True, folder / "got", schemes=("http",))
+        found: list[Path] = []
+
+        def ended() -> bool:
+            found.extend(filter(None, [getting.update()]))
+            return bool(found)
+
+        with _served(folder) as address:
+            getting.begin(f"{address}/{archive.name}", executable)
+            try:
+                _wait(ended, "a download")
+            finally:
+                getting.cancel()
+        return f"{archive.stat().st_size / 1e6:.1f} MB, {sum(one.is_file() for one in found[0].rglob('*'))} files"
+
+
+def _packed(executable: str, folder: Path) -> Path:
+    """Have `unetpp` write a bundle's zip."""
+    packing, said = ExternalProcess([*program(Options(executable)), "pack", "hippocampus", "-o", "."], folder), []
+
+    def ended() -> bool:
+        said.extend(packing.lines())
+        return packing.code() is not None
+
+    try:
+        _wait(ended, "packing a bundle")
+    finally:
+        packing.end()
+    if packing.code() != 0:
+        raise RuntimeError("\n".join(["unetpp pack must end with 0, and said", *said]))
+    (archive,) = folder.glob("*.zip")
+    return archive
+
+
 def run(executable: str) -> dict[str, Any]:
     """Run all steps.
 
@@ -84,6 +204,8 @@ def run(executable: str) -> dict[str, Any]:
     steps: dict[str, Callable[[], str]] = {
         "panel": panel,
         "segmentation": lambda: segmentation(executable),
+        "effect": lambda: effect(executable),
+        "download": lambda: download(executable),
         "settings": settings,
     }
     rows = {}
