@@ -41,7 +41,10 @@ METHODS = {
     "qMRMLTableView": {"setMRMLTableNode"},
     "qMRMLWidget": {"setMRMLScene"},
 }
-IGNORED = {"qMRMLTableView": {"setColumnWidth", "resizeRowsToContents"}, "QComboBox": {"blockSignals"}}
+IGNORED = {
+    "qMRMLTableView": {"setColumnWidth", "resizeColumnsToContents", "resizeRowsToContents"},
+    "QComboBox": {"blockSignals"},
+}
 SIGNALS = {
     "QPushButton": "clicked()",
     "QComboBox": "currentIndexChanged(int)",
@@ -489,7 +492,9 @@ def task_picture(module, image, folder, executable):
     view = slicer_view.show(scene, application, volume, middle)
     logic.apply(volume, module.Options(executable=executable, bundle="hippocampus", device="cpu"))
     finish(logic)
-    logic.results.segmentation.GetDisplayNode().SetOpacity2DFill(0)  # outlines, so that the map is seen
+    display = logic.results.segmentation.GetDisplayNode()
+    display.SetOpacity2DFill(0)  # outlines, so that the map is seen
+    display.SetSliceIntersectionThickness(3)
     slicer_view.draw(view, application, str(folder / "slicer_module.png"))
     return described(logic.results)
 

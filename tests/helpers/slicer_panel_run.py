@@ -1,7 +1,8 @@
 """Run apart from the tests: the module's panel in real Qt (PySide6), in a scene of 3D Slicer's own classes.
 
-`python tests/helpers/slicer_panel_run.py IMAGE TASK DEPTH OUT.png EXECUTABLE` chooses, presses Apply and Show 3D, draws
-the panel beside Slicer's views, and prints in the last line what the panel showed. It needs no screen.
+`python tests/helpers/slicer_panel_run.py TASK IMAGE FOLDER EXECUTABLE [DEPTH]` chooses, presses Apply and Show 3D,
+draws the panel beside Slicer's views as FOLDER/slicer_panel.png, and prints in the last line what the panel showed. It
+needs no screen.
 """
 
 import json
@@ -109,9 +110,9 @@ def segment(window, volume, task, depth):
     return {**seen, "after": window.state(), "status": ui.statusLabel.text, "log": ui.logBox.plainText}
 
 
-def main(image, task, depth, picture, executable):
+def main(task, image, folder, executable, depth="full"):
     module, shown = slicer_module_run.prepare()
-    scene, application, folder = slicer.mrmlScene, slicer.vtkSlicerApplicationLogic(), Path(picture).parent
+    scene, application, folder = slicer.mrmlScene, slicer.vtkSlicerApplicationLogic(), Path(folder)
     application.SetMRMLScene(scene)
     view = scene.AddNewNodeByClass("vtkMRMLViewNode")
     window = Window(module, folder)
@@ -124,19 +125,23 @@ def main(image, task, depth, picture, executable):
     middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
     slices = [slicer_view.show(scene, application, volume, middle, name=name, orientation=o) for o, name, _ in VIEWS]
     seen = segment(window, volume, task, depth)
-    results = window.widget.logic.results
-    results.segmentation.GetDisplayNode().SetSliceIntersectionThickness(2)
+    segmentation = window.widget.logic.results.segmentation
+    segmentation.GetDisplayNode().SetSliceIntersectionThickness(2)
     files = []
+    centre = segmentation.GetSegmentCenterRAS(segmentation.GetSegmentation().GetNthSegmentID(0))
     for logic, (_, name, colour) in zip(slices, VIEWS, strict=True):
+        logic.GetSliceNode().JumpSliceByOffsetting(*centre)
         files.append((str(folder / f".{name}.png"), colour))
         slicer_view.draw(logic, application, files[-1][0])
     files.insert(1, (str(folder / ".3d.png"), "#7f7fbf"))
     show_surfaces(application, view, files[1][0], (slicer_view.SIZE, slicer_view.SIZE))
     window.application.processEvents()
-    compose(window.column.grab(), files, picture)
+    compose(window.column.grab(), files, folder / "slicer_panel.png")
     for file, _ in files:
         Path(file).unlink()
     (folder / "settings.ini").unlink(missing_ok=True)
+    for button in (window.ui.installButton, window.ui.apartButton):
+        button.click()  # each asks, and is told no
     window.widget.cleanup()
     sys.stdout.write("\n" + json.dumps({**seen, "shown": shown}) + "\n")
 

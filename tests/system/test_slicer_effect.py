@@ -1,4 +1,4 @@
-"""The Segment Editor effect of 3D Slicer, with Slicer's own editor logic: what changes, masking, undo."""
+"""The Segment Editor effect of 3D Slicer, with Slicer's own editor logic and real Qt: what changes, masking, undo."""
 
 import pytest
 from helpers.slicer_cases import SAMPLE
@@ -28,6 +28,10 @@ def test_region_of_the_views_is_what_all_show(tmp_path):
 def test_effect_segments_a_box_by_the_real_command(tmp_path):
     found = in_slicer("network", SAMPLE, tmp_path, script=SCRIPT)
     assert found["running"] == [False, True]
+    assert found["depths"][:2] == ["full (time x 1.00)", "1 (time x 0.29)"]
+    assert found["kept"] == ["2", "cpu", "hippocampus", "0"]
+    assert (found["again"], found["chosen"]) == (["2", "cpu"], "2"), "the editor's node keeps depth and device"
+    assert found["asked"] == [[True, "hippocampus_head"], [True, "hippocampus"]]
     assert found["after"] == [True, False, "done"]
     assert found["counts"]["posterior hippocampus"] > 500
     assert (found["far"], found["undone"], found["volumes"]) == (0, 0, 1)

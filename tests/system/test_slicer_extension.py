@@ -20,6 +20,7 @@ from helpers.dicom_phantoms import axial_affine, make_series
 from helpers.slicer_cases import SAMPLE, read, segment_oblique
 from helpers.slicer_processes import wait_until_gone, working_in
 from helpers.waiting import DEADLINE, wait_for
+from PIL import Image
 from pydicom import dcmread
 
 pytestmark = pytest.mark.slow
@@ -28,18 +29,21 @@ SLICER = ROOT / "unetpp_monai" / "slicer"
 MODULE = SLICER / "UNetPlusPlus"
 INTERFACE = MODULE / "Resources" / "UI" / "UNetPlusPlus.ui"
 IN_SLICER = ("SampleData", "SegmentEditorEffects", "qSlicerSegmentationsEditorEffectsPythonQt")
+IN_QT = ("slicer_effect_run.py", "slicer_panel_run.py")
 SCRIPTS = sorted(path for path in SLICER.rglob("*.py"))
 
 
-def in_slicer(task, image, folder, *, printed=False, script="slicer_module_run.py"):
+def in_slicer(task, image, folder, *more, printed=False, script="slicer_module_run.py"):
     """Run a task of a script in Slicer's classes, with folders for temporary files that tell what was left."""
     if importlib.util.find_spec("slicer") is None:
         pytest.skip("needs Slicer's classes: pip install slicer-core")
+    if script in IN_QT and importlib.util.find_spec("PySide6") is None:
+        pytest.skip("needs Qt: pip install PySide6-Essentials")
     temporary = folder / "temporary"
     temporary.mkdir()
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     run = subprocess.run(
-        [sys.executable, HELPERS / script, task, image, folder, sys.executable],
+        [sys.executable, HELPERS / script, task, image, folder, sys.executable, *more],
         env={**os.environ, "TMPDIR": str(temporary), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -156,6 +160,7 @@ def test_uncertainty_lies_over_the_volume(tmp_path):
         "UNetPlusPlus/executable": "/nowhere/unetpp",
         "UNetPlusPlus/bundle": "",
         "UNetPlusPlus/task": "hippocampus",
+        "UNetPlusPlus/device": "auto",
     }
     question, no_url, download, message = found["shown"]
     assert no_url == "a bundle's URL must begin with https://, got "
@@ -170,6 +175,32 @@ def test_uncertainty_lies_over_the_volume(tmp_path):
 
 
 @pytest.mark.long
+def test_panel_in_real_qt(tmp_path):
+    """Its buttons by clicks: depths of the bundle, table, log, surfaces, and the picture of the documentation."""
+    found = in_slicer("hippocampus", SAMPLE, tmp_path, "1", script="slicer_panel_run.py")
+    installs = ["installButton", "apartButton", "downloadButton"]
+    assert found["before"] == ["applyButton", *installs]
+    assert found["running"] == ["cancelButton", *installs]
+    assert found["after"] == ["applyButton", "show3dButton", *installs]
+    assert [depth.split(" ")[0] for depth in found["depths"]] == ["full", "1", "2", "3", "auto"]
+    assert found["about"].endswith("Labels: anterior hippocampus, posterior hippocampus.")
+    assert [row[0] for row in found["rows"][:2]] == ["anterior hippocampus", "posterior hippocampus"]
+    assert found["status"] == "done"
+    assert found["log"].startswith("volume: anterior hippocampus ")
+    assert "unetpp_slicer" not in found["log"], "the temporary folder is gone"
+    slicers, apart = found["shown"]
+    assert slicers.startswith("Install unetpp_monai[dicom] into Slicer's Python?")
+    assert re.match(r"Make the environment \S+UNetPlusPlus_environment by \S+python\S* and install unetpp_monai", apart)
+    picture = np.asarray(Image.open(tmp_path / "slicer_panel.png").convert("RGB"))
+    assert picture.shape == (900, 1370, 3)
+    surfaces = picture[10:440, 930:1360].reshape(-1, 3)
+    for red, green, blue in ((0, 1, 2), (1, 0, 2)):  # both labels' surfaces: mostly red, mostly green
+        assert (
+            (surfaces[:, red] > 1.2 * surfaces[:, green]) & (surfaces[:, red] > 1.2 * surfaces[:, blue])
+        ).sum() > 900
+
+
+@pytest.mark.long
 def test_dicom_volumes_are_segmented_from_their_series(tmp_path):
     """The SEG refers to the series, results lie under its study, and a chosen output is filled."""
     headers = make_series(tmp_path / "series", axial_affine((1.0, 1.0, 1.0)), (32, 36, 30))
@@ -180,6 +211,7 @@ def test_dicom_volumes_are_segmented_from_their_series(tmp_path):
     assert none.startswith("a DICOM SEG needs a volume loaded from DICOM, got 'T1'; leave")
     assert missing == "all 31 files of 'T1' must be there, 1 are not; import them again"
     assert (found["same"], found["under_study"], found["Segmentation"]) == (True, True, 1)
+    assert found["Table"] == 1, "the second run's in the place of the first's"
     assert found["segments"] == 2
     assert len(found["kept"]) == 2, "nothing that was there is written over"
     for name in found["kept"]:
@@ -225,15 +257,21 @@ def test_slicers_own_test_of_the_module(tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize(("image", "code"), [(SAMPLE, 0), ("none", 1)])
 def test_selftest_of_the_application(tmp_path, image, code):
-    """Its code, with stand-ins for the application; without an executable it fails, but for what needs none."""
-    found, printed = in_slicer("script", image, tmp_path, printed=True)
+    """Scene, editor and Qt are real, the application is not; without an executable only what needs none works."""
+    found, printed = in_slicer("script", image, tmp_path, printed=True, script="slicer_effect_run.py")
     report = json.loads(printed[printed.index("{") : printed.rindex("}", 0, printed.rindex("{")) + 1])
     assert found["ended"] == [code]
     assert {name: row["worked"] for name, row in report["steps"].items()} == {
         "panel": True,
         "segmentation": code == 0,
+        "effect": code == 0,
+        "download": code == 0,
         "settings": True,
     }
+    if code == 0:
+        assert re.fullmatch(r"[1-9] segments, undone", report["steps"]["effect"]["said"])
+        assert re.fullmatch(r"\d+\.\d MB, \d{2,} files", report["steps"]["download"]["said"])
+    assert found["shown"] == [], "no window waits for somebody"
 
 
 def load(name, path):
@@ -354,7 +392,9 @@ def test_interface_is_whole():
         assert {connection.findtext("sender"), connection.findtext("receiver")} <= set(kinds)
     scene_users = {name for name, kind in kinds.items() if kind in ("qMRMLNodeComboBox", "qMRMLTableView")}
     assert {connection.findtext("receiver") for connection in root.findall("connections/connection")} == scene_users
-    asked = set(re.findall(r"self\.ui\.(\w+)", (MODULE / "UNetPlusPlus.py").read_text()))
+    code = [MODULE / "UNetPlusPlus.py", MODULE / "UNetPlusPlusLib" / "environment.py"]
+    asked = set(re.findall(r"\bui\.(\w+)|_ui\.(\w+)", "".join(path.read_text() for path in code)))
+    asked = {name for names in asked for name in names if name}
     assert asked <= set(kinds)
     depths = [item.text for item in root.findall(".//widget[@name='depthSelector']/item/property/string")]
     assert depths == ["full", "auto"], "until the bundle has said which it has"
@@ -376,15 +416,32 @@ def test_slicers_python_can_read_it(path):
     assert not (without_slicer and re.search(r"^\s*(import|from) (qt|ctk|slicer|vtk)\b", text, re.MULTILINE))
 
 
+SHOWN = {"text", "toolTip", "helpText", "comment"}  # attributes of widgets and of what they show
+WIDGETS = {"QPushButton", "QCheckBox", "QLabel", "addLabeledOptionsWidget"}
+
+
 def words_of(tree):
-    """Strings of a module's errors, each with whether it goes through `_`, and what `_` is given."""
+    """Strings of a module's errors and widgets, each with whether it goes through `_`, and what `_` is given."""
     shown = {id(part) for call in calls(tree, "_") for part in ast.walk(call)}
     for call in calls(tree, "SegmentationError"):
         for part in ast.walk(call):
             if isinstance(part, ast.Constant) and re.search(r"[a-z] | [a-z]", str(part.value)):
                 yield id(part) in shown, part.value
+    for node in ast.walk(tree):
+        for value, pattern in seen_by_users(node):
+            for part in ast.walk(value):
+                if isinstance(part, ast.Constant) and re.search(pattern, str(part.value)):
+                    yield id(part) in shown, part.value
     for call in calls(tree, "_"):
         yield isinstance(call.args[0], ast.Constant), ast.unparse(call)
+
+
+def seen_by_users(node):
+    """What a widget is given to show: of a text that code computes only its sentences count."""
+    if isinstance(node, ast.Assign) and {getattr(target, "attr", "") for target in node.targets} & SHOWN:
+        yield node.value, "[a-z] | [a-z]"
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in WIDGETS:
+        yield from ((argument, "[A-Za-z]") for argument in node.args if isinstance(argument, ast.Constant))
 
 
 def calls(tree, name):
@@ -392,11 +449,19 @@ def calls(tree, name):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_errors_can_be_translated(path):
-    """They go through `_`, which gets whole sentences: an f-string could not be looked up."""
+def test_what_users_read_can_be_translated(path):
+    """Errors and widgets' texts go through `_`, which gets whole sentences: an f-string could not be looked up."""
     assert [text for translated, text in words_of(ast.parse(path.read_text())) if not translated] == []
 
 
-def test_untranslated_errors_are_seen():
-    wrong = ast.parse('raise SegmentationError(f"no {thing} here")\n_(f"a {b}")')
-    assert [translated for translated, _ in words_of(wrong)].count(False) >= 2
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'raise SegmentationError(f"no {thing} here")',
+        '_(f"a {b}")',
+        'self.button = qt.QPushButton("Apply")',
+        'self.box.toolTip = "Only its inside changes."',
+    ],
+)
+def test_what_is_not_translated_is_seen(wrong):
+    assert False in [translated for translated, _ in words_of(ast.parse(wrong))]

@@ -112,5 +112,15 @@ def test_the_index_would_refuse_the_url(tmp_path, url):
     assert not list(tmp_path.iterdir())
 
 
+def test_patents_are_stated_once_for_all():
+    """The description's sentence is that of the extension's page and of the licence section."""
+    description = setting((ROOT / "unetpp_monai" / "slicer" / "CMakeLists.txt").read_text(), "DESCRIPTION")
+    sentence = re.search(r"Known related patents: [^.]*\.", description)[0]
+    licence = (ROOT / "README.md").read_text().partition("## Licen")[2]
+    for text in ((ROOT / "unetpp_monai" / "slicer" / "README.md").read_text(), licence):
+        assert sentence in " ".join(text.split())
+    assert re.findall(r"US [\d/]+", sentence) == ["US 11164067", "US 2020/0380695"]
+
+
 def test_documentation_names_the_command():
     assert "python unetpp_monai/slicer/split_extension.py" in (ROOT / "docs" / "slicer.md").read_text()

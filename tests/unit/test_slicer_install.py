@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import subprocess
 import sys
 import types
+import zipfile
 
 import pytest
 from helpers import ROOT
@@ -59,7 +61,7 @@ def test_pip_leaves_installed_packages_alone(lib):
     installation = lib.install.Installation(start)
     installation.begin("/slicer/PythonSlicer", "a.whl", version=(3, 12))
     assert installation.running
-    assert installation.update()
+    assert installation.update() == "/slicer/PythonSlicer"
     (((*parts, package), pins),) = started
     assert parts[:4] == ["/slicer/PythonSlicer", "-m", "pip", "install"]
     assert package == "a.whl"
@@ -87,7 +89,7 @@ def test_failed_and_refused_installations(lib):
     start, started = recorded(1, ["Collecting x", "ERROR: Cannot install numpy 1 and 2"])
     installation = lib.install.Installation(start)
     with pytest.raises(
-        lib.process.SegmentationError, match=r"needs Python 3\.11 or later, Slicer has 3\.9; make an env"
+        lib.process.SegmentationError, match=r"needs Python 3\.11 or later, Slicer has 3\.9; install into an env"
     ):
         installation.begin("python", version=(3, 9))
     assert started == []
@@ -97,6 +99,62 @@ def test_failed_and_refused_installations(lib):
     with pytest.raises(lib.process.SegmentationError, match=r"ERROR: Cannot install numpy 1 and 2\nNothing of Slicer"):
         installation.update()
     assert not installation.running
+
+
+def tiny_wheel(folder):
+    """A package that needs no other and no build."""
+    wheel, info = folder / "tiny-1.0-py3-none-any.whl", "tiny-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return str(wheel)
+
+
+@pytest.mark.slow
+def test_an_environment_apart(lib, tmp_path):
+    """The real venv and pip, without a network; what fails leaves no half environment."""
+    apart, installation = tmp_path / "apart", lib.install.Installation()
+    installation.begin_apart(sys.executable, tiny_wheel(tmp_path), apart)
+    python = wait_for(installation.update, "the environment")
+    assert python == str(apart / "bin" / "python")
+    found = subprocess.run([python, "-c", "import tiny; print(tiny.__file__)"], capture_output=True, text=True)
+    assert found.stdout.startswith(str(apart))
+    assert subprocess.run([python, "-c", "import numpy"], capture_output=True).returncode != 0, "nothing of others"
+    with pytest.raises(lib.process.SegmentationError, match="the environment apart must be new"):
+        installation.begin_apart(sys.executable, "x", apart)
+    assert not installation.running
+
+
+@pytest.mark.parametrize("ends", ["by itself", "by the user"])
+def test_an_environment_that_is_not_whole_is_removed(lib, tmp_path, ends):
+    apart = tmp_path / "apart"
+    start, started = recorded(1, ["Error: no venv here"])
+    installation = lib.install.Installation(start)
+    installation.begin_apart("/usr/bin/python3", "a.whl", apart)
+    apart.mkdir()
+    if ends == "by the user":
+        installation.cancel()
+    else:
+        with pytest.raises(lib.process.SegmentationError, match=r"^Error: no venv here") as raised:
+            installation.update()
+        assert "Nothing of Slicer's" not in str(raised.value), "which was not at stake"
+    assert not apart.exists()
+    assert not installation.running
+    assert [parts for parts, _ in started] == [["/usr/bin/python3", "-m", "venv", str(apart)]]
+
+
+def test_which_python_makes_an_environment(lib, monkeypatch, tmp_path):
+    named = tmp_path / "python3.12"
+    named.touch(mode=0o755)
+    assert lib.install.base_python(str(named)) == str(named)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for given in ("", "/slicer/bin/PythonSlicer", "/env/bin/unetpp"):
+        assert lib.install.base_python(given) == str(named), "that of the PATH"
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(lib.process.SegmentationError, match=r"needs Python 3\.11 or later on this computer, none"):
+        lib.install.base_python("")
 
 
 def test_slicers_python_keeps_slicers_variables(lib, monkeypatch):

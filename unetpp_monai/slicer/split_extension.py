@@ -17,6 +17,7 @@ SCHEMA = (
     "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1.json#"
 )
 TIER = 1  # the index's lowest: builds and states what a user must know
+PICTURES = ("slicer_panel.png", "slicer_module.png")  # of docs; they become Screenshots/1.png and so on
 NAME = "SlicerUNetPlusPlus"
 
 
@@ -46,7 +47,8 @@ def split(folder: Path, url: str) -> tuple[Path, Path]:
         path.write_text(text, encoding="utf-8")
     shutil.copy(CHECKOUT / "LICENSE", repository / "LICENSE")
     (repository / "Screenshots").mkdir()
-    shutil.copy(CHECKOUT / "docs" / "slicer_module.png", repository / "Screenshots" / "1.png")
+    for number, picture in enumerate(PICTURES, 1):
+        shutil.copy(CHECKOUT / "docs" / picture, repository / "Screenshots" / f"{number}.png")
     described = {"$schema": SCHEMA, "category": "Segmentation", "scm_url": f"{url}.git", "scm_revision": "main"}
     entry.write_text(json.dumps({**described, "tier": TIER}, indent=2) + "\n", encoding="utf-8")
     return repository, entry

@@ -27,7 +27,7 @@ from UNetPlusPlusLib import (
 )
 
 INTERVAL_MS = 100  # between looks at what processes printed
-LABEL_WIDTH = 200  # pixels of the table's first column: remarks are long and must not hide the volumes
+LABEL_WIDTH = 180  # pixels of the table's first column: remarks are long and must not hide the volumes
 SETTINGS = "UNetPlusPlus/"  # Slicer remembers what is this computer's under it
 
 
@@ -195,6 +195,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         results = self.logic.results
         if results is not None:
             self.ui.volumesTable.setMRMLTableNode(results.table)
+            self.ui.volumesTable.resizeColumnsToContents()
             self.ui.volumesTable.setColumnWidth(0, LABEL_WIDTH)
             self.ui.volumesTable.resizeRowsToContents()
             remarks = "\n".join(results.remarks)

@@ -102,18 +102,23 @@ def add_results(volume: Any, folder: Path, report: Mapping[str, Any], target: An
     if scene is None:
         raise SegmentationError(MISSING)
     name, maps = volume.GetName(), sorted(folder.glob("*_uncertainty.nii.gz"))
-    segmentation = _read(volume, "Segmentation", folder / report["outputs"]["segnrrd"]["file"], f"{name} segmentation")
+    segmentation = _read(
+        volume,
+        "Segmentation",
+        folder / report["outputs"]["segnrrd"]["file"],
+        _("{name} segmentation").format(name=name),
+    )
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     uncertainty = None
     if maps:
         try:
-            uncertainty = _read(volume, "ScalarVolume", maps[0], f"{name} uncertainty")
+            uncertainty = _read(volume, "ScalarVolume", maps[0], _("{name} uncertainty").format(name=name))
         except SegmentationError:
             scene.RemoveNode(segmentation)
             raise
         _show_over(volume, uncertainty)
-    table = _table(scene, report, f"{name} volumes")
+    table = _table(scene, report, _("{name} volumes").format(name=name))
     if target is not None:
         segmentation = _replace(target, segmentation)
     for node in (segmentation, uncertainty, table):
@@ -174,13 +179,14 @@ def _show_over(volume: Any, uncertainty: Any) -> None:
 def _table(scene: Any, report: Mapping[str, Any], name: str) -> Any:
     remarks = [_("Check: {remark}").format(remark=remark) for remark in report.get("plausibility") or ()]
     none = [float("nan")] * len(remarks)
+    volumes = _("Volume (mL)")
     columns: list[tuple[str, Any, list[Any]]] = [
-        ("Label", vtk.vtkStringArray(), [*report["ml"], *remarks]),
-        ("Volume (mL)", vtk.vtkDoubleArray(), [*report["ml"].values(), *none]),
+        (_("Label"), vtk.vtkStringArray(), [*report["ml"], *remarks]),
+        (volumes, vtk.vtkDoubleArray(), [*report["ml"].values(), *none]),
     ]
     if report.get("scores"):
         scores = [_number(report["scores"].get(label)) for label in report["ml"]]
-        columns.append(("Uncertainty score", vtk.vtkDoubleArray(), scores + none))
+        columns.append((_("Uncertainty score"), vtk.vtkDoubleArray(), scores + none))
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     for title, array, values in columns:
         array.SetName(title)
@@ -188,7 +194,7 @@ def _table(scene: Any, report: Mapping[str, Any], name: str) -> Any:
             array.InsertNextValue(value)
         table.AddColumn(array)
     table.SetUseColumnTitleAsColumnHeader(True)
-    table.SetColumnUnitLabel("Volume (mL)", "mL")
+    table.SetColumnUnitLabel(volumes, "mL")
     table.SetLocked(True)
     return table
 
