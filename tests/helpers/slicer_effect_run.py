@@ -160,28 +160,34 @@ def task_merge(image, folder, executable):
     wanted = block((0, 12), (0, 20), (0, 16))  # K below 12: 16.5 mm is between 11 and 12
     region = roi_region(box((-1, -1, -1), (100, 100, 17)))
     rows = {}
-    for mode in ("EditAllowedEverywhere", "EditAllowedOutsideAllSegments"):
+    for mode, overwrite in (
+        ("EditAllowedEverywhere", "OverwriteAllSegments"),
+        ("EditAllowedOutsideAllSegments", "OverwriteAllSegments"),
+        ("EditAllowedEverywhere", "OverwriteNone"),
+    ):
         target.GetSegmentation().RemoveAllSegments()
         add(target, "label", old, grid)
         add(target, "locked", locked, grid)
         adaptor.node.SetMaskMode(getattr(slicer.vtkMRMLSegmentationNode, mode))
+        adaptor.node.SetOverwriteMode(getattr(slicer.vtkMRMLSegmentEditorNode, overwrite))
         merge(found, target, np.eye(4), region, effect)
-        free = mode == "EditAllowedEverywhere"
+        free, taken = mode == "EditAllowedEverywhere", mode == "EditAllowedEverywhere" and overwrite != "OverwriteNone"
         label = (old & ~wanted) | (result & wanted) if free else old | (result & wanted & ~locked)
         new = wanted & block((0, 4), (0, 20), (0, 16)) & ~(old & (not free))
         segment = target.GetSegmentation().GetSegment(target.GetSegmentation().GetSegmentIdBySegmentName("new"))
         terms = vtk.mutable("")
         segment.GetTag("TerminologyEntry", terms)
-        rows[mode] = {
+        row = {
             "label": bool((voxels(target, "label", grid) == label).all()),
             "new": bool((voxels(target, "new", grid) == new).all()),
-            "locked": bool((voxels(target, "locked", grid) == (locked & ~(label if free else False))).all()),
+            "locked": bool((voxels(target, "locked", grid) == (locked & ~(label & taken))).all()),
             "colour": list(segment.GetColor()),
             "terms": str(terms),
         }
         adaptor.logic.Undo()
         segments = target.GetSegmentation()
-        rows[mode]["undone"] = segments.GetNumberOfSegments() == 2 and bool(
+        rows[f"{mode} {overwrite}"] = row
+        row["undone"] = segments.GetNumberOfSegments() == 2 and bool(
             (voxels(target, "label", grid) == old).all() and (voxels(target, "locked", grid) == locked).all()
         )
     return rows

@@ -6,6 +6,7 @@ needs no screen.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -110,9 +111,33 @@ def segment(window, volume, task, depth):
     return {**seen, "after": window.state(), "status": ui.statusLabel.text, "log": ui.logBox.plainText}
 
 
-def main(task, image, folder, executable, depth="full"):
+def install(wheel, folder):
+    """Install a wheel into an environment apart, as a user does who says yes; the home folder is FOLDER."""
+    os.environ["HOME"] = str(folder)
     module, shown = slicer_module_run.prepare()
-    scene, application, folder = slicer.mrmlScene, slicer.vtkSlicerApplicationLogic(), Path(folder)
+    slicer.util.confirmOkCancelDisplay = lambda question: shown.append(question) or True
+    window = Window(module, folder)
+    ui = window.ui
+    ui.packageEdit.text = wheel
+    ui.apartButton.click()
+    during = [window.state(), ui.statusLabel.text, ui.progressBar.maximum]
+    window.wait(lambda: not window.widget.environment.running, "the environment")
+    window.wait(lambda: not ui.cancelButton.enabled, "the panel's last look")
+    return {
+        **{"during": during, "after": [window.state(), ui.progressBar.maximum], "shown": shown},
+        **{"log": ui.logBox.plainText, "executable": ui.executablePath.currentPath},
+    }
+
+
+def main(task, image, folder, executable, depth="full"):
+    found = install(image, Path(folder)) if task == "install" else panel(task, image, Path(folder), executable, depth)
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
+
+
+def panel(task, image, folder, executable, depth):
+    """Segment a volume, and draw what a user sees."""
+    module, shown = slicer_module_run.prepare()
+    scene, application = slicer.mrmlScene, slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
     view = scene.AddNewNodeByClass("vtkMRMLViewNode")
     window = Window(module, folder)
@@ -142,8 +167,10 @@ def main(task, image, folder, executable, depth="full"):
     (folder / "settings.ini").unlink(missing_ok=True)
     for button in (window.ui.installButton, window.ui.apartButton):
         button.click()  # each asks, and is told no
+    scene.RemoveNode(segmentation)
+    window.ui.show3dButton.click()  # of what is gone
     window.widget.cleanup()
-    sys.stdout.write("\n" + json.dumps({**seen, "shown": shown}) + "\n")
+    return {**seen, "shown": shown}
 
 
 if __name__ == "__main__":

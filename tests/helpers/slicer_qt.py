@@ -5,6 +5,8 @@ Widgets that only Slicer and CTK have are thin stand-ins of the same look. Needs
 # ruff: noqa: N802, N815 - named as what they stand in for
 
 import os
+import sys
+import traceback
 import types
 from pathlib import Path
 from xml.etree import ElementTree
@@ -223,11 +225,19 @@ def made(kind):
     return lambda *values: Wrapped(kind(*values))
 
 
+def fail(*error):
+    """End at once: Qt would go on after an error in a slot."""
+    traceback.print_exception(*error)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def prepare(folder):
-    """Give the module real Qt; return the application. Settings go to a file in a folder.
+    """Make the application and what the module imports as qt. Settings go to a file in a folder.
 
     To be called after the stand-ins are in place and before a panel is made.
     """
+    sys.excepthook = fail
     application = QApplication.instance() or QApplication(["Slicer"])
     settings = str(Path(folder) / "settings.ini")
     kinds = (QTimer, QComboBox, QCheckBox, QPushButton, QLabel, QLineEdit)

@@ -8,13 +8,19 @@ pytestmark = pytest.mark.slow
 SCRIPT = "slicer_effect_run.py"
 
 
-@pytest.mark.parametrize("mode", ["EditAllowedEverywhere", "EditAllowedOutsideAllSegments"])
-def test_only_the_region_changes_and_masking_is_kept_to(tmp_path, mode):
-    found = in_slicer("merge", "none", tmp_path, script=SCRIPT)[mode]
-    assert found == {
-        **{"label": True, "new": True, "locked": True, "undone": True},  # voxels as expected, undone in one step
-        **{"colour": [0.2, 0.4, 0.6], "terms": "terms"},
-    }
+def test_only_the_region_changes_and_masking_is_kept_to(tmp_path):
+    found = in_slicer("merge", "none", tmp_path, script=SCRIPT)
+    assert found.pop("shown") == []
+    assert list(found) == [
+        "EditAllowedEverywhere OverwriteAllSegments",
+        "EditAllowedOutsideAllSegments OverwriteAllSegments",  # nothing of others is taken
+        "EditAllowedEverywhere OverwriteNone",  # others stay, and overlap
+    ]
+    for row in found.values():
+        assert row == {
+            **{"label": True, "new": True, "locked": True, "undone": True},  # voxels as expected, undone in one step
+            **{"colour": [0.2, 0.4, 0.6], "terms": "terms"},
+        }
 
 
 def test_region_of_the_views_is_what_all_show(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 import SimpleITK
 from helpers import BUNDLE, HEAD, HELPERS, ROOT, phantom, save_nifti
 from helpers.dicom_phantoms import axial_affine, make_series
-from helpers.slicer_cases import SAMPLE, read, segment_oblique
+from helpers.slicer_cases import SAMPLE, read, segment_oblique, tiny_wheel
 from helpers.slicer_processes import wait_until_gone, working_in
 from helpers.waiting import DEADLINE, wait_for
 from PIL import Image
@@ -198,6 +198,20 @@ def test_panel_in_real_qt(tmp_path):
         assert (
             (surfaces[:, red] > 1.2 * surfaces[:, green]) & (surfaces[:, red] > 1.2 * surfaces[:, blue])
         ).sum() > 900
+
+
+@pytest.mark.long
+def test_panel_installs_into_an_environment_apart(tmp_path):
+    """The real venv and pip, offline; the bar is busy meanwhile, and its python is named in the end."""
+    found = in_slicer("install", tiny_wheel(tmp_path), tmp_path, script="slicer_panel_run.py")
+    environment = tmp_path / "UNetPlusPlus_environment"
+    assert found["during"] == [["cancelButton", "downloadButton"], "installing", 0]
+    assert found["after"] == [["installButton", "apartButton", "downloadButton"], 100]
+    assert found["executable"] == str(environment / "bin" / "python")
+    assert list(environment.rglob("site-packages/tiny.py"))
+    assert "Successfully installed tiny-1.0" in found["log"]
+    (question,) = found["shown"]
+    assert question.startswith(f"Make the environment {environment} by ")
 
 
 @pytest.mark.long
@@ -414,54 +428,3 @@ def test_slicers_python_can_read_it(path):
             assert node.module.split(".")[0] in allowed
     without_slicer = path.name in ("process.py", "logic.py")
     assert not (without_slicer and re.search(r"^\s*(import|from) (qt|ctk|slicer|vtk)\b", text, re.MULTILINE))
-
-
-SHOWN = {"text", "toolTip", "helpText", "comment"}  # attributes of widgets and of what they show
-WIDGETS = {"QPushButton", "QCheckBox", "QLabel", "addLabeledOptionsWidget"}
-
-
-def words_of(tree):
-    """Strings of a module's errors and widgets, each with whether it goes through `_`, and what `_` is given."""
-    shown = {id(part) for call in calls(tree, "_") for part in ast.walk(call)}
-    for call in calls(tree, "SegmentationError"):
-        for part in ast.walk(call):
-            if isinstance(part, ast.Constant) and re.search(r"[a-z] | [a-z]", str(part.value)):
-                yield id(part) in shown, part.value
-    for node in ast.walk(tree):
-        for value, pattern in seen_by_users(node):
-            for part in ast.walk(value):
-                if isinstance(part, ast.Constant) and re.search(pattern, str(part.value)):
-                    yield id(part) in shown, part.value
-    for call in calls(tree, "_"):
-        yield isinstance(call.args[0], ast.Constant), ast.unparse(call)
-
-
-def seen_by_users(node):
-    """What a widget is given to show: of a text that code computes only its sentences count."""
-    if isinstance(node, ast.Assign) and {getattr(target, "attr", "") for target in node.targets} & SHOWN:
-        yield node.value, "[a-z] | [a-z]"
-    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in WIDGETS:
-        yield from ((argument, "[A-Za-z]") for argument in node.args if isinstance(argument, ast.Constant))
-
-
-def calls(tree, name):
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
-
-
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_what_users_read_can_be_translated(path):
-    """Errors and widgets' texts go through `_`, which gets whole sentences: an f-string could not be looked up."""
-    assert [text for translated, text in words_of(ast.parse(path.read_text())) if not translated] == []
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        'raise SegmentationError(f"no {thing} here")',
-        '_(f"a {b}")',
-        'self.button = qt.QPushButton("Apply")',
-        'self.box.toolTip = "Only its inside changes."',
-    ],
-)
-def test_what_is_not_translated_is_seen(wrong):
-    assert False in [translated for translated, _ in words_of(ast.parse(wrong))]

@@ -5,10 +5,10 @@ import json
 import subprocess
 import sys
 import types
-import zipfile
 
 import pytest
 from helpers import ROOT
+from helpers.slicer_cases import tiny_wheel
 from helpers.waiting import wait_for
 
 LIB = ROOT / "unetpp_monai" / "slicer" / "UNetPlusPlus" / "UNetPlusPlusLib"
@@ -99,17 +99,6 @@ def test_failed_and_refused_installations(lib):
     with pytest.raises(lib.process.SegmentationError, match=r"ERROR: Cannot install numpy 1 and 2\nNothing of Slicer"):
         installation.update()
     assert not installation.running
-
-
-def tiny_wheel(folder):
-    """A package that needs no other and no build."""
-    wheel, info = folder / "tiny-1.0-py3-none-any.whl", "tiny-1.0.dist-info"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("tiny.py", "")
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return str(wheel)
 
 
 @pytest.mark.slow

@@ -164,8 +164,11 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
 
     def on_show_3d(self) -> None:
         """Show the last result in 3-D views, or hide it."""
-        if self.logic.results is not None:
-            show_3d(self.logic.results.segmentation, shown=self.ui.show3dButton.checked)
+        results = self.logic.results
+        if (
+            results is not None and results.segmentation.GetScene() is not None
+        ):  # else it was removed, or the scene closed
+            show_3d(results.segmentation, shown=self.ui.show3dButton.checked)
 
     def on_timer(self) -> None:
         """Show progress; at the end, results or what went wrong."""
