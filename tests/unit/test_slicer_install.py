@@ -135,8 +135,10 @@ def test_an_environment_that_is_not_whole_is_removed(lib, tmp_path, ends):
 
 
 def test_which_python_makes_an_environment(lib, monkeypatch, tmp_path):
-    named = tmp_path / "python3.12"
-    named.touch(mode=0o755)
+    broken, named = tmp_path / "python3.13", tmp_path / "python3.12"  # the first as pyenv leaves one that is not chosen
+    for path, code in ((broken, "exit 127"), (named, f'exec {sys.executable} "$@"')):
+        path.write_text(f"#!/bin/sh\n{code}\n")
+        path.chmod(0o755)
     assert lib.install.base_python(str(named)) == str(named)
     monkeypatch.setenv("PATH", str(tmp_path))
     for given in ("", "/slicer/bin/PythonSlicer", "/env/bin/unetpp"):

@@ -4,13 +4,14 @@ from __future__ import annotations  # Slicer's Python may be 3.9
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from .process import ExternalProcess, Process, SegmentationError
+from .process import ExternalProcess, Process, SegmentationError, environment
 from .words import _
 
 PACKAGE = "unetpp_monai[dicom]"  # or a wheel's path or URL
@@ -18,6 +19,7 @@ NEEDED = (3, 11)  # Python, as the package says
 APART = _("install into an environment apart, or name the python of one under Environment")
 ENVIRONMENT = Path.home() / "UNetPlusPlus_environment"  # the one apart
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3", "python")  # that can make it
+TIMEOUT_S = 20.0  # for one of them to say what it is
 PIP = ("-m", "pip", "install", "--progress-bar", "off", "--no-input", "--disable-pip-version-check")
 
 
@@ -45,11 +47,24 @@ def base_python(given: str) -> str:
     """
     name = Path(given).stem.lower()
     named = [given] if name.startswith("python") and name != "pythonslicer" else []
-    found = next(filter(None, map(shutil.which, [*named, *PYTHONS])), None)
-    if found is None:
-        reason = _("an environment apart needs Python {need} or later on this computer, none was found; install one")
-        raise SegmentationError(reason.format(need=".".join(map(str, NEEDED))))
-    return found
+    for found in filter(None, map(shutil.which, [*named, *PYTHONS])):
+        python = str(Path(found).absolute())
+        if _makes_environments(python):
+            return python
+    reason = _("an environment apart needs Python {need} or later on this computer, none was found; install one")
+    raise SegmentationError(reason.format(need=".".join(map(str, NEEDED))))
+
+
+def _makes_environments(python: str) -> bool:
+    """Whether it runs (a name on the PATH may lead nowhere), is recent enough, and has what makes environments."""
+    question = f"import ensurepip, sys, venv; sys.exit(sys.version_info < {NEEDED})"
+    try:
+        asked = subprocess.run(
+            [python, "-c", question], env=environment(python), capture_output=True, timeout=TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
 
 
 class Installation:
