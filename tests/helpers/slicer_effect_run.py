@@ -222,6 +222,8 @@ def task_network(image, folder, executable):
     undone = segments.GetNumberOfSegments()
     effect.box.setCurrentNode(box((900, 900, 900), (950, 950, 950)))
     effect.start.click()
+    adaptor.node.SetAndObserveSourceVolumeNode(None)
+    effect.start.click()
     effect.cleanup()
     left = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     found = {"running": running, "counts": counts, "far": far, "after": after, "undone": undone, "volumes": left}

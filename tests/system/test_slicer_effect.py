@@ -41,5 +41,6 @@ def test_effect_segments_a_box_by_the_real_command(tmp_path):
     assert found["after"] == [True, False, "done"]
     assert found["counts"]["posterior hippocampus"] > 500
     assert (found["far"], found["undone"], found["volumes"]) == (0, 0, 1)
-    (message,) = found["shown"]
+    message, nothing = found["shown"]
+    assert nothing == "the editor must have a segmentation and a source volume; choose both"
     assert message.startswith("the region must hold a part of 'MR größer', got none; move the box")

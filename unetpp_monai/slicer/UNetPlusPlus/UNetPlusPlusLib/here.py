@@ -54,6 +54,8 @@ class RegionLogic(SegmentationLogic):
         Raises:
             SegmentationError: one is running, or it cannot be started.
         """
+        if volume is None or target is None:
+            raise SegmentationError(_("the editor must have a segmentation and a source volume; choose both"))
         part = crop(volume, region)  # also to see that there is any
         self.apply(volume if whole else part, options, target)
         self._parent, self._region, self._editor = volume.GetParentTransformNode(), tuple(region), editor
