@@ -108,6 +108,8 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         """Take the settings that a scene keeps."""
         kept = read_settings(slicer.mrmlScene)
         if kept:
+            shown = {"task": self.ui.taskSelector.currentText, "depth": self.about.depth}
+            kept = {"bundle": "", "uncertainty": "true", **shown, **kept}  # another version may not have saved all
             self.ui.volumeSelector.setCurrentNode(kept["volume"])
             self.ui.segmentationSelector.setCurrentNode(kept["segmentation"])
             self.ui.bundlePath.currentPath = kept["bundle"]

@@ -89,7 +89,7 @@ def settings() -> str:
 
 def effect(executable: str) -> str:
     """Segment a box by the Segment Editor's effect, and undo it."""
-    volume, node = _volume(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    volume, node = _volume(), slicer.mrmlScene.AddNode(slicer.vtkMRMLSegmentEditorNode())
     target = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     target.CreateDefaultDisplayNodes()
     target.SetReferenceImageGeometryParameterFromVolumeNode(volume)
