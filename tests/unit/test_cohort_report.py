@@ -1,5 +1,6 @@
 """How cases stand among the others, what reviewers may say, and what pictures show."""
 
+import html
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,8 @@ from unetpp_monai.cohort.review import COLUMNS, apply_review, read_review
 from unetpp_monai.cohort.statistics import LARGEST, robust_z, side_pairs, standings
 from unetpp_monai.cohort.table import Record
 from unetpp_monai.errors import InputError
-from unetpp_monai.io.overview import COLOURS, write_overview
+from unetpp_monai.io import overview
+from unetpp_monai.io.overview import COLOURS, CONVENTION, write_overview
 from unetpp_monai.labels import Code, Label
 from unetpp_monai.volume import Volume
 from unetpp_monai.workflows.calibrate import Quota
@@ -159,6 +161,7 @@ def test_a_picture_shows_the_box_and_no_more(tmp_path):
     inside = image.copy()
     inside[:, 31:59, 31:59, 31:59] = 500
     write_overview(Volume(inside, affine), Volume(labels, affine), tmp_path / "b.webp", indices=[2])
+    assert (shown.min(2) > 240).any(), "letters at the edges"
     outside = image.copy()
     outside[:, :30] = outside[:, 60:] = 0
     write_overview(Volume(outside, affine), Volume(labels, affine), tmp_path / "c.webp", indices=[2])
@@ -166,6 +169,24 @@ def test_a_picture_shows_the_box_and_no_more(tmp_path):
     empty = Volume(np.zeros_like(labels), affine)
     assert not write_overview(Volume(image, affine), empty, tmp_path / "d.webp", indices=[2])
     assert not (tmp_path / "d.webp").exists()
+
+
+@pytest.mark.parametrize(("axis", "corner"), [(0, "LR"), (1, "PA"), (2, "IS")])
+def test_letters_are_where_the_patients_sides_are(tmp_path, monkeypatch, axis, corner):
+    """Lettered panels are compared with the image that they show: the positive half of an axis is white."""
+    lettered = []
+    monkeypatch.setattr(overview, "_lettered", lambda panel, letters: lettered.append((panel, letters)) or panel)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS
+    image, labels = np.zeros((1, 40, 40, 40), np.float32), np.zeros((1, 40, 40, 40), np.uint8)
+    np.moveaxis(image[0], axis, 0)[slice(20) if axis < 2 else slice(20, None)] = 1
+    labels[:, 15:25, 15:25, 15:25] = 1
+    write_overview(Volume(image, affine), Volume(labels, affine), tmp_path / "a.webp", indices=[1])
+    assert len(lettered) == 3
+    for panel, (left, right, lower, upper) in lettered:
+        if {left, right} == set(corner):
+            assert (panel[5, 3].max(), panel[5, -3].min()) == (0, 255) and left + right == corner
+        elif {lower, upper} == set(corner):
+            assert (panel[-3, 5].max(), panel[3, 5].min()) == (0, 255) and lower + upper == corner
 
 
 def test_a_picture_of_two_dimensions_is_one_panel(tmp_path):
@@ -192,6 +213,7 @@ def test_a_report_escapes_what_strangers_wrote_and_stays_small(tmp_path):
     write_report(cases, tmp_path / "pictures", tmp_path / "r.html", about=About(_Bundle, "images"))
     text = (tmp_path / "r.html").read_text()
     assert "<script>alert" not in text and "<img src=x" not in text and "n&lt;b&gt;" in text
+    assert CONVENTION in html.unescape(text)
     assert len(text) < 15_000_000 and "http" not in text.replace("http-equiv", "")
     many = [record(f"case_{place}") for place in range(MOST_CASES + 5)]
     write_report(many, tmp_path / "gone", tmp_path / "r.html", about=About(_Bundle, "images"))

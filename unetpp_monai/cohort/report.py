@@ -12,7 +12,7 @@ from typing import Any
 from .._version import __version__
 from ..bundle import Bundle
 from ..files import complete_file
-from ..io.overview import alt_text, colour_of
+from ..io.overview import CONVENTION, alt_text, colour_of
 from ..workflows.calibrate import Quota
 from .ledger import DONE, EXCLUDED, FAILED, WAITING
 from .statistics import FAR, Standing, positions, standings
@@ -69,6 +69,7 @@ def write_report(records: Sequence[Record], pictures: Path, path: Path, *, about
         labels=[{"name": label.name, "colour": _hex(colour_of(label.index))} for label in about.bundle.labels],
         seconds=_seconds(records),
         far=FAR,
+        convention=CONVENTION if about.bundle.input.spatial_dims == 3 else "",
     )
     with complete_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

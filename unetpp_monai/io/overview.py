@@ -14,6 +14,9 @@ from ..volume import Volume
 MARGIN_MM = 8.0  # around the labels; of pictures, pixels
 HEIGHT = 150  # most pixels of a panel; its width may be twice that
 GAP = 4  # pixels between panels
+LETTER = 3  # pixels between a letter and the edge of its panel
+# arrays are RAS, and their first voxel is drawn at the left and at the bottom
+CONVENTION = "Neurological order: the patient's left (L) is at the left; A/P front/back, S/I top/bottom"
 # Okabe and Ito's colours, distinct for all kinds of colour blindness, without black and grey
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
@@ -23,8 +26,16 @@ def colour_of(index: int) -> tuple[int, int, int]:
     return COLOURS[(index - 1) % len(COLOURS)]
 
 
+def edge_letters(axis: int) -> str:
+    """Return the patient's directions at the left, right, lower and upper edge of a section; its normal is an axis."""
+    across, up = (other for other in range(3) if other != axis)
+    return "LPI"[across] + "RAS"[across] + "LPI"[up] + "RAS"[up]
+
+
 def write_overview(image: Volume, labels: Volume, path: Path, *, indices: Sequence[int]) -> bool:
     """Draw sagittal, coronal and axial sections through the labels' box, or the only slice.
+
+    Sections have letters at their edges: left, right, anterior, posterior, superior, inferior of the patient.
 
     Args:
         image: `(C, X, Y, Z)`; the first channel is drawn, or RGB for a picture.
@@ -49,6 +60,8 @@ def write_overview(image: Volume, labels: Volume, path: Path, *, indices: Sequen
     centre = [int(np.median(places)) for places in np.nonzero(mask)]
     axes = (2,) if image.shape[2] == 1 else (0, 1, 2)
     panels = [_panel(voxels, mask, spacing, axis, centre[axis]) for axis in axes]
+    if len(axes) > 1:
+        panels = [_lettered(panel, edge_letters(axis)) for panel, axis in zip(panels, axes, strict=True)]
     height = max(panel.shape[0] for panel in panels)
     width = sum(panel.shape[1] for panel in panels) + GAP * (len(panels) - 1)
     canvas, left = np.zeros((height, width, 3), np.uint8), 0
@@ -101,6 +114,19 @@ def _panel(
     for index in np.unique(large[large > 0]).tolist():
         drawn[_edge(large == index)] = colour_of(index)
     return drawn
+
+
+def _lettered(panel: NDArray[np.uint8], letters: str) -> NDArray[np.uint8]:
+    """Write a letter at the left, right, lower and upper edge of a panel."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(panel)
+    draw, (width, height) = ImageDraw.Draw(picture), picture.size
+    places = ((LETTER, height / 2, "lm"), (width - LETTER, height / 2, "rm"))
+    places += ((width / 2, height - LETTER, "mb"), (width / 2, LETTER, "mt"))
+    for letter, (x, y, anchor) in zip(letters, places, strict=True):
+        draw.text((x, y), letter, fill="white", anchor=anchor, stroke_width=1, stroke_fill="black")
+    return np.array(picture)
 
 
 def _grey(section: NDArray[Any]) -> NDArray[np.uint8]:

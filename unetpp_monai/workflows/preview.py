@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import OutputError
 from ..files import complete_file
+from ..io.overview import CONVENTION, edge_letters
 from ..labels import Label, label_colour
 from ..volume import Volume
 
@@ -27,7 +28,8 @@ def write_preview(
 ) -> None:
     """Draw sagittal, coronal and axial sections, outlines of the labels on the image, and their names.
 
-    The sections pass through the median of all labels; with `structures`, each has a row of its own, close up.
+    Letters name the patient's directions at the edges of a section; left is at the left. The sections pass through
+    the median of all labels; with `structures`, each has a row of its own, close up.
 
     Args:
         image: `(1, X, Y, Z)`; a single slice or picture, `(1 or 3, X, Y, 1)`, is one panel, y down.
@@ -63,8 +65,11 @@ def write_preview(
             for style, drawn in masks.items():
                 _draw_outlines(panel, drawn[plane].T, names, style)
             if not flat:
-                panel.set_title(f"{PLANES[axis]}, {'RAS'[axis]} {_ras_mm(image, centre, axis):.0f} mm", color="white")
+                panel.set_title(_title(axis, _ras_mm(image, centre, axis)), color="white")
+                _draw_letters(panel, axis)
             panel.axis("off")
+    if not flat:
+        figure.suptitle(CONVENTION, color="white", fontsize=11)
     handles = [Line2D([], [], color=_colour(label), label=label.name) for label in names]
     if reference is not None:
         handles += [Line2D([], [], color="white", linestyle="dashed", label="reference")]
@@ -88,6 +93,21 @@ def _draw_section(panel: Any, section: np.ndarray, aspect: float, flat: bool) ->
     shown = np.clip((section.astype(np.float64) - low) / max(high - low, 1e-6), 0, 1).transpose(2, 1, 0)
     shown = shown if shown.shape[2] == 3 else shown[..., 0]
     panel.imshow(shown, cmap="gray", origin="upper" if flat else "lower", vmin=0, vmax=1, aspect=aspect)
+
+
+def _title(axis: int, place: float) -> str:
+    """Name a plane and its distance from the origin on the side where it is, such as "sagittal, L 27 mm"."""
+    return f"{PLANES[axis]}, {('LPI' if place < 0 else 'RAS')[axis]} {abs(place):.0f} mm"
+
+
+def _draw_letters(panel: Any, axis: int) -> None:
+    """Write the patient's directions at the edges of a section."""
+    places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
+    places += ((0.5, 0.02, "center", "bottom"), (0.5, 0.98, "center", "top"))
+    behind = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
+    for letter, (across, up, side, height) in zip(edge_letters(axis), places, strict=True):
+        shown = {"transform": panel.transAxes, "color": "white", "bbox": behind, "fontsize": 12}
+        panel.text(across, up, letter, horizontalalignment=side, verticalalignment=height, **shown)
 
 
 def _draw_outlines(panel: Any, cut: np.ndarray, names: Sequence[Label], style: str) -> None:
