@@ -75,6 +75,30 @@ def test_a_missing_extra_is_a_problem_only_if_it_is_needed(quick, monkeypatch):
         examine(extras=["imaging"])
 
 
+@pytest.mark.parametrize(
+    ("lacking", "state", "faults"),
+    [
+        (("dicomweb-client", "pynetdicom"), "not installed", []),  # what it shares with dicom is there
+        (("pynetdicom",), "lacks pynetdicom", ["the extra pacs lacks pynetdicom; pip install 'unetpp_monai[pacs]'"]),
+    ],
+)
+def test_an_extra_is_a_problem_in_part_but_not_if_it_is_not_wanted(quick, monkeypatch, lacking, state, faults):
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package in (*lacking, "ray", "blosc2") else "1")
+    found = examine()
+    assert [str(problem) for problem in found.problems] == faults
+    extras = found.found["extras"]
+    assert extras["pacs"] == state and extras["cluster"] == extras["clicks"] == "not installed"
+    assert "docs" not in extras and "dev" not in extras
+    assert problems_of(extras=["cluster"]) == ["the extra cluster lacks ray; pip install 'unetpp_monai[cluster]'"]
+
+
+@pytest.mark.parametrize("extra", doctor.USUAL)
+def test_what_the_readme_needs_is_a_problem_without_being_asked_for(quick, monkeypatch, extra):
+    own = doctor._packages_by_extra()[extra]
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package in own else "1")
+    assert f"the extra {extra} lacks {', '.join(own)}; pip install 'unetpp_monai[{extra}]'" in problems_of(extras=None)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_altered_bundle_is_a_problem(whole, quick, tmp_path):
     root = tmp_path / "Smith, John" / "bundle"

@@ -15,7 +15,7 @@ PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}
 def doctor(
     bundle: Annotated[Path | None, typer.Option("--bundle", "--task", help="Another bundle to check.")] = None,
     extra: Annotated[
-        list[str] | None, typer.Option(help="Required extra, such as dicom; repeatable. Default: all.")
+        list[str] | None, typer.Option(help="Required extra, such as pacs; repeatable. Default: dicom, fast, train.")
     ] = None,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",

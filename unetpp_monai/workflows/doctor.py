@@ -28,7 +28,10 @@ from ..trust.sums import SUMS
 
 PACKAGE = "unetpp_monai"
 SAMPLE = Path(__file__).parents[1] / "sample" / "mni_head.nii.gz"
-DEVELOPERS = ("dev",)  # extras that users do not need
+DEVELOPERS = ("dev", "docs")  # extras that users do not need
+USUAL = ("dicom", "fast", "train")  # extras that README's use needs; others are wanted once a part of one is installed
+ABSENT = "not installed"
+ALL = "all"  # the extra that joins others; what it lacks is theirs
 REPEAT = "repeat with the runtime eager on the device cpu, and report both"
 PATHS = re.compile(r"(?:[A-Za-z]:)?[\\/][^\s,;:'\"()]*[\\/][^\s,;:'\"()]*")
 
@@ -64,7 +67,7 @@ def examine(
 
     Args:
         bundle: a further bundle to check; None: only the included one.
-        extras: those that must be installed; None: all but the developers'.
+        extras: those that must be installed; None: `USUAL`, and no other may be installed in part.
         device: as `Segmenter` takes it.
         runtime: as `Segmenter` takes it.
 
@@ -78,7 +81,7 @@ def examine(
         "versions": _versions(needs),
         "devices": _devices(problems),
         "runtimes": _runtimes(),
-        "extras": _extras(needs, needs if extras is None else extras, problems),
+        "extras": _extras(needs, extras, problems),
     }
     found["bundles"] = []
     own = _read(None, found["bundles"], problems)
@@ -161,16 +164,27 @@ def _runtimes() -> dict[str, str]:
     return states
 
 
-def _extras(needs: dict[str, list[str]], wanted: Sequence[str] | dict[str, Any], problems: list[Problem]) -> Any:
+def _extras(needs: dict[str, list[str]], wanted: Sequence[str] | None, problems: list[Problem]) -> Any:
     states: dict[str, str] = {}
     for extra, packages in needs.items():
         missing = [package for package in packages if _version(package) is None]
-        states[extra or "required"] = f"lacks {', '.join(missing)}" if missing else "installed"
-        if missing and (extra in wanted or extra == ""):
+        state = _state(extra, missing, needs)
+        states[extra or "required"] = state
+        asked = extra in wanted if wanted is not None else extra in USUAL or (extra != ALL and state != ABSENT)
+        if missing and (asked or extra == ""):
             name = f"the extra {extra}" if extra else "the installation"
             ending = f"[{extra}]" if extra else ""
             problems.append(Problem(f"{name} lacks {', '.join(missing)}", f"pip install '{PACKAGE}{ending}'"))
     return states or "not known: this copy of the package was not installed by pip"
+
+
+def _state(extra: str, missing: Sequence[str], needs: dict[str, list[str]]) -> str:
+    """Say what an extra lacks, or that nothing of its own is installed."""
+    shared = {package for usual in ("", *USUAL) for package in needs.get(usual, ())}
+    own = set(needs[extra]) - shared
+    if extra not in ("", *USUAL, ALL) and missing and own <= set(missing):
+        return ABSENT
+    return f"lacks {', '.join(missing)}" if missing else "installed"
 
 
 def _read(root: str | Path | None, bundles: list[dict[str, Any]], problems: list[Problem]) -> Bundle | None:
