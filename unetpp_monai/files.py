@@ -144,7 +144,7 @@ def private_folder(path: Path) -> None:
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
     except OSError as error:
-        raise OutputError(f"{path} must be a folder of ours, got {error.strerror}; choose another") from error
+        raise OutputError(f"{path} must be a folder of ours, got {in_the_way(error)}; choose another") from error
 
 
 def sha256(path: Path, *, without: Path | None = None, known: Mapping[Path, str] | None = None) -> str:
@@ -231,7 +231,29 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path} must be a folder we can write to, got {error.strerror}; choose another") from error
+        raise OutputError(f"{path} must be a writable folder, got {in_the_way(error)}; choose another") from error
+
+
+def in_the_way(error: OSError) -> str:
+    """Say why a folder could not be made."""
+    return "a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
+
+
+@contextmanager
+def results_folder(path: Path) -> Iterator[None]:
+    """Make a folder for results, and remove it again if none were written.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    make_folder(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty: results, ours or another process's
+            for folder in missing:
+                folder.rmdir()
 
 
 def check_free(paths: Iterable[Path], *, overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,16 @@ def find_task(task: str | Path) -> Path:
     for folder in (Path(task), *(shelf / task for shelf in shelves)):
         if (folder / VALUES).is_file():
             return folder
-    names = sorted({path.parent.name for shelf in shelves for path in shelf.glob(f"*/{VALUES}")})
-    raise BundleError(f"a task must be a folder with {VALUES}, or one of {', '.join(names) or 'none'}, got {task}")
+    raise BundleError(f"a task must be a folder with {VALUES}, or one of {_included(shelves)}, got {task}")
+
+
+def _included(shelves: Sequence[Path]) -> str:
+    """List the included tasks; those without weights last, with the way to get some."""
+    folders = {path.parent.name: path.parent for shelf in shelves for path in sorted(shelf.glob(f"*/{VALUES}"))}
+    trained = [name for name, folder in sorted(folders.items()) if (folder / TRAINED).is_file()]
+    others = [name for name in sorted(folders) if name not in trained]
+    without = [f"without weights, to train with `unetpp train NAME`: {', '.join(others)}"] if others else []
+    return "; ".join([", ".join(trained) or "none", *without])
 
 
 def read_task(task: str | Path) -> Task:

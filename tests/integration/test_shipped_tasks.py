@@ -21,7 +21,7 @@ def test_the_default_is_a_task_that_came_along():
 
 
 def test_what_is_no_bundle_is_told(tmp_path, monkeypatch):
-    with pytest.raises(BundleError, match="must have trained weights to be packed"):
+    with pytest.raises(BundleError, match="must have trained weights"):
         read_bundle("left_atrium")
     with pytest.raises(BundleError, match=r"a task must be a folder with task.json, or one of .*, got nothing"):
         read_bundle("nothing")

@@ -184,6 +184,30 @@ def test_every_series_is_listed_with_what_tells_it_apart(tmp_path):
     assert all(uid in str(caught.value) for uid in uids)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "names", "alike"),
+    [
+        ((None, None), ("T1", "T1"), True),
+        ((None, None), (None, None), True),
+        ((None, None), ("T1", "T2"), False),
+        ((3, 4), ("T1", "T1"), False),
+    ],
+)
+def test_series_that_only_their_uids_tell_apart(tmp_path, numbers, names, alike):
+    for place, (number, name) in enumerate(zip(numbers, names, strict=True)):
+        make_series(tmp_path / str(place), axial_affine(), (4, 4, 3))
+        uid = pydicom.uid.generate_uid()
+        for path in (tmp_path / str(place)).iterdir():
+            dataset = pydicom.dcmread(path)
+            dataset.SeriesInstanceUID, dataset.SeriesNumber, dataset.SeriesDescription = uid, number, name
+            dataset.save_as(path)
+    with pytest.raises(AmbiguityError) as caught:
+        read_dicom_series(tmp_path)
+    assert "None" not in str(caught.value)
+    assert ("number 3 of study" if numbers[0] else "without number, of study") in str(caught.value)
+    assert ("by its UID, as nothing else tells all apart" in str(caught.value)) == alike
+
+
 def test_a_damaged_zip_is_named(tmp_path):
     make_series(tmp_path / "series", axial_affine(), (12, 10, 5))
     with zipfile.ZipFile(tmp_path / "series.zip", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -13,9 +13,10 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from unetpp_monai.dicom.reading import look, seen_before
-from unetpp_monai.errors import AmbiguityError, GeometryError, InputError, OutputError
+from unetpp_monai.errors import AmbiguityError, CorruptFileError, GeometryError, InputError, OutputError
 from unetpp_monai.files import complete_file, sha256
 from unetpp_monai.io import case_name, find_cases, image_format, read_image, read_volume, write_nifti
+from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.monai_reader import VolumeReader
 from unetpp_monai.io.nifti import is_nifti
 from unetpp_monai.volume import Volume
@@ -162,7 +163,7 @@ def test_every_format_is_a_source_image(tmp_path):
         ("missing.nii", "input must exist"),
         ("truncated.nii.gz", "not a readable image .*truncated"),
         ("text.nii.gz", "not a readable image .*damaged"),
-        ("empty.nii", "not a readable NIfTI file"),
+        ("empty.nii", "got an empty file"),
         ("broken.nrrd", "not a readable image"),
         ("notes.txt", "input must be one of"),
         ("folder", "must hold one DICOM series"),
@@ -278,3 +279,12 @@ def test_a_hash_that_is_known_is_not_taken_again(tmp_path):
     (tmp_path / "a").chmod(0)
     (tmp_path / "b").write_text("read before it was changed")
     assert sha256(tmp_path, known=known) == whole
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha", "a.png", "a.dcm", "a.zip"])
+def test_an_empty_file_is_called_empty(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(CorruptFileError, match="must contain an image, got an empty file; export or copy it again"):
+        read_image(tmp_path / name)
+    with pytest.raises(CorruptFileError, match="got an empty file"):
+        read_label_file(tmp_path / name)

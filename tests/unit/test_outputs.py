@@ -31,14 +31,14 @@ from unetpp_monai.cli import app
 from unetpp_monai.dicom.identity import check_modality
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import InputError, OutputError
-from unetpp_monai.files import sha256
+from unetpp_monai.files import make_folder, results_folder, sha256
 from unetpp_monai.io import read_volume, write_nifti
 from unetpp_monai.io.label_files import read_label_file
 from unetpp_monai.io.label_table import write_label_table
 from unetpp_monai.labels import Code, Label
 from unetpp_monai.provenance import Algorithm
 from unetpp_monai.volume import Volume
-from unetpp_monai.workflows.outputs import FORMATS, Findings, check_formats, write_outputs
+from unetpp_monai.workflows.outputs import FORMATS, OFFERED, Findings, check_formats, write_outputs
 from unetpp_monai.workflows.request import Request
 from unetpp_monai.workflows.segment import segment_case
 
@@ -151,10 +151,36 @@ def test_a_segmentation_of_what_dcm2niix_made_of_the_series_fits_the_series(tmp_
     np.testing.assert_array_equal(found, image.volume.array[0] > 500)
 
 
+def test_help_and_errors_list_the_same_formats():
+    for formats in ([], ["png"]):
+        with pytest.raises(InputError) as caught:
+            check_formats(formats, dicom=True)
+        for command in ("segment", "convert"):
+            shown = " ".join(CliRunner(env={"COLUMNS": "300"}).invoke(app, [command, "--help"]).stdout.split())
+            assert f"Comma-separated: {', '.join(OFFERED)}." in shown and ", ".join(OFFERED) in str(caught.value)
+    assert "picture" not in str(caught.value) and check_formats(["picture"], dicom=False) == ("picture",)
+
+
+def test_a_conversion_that_is_refused_leaves_no_folder(tmp_path, images):
+    """Also when what is refused is seen only in writing."""
+    labels = label_phantom(images["axial"][1].volume.shape, LPS_TO_RAS @ images["axial"][1].volume.affine)
+    with pytest.raises(ZeroDivisionError), results_folder(tmp_path / "a" / "b"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "a").exists()
+    with results_folder(tmp_path / "a" / "b"):
+        write_outputs(findings_of(labels, ()), tmp_path / "a" / "b", "case", formats=["nifti"])
+    (tmp_path / "empty").mkdir()
+    with results_folder(tmp_path / "empty"):
+        pass
+    assert (tmp_path / "a" / "b" / "case_seg.nii.gz").is_file() and (tmp_path / "empty").is_dir()
+    with pytest.raises(OutputError, match="must be a writable folder, got a file; choose another"):
+        make_folder(tmp_path / "a" / "b" / "case_seg.nii.gz" / "c")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--format", "dicomseg"], "must refer to a DICOM series"),
+        (["--format", "dicomseg"], "must refer to a DICOM series, .*; give the images as DICOM, or choose nifti"),
         (["--format", "sr"], "must refer to a DICOM series|add dicomseg"),
         (["--format", "png"], "format must be one of"),
         (["--format", ""], "format must be one of"),

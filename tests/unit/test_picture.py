@@ -13,6 +13,7 @@ from helpers.reports import valid_report
 from PIL import Image
 
 from unetpp_monai import Segmenter, UNetPlusPlus, pack, read_volume
+from unetpp_monai.bundle.metadata import ImageInput
 from unetpp_monai.errors import InputError
 from unetpp_monai.io import find_cases, write_label_picture
 from unetpp_monai.io.monai_reader import VolumeReader
@@ -193,3 +194,19 @@ def test_training_on_pictures_and_on_all_cases(tmp_path):
     result = run(*arguments, "--fold", 5, folder=tmp_path)
     assert "val_mean_dice" not in result.stdout and "until 1 epochs" in result.stdout
     assert torch.load(tmp_path / "model.pt", weights_only=True)["outputs.x_0_1.weight"].shape == (2, 4, 1, 1)
+
+
+def test_a_volume_is_no_picture_and_the_way_out_is_the_networks():
+    colour, grey = ImageInput(3, ("red", "green", "blue"), "XC", 2), ImageInput(1, ("grey",), "XC", 2)
+    with pytest.raises(
+        InputError, match="nuclei takes pictures, got a volume of 5 x 6 x 7 voxels; name a task"
+    ) as caught:
+        colour.check_channels(Volume(np.zeros((1, 5, 6, 7), np.float32), np.eye(4)), 3, "nuclei")
+    assert caught.value.option == "task"
+    flat = Volume(np.zeros((2, 5, 6, 1), np.float32), np.eye(4))
+    with pytest.raises(InputError, match="convert the picture to RGB"):
+        colour.check_channels(flat, 3, "nuclei")
+    with pytest.raises(InputError, match="convert the picture to grey"):
+        grey.check_channels(flat, 1, "membranes")
+    with pytest.raises(InputError, match="not a time series or a picture"):
+        ImageInput(1, ("T1",), "MR", 3).check_channels(flat, 1, "heads")

@@ -13,7 +13,19 @@ from helpers.commands import read, run
 from monai.bundle import ConfigWorkflow
 
 from unetpp_monai.errors import BundleError
-from unetpp_monai.task import BASE, CONFIGS, Task, base_config, check_run, check_task, find_task, read_task
+from unetpp_monai.task import (
+    BASE,
+    CONFIGS,
+    TRAINED,
+    VALUES,
+    Task,
+    _included,
+    base_config,
+    check_run,
+    check_task,
+    find_task,
+    read_task,
+)
 from unetpp_monai.task_rules import is_structure
 
 HEART = ROOT / "configs" / "left_atrium"
@@ -332,3 +344,18 @@ def test_the_command_line_of_monai_refuses(tmp_path):
 def test_a_check_needs_a_runner():
     with pytest.raises(BundleError, match="check_run must be called by a config that MONAI runs"):
         check_run()
+
+
+def test_tasks_without_weights_are_offered_to_train_only(tmp_path):
+    for name in ("b", "a", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / VALUES).touch()
+    (tmp_path / "b" / TRAINED).touch()
+    assert _included((tmp_path,)) == "b; without weights, to train with `unetpp train NAME`: a, c"
+    (tmp_path / "a" / TRAINED).touch()
+    (tmp_path / "c" / TRAINED).touch()
+    assert _included((tmp_path,)) == "a, b, c" and _included((tmp_path / "a",)) == "none"
+    with pytest.raises(
+        BundleError, match="nuclei_2d; without weights, to train with `unetpp train NAME`: em_membrane_2d"
+    ):
+        find_task("brain")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
-from ..files import finish_interrupted, temporary_folder
+from ..files import finish_interrupted, in_the_way, temporary_folder
 from ..io.reader import SUFFIXES
 from .endpoints import opened
 from .gate import Rules, allowed
@@ -136,7 +136,7 @@ def prepare(options: ServerOptions) -> dict[str, str]:
         (options.folder / "main.py").write_text(MAIN)
     except OSError as error:
         raise OutputError(
-            f"{options.folder} must be writable, got {error.strerror}; choose another", option="state"
+            f"{options.folder} must be writable, got {in_the_way(error)}; choose another", option="state"
         ) from error
     bundles = [str(folder) for folder in copies(options.bundles, options.folder, trust=options.trust)]
     ca = "" if options.ca is None else str(options.ca.resolve())

@@ -15,7 +15,8 @@ from ..plausibility import Plausible
 from ..volume import Volume
 
 KEY = 60  # most characters of a value in a message
-WAYS_OUT = {3: "give one 3-D volume, not a time series", 2: "convert the picture to grey or RGB"}
+VOLUME = "give one 3-D volume, not a time series or a picture"
+PICTURES = {1: "convert the picture to grey", 3: "convert the picture to RGB"}  # by channels
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,21 @@ class ImageInput:
             name: of the bundle, for messages.
 
         Raises:
-            InputError: another number of channels than the network's.
+            InputError: another number of channels than the network's, or a volume instead of a picture.
         """
+        if self.spatial_dims == 2 and volume.shape[2] > 1:
+            size = " x ".join(map(str, volume.shape))
+            raise InputError(
+                f"{name} takes pictures, got a volume of {size} voxels; name a task for volumes, or give one slice",
+                option="task",
+            )
         if (got := volume.array.shape[0]) == channels:
             return
         names = f" ({', '.join(self.channel_names)})" if channels > 1 else ""
-        several = channels > 1 and self.spatial_dims == 3
-        way_out = f"give a file or series for each of {channels}" if several else WAYS_OUT[self.spatial_dims]
+        if self.spatial_dims == 2:
+            way_out = PICTURES.get(channels, f"give a picture with {channels}")
+        else:
+            way_out = VOLUME if channels == 1 else f"give a file or series for each of {channels}"
         raise InputError(f"{name} takes {channels} channel(s){names}, got {got}; {way_out}")
 
 

@@ -145,7 +145,10 @@ def _trained_weights(task: Task) -> Path:
             f"cases (fold {ALL}), or copy the {TRAINED} of one into {task.folder}"
         )
     if not found:
-        raise BundleError(f"a task must have trained weights to be packed, found no {task.weights}; train it first")
+        raise BundleError(
+            f"a task must have trained weights, found no {task.weights}; train it first (unetpp train {task.name}), or "
+            "name a weights file"
+        )
     return found.get(ALL) or next(iter(found.values()))
 
 

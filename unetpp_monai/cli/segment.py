@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from ..dicom.deidentify import read_key
-from ..files import make_folder
+from ..files import make_folder, results_folder
 from ..io import case_name, read_volume
 from .common import (
     AnyModalityOption,
@@ -95,13 +95,12 @@ def segment(
     found = read_bundle(bundle, weights=weights, trust=trust)
     cases, rows = collect_cases(inputs, whole=bool(series), channels=found.channel_suffixes)
     if cases:
-        make_folder(output)
-        segmenter = Segmenter(
-            found, device=device, depth=depth, runtime=runtime, precision=precision, volumes=len(cases)
-        )
-        release(found.root)
-        segmenter.check_mirror_axes(request.mirror_axes)
-        with progress_bars() as progress:
+        with results_folder(output), progress_bars() as progress:
+            segmenter = Segmenter(
+                found, device=device, depth=depth, runtime=runtime, precision=precision, volumes=len(cases)
+            )
+            release(found.root)
+            segmenter.check_mirror_axes(request.mirror_axes)
             bar = progress.add_task("cases", total=len(cases))
             shown = partial(_shown, progress, progress.add_task("windows", total=None), lines=lines)
             for row in segment_cases(segmenter, cases, output, request, verify=verify, progress=shown):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DESCRIBED = ("SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesNumber", "SeriesDescription")
 SERIES_TAGS = (  # series and position of an instance
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality", "SeriesDescription", "NumberOfFrames"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
@@ -266,25 +267,33 @@ def _choose(groups: dict[tuple[str, str], list[Instance]], series: str | None, n
         raise InputError(
             f"series must be a UID, number or description of {name}, got {series!r}; it contains: {listing}"
         )
+    way_out = "name one by its UID, as nothing else tells all apart" if _alike(wanted) else "name one"
     what = "several image series" if series is None else f"several series called {series!r}"
     raise AmbiguityError(
-        f"one series must be chosen, got {what} in {name}: {listing}; name one, or give its folder", option="series"
+        f"one series must be chosen, got {what} in {name}: {listing}; {way_out}, or give its folder", option="series"
     )
 
 
 def _named(group: Sequence[Instance], series: str) -> bool:
-    header = group[0].header
-    names = (header.get("SeriesInstanceUID", ""), header.get("SeriesNumber", ""), header.get("SeriesDescription", ""))
-    return series.strip().casefold() in {str(name).strip().casefold() for name in names if str(name or "").strip()}
+    return series.strip().casefold() in _names(group, "SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
+
+
+def _names(group: Sequence[Instance], *keywords: str) -> set[str]:
+    found = (group[0].header.get(keyword) for keyword in keywords)
+    return {str(name).strip().casefold() for name in found if name is not None and str(name).strip()}
+
+
+def _alike(groups: Sequence[Sequence[Instance]]) -> bool:
+    """Whether a series has neither a number nor a description of its own."""
+    names = [_names(group, "SeriesNumber", "SeriesDescription") for group in groups]
+    return any(all(any(name in other for other in names if other is not own) for name in own) for own in names)
 
 
 def _describe(group: Sequence[Instance]) -> str:
-    header = group[0].header
-    return (
-        f"{header.get('SeriesInstanceUID', 'no UID')} (number {header.get('SeriesNumber', '?')} of study "
-        f"{header.get('StudyInstanceUID', '?')}, "
-        f"{header.get('Modality', '?')} {header.get('SeriesDescription', '')!r}, {len(group)} images)"
-    )
+    uid, study, kind, number, said = (group[0].header.get(part) for part in DESCRIBED)
+    numbered = "without number," if number is None else f"number {number}"
+    what = f"{kind or '?'} {repr(said) if said else 'without description'}"
+    return f"{uid or 'no UID'} ({numbered} of study {study or '?'}, {what}, {len(group)} images)"
 
 
 def _listed(ignored: dict[str, int]) -> str:

@@ -101,3 +101,13 @@ def check_size(size: int, stored: int, path: Path, *, compressed: bool) -> None:
             f"{path} is not a readable image (its header states {size} bytes of voxels, but the file has {stored}"
             f"{' compressed ones' if compressed else ''}: it is truncated); export or copy it again"
         )
+
+
+def check_not_empty(path: Path) -> None:
+    """Check that a file, if it is one, has content.
+
+    Raises:
+        CorruptFileError: it is empty.
+    """
+    if path.is_file() and path.stat().st_size == 0:
+        raise CorruptFileError(f"{path} must contain an image, got an empty file; export or copy it again")

@@ -12,6 +12,7 @@ from ..dicom.seg import read_dicom_seg
 from ..errors import InputError
 from ..labels import Label
 from ..volume import Volume, label_array
+from .compressed import check_not_empty
 from .label_table import read_label_table
 from .nifti import SUFFIXES, is_nifti, read_nifti
 from .seg_nrrd import read_seg_nrrd
@@ -71,6 +72,7 @@ def label_format(path: Path) -> str:
     """
     if not path.is_file():
         raise InputError(f"a label map must be a file, got {path}; check the path")
+    check_not_empty(path)
     if path.name.lower().endswith(".seg.nrrd"):
         return "NRRD"
     if is_nifti(path):

@@ -10,6 +10,7 @@ from ..dicom.discovery import is_dicom_source
 from ..dicom.series import read_dicom_series
 from ..errors import InputError
 from ..volume import Volume, check_finite
+from .compressed import check_not_empty
 from .itk import SUFFIXES as ITK_SUFFIXES
 from .itk import read_itk
 from .nifti import SUFFIXES as NIFTI_SUFFIXES
@@ -93,7 +94,7 @@ def image_format(path: str | Path) -> ImageFormat:
         The format.
 
     Raises:
-        InputError: missing, or not an image.
+        InputError: missing, or not an image; `CorruptFileError`: an empty file.
 
     Example:
         >>> image_format(Path(__file__).parents[1] / "sample" / "mni_head.nii.gz").value
@@ -103,6 +104,7 @@ def image_format(path: str | Path) -> ImageFormat:
     if not path.exists():
         link = f", a link to {path.readlink()}" if path.is_symlink() else ""
         raise InputError(f"input must exist, got {path}{link}; check the path")
+    check_not_empty(path)
     if is_dicom_source(path):
         return ImageFormat.DICOM
     if path.is_dir():

@@ -9,7 +9,7 @@ import numpy as np
 from ..dicom.identity import check_same_patient
 from ..dicom.series import read_dicom_series
 from ..errors import InputError
-from ..files import check_free, complete_folder, make_folder
+from ..files import check_free, complete_folder, results_folder
 from ..io.label_files import label_format, read_label_file
 from ..io.nifti import is_nifti
 from ..labels import Label
@@ -98,8 +98,7 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
         like=labels if is_nifti(labels) else None,
         encoding=encoding,
     )
-    make_folder(output)
-    with complete_folder(output) as folder:
+    with results_folder(output), complete_folder(output) as folder:
         written = write_outputs(findings, folder, name, formats=wanted)
     return tuple(output / one["file"] for one in written.values())
 

@@ -34,6 +34,7 @@ FORMATS = {
     "rtstruct": ("_rtstruct.dcm",),
     "sr": ("_sr.dcm",),
 }
+OFFERED = tuple(name for name in FORMATS if name != "picture")  # which nifti means for pictures
 DICOM_FORMATS = ("dicomseg", "rtstruct", "sr")
 
 
@@ -78,12 +79,15 @@ def check_formats(formats: Sequence[str], *, dicom: bool) -> tuple[str, ...]:
         InputError: unknown, or impossible without what is missing.
     """
     if unknown := [name for name in formats if name not in FORMATS]:
-        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}")
+        raise InputError(f"format must be one of {', '.join(OFFERED)}, got {', '.join(unknown) or 'none'}")
     if not formats:
-        raise InputError(f"at least one format must be named, of {', '.join(FORMATS)}")
+        raise InputError(f"at least one format must be named, of {', '.join(OFFERED)}")
     wanted = [name for name in formats if name in DICOM_FORMATS]
     if wanted and not dicom:
-        raise InputError(f"{', '.join(wanted)} must refer to a DICOM series, got an image without one")
+        raise InputError(
+            f"{', '.join(wanted)} must refer to a DICOM series, got an image without one; give the images as DICOM, "
+            "or choose nifti or segnrrd"
+        )
     if "sr" in formats and "dicomseg" not in formats:
         raise InputError("an SR refers to the segments of a SEG; add dicomseg to the formats")
     return tuple(name for name in FORMATS if name in formats)

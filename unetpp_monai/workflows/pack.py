@@ -10,7 +10,7 @@ from ..bundle import Bundle, check_weights, folder_name, read_bundle, write_bund
 from ..bundle.writing import write_json
 from ..depth import DepthLike
 from ..errors import BundleError, OutputError
-from ..files import sha256, temporary_folder
+from ..files import in_the_way, sha256, temporary_folder
 from ..json_files import read_object
 from ..moved_names import rename_moved
 from ..task import BASE, DEFAULT_TASK, Task, check_task
@@ -91,7 +91,7 @@ def pack(
             root.rename(targets.folder)
             archive.rename(targets.archive)
     except OSError as error:
-        raise OutputError(f"{output} must be a writable folder, got {error.strerror or error}") from error
+        raise OutputError(f"{output} must be a writable folder, got {in_the_way(error)}") from error
     return targets
 
 

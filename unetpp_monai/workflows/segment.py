@@ -11,7 +11,7 @@ from typing import Any, overload
 from ..dicom.deidentify import pseudonymised
 from ..dicom.identity import check_modality
 from ..errors import InputError
-from ..files import check_free, complete_folder
+from ..files import check_free, complete_folder, make_folder
 from ..io import ImageFormat, SourceImage, case_name, channel_files, image_format, read_case, write_nifti
 from ..segmenter import Progress, Segmentation, Segmenter
 from ..volume import Volume
@@ -195,6 +195,7 @@ class _Results:
             if self.is_done(name, unless):
                 raise _DoneMeanwhileError
 
+        make_folder(self.output)  # another process may have removed it while it was empty
         with complete_folder(self.output, last=report, check=check) as folder:
             start = time.perf_counter()
             outputs = write_outputs(findings, folder, name, formats=self.formats, naming=naming)

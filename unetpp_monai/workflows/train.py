@@ -13,7 +13,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
-from ..files import complete_file
+from ..files import complete_file, in_the_way
 from ..json_files import clipped
 from ..label_rules import has_locator
 from ..labels import read_labels
@@ -144,7 +144,7 @@ def _run_folder(output: Path) -> Iterator[None]:
         output.mkdir(parents=True, exist_ok=True)
         (output / LOCK).touch()
     except OSError as error:
-        raise OutputError(f"{output} must be a folder we can write to, got {error.strerror}; choose another") from error
+        raise OutputError(f"{output} must be a writable folder, got {in_the_way(error)}; choose another") from error
     with ExitStack() as stack:
         try:
             if rank() == 0:
