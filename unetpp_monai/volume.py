@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .errors import GeometryError, InputError, UnetppError
 
+SAME_LATTICE = 0.02  # voxels between the corners of a grid and of its part, as stored positions are rounded
 SAME_GRID_MM = 1e-3  # largest corner distance between equal grids
 
 
@@ -82,6 +83,34 @@ class Volume:
         """Return the shift of each corner from another affine, mm."""
         corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (*self.shape, 1)
         return np.asarray((corners @ (self.affine - affine).T)[:, :3])
+
+
+def placed_on(part: Volume, grid: Volume) -> Volume | None:
+    """Return a part of a grid on the whole grid, with zeros elsewhere.
+
+    Args:
+        part: `(C, X, Y, Z)`; its axes may run in another order or direction than those of the grid.
+        grid: of which only affine and shape are used.
+
+    Returns:
+        The same voxels at the same places; None: voxels lie between or outside those of the grid.
+    """
+    steps = np.rint(np.linalg.inv(grid.affine) @ part.affine)  # index of the part -> index of the grid
+    turn, start = steps[:3, :3], steps[:3, 3].astype(int)
+    one_each = (np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all()
+    if not one_each or part.corner_distance(grid.affine @ steps) > SAME_LATTICE * min(grid.spacing):
+        return None
+    order = np.abs(turn).argmax(axis=1)  # axis of the grid -> axis of the part
+    array = np.transpose(part.array, (0, *(order + 1)))
+    flipped = [axis for axis in range(3) if turn[axis, order[axis]] < 0]
+    array = np.flip(array, [axis + 1 for axis in flipped])
+    start[flipped] -= np.array(array.shape[1:])[flipped] - 1
+    end = start + array.shape[1:]
+    if (start < 0).any() or (end > grid.shape).any():
+        return None
+    found = np.zeros((len(array), *grid.shape), array.dtype)
+    found[:, *map(slice, start, end)] = array
+    return Volume(found, grid.affine)
 
 
 def label_array(labels: Volume, *, name: object = "", error: type[UnetppError] = InputError) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import doctest
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -49,8 +50,22 @@ def test_files_come_in_order_and_read_back_as_the_same_labels(case, tmp_path):
         labels, structures = read_label_file(back)
         assert np.bincount(labels.array.ravel()).tolist()[1:] == np.bincount(case.array.ravel()).tolist()[1:]
         assert [label.name for label in structures] == ["kidney"]
-    assert np.array_equal(labels.array, case.array)  # of contours; a SEG holds the labelled slices only
+        assert np.array_equal(labels.array, case.array) and labels.same_grid(case)  # all slices, also of a SEG
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["case_seg.nii.gz", "case_seg.tsv"]
+
+
+def test_a_seg_without_its_images_has_the_labelled_slices_only(case, caplog):
+    case.array[..., (0, -1)] = 0
+    write_nifti(case, Path("case_seg.nii.gz"))
+    convert("case_seg.nii.gz", "seg", formats=["dicomseg"], source="series", made_by=BY_HAND)
+    (part,) = convert("seg/case_seg.dcm", "part", formats=["nifti"])
+    (whole,) = convert("seg/case_seg.dcm", "whole", formats=["nifti"], source="series")
+    part, whole = (read_label_file(path)[0] for path in (part, whole))
+    assert part.shape[2] < whole.shape[2] == case.shape[2]
+    assert np.array_equal(whole.array, case.array) and whole.same_grid(case)
+    finer = make_series(Path("finer"), axial_affine(spacing=(0.5, 0.5, 1.5)), (28, 24, 12)) and "finer"
+    (kept,) = convert("seg/case_seg.dcm", "kept", formats=["nifti"], source=finer, allow_other_patient=True)
+    assert read_label_file(kept)[0].same_grid(part) and "keeps its own grid" in caplog.text
 
 
 def test_structures_name_the_values_of_a_nifti_without_a_table(case, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unetpp_monai.errors import GeometryError, InputError
-from unetpp_monai.volume import Volume
+from unetpp_monai.volume import Volume, placed_on
 
 ARRAY = np.zeros((1, 4, 5, 6), np.float32)
 
@@ -63,3 +63,30 @@ def test_wrong_arrays(shape):
 def test_wrong_affines(affine):
     with pytest.raises(GeometryError, match="affine must"):
         Volume(ARRAY, affine)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1), (1, -1, 1)])
+def test_a_part_is_placed_where_it_was(order, signs):
+    affine = np.array([[0.0, -1.5, 0, 7], [0.7, 0, 0, -3], [0, 0, 2, 11], [0, 0, 0, 1]])
+    grid = Volume(np.zeros((1, 9, 8, 7), np.uint8), affine)
+    whole = np.zeros((1, 9, 8, 7), np.uint8)
+    whole[:, 2:6, 1:4, 3:5] = np.random.default_rng(0).integers(1, 9, (1, 4, 3, 2))
+    turn = np.eye(4)
+    turn[:3, 3] = 2, 1, 3
+    array = np.transpose(whole[:, 2:6, 1:4, 3:5], (0, *(axis + 1 for axis in order)))
+    axes = np.zeros((4, 4))
+    axes[3, 3] = 1
+    for axis, (given, sign) in enumerate(zip(order, signs, strict=True)):
+        axes[given, axis] = sign
+        axes[given, 3] = array.shape[axis + 1] - 1 if sign < 0 else 0
+        array = np.flip(array, axis + 1) if sign < 0 else array
+    part = Volume(array, affine @ turn @ axes)
+    found = placed_on(part, grid)
+    assert np.array_equal(found.array, whole) and np.array_equal(found.affine, affine) and found.array.dtype == np.uint8
+    shifted = part.affine.copy()
+    shifted[0, 3] += 0.3
+    assert placed_on(Volume(array, shifted), grid) is None  # between the voxels
+    shifted[:3, 3] = part.affine[:3, 3] + 5 * affine[:3, 2]
+    assert placed_on(Volume(array, shifted), grid) is None  # outside
+    assert placed_on(Volume(array, part.affine @ np.diag([2.0, 1, 1, 1])), grid) is None

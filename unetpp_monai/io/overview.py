@@ -122,8 +122,8 @@ def _lettered(panel: NDArray[np.uint8], letters: str) -> NDArray[np.uint8]:
 
     picture = Image.fromarray(panel)
     draw, (width, height) = ImageDraw.Draw(picture), picture.size
-    places = ((LETTER, height / 2, "lm"), (width - LETTER, height / 2, "rm"))
-    places += ((width / 2, height - LETTER, "mb"), (width / 2, LETTER, "mt"))
+    sides = [(LETTER, height // 2, "lm"), (width - LETTER, height // 2, "rm")]
+    places = [*sides, (width // 2, height - LETTER, "mb"), (width // 2, LETTER, "mt")]
     for letter, (x, y, anchor) in zip(letters, places, strict=True):
         draw.text((x, y), letter, fill="white", anchor=anchor, stroke_width=1, stroke_fill="black")
     return np.array(picture)

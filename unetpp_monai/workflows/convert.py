@@ -14,6 +14,7 @@ from ..io.label_files import label_format, read_label_file
 from ..io.nifti import is_nifti
 from ..labels import Label
 from ..provenance import Algorithm
+from ..volume import placed_on
 from .outputs import DICOM_FORMATS, FORMATS, Findings, check_formats, write_outputs
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
         labels: NIfTI, `.seg.nrrd`, DICOM SEG or DICOM RTSTRUCT.
         output: folder for the results; it is made if it does not exist.
         formats: of nifti, segnrrd, dicomseg, rtstruct and sr.
-        source: DICOM series that the labels belong to; DICOM formats, and contours as input, need it.
+        source: DICOM series that the labels belong to; DICOM formats, and contours as input, need it. A SEG or
+            `.seg.nrrd` of the same voxels gets all of its slices.
         series: which series of `source`: UID, number or description; None: the only one.
         made_by: how the labels were made, which DICOM states; `Algorithm("", "", kind="MANUAL")` for a person.
         encoding: of DICOM SEG: binary or labelmap.
@@ -88,6 +90,11 @@ def convert(  # noqa: PLR0913  # a public face: one keyword per choice
         logger.warning("%s", remark)
     grid = None if image is None else image.volume
     volume, meanings = read_label_file(labels, structures=structures, grid=grid, rois=rois, thickness=thickness)
+    if grid is not None and label_format(labels) in ("SEG", "NRRD"):  # which may hold a part of the images' slices
+        whole = placed_on(volume, grid)
+        if whole is None:
+            logger.warning("%s keeps its own grid, as its voxels are not those of the source images", labels.name)
+        volume = volume if whole is None else whole
     counts = np.bincount(volume.array.ravel(), minlength=256)
     findings = Findings(
         labels=volume,

@@ -102,8 +102,8 @@ def _title(axis: int, place: float) -> str:
 
 def _draw_letters(panel: Any, axis: int) -> None:
     """Write the patient's directions at the edges of a section."""
-    places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
-    places += ((0.5, 0.02, "center", "bottom"), (0.5, 0.98, "center", "top"))
+    sides = [(0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center")]
+    places = [*sides, (0.5, 0.02, "center", "bottom"), (0.5, 0.98, "center", "top")]
     behind = {"facecolor": "black", "edgecolor": "none", "pad": 1.5}
     for letter, (across, up, side, height) in zip(edge_letters(axis), places, strict=True):
         shown = {"transform": panel.transAxes, "color": "white", "bbox": behind, "fontsize": 12}
