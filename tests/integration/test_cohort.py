@@ -288,10 +288,23 @@ def test_label_maps_are_those_of_segment_byte_by_byte(images, serial, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_case_that_is_refused_keeps_the_flag_that_helps_and_the_rest_is_counted(images, serial, tmp_path):
+    shutil.copytree(images, tmp_path / "in")
+    shutil.copytree(serial, tmp_path / "out")
+    report = tmp_path / "out" / "case_1.json"
+    stated = json.loads(report.read_text())
+    report.write_text(json.dumps({**stated, "weights_sha256": "0" * 64}))
+    result = unetpp("cohort", tmp_path / "in", "-o", tmp_path / "out", *MODEL)
+    assert result.returncode == 1 and "allow overwriting (--overwrite)" in result.stderr
+    assert result.stdout == f"3 of 4 cases done; report: {tmp_path / 'out' / 'report.html'}\n"
+
+
+@pytest.mark.slow
 def test_what_segment_has_done_is_done(images, serial, tmp_path):
     shutil.copytree(serial, tmp_path / "out")
     result = unetpp("cohort", images, "-o", tmp_path / "out", *MODEL)
     assert result.returncode == 0 and result.stderr.startswith("4 of 4 cases were done before")
+    assert result.stdout == f"4 of 4 cases done; report: {tmp_path / 'out' / 'report.html'}\n"
     state = json.loads(unetpp("cohort", tmp_path / "out", "--status", "--json").stdout)
     assert (state["cases"], state["done"]) == (4, 4)
     reports = {name: json.loads((serial / f"{name}.json").read_text()) for name in ("case_0", "case_1")}

@@ -32,6 +32,7 @@ from .common import (
     comma_separated,
     console,
     report_failures,
+    with_option,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def cohort(
         return
     from ..cohort.begin import Options, begin
     from ..cohort.launch import Launch
+    from ..cohort.ledger import DONE, EXCLUDED
     from ..cohort.report import REPORT
     from ..cohort.run import write_results
     from ..cohort.work import Model
@@ -126,14 +128,10 @@ def cohort(
     if begun.outdated:
         console.print(f"{len(begun.outdated)} reviews of other results were ignored", highlight=False)
     failures = _run(begun, launch, lines=lines)
-    records = write_results(begun.cohort)
-    ours = begun.cohort.output
-    Console().print(
-        f"{len(records)} case(s) in {ours}: open {ours / REPORT}; tables lie beside it",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    states = [record.status for record in write_results(begun.cohort)]
+    cases = len(states) - states.count(EXCLUDED)
+    said = f"{states.count(DONE)} of {cases} cases done; report: {begun.cohort.output / REPORT}"
+    Console().print(said, highlight=False, markup=False, soft_wrap=True)
     report_failures(failures)
 
 
@@ -155,7 +153,7 @@ def _run(begun: "Begun", launch: "Launch", *, lines: bool) -> list[tuple[str, st
 
         def show(outcome: "Outcome") -> None:
             if outcome.status == "failed":
-                failures.append((shown[outcome.id], outcome.reason))
+                failures.append((shown[outcome.id], with_option(outcome.reason, outcome.option)))
             progress.advance(bar)
             task = progress.tasks[0]
             rate = f"{60 * task.speed:.1f}/min, {len(failures)} failed" if task.speed else ""

@@ -174,7 +174,11 @@ def message_of(error: BaseException) -> str:
 
 def with_flag(message: str, error: BaseException | None) -> str:
     """Add the flag that helps to a message, if there is one."""
-    option = error.option if isinstance(error, UnetppError) else None
+    return with_option(message, error.option if isinstance(error, UnetppError) else None)
+
+
+def with_option(message: str, option: str | None) -> str:
+    """Add the flag of an option to a message, if there is one."""
     return message if option is None else f"{message} ({FLAGS[option]})"
 
 

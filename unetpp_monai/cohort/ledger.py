@@ -35,6 +35,7 @@ class Outcome:
     memory: bool = False  # it failed because memory was too small
     seconds: float = 0.0  # wall time of it all
     host: str = field(default_factory=socket.gethostname)
+    option: str | None = None  # of a failure: see `UnetppError`
 
 
 class Ledger:

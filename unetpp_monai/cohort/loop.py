@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..errors import UnetppError
 from ..faults import trace_of
 from ..workflows.done import Origin
 from ..workflows.many import Row
@@ -87,7 +88,8 @@ class Loop:
         # what an error quotes may name the patient
         reason = trace_of(error) if self._ledger.keyed else row.reason
         memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS)
-        return Outcome(case.id, FAILED, reason=reason, kind=type(error).__name__, memory=memory)
+        option = error.option if isinstance(error, UnetppError) and not self._ledger.keyed else None
+        return Outcome(case.id, FAILED, reason=reason, kind=type(error).__name__, memory=memory, option=option)
 
 
 class _Turn:
