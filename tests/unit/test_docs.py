@@ -171,6 +171,15 @@ def test_every_card_is_a_page_of_the_manual(reference):
             assert (ROOT / "docs" / "generated" / picture).resolve().is_file()
 
 
+def test_a_link_to_a_page_that_only_the_site_has_says_so():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    lines = [line for page in pages for line in page.read_text().splitlines() if "](generated/" in line]
+    assert len(lines) > 3 and all("`make docs`" in line for line in lines)
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"](docs/{name}.md)" in readme for name in ("first_segmentation", "dicom_to_seg"))
+    assert "unetpp doctor" in (ROOT / "docs" / "first_segmentation.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "link", ["[none](nowhere.md)", "[none](../nowhere.md)", "[none](segment.md#nothing-of-this-name)"]
