@@ -103,7 +103,7 @@ def placed_on(part: Volume, grid: Volume) -> Volume | None:
     order = np.abs(turn).argmax(axis=1)  # axis of the grid -> axis of the part
     array = np.transpose(part.array, (0, *(order + 1)))
     flipped = [axis for axis in range(3) if turn[axis, order[axis]] < 0]
-    array = np.flip(array, [axis + 1 for axis in flipped])
+    array = np.flip(array, tuple(axis + 1 for axis in flipped))
     start[flipped] -= np.array(array.shape[1:])[flipped] - 1
     end = start + array.shape[1:]
     if (start < 0).any() or (end > grid.shape).any():
