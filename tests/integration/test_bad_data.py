@@ -179,6 +179,21 @@ def test_too_few_structures_are_refused(task, keep, fold, said):
     assert not list(task.glob("runs/*/model.pt"))
 
 
+@pytest.mark.parametrize("fold", [3, 7, -1, True, "1"])
+def test_a_fold_beyond_the_plan_is_refused(task, fold):
+    with pytest.raises(InputError, match=f"fold must be 0, 1, 2 or all, got {fold!r}"):
+        train(task, fold=fold)
+    with pytest.raises(InputError, match="fold must be 0, 1, 2 or all, got 7"):
+        train(task, overrides={"fold": 7})
+    assert not (task / "runs").exists()
+
+
+def test_of_several_folds_each_is_checked_before_the_first_starts(task):
+    done = unetpp("train", task, "--fold", "0,3", "--steps", 1, folder=task)
+    assert done.returncode == 1 and "fold must be 0, 1, 2 or all, got 3" in done.stderr
+    assert not (task / "runs").exists()
+
+
 def test_one_case_only_is_refused(task):
     for case in CASES[1:]:
         image_of(task, case).unlink()

@@ -45,6 +45,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a task; resumes an interrupted training, and keeps a finished one."""
+    from ..workflows.train import check_folds
     from ..workflows.train import train as train_task
     from ..workflows.training_run import rank
 
@@ -54,6 +55,7 @@ def train(
     folds = _folds(fold)
     if output is not None and len(folds) > 1:
         raise InputError(f"an output folder takes one fold, got {len(folds)}; name one fold, or no folder")
+    check_folds(task, folds, overrides=overrides)
     seconds = seconds_of(time) if time else None
     with shown_lines(), stopping():
         for one in folds:
@@ -107,7 +109,11 @@ def stopping() -> Iterator[None]:
 
 def _folds(text: str | None) -> list[int | str | None]:
     try:
-        return [None] if text is None else [part if part == "all" else int(part) for part in text.split(",")]
+        return (
+            [None]
+            if text is None
+            else [part if part == "all" else int(part) for part in text.replace(" ", "").split(",")]
+        )
     except ValueError as error:
         raise InputError(f"folds must be numbers as in 0,1,2, or all, got {text!r}") from error
 

@@ -9,7 +9,7 @@ from .labels import CheckLabelsd
 from .progress import ProgressSaver, RunIdentity, newest_progress
 from .prompting import PromptedBatch
 from .sampling import CaseSampler, Draw
-from .schedule import Measured, Schedule, schedule_of_steps, schedule_of_time
+from .schedule import Measured, Schedule, schedule_of_steps, schedule_of_time, seconds_for
 from .scores import HeadsDice
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "require_foreground",
     "schedule_of_steps",
     "schedule_of_time",
+    "seconds_for",
     "some_of",
     "weights_digest",
 ]

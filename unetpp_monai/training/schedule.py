@@ -9,6 +9,7 @@ FEWEST_EPOCHS = 20  # for a smooth learning rate and a useful curve
 MARGIN = 0.95  # fraction of the time that is planned, as machines slow down
 VALIDATION_SHARE = 0.15  # fraction of the time
 FEWEST_VALIDATIONS = 8
+LONGER = 1.05  # next time to try
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,20 @@ def schedule_of_time(seconds: float, usual: int, measured: Measured) -> Schedule
     epochs = min(epochs, steps)
     found = _divided(steps, epochs, math.ceil(epochs / most))
     return replace(found, val_cases=cases if cases < measured.cases else 0)
+
+
+def seconds_for(steps: int, usual: int, measured: Measured) -> float:
+    """Find a time into which so many steps fit, including validation; at most a twentieth too long.
+
+    Args:
+        steps: of the training.
+        usual: steps per epoch, if there are enough.
+        measured: their times.
+    """
+    seconds = (measured.used + steps * measured.step + measured.case) / MARGIN + 1e-6
+    while schedule_of_time(seconds, usual, measured).steps < steps:
+        seconds *= LONGER
+    return seconds
 
 
 def _epochs(steps: int, usual: int) -> int:

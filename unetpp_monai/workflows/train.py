@@ -3,9 +3,8 @@
 import json
 import logging
 import time as clock
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,19 +18,14 @@ from ..label_rules import has_locator
 from ..labels import read_labels
 from ..posix_only import locked
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
-from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, measure, processes, rank, usual_steps
+from .training_length import LENGTH, fix_length, length_in_words, length_of
+from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, rank
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 2  # version of the record
+MOST_LISTED = 10  # folds that a message lists one by one
 SAID = 50  # characters of a value in a message
 IDENTITY = ("schema", "task", "fold", "num_folds", "seed")  # of a run
-LENGTH = (
-    "max_epochs",
-    "steps_per_epoch",
-    "val_interval",
-    "val_cases",
-    "patience",
-)  # values that a time or number of steps fixes
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +87,9 @@ def train(  # noqa: PLR0913 - a run is its list of choices
             "boxes that are segmented, and put both networks' weights into one file"
         )
     if fold is not None:
-        values["fold"] = known["fold"] = known["num_folds"] if fold == ALL else fold
-    if not isinstance(known["fold"], int) or known["fold"] < 0:
-        raise InputError(f"a fold must be 0, 1, ... or {ALL}, got {fold!r}")
+        values["fold"] = known["fold"] = _number_of(fold, known["num_folds"])
+    elif known["fold"] != known["num_folds"]:  # which MONAI's configs take for all cases
+        _number_of(known["fold"], known["num_folds"])
     home = _home(task, checked)
     name = ALL if known["fold"] >= known["num_folds"] else f"fold{known['fold']}"
     output = home / (RUNS if home == checked.folder else "") / name if output_dir is None else Path(output_dir)
@@ -111,6 +105,39 @@ def train(  # noqa: PLR0913 - a run is its list of choices
 
             validate_run(checked, output, fold=known["fold"], overrides=values, device=device)
     return output / TRAINED
+
+
+def check_folds(
+    task: str | Path, folds: Sequence[int | str | None], *, overrides: Mapping[str, Any] | None = None
+) -> None:
+    """Check the folds of several trainings before the first one starts.
+
+    Args:
+        task: folder of a task, or the name of an included one.
+        folds: 0, 1, ...; "all"; None = as the task states it.
+        overrides: as `train`.
+
+    Raises:
+        BundleError: the task does not fit the base, see `check_task`.
+        InputError: no such fold.
+    """
+    values = dict(overrides or {})
+    known = {**base_config("train"), **check_task(task, overrides=values).values, **values}
+    for fold in folds:
+        if fold is not None:
+            _number_of(fold, known["num_folds"])
+
+
+def _number_of(fold: int | str, count: int) -> int:
+    """Return a fold's number as the configs state it; of all cases, the number of folds."""
+    if fold == ALL:
+        return count
+    if isinstance(fold, int) and not isinstance(fold, bool) and 0 <= fold < count:
+        return fold
+    numbers = [str(number) for number in range(count)]
+    if count > MOST_LISTED:
+        numbers = ["0", "1", "...", str(count - 1)]
+    raise InputError(f"fold must be {', '.join(numbers)} or {ALL}, got {fold!r}")
 
 
 def _check_wishes(values: Mapping[str, Any], time: float | None, steps: int | None, mlflow: str) -> None:
@@ -170,10 +197,6 @@ def _is_finished(noted: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
     return bool(noted.get("finished")) and noted["max_epochs"] == record.get("max_epochs")
 
 
-def _length(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: record[key] for key in LENGTH if key in record}
-
-
 def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int | None) -> dict[str, Any]:
     """What is known of a run before it begins; its length only where that is stated, or was fixed before.
 
@@ -199,14 +222,13 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
     wished = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
     fixed = {key: noted[key] for key in ("time", "steps") if key in noted}
     if wished and noted and wished != fixed:
-        said = ", ".join(f"{key} {value:g}" for key, value in fixed.items()) or "the task's epochs"
         raise InputError(
-            f"a training keeps the length with which it began, {said}, got "
-            f"{', '.join(f'{key} {value:g}' for key, value in wished.items())}; give the same or none, or begin anew",
+            f"a training keeps the length with which it began, {length_in_words(fixed)}, got "
+            f"{length_in_words(wished)}; give the same or none, or begin anew",
             option="fresh",
         )
     if fixed:
-        record |= {**fixed, **_length(noted), "measured": noted.get("measured")}
+        record |= {**fixed, **length_of(noted), "measured": noted.get("measured")}
     elif not wished:
         record["max_epochs"] = run.known["max_epochs"]
     record |= wished
@@ -230,25 +252,6 @@ def _differences(noted: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     ]
 
 
-def _fix_length(run: Run, record: dict[str, Any], since: float) -> dict[str, Any]:
-    """Add the length to a record that states a time or a number of steps."""
-    from ..training import schedule_of_steps, schedule_of_time
-
-    usual = usual_steps(run)
-    measured = None
-    if "time" in record:
-        measured = measure(run, since)
-        schedule = schedule_of_time(record["time"], usual, measured)
-    else:
-        schedule = schedule_of_steps(record["steps"], usual)
-    if rank() == 0:
-        logger.info("%d steps in %d epochs of %d", schedule.steps, schedule.max_epochs, schedule.steps_per_epoch)
-    fixed = {**asdict(schedule), "patience": schedule.max_epochs}  # the learning rate has to fall to its end
-    if schedule.val_cases:
-        fixed["val_cases"] = max(schedule.val_cases, processes())  # each of which needs one
-    return {**record, **fixed, "measured": measured and asdict(measured)}
-
-
 def _train(run: Run, noted: Mapping[str, Any], record: dict[str, Any], *, fresh: bool, since: float) -> None:
     from ..training import newest_progress
 
@@ -259,12 +262,12 @@ def _train(run: Run, noted: Mapping[str, Any], record: dict[str, Any], *, fresh:
     if "max_epochs" not in record:
         if resume:
             raise InputError(f"a training that has begun keeps its length, got another in {run.output}", option="fresh")
-        record = _fix_length(run, record, since)
+        record = fix_length(run, record, since)
     labels = [label.name for label in sorted(read_labels(run.task.metadata), key=lambda label: label.index)]
     case = (record.get("measured") or {}).get("case")
     _write(run, record)
     try:
-        seconds = carry_out(run, _length(record), labels=labels, case=case, resume=resume)
+        seconds = carry_out(run, length_of(record), labels=labels, case=case, resume=resume)
     except InputError:
         if noted.get("finished"):  # it is not this run that was refused
             _write(run, noted)

@@ -1,0 +1,31 @@
+"""Numbers and lengths of time in words for people."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count and its noun, in the plural where it belongs.
+
+    Args:
+        count: how many.
+        noun: in the singular; its plural ends in s.
+
+    Example:
+        >>> counted(1, "step"), counted(0, "step"), counted(2, "step")
+        ('1 step', '0 steps', '2 steps')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def exact_time(seconds: float) -> str:
+    """Return a length of time, not rounded, in the largest whole unit.
+
+    Args:
+        seconds: of it.
+
+    Example:
+        >>> exact_time(120), exact_time(90), exact_time(7200)
+        ('2 min', '90 s', '2 h')
+    """
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds and not seconds % size:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
