@@ -273,3 +273,8 @@ def check_free(paths: Iterable[Path], *, overwrite: bool) -> None:
             raise OutputError(f"{path} must be a file that can be written, got {error.strerror}") from error
         if found and not overwrite:
             raise OutputError(f"{path} exists; choose another place or allow overwriting", option="overwrite")
+
+
+def is_zip(path: Path) -> bool:
+    """Tell whether a path is a file called .zip. Other files, such as weights, may be zips inside."""
+    return path.suffix.lower() == ".zip" and path.is_file()

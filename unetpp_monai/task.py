@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
+from .files import is_zip
 from .gates import Gates
 from .json_files import clipped, read_object
 from .label_rules import has_locator, result_channels
@@ -79,6 +80,8 @@ def find_task(task: str | Path) -> Path:
     for folder in (Path(task), *(shelf / task for shelf in shelves)):
         if (folder / VALUES).is_file():
             return folder
+    if is_zip(Path(task)):
+        raise BundleError(f"a task must be a folder, got the zip {task}; unzip it first, and name the folder")
     raise BundleError(f"a task must be a folder with {VALUES}, or one of {_included(shelves)}, got {task}")
 
 

@@ -15,6 +15,21 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def done_before(done: int, total: int) -> str:
+    """Say how many cases had been done before.
+
+    Args:
+        done: how many.
+        total: of all cases.
+
+    Example:
+        >>> done_before(1, 2)
+        '1 of 2 cases was done before and is left as it is'
+    """
+    left = "was done before and is left as it is" if done == 1 else "were done before and are left as they are"
+    return f"{done} of {counted(total, 'case')} {left}"
+
+
 def exact_time(seconds: float) -> str:
     """Return a length of time, not rounded, in the largest whole unit.
 

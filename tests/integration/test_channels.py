@@ -64,7 +64,7 @@ def test_one_case_of_two_files_is_that_of_one_file_with_both(bundle, tmp_path):
     again = unetpp(
         "segment", tmp_path / "files", "-o", tmp_path / "files_out", "--bundle", bundle, "--runtime", "eager"
     )
-    assert again.returncode == 0 and "1 of 1 cases were done before" in again.stderr
+    assert again.returncode == 0 and "1 of 1 case was done before" in again.stderr
     save_nifti(tmp_path / "files" / "BRATS_001_0001.nii.gz", phantom(seed=9)[0])  # the second channel only
     other = unetpp(
         "segment", tmp_path / "files", "-o", tmp_path / "files_out", "--bundle", bundle, "--runtime", "eager"

@@ -33,7 +33,7 @@ def test_segment_writes_labels_and_report(image_file, tmp_path):
     assert result.returncode == 0
     first, last = result.stdout.splitlines()
     assert first.startswith("case_1: anterior hippocampus ") and first.endswith(" mL")
-    assert last == "1 case(s) written to out"
+    assert last == "1 case written to out"
     assert result.stderr.startswith(f"review {image_file}: intensity") and result.stderr.count("\n") == 1
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["case_1.json", "case_1_seg.nii.gz", "case_1_seg.tsv"]

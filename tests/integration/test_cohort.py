@@ -372,7 +372,7 @@ def test_a_bids_app_writes_derivatives_that_the_validator_takes(images, tmp_path
     issues = json.loads(checked.stdout)["issues"]["issues"]
     assert checked.returncode == 0 and [one["code"] for one in issues if one["severity"] == "error"] == []
     again = unetpp("cohort", tmp_path / "raw", out, "participant", *MODEL)
-    assert again.returncode == 0 and again.stderr.startswith("1 of 1 cases were done before")
+    assert again.returncode == 0 and again.stderr.startswith("1 of 1 case was done before")
 
 
 @pytest.mark.slow
@@ -399,4 +399,4 @@ def test_nothing_that_is_written_names_the_patient(tmp_path):
     wide = (out / "results_wide.csv").read_text()
     assert wide.count("done") == 1 and wide.count("failed") == 1
     again = unetpp("cohort", tmp_path / "in", "-o", out, *MODEL, *options)
-    assert "1 of 2 cases were done before" in again.stderr
+    assert "1 of 2 cases was done before" in again.stderr

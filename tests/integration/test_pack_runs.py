@@ -111,7 +111,7 @@ def test_a_single_fold_and_all_cases(task, tmp_path):
     packed = pack_runs(tmp_path / "dist", check_task(task), options=Options(pictures=False), say=lines.append)
     said = "\n".join(lines)
     assert "one fold of 2, 3 cases; missing: fold1" in said
-    assert "none, as 3 held-out case(s) are too few; 4 are needed" in said
+    assert "none, as at least 4 held-out cases are needed, got 3" in said
     assert "depths of metadata.json give way to what the folds say" in said
     assert read(packed.folder / "configs" / "inference.json")["exit_thresholds"] == []
     found = read(packed.folder / "configs" / "metadata.json")

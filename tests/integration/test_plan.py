@@ -105,7 +105,7 @@ def test_every_decision_is_in_the_report(planned):
     report = (task / "plan.md").read_text()
     for key in read(task / "task.json").keys() - {"dataset_dir"}:
         assert f"| `{key}` |" in report
-    assert "nnU-Net v2: 6 cases in 6 groups, 1 channel(s) (T1), labels 1 front, 2 back" in report
+    assert "nnU-Net v2: 6 cases in 6 groups, 1 channel (T1), labels 1 front, 2 back" in report
     assert "unetpp train task_nnunet" in report
 
 
@@ -118,7 +118,7 @@ def test_bad_data_are_a_table_and_nothing_is_written(tmp_path):
         done = plan(dataset, "-o", tmp_path / "task", *extra, code=1)
         rows = [line.split("\t") for line in done.stdout.splitlines()[1:]]
         assert [row[:2] for row in rows] == [["error", name] for name in ("sub-01", "sub-03", "sub-05")]
-        assert "3 error(s)" in done.stderr and not (tmp_path / "task").exists()
+        assert "got 3 errors" in done.stderr and not (tmp_path / "task").exists()
 
 
 def test_check_writes_nothing_for_sound_data_either(planned, tmp_path):

@@ -176,7 +176,7 @@ def test_segment_names_every_series_and_refers_to_the_first(study, bundle, tmp_p
     written, _ = array_and_affine(tmp_path / "out" / "study_seg.nii.gz")
     np.testing.assert_array_equal(np.squeeze(written), labels.array[0])
     again = unetpp(*arguments, "--series", "FLAIR", "--series", "T1", "--format", "nifti,dicomseg")
-    assert again.returncode == 0 and "1 of 1 cases were done before" in again.stderr
+    assert again.returncode == 0 and "1 of 1 case was done before" in again.stderr
     other = unetpp(*arguments, "--series", "T1", "--series", "FLAIR", "--format", "nifti,dicomseg")
     assert other.returncode == 1 and "by other settings" in other.stderr
     run(

@@ -62,9 +62,11 @@ def test_a_number_of_steps_is_trained_and_told(own, msd_folder):
     ElementTree.parse(fold / "history.svg")
     assert done.stdout == "own/runs/fold0/model.pt\nown/runs/fold1/model.pt\n"
     assert len(list((own / "cache").glob("*/*.pt"))) == 6  # that both folds share
-    assert train(own, msd_folder, "--steps", 14).stderr == ""  # it is finished
+    again = train(own, msd_folder, "--steps", 14)
+    assert again.stderr.startswith("own/runs/fold0 is finished already: mean Dice 0.")
+    assert "at full depth on 2 held-out cases; begin anew with --fresh" in again.stderr and "14/14" not in again.stderr
     other = train(own, msd_folder, "--steps", 15, code=1).stderr
-    assert "keeps the length with which it began, steps 14, got steps 15" in other and "(--fresh)" in other
+    assert "keeps the length with which it began, 14 steps, got 15 steps" in other and "(--fresh)" in other
 
 
 def test_a_time_fixes_the_steps_once(own, msd_folder):
@@ -79,7 +81,7 @@ def test_a_time_fixes_the_steps_once(own, msd_folder):
     assert 15 < planned < 25 and record["time"] == 25
     (own / "runs" / "fold0" / "run.json").write_text(json.dumps({**record, "finished": False}))
     other = train(own, msd_folder, "--time", "1min", code=1).stderr
-    assert "time 25, got time 60; give the same or none" in other
+    assert "25 s, got 1 min; give the same or none" in other
     assert read(own / "runs" / "fold0" / "run.json") == {**record, "finished": False}
 
 

@@ -12,7 +12,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "faults", "_version", "label_rules", "located"},
     {"posix_only"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
-    | {"json_files", "last_line", "pieces", "prompts", "words"},
+    | {"json_files", "last_line", "pieces", "prompts", "words", "csv_files"},
     {"plausibility"},
     {"gates"},
     {"task", "trust"},
@@ -51,8 +51,8 @@ ORDERS = {  # within a room, from the ground up
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "
     "guard",
     "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export serving "
-    "pack held_out validation cross_validation undertrained card smoke pack_runs training_run training_length train "
-    "run doctor",
+    "pack held_out validation cross_validation undertrained card smoke pack_runs training_log training_run "
+    "training_length training_end train run doctor",
 }
 ROOMS = {
     "PIL": {"io"},

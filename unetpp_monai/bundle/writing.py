@@ -10,7 +10,8 @@ from typing import Any
 
 from ..depth import Depth, DepthLike
 from ..errors import BundleError
-from ..json_files import read_object
+from ..files import is_zip
+from ..json_files import at, read_object
 from ..label_rules import has_locator
 from ..task import (
     ALL,
@@ -44,6 +45,8 @@ def bundle_folder(name: str | Path, *, weights: Path | None = None) -> Path:
         BundleError: no such bundle, or the task has no weights.
     """
     folder = Path(name)
+    if is_zip(folder):
+        raise BundleError(f"a bundle must be a folder, got the zip {at(folder)}; unzip it first, and name the folder")
     is_name = len(folder.parts) == 1 and str(name) not in (".", "..")
     if (folder / METADATA).is_file() or not (is_name or (folder / VALUES).is_file()):
         return folder  # its reader reports what is missing

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError
+from ..words import counted
 from .common import BundleOption, DeviceOption, TrustOption, WeightsOption
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def info(
     out.print(Text(f"{found.name} {found.version}\n{found.metadata.get('description', '')}", "bold"), soft_wrap=True)
     out.print(f"folder   {found.root}\nweights  sha256 {found.weights_sha256}", **PLAIN)
     image = found.input
-    out.print(f"input    {image.channels} channel(s), {image.modality}: {', '.join(image.channel_names)}", **PLAIN)
+    out.print(
+        f"input    {counted(image.channels, 'channel')}, {image.modality}: {', '.join(image.channel_names)}", **PLAIN
+    )
     for label in found.labels:
         codes = ", ".join(
             f"{code.meaning} ({code.scheme} {code.value})" for code in (label.type, *label.modifiers) if code

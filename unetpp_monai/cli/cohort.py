@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..dicom.deidentify import read_key
 from ..errors import InputError
+from ..words import done_before
 from .common import (
     AnyModalityOption,
     BundleOption,
@@ -163,7 +164,7 @@ def _run(begun: "Begun", launch: "Launch", *, lines: bool) -> list[tuple[str, st
 
         counts = run_cases(cohort, cases, crew, launcher=launch.stated(), progress=show)
     if counts["done"]:
-        console.print(f"{counts['done']} of {total} cases were done before and are left as they are", highlight=False)
+        console.print(done_before(counts["done"], total), highlight=False)
     return failures
 
 

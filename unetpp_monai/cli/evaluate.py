@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ..errors import InputError, OutputError
 from ..files import check_free
+from ..words import counted
 from .common import OverwriteOption, ReferenceValuesOption, console, label_values
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ def _print_report(report: "Report") -> None:
         table.add_row(label, *row)
     out.print(table)
     cases = report.mean_dice()
-    out.print(f"{len(cases)} cases; lowest Dice: " + ", ".join(f"{case} {dice:.3f}" for case, dice in report.worst()))
+    out.print(
+        f"{counted(len(cases), 'case')}; lowest Dice: "
+        + ", ".join(f"{case} {dice:.3f}" for case, dice in report.worst())
+    )
     if report.without_prediction:
         out.print(f"{len(report.without_prediction)} references have no prediction and were skipped")
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError
+from ..words import counted
 from .common import OverwriteOption, comma_separated, print_error, progress_bars
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def checked_dataset(found: "Dataset", out: Console) -> "Checked":
     out.print(summary(checked), soft_wrap=True, markup=False, highlight=False)
     _print_faults(checked, out)
     if checked.errors:
-        print_error(f"{checked.errors} error(s) prevent planning; nothing was written")
+        print_error(f"planning needs data without errors, got {counted(checked.errors, 'error')}; nothing was written")
         raise typer.Exit(1)
     return checked
 

@@ -13,6 +13,7 @@ from rich.progress import Progress, TaskID
 from ..dicom.deidentify import read_key
 from ..files import make_folder, results_folder
 from ..io import case_name, read_volume
+from ..words import counted, done_before
 from .common import (
     AnyModalityOption,
     BundleOption,
@@ -107,7 +108,7 @@ def segment(
                 rows.append(row)
                 progress.advance(bar)
     if done := sum(row.status == "done" for row in rows):
-        console.print(f"{done} of {len(rows)} cases were done before and are left as they are", highlight=False)
+        console.print(done_before(done, len(rows)), highlight=False)
     _say_written(rows, output)
     _warn_of_implausible(rows)
     report_failures([(str(row.case), with_flag(row.reason, row.error)) for row in rows if row.status == "failed"])
@@ -123,7 +124,7 @@ def _say_written(rows: "list[Row]", output: Path) -> None:
     if len(written) > SHOWN:
         out.print(f"and {len(written) - SHOWN} more: see their reports", **PLAIN)
     if written:
-        out.print(f"{len(written)} case(s) written to {output}", **PLAIN)
+        out.print(f"{counted(len(written), 'case')} written to {output}", **PLAIN)
 
 
 def amounts(result: "Segmentation") -> str:

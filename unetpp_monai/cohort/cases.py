@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..csv_files import check_separator
 from ..dicom.discovery import is_dicom_source
 from ..errors import AmbiguityError, InputError
 from ..io import case_name
@@ -159,6 +160,7 @@ def _csv(path: Path, output: Path, wanted: Wanted) -> Listed:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"a list of cases must be a CSV file in UTF-8, got {error} for {path}") from error
+    check_separator(rows[0] if rows else (), path)
     if not rows or not rows[0].get("image"):
         raise InputError(f"a list of cases must have the column image, and may have name and series, got {path}")
     if other := sorted(set(rows[0]) - set(COLUMNS), key=str):

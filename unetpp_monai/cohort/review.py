@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ..csv_files import check_separator
 from ..errors import InputError
 from .table import FORMULA, Record
 
@@ -36,6 +37,7 @@ def read_review(path: Path) -> list[Mark]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"a review must be a CSV file as the report saves it, got {error} for {path}") from error
+    check_separator(rows[0] if rows else (), path)
     if rows and not set(COLUMNS) <= set(rows[0]):
         raise InputError(f"a review must have the columns {', '.join(COLUMNS)}, got {', '.join(rows[0])} in {path}")
     try:

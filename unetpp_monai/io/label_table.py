@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..csv_files import check_separator
 from ..errors import InputError
 from ..files import complete_file
 from ..labels import Code, Label, label_colour
@@ -49,6 +50,7 @@ def read_label_table(path: Path) -> tuple[Label, ...]:
             rows = list(csv.DictReader(file, delimiter="\t", restval=MISSING))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a readable table ({error}); write it as UTF-8 with tabs") from error
+    check_separator(rows[0] if rows else (), path, wanted="\t")
     if rows and not {"index", "name"} <= rows[0].keys():
         raise InputError(f"a label table must have the columns index and name, got {list(rows[0])} in {path}")
     labels = tuple(label for row in rows if (label := _label(row, path)).index != 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..words import counted
 from .augmentation import augmentation
 from .budget import SHARE, Shape, peak_bytes, width_for
 from .checking import Checked
@@ -115,7 +116,9 @@ def _crop(facts: Sequence[Facts]) -> tuple[bool, str]:
     left = float(np.median([np.prod(each.inner) / np.prod(each.shape) for each in facts]))
     cut = sum(each.cuts_labels for each in facts)
     lowest = min(channel.lowest for each in facts for channel in each.channels)
-    inputs = f"{left:.0%} of the median case remain, {cut} case(s) with labels outside, lowest intensity {lowest:g}"
+    inputs = (
+        f"{left:.0%} of the median case remain, {counted(cut, 'case')} with labels outside, lowest intensity {lowest:g}"
+    )
     return left < WORTH and not cut and lowest >= 0, inputs
 
 

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..csv_files import check_separator
 from ..errors import AmbiguityError, InputError
+from ..files import is_zip
 from ..io import case_name
 from ..io.cases import image_files
 from .dataset import WARNING, Case, Dataset, Fault
@@ -72,12 +74,15 @@ def read_table(path: Path) -> Dataset:
     Raises:
         InputError: missing or invalid table.
     """
+    if is_zip(path):
+        raise InputError(f"a data set must be a folder or a CSV table, got the zip {path}; unzip it first")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a readable CSV table ({error}); write it as UTF-8 with commas") from error
     columns = [column for column in (rows[0] if rows else {}) if column is not None]
+    check_separator(columns, path)
     wrong = [column for column in columns if not COLUMN.fullmatch(column)]
     if wrong or not {"image", "label"} <= set(columns):
         raise InputError(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..errors import InputError
+from ..words import counted
 from .checking import Checked
 
 FOLDS, FEW, OF_FEW = 5, 10, 3  # folds; with fewer than FEW cases, OF_FEW folds
@@ -88,6 +89,8 @@ def choose_folds(checked: Checked, stated: int) -> tuple[dict[str, int], str]:
         homes = {case.group: case.fold for case, _ in cases}
         if parted := [case.group for case, _ in cases if case.fold != homes[case.group]]:
             raise InputError(f"cases of a group must share a fold, got {parted[0]} in two or more; correct the table")
-        return {case.name: case.fold or 0 for case, _ in cases}, f"stated for {len(given)} cases"
+        return {case.name: case.fold or 0 for case, _ in cases}, f"stated for {counted(len(given), 'case')}"
     folds = assign_folds(groups, fold_count(len(groups), len(cases), stated))
-    return {case.name: folds[case.group] for case, _ in cases}, f"{len(cases)} cases in {len(groups)} groups"
+    return {
+        case.name: folds[case.group] for case, _ in cases
+    }, f"{counted(len(cases), 'case')} in {counted(len(groups), 'group')}"

@@ -11,6 +11,7 @@ from ..dicom.vocabulary import proposed_code
 from ..errors import InputError, OutputError
 from ..files import complete_folder, whole_folder
 from ..task import DESCRIPTION, VALUES, check_task
+from ..words import counted
 from .budget import memory_budget
 from .checking import Checked
 from .dataset import ERROR
@@ -132,7 +133,8 @@ def summary(checked: Checked) -> str:
     labels = ", ".join(f"{index} {label}" for index, label in list(label_names(checked).items())[1:])
     groups = len({case.group for case in dataset.cases})
     return (
-        f"{dataset.layout}: {len(dataset.cases)} cases in {groups} groups, {channels} channel(s){named}, labels "
+        f"{dataset.layout}: {counted(len(dataset.cases), 'case')} in {counted(groups, 'group')}, "
+        f"{counted(channels, 'channel')}{named}, labels "
         f"{labels or 'none'}"
     )
 

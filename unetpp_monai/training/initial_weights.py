@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import AmbiguityError, InputError
-from ..files import sha256
+from ..files import is_zip, sha256
 from ..json_files import at, clipped
 from ..task import ALL, RUNS, TRAINED
 from ..trust import check_sums
@@ -90,6 +90,8 @@ def weights_file(path: str | Path) -> Path:
         BundleError: the bundle was changed after packing.
     """
     root = Path(path)
+    if is_zip(root):
+        raise InputError(f"initial weights must be a file or a folder, got the zip {at(root)}; unzip it first")
     if root.is_file():
         return root
     if (root / BUNDLED).is_file():

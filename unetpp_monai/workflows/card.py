@@ -9,9 +9,11 @@ import numpy as np
 
 from ..labels import read_labels
 from ..task import ALL, Task
+from ..words import counted
 from .calibrate import Exit, Review
 from .cross_validation import CrossValidation, DepthChoice, Figures, Run
 from .evaluate import summarise
+from .undertrained import few_steps, unlearned
 
 FINGERPRINT, CASES = "fingerprint.json", "cases.json"  # that plan wrote, if it did
 COLUMNS = 6  # labels with a column of their own in the table of depths
@@ -73,7 +75,7 @@ def write_card(task: Task, finding: Finding, *, name_cases: bool, pictures: Sequ
 def _data(task: Task) -> Iterator[str]:
     image = task.metadata["network_data_format"]["inputs"]["image"]
     channels = ", ".join(image["channel_def"].values())
-    yield f"- images: {image['modality']}, {len(image['channel_def'])} channel(s): {channels}"
+    yield f"- images: {image['modality']}, {counted(len(image['channel_def']), 'channel')}: {channels}"
     names = [f"{label.index} {label.name}" for label in read_labels(task.metadata)]
     yield f"- labels: {', '.join(names)}"
     if source := task.metadata.get("data_source"):
@@ -81,7 +83,7 @@ def _data(task: Task) -> Iterator[str]:
     cases = _json_of(task, CASES)
     if isinstance(cases, list):
         groups = len({case.get("group") or case.get("name") for case in cases})
-        yield f"- {len(cases)} labelled cases of {groups} groups (such as patients)"
+        yield f"- {counted(len(cases), 'labelled case')} of {counted(groups, 'group')} (such as patients)"
     if isinstance(facts := _json_of(task, FINGERPRINT), dict) and facts:
         yield from _measures(list(facts.values()))
     yield f"- resampled to {task.values['pixdim']} mm" if "pixdim" in task.values else "- not resampled"
@@ -105,14 +107,29 @@ def _training(finding: Finding) -> Iterator[str]:
     record, name = finding.run.record, finding.run.name
     whole = "all cases: no case was held out of it" if name == ALL else f"the cases outside {name}"
     yield f"- these weights: trained on {whole}"
-    stated = {"max_epochs": "epochs", "steps": "steps", "seed": "seed"}
-    yield from (f"- {word}: {record[key]}" for key, word in stated.items() if record.get(key) is not None)
+    yield f"- length: {_length(record)}"
+    if said := few_steps(record):
+        yield f"- warning: {said}"
+    if record.get("seed") is not None:
+        yield f"- seed: {record['seed']}"
     if software := record.get("software"):
         yield f"- software: {', '.join(f'{package} {version}' for package, version in software.items())}"
 
 
+def _length(record: Mapping[str, Any]) -> str:
+    """Steps, if they are known, and the epochs into which a curve divides them."""
+    epochs, steps = record.get("max_epochs"), record.get("trained_steps")
+    divided = "" if epochs is None else counted(epochs, "epoch")
+    if steps is None:
+        return divided or "unknown"
+    whole = f", of which {record['epoch_steps']} make one epoch of the task" if record.get("epoch_steps") else ""
+    return counted(steps, "step") + (f" in {divided}" if divided else "") + whole
+
+
 def _accuracy(finding: Finding) -> Iterator[str]:
     found = finding.found
+    if doubts := unlearned(found.rows):
+        yield "".join(f"**Warning**: {said}.\n" for said in doubts)
     yield (
         f"Cross-validated, {found.extent}: each case was segmented on its own grid by a network that has not seen it."
         + (f" Not trained or not validated: {', '.join(found.missing)}." if found.missing else "")

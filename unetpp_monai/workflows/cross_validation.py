@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import BundleError
 from ..files import sha256
 from ..task import ALL, RECORD, RUNS, TRAINED, Task
+from ..words import counted
 from .evaluate import CaseMetrics, interval
 from .validation import VALIDATION, Validation, fold_bundle, read_validation
 
@@ -66,7 +67,7 @@ class CrossValidation:
         """Say how much of a cross-validation this is."""
         count = len(self.folds)
         said = "one fold" if count == 1 else f"{count} folds"
-        return f"{said} of {count + len(self.missing)}, {len(self.cases)} cases"
+        return f"{said} of {count + len(self.missing)}, {counted(len(self.cases), 'case')}"
 
     def dice(self, depth: int) -> NDArray[np.float64]:
         """Dice `(cases, labels)`."""

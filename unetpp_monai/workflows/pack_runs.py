@@ -17,6 +17,7 @@ from ..errors import BundleError, InputError
 from ..segmenter import Segmenter
 from ..task import ALL, RUNS, TRAINED, Task
 from ..volume import Volume
+from ..words import counted
 from .calibrate import FEWEST, Exit, Review, calibrate_each
 from .card import Finding, depths_table, write_card
 from .cross_validation import (
@@ -33,6 +34,7 @@ from .held_out import HeldOut, Reading, held_out_cases
 from .pack import Packed, free_targets, pack
 from .preview import write_preview
 from .smoke import try_zip
+from .undertrained import few_steps, unlearned
 from .validation import fold_bundle, reading_of
 
 CHOSEN = "auto"  # instead of a depth: by the folds
@@ -99,6 +101,8 @@ def pack_runs(
     if options.dataset_dir is not None:
         task = replace(task, values={**task.values, "dataset_dir": str(options.dataset_dir)})
     found = collect(task, runs)
+    for line in _doubts(run, runs, found):
+        say(f"warning: {line}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = _task_folder(task, run, Path(temporary))
         if found is None:
@@ -123,6 +127,14 @@ def _chosen(task: Task, runs: Mapping[str, Run], name: str) -> Run:
             option="weights",
         )
     return runs[name or (ALL if ALL in runs else next(iter(runs)))]
+
+
+def _doubts(run: Run, runs: Mapping[str, Run], found: CrossValidation | None) -> Iterator[str]:
+    """Say which networks were hardly trained, and which labels were not learned."""
+    for name in dict.fromkeys((run.name, *(found.folds if found else ()))):
+        if said := few_steps(runs[name].record):
+            yield f"{name}: {said}; train longer"
+    yield from unlearned(found.rows) if found else ()
 
 
 def _task_folder(task: Task, run: Run, temporary: Path) -> Path:
@@ -211,11 +223,11 @@ def _calibrate(held_out: _Segmented, run: Run, options: Options) -> tuple[Exit |
         return None, None, "not wanted"
     most = max(options.calibration, FEWEST)
     if count < FEWEST:
-        return None, None, f"none, as {count} held-out case(s) are too few; {FEWEST} are needed"
+        return None, None, f"none, as at least {FEWEST} held-out cases are needed, got {count}"
     drawn = sorted(np.random.default_rng(0).choice(count, min(most, count), replace=False).tolist())
     chosen = [held_out.cases[index] for index in drawn]
     exit_, reviews = calibrate_each((held_out.segmenters[name], *held_out.reading.read(case)) for name, case in chosen)
-    said = f"chosen on {len(chosen)} held-out cases" + (f", drawn of {count}" if len(chosen) < count else "")
+    said = f"chosen on {counted(len(chosen), 'held-out case')}" + (f", drawn of {count}" if len(chosen) < count else "")
     said += "" if len(held_out.segmenters) == 1 and run.name != ALL else ", by the folds' own networks"
     said += "; the packed network, of all cases, was not measured itself" if run.name == ALL else ""
     sound = [review for review in reviews if math.isfinite(review.auroc)]

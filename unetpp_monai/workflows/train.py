@@ -18,8 +18,10 @@ from ..label_rules import has_locator
 from ..labels import read_labels
 from ..posix_only import locked
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
+from .training_end import say_end
 from .training_length import LENGTH, fix_length, length_in_words, length_of
-from .training_run import CACHE, Run, carry_out, check_mlflow, log_into, rank
+from .training_log import log_into, log_warnings
+from .training_run import CACHE, Run, carry_out, check_mlflow, rank
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 2  # version of the record
@@ -98,12 +100,15 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     with _run_folder(output):
         noted = {} if fresh else _noted(output)
         record = _record(run, noted, time, steps)
-        if fresh or not ((output / TRAINED).is_file() and _is_finished(noted, record)):
+        done = not fresh and (output / TRAINED).is_file() and _is_finished(noted, record)
+        if not done:
             _train(run, noted, record, fresh=fresh, since=since)
         if known["fold"] < known["num_folds"] and rank() == 0:
             from .validation import validate_run
 
             validate_run(checked, output, fold=known["fold"], overrides=values, device=device)
+        if rank() == 0:
+            say_end(output, before=done)
     return output / TRAINED
 
 
@@ -173,6 +178,7 @@ def _run_folder(output: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{output} must be a writable folder, got {in_the_way(error)}; choose another") from error
     with ExitStack() as stack:
+        stack.enter_context(log_warnings())
         try:
             if rank() == 0:
                 stack.enter_context(locked(output / LOCK, alone=True, wait=False))
@@ -228,7 +234,8 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
             option="fresh",
         )
     if fixed:
-        record |= {**fixed, **length_of(noted), "measured": noted.get("measured")}
+        kept = {key: noted.get(key) for key in ("measured", "epoch_steps")}
+        record |= {**fixed, **length_of(noted), **kept}
     elif not wished:
         record["max_epochs"] = run.known["max_epochs"]
     record |= wished
@@ -267,14 +274,14 @@ def _train(run: Run, noted: Mapping[str, Any], record: dict[str, Any], *, fresh:
     case = (record.get("measured") or {}).get("case")
     _write(run, record)
     try:
-        seconds = carry_out(run, length_of(record), labels=labels, case=case, resume=resume)
+        seconds, trained = carry_out(run, length_of(record), labels=labels, case=case, resume=resume)
     except InputError:
         if noted.get("finished"):  # it is not this run that was refused
             _write(run, noted)
         raise
     if rank() == 0 and not (run.output / TRAINED).is_file():
         raise TrainingError(f"a training must leave weights, got none in {run.output}")
-    _write(run, {**record, "finished": True, "seconds": round(seconds, 1)})
+    _write(run, {**record, "finished": True, "seconds": round(seconds, 1), "trained_steps": trained})
 
 
 def _write(run: Run, record: Mapping[str, Any]) -> None:

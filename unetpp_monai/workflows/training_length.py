@@ -70,6 +70,9 @@ def _enough(run: Run, usual: int, measured: "Measured | None") -> str:
 
     epochs = int(run.known["max_epochs"])
     if measured is None:
-        return f"the task states {epochs * usual} steps"
+        return f"begin anew with more steps, the task states {epochs * usual}"
     least, all_ = (math.ceil(seconds_for(steps, usual, measured) / 60) for steps in (usual, epochs * usual))
-    return f"allow at least {least} min, or {all_} min for the {counted(epochs, 'epoch')} that the task states"
+    return (
+        f"begin anew with at least {least} min for this training, or with {all_} min for the "
+        f"{counted(epochs, 'epoch')} that the task states"
+    )

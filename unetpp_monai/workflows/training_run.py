@@ -7,8 +7,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 from .._version import __version__
 from ..errors import InputError, TrainingError, UnetppError, cause_of
 from ..task import BASE, DESCRIPTION, VALUES, Task, base_config
+from .training_log import LOG, quiet
 
 if TYPE_CHECKING:
     from ..training import Measured
 
 CACHE = "cache"  # folder of prepared cases
-LOG = "log.txt"
 SAVE_SECONDS = 240.0  # between two checkpoints, so that at most five minutes are lost
 UNENDING = 10**9  # epochs
-FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
 trace = logging.getLogger("training")  # no part of what a terminal shows
 
@@ -80,7 +79,7 @@ def measure(run: Run, since: float) -> "Measured":
     from ..training import Measured
     from ..training.history import TIMED, WARM
 
-    with tempfile.TemporaryDirectory() as folder, _told(run, {}) as engines, _quiet() as hush:
+    with tempfile.TemporaryDirectory() as folder, _told(run, {}) as engines, quiet() as hush:
         values = {"max_epochs": UNENDING, "val_interval": UNENDING, "warmup_epochs": 0}
         workflow = _workflow(run, {**_places(run, Path(folder)), **run.values, **values})
         workflow.initialize()
@@ -100,7 +99,9 @@ def measure(run: Run, since: float) -> "Measured":
     return found
 
 
-def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: float | None, resume: bool) -> float:
+def carry_out(
+    run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: float | None, resume: bool
+) -> tuple[float, int]:
     """Train to the end.
 
     Args:
@@ -111,7 +112,7 @@ def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: fl
         resume: go on from the newest progress.
 
     Returns:
-        Seconds of all steps and validations, those of former processes among them.
+        Seconds of all steps and validations, and the number of steps, those of former processes among them.
 
     Raises:
         StoppedError: a signal came; the progress is saved.
@@ -121,7 +122,7 @@ def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: fl
 
     engines: dict[str, Any] = {}
     stop = Stop()
-    with _told(run, engines), _quiet() as hush:
+    with _told(run, engines), quiet() as hush:
         places = {**_places(run, run.output), "save_seconds": SAVE_SECONDS, **({"resume": True} if resume else {})}
         workflow = _workflow(run, {**places, **run.values, **fixed})
         workflow.initialize()
@@ -139,44 +140,7 @@ def carry_out(run: Run, fixed: Mapping[str, Any], *, labels: list[str], case: fl
         stop.attach(trainer, evaluator, get("progress_saver") if rank() == 0 else None)
         with stop.listening():
             workflow.run()  # without finalize: several processes stay together, a second time they would not meet
-    return float(history.used)
-
-
-@contextmanager
-def log_into(folder: Path) -> Iterator[None]:
-    """Write what all libraries log into a file while the block lasts."""
-    root = logging.getLogger()
-    before = root.level
-    handler = logging.FileHandler(folder / LOG)
-    handler.setFormatter(logging.Formatter(FORMAT))
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.setLevel(before)
-        root.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[Callable[[], None]]:
-    """Take from the terminal what MONAI writes on it by itself; give what does so again, for loggers that are new."""
-    import monai.bundle  # noqa: F401 - whose loggers are to be quiet
-
-    with ExitStack() as stack:
-
-        def hush() -> None:
-            loggers = list(logging.root.manager.loggerDict.values())
-            for logger in [one for one in loggers if isinstance(one, logging.Logger)]:
-                for handler in [one for one in logger.handlers if type(one) is logging.StreamHandler]:
-                    logger.removeHandler(handler)
-                    stack.callback(logger.addHandler, handler)
-                    stack.callback(setattr, logger, "propagate", logger.propagate)
-                    logger.propagate = True
-
-        hush()
-        yield hush
+    return float(history.used), int(trainer.state.iteration)
 
 
 @contextmanager
