@@ -18,7 +18,6 @@ from ..label_rules import has_locator
 from ..labels import read_labels
 from ..posix_only import locked
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
-from .training_end import say_end
 from .training_length import LENGTH, fix_length, length_in_words, length_of
 from .training_log import log_into, log_warnings
 from .training_run import CACHE, Run, carry_out, check_mlflow, rank
@@ -108,6 +107,8 @@ def train(  # noqa: PLR0913 - a run is its list of choices
 
             validate_run(checked, output, fold=known["fold"], overrides=values, device=device)
         if rank() == 0:
+            from .training_end import say_end
+
             say_end(output, before=done)
     return output / TRAINED
 

@@ -1,12 +1,13 @@
 """Tell a network that was hardly trained, or that learned nothing, by its record and its validation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from ..words import counted
-from .evaluate import CaseMetrics
+
+if TYPE_CHECKING:
+    from .evaluate import CaseMetrics
 
 LEAST_DICE = 0.1  # mean over held-out cases; below it a label was not learned
 
@@ -26,7 +27,7 @@ def few_steps(record: Mapping[str, Any]) -> str:
     )
 
 
-def unlearned(depths: Mapping[int, Sequence[CaseMetrics]]) -> list[str]:
+def unlearned(depths: Mapping[int, Sequence["CaseMetrics"]]) -> list[str]:
     """List the labels whose mean Dice is below `LEAST_DICE` at every depth.
 
     Args:
@@ -35,7 +36,7 @@ def unlearned(depths: Mapping[int, Sequence[CaseMetrics]]) -> list[str]:
     best: dict[str, float] = {}
     for rows in depths.values():
         for label in dict.fromkeys(row.label for row in rows):
-            mean = float(np.mean([row.dice for row in rows if row.label == label]))
+            mean = fmean(row.dice for row in rows if row.label == label)
             best[label] = max(best.get(label, 0.0), mean)
     return [
         f"{label} has a mean Dice of {dice:.3f} on held-out cases, below {LEAST_DICE:g}: it was not learned"
