@@ -228,7 +228,7 @@ def test_a_planned_bundle_learns_from_submitted_labels(thick, tmp_path):
     lonely = tmp_path / "lonely" / "a_0000.nii.gz"
     lonely.parent.mkdir()
     shutil.copy(cases[0].image, lonely)
-    with pytest.raises(InputError, match=r"label of lonely: .* each of 2 channels, a_0001.nii.gz lack"):
+    with pytest.raises(InputError, match=r"label of lonely: .* each of 2 channels, missing: a_0001.nii.gz"):
         fine_tune(root, [*cases, Labelled("lonely", lonely, cases[0].label, meanings)], options)
     fine_tune(root, cases, options)
     progress = read_progress(root)

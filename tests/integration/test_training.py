@@ -240,7 +240,7 @@ def test_progress_of_another_fold_is_never_taken_up(trained, msd_folder, tmp_pat
     config = BUNDLE / "configs" / "train.json"
     values = {"max_epochs": 2, "resume": True, "ckpt_dir": tmp_path}
     result = run("--config_file", config, *common(msd_folder, folder, fold=1, **values), folder=tmp_path, check=False)
-    assert result.returncode != 0 and "progress must be that of the same run, got fold 0 instead of 1" in result.stderr
+    assert result.returncode != 0 and "progress must be of the same run, got fold 0 instead of 1" in result.stderr
     assert not list(tmp_path.iterdir())
 
 

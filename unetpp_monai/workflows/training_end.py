@@ -30,6 +30,6 @@ def say_end(folder: Path, *, before: bool) -> None:
         dice = f"mean Dice {np.mean([row.dice for row in rows]):.3f} at full depth on {counted(cases, 'held-out case')}"
         doubts += unlearned(depths)
     if before:
-        logger.info("%s is finished already: %s; begin anew with --fresh (fresh=True in Python)", folder, dice)
+        logger.info("%s is finished already: %s; start fresh to train it again", folder, dice)
     for said in filter(None, doubts):
         logger.warning("warning: %s; train longer", said)
