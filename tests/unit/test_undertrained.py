@@ -78,12 +78,12 @@ def test_a_finished_training_is_said_with_its_dice_and_how_to_begin_anew(tmp_pat
     assert said[-2].startswith("warning: 1 step of training is less") and said[-1].startswith(
         "warning: organ has a mean"
     )
-    told = f"{tmp_path} is finished already: mean Dice 0.060 at full depth on 2 held-out cases; start fresh to train it again"
+    told = f"{tmp_path} is finished already: mean Dice 0.060 at full depth on 2 held-out cases; start fresh"
     assert len(said) == 2 + finished and (said[0].startswith(told) or not finished)
     (tmp_path / "run.json").write_text(json.dumps({**record, "fold": 3, "trained_steps": 50}))
     caplog.clear()
     say_end(tmp_path, before=True)
-    assert len(caplog.records) == 1 and "no case was held out; begin anew" in caplog.text
+    assert len(caplog.records) == 1 and "no case was held out; start fresh" in caplog.text
 
 
 def test_warnings_of_libraries_are_logged_and_not_printed(capsys, caplog):
