@@ -274,7 +274,7 @@ def ask(server, path, *, method="POST", body=b"", **headers):
 def test_requests_of_nobody(server, client, image):
     lease = {"X_Lease_Token": client._lease_token}
     assert ask(server, "/claim", Origin="http://evil.example")[0] == 403
-    assert ask(server, "/nothing") == (404, {"detail": "there is no /nothing"})
+    assert ask(server, "/nothing") == (404, {"detail": "no such path: /nothing"})
     assert ask(server, "/set_image", body=b"x" * 99)[0] == 410
     assert ask(server, "/set_image", body=b"x" * 99, **lease)[0] == 400
     assert ask(server, "/set_image", X_Meta="[1]", **lease)[0] == 400

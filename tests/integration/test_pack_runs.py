@@ -81,7 +81,17 @@ def test_the_card_says_it_without_names_or_paths(made, packed):
     assert [(root / "docs" / f"worst_{rank}.png").is_file() for rank in (1, 2, 3, 4)] == [True, True, True, False]
     with zipfile.ZipFile(root.with_suffix(".zip")) as archive:
         own = [name for name in archive.namelist() if "/unetpp_monai/" not in name]  # the package has words of its own
-        assert {Path(name).suffix for name in own} == {"", ".json", ".conf", ".md", ".txt", ".svg", ".png", ".pt"}
+        assert {Path(name).suffix for name in own} == {
+            "",
+            ".json",
+            ".conf",
+            ".md",
+            ".txt",
+            ".svg",
+            ".png",
+            ".pt",
+            ".py",
+        }
         for name in own:
             content = archive.read(name)
             assert not [word for word in (*NAMES, str(made.parent), "ippocamp") if word.encode() in content], name
