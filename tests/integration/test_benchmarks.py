@@ -125,6 +125,7 @@ def test_errors_tell_outline_from_border(tmp_path):
         assert figures[:3] == [found, labels, (0.667, 0.8)]
 
 
+@pytest.mark.slow
 def test_errors_of_a_width_that_differs_by_case(tmp_path):
     """One picture drawn a pixel too wide, one a pixel too narrow: the outline moved as fits best is right for both."""
     reference = np.zeros((20, 24), np.uint8)

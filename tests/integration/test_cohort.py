@@ -345,6 +345,7 @@ def test_openvino_gives_the_same_with_its_threads_divided(images, tmp_path):
     assert same_label_maps(tmp_path / "alone", tmp_path / "workers")
 
 
+@pytest.mark.slow
 def test_arguments_that_contradict_each_other(tmp_path):
     for arguments, said in {
         ("in",): "cohort needs -o FOLDER",

@@ -66,6 +66,7 @@ def test_the_slurm_array_of_the_docs(tmp_path, on_path):
     assert sum(one["counts"].get("written", 0) for one in run["runs"]) == 4
 
 
+@pytest.mark.slow
 def test_info_for_programs():
     stated = json.loads(unetpp("info", "--json", "--bundle", "hippocampus").stdout)
     assert [label["index"] for label in stated["labels"]] == [1, 2] and stated["input"]["modality"] == "MR"
