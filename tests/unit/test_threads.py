@@ -38,6 +38,7 @@ def test_graphs_get_the_threads_of_their_process_one_stream_each(monkeypatch, on
     assert torch.get_num_threads() == threads.thread_limit() == 1
     asked = compiled_hints(monkeypatch)
     assert (asked["INFERENCE_NUM_THREADS"], asked["NUM_STREAMS"]) == ("1", "1")
+    assert asked["ENABLE_CPU_PINNING"] == "NO"
 
 
 def test_without_a_limit_openvino_decides(monkeypatch):

@@ -81,6 +81,7 @@ def _compiled(
     hints = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
     if (threads := thread_limit()) is not None:  # still one stream per thread, so that a window's logits are the same
         hints |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": str(threads)}
+        hints["ENABLE_CPU_PINNING"] = "NO"  # or every process would take the same cores
     cpu = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     shapes = [tuple(example.shape) for example in examples]
     key = model_cache.fingerprint(module, shapes, hints, openvino.get_version(), cpu, os.cpu_count())
