@@ -109,7 +109,7 @@ def _type(value: Mapping[str, Any]) -> str:
 
 def error_page() -> str:
     """Return the tree of errors with the first line of each docstring."""
-    head = "# Errors\n\nEvery error is one sentence: what must hold, what came, the way out. "
+    head = "# Errors\n\nEvery error is one sentence: the rule, the input that breaks it, and what to do. "
     head += "`unetpp` prints it and ends with exit code 1. The network alone raises `ValueError`.\n\n"
     return head + "\n".join(_error(errors.UnetppError, 0)) + "\n"
 

@@ -53,14 +53,14 @@ def main() -> None:
 
 
 def said(workers: int, threads: int) -> str:
-    """A launcher in words."""
+    """Describe a launcher."""
     return (
         f"{workers} worker(s) of {threads} thread(s)" if workers else f"this process, {threads} thread(s): the default"
     )
 
 
 def rate_of(images: Sequence[Path], output: Path, workers: int, threads: int) -> float:
-    """Cases a second from the first that came, of each worker, to the last."""
+    """Return cases per second, from each worker's first result to the last one."""
     work = Work(Request())
     cases = tuple(Case(path, path.name, output, path.name) for path in images)
     cohort = Cohort(Listed("images", cases), output, read_bundle(BUNDLE))

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def colin27(segmenter: Segmenter, folder: Path) -> Iterator[dict[str, Any]]:
-    """How far what was located and segmented lies from AAL's hippocampi, mm."""
+    """Measure the distance of located and segmented hippocampi from AAL's, in mm."""
     atlas = upright(read_volume(_file(folder, "aal.nii.gz")))
     for name in ("ch2.nii.gz", "ch2bet.nii.gz"):
         result = segmenter(read_volume(_file(folder, name)))
@@ -57,7 +57,7 @@ def colin27(segmenter: Segmenter, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def computed(segmenter: Segmenter, folder: Path) -> Iterator[dict[str, Any]]:
-    """What becomes of the CT in each window."""
+    """Segment the CT in each window."""
     scan = read_inv3(_file(folder, "Cranium.inv3"))
     for name, (low, high) in WINDOWS.items():
         seen = Volume(np.clip(scan.array, low, high), scan.affine)
