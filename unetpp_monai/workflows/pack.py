@@ -2,16 +2,18 @@
 
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle import Bundle, check_weights, folder_name, read_bundle, write_bundle
+from ..bundle.configs import CONFIG
 from ..bundle.writing import write_json
 from ..depth import DepthLike
 from ..errors import BundleError, OutputError
 from ..files import in_the_way, sha256, temporary_folder
 from ..json_files import read_object
+from ..label_rules import has_locator
 from ..moved_names import rename_moved
 from ..task import BASE, DEFAULT_TASK, Task, check_task
 from ..trust import SUMS
@@ -19,6 +21,7 @@ from ..trust import SUMS
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 ZOO = "zoo"  # folder of what a pull request to MONAI's model zoo puts beside the bundle
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*", "cohort/*.html")  # of this package, for the copy in a packed bundle
+HEAD_PARTS = ("sample/mni_head.nii.gz", "sample/LICENSE.txt")  # also, where heads are located: its tests segment one
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def pack(
             packed = read_bundle(root, trust=trust)
             check_weights(packed)
             targets = free_targets(output, packed.name)
-            _copy_package(root)
+            _copy_package(root, (*PACKAGE_PARTS, *(HEAD_PARTS if has_locator(packed.configs[CONFIG]) else ())))
             _write_zoo_test(root, targets.folder.name)
             _write_sums(root)
             archive = _zip(root, targets.folder.name, temporary)
@@ -131,9 +134,9 @@ def _copy(source: Path, root: Path) -> None:
             write_json(path, renamed)
 
 
-def _copy_package(root: Path) -> None:
+def _copy_package(root: Path, parts: Sequence[str]) -> None:
     package = Path(__file__).resolve().parents[1]
-    for file in (path for part in PACKAGE_PARTS for path in package.rglob(part) if path.is_file()):
+    for file in (path for part in parts for path in package.rglob(part) if path.is_file()):
         target = root / package.name / file.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
