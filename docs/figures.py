@@ -1,8 +1,8 @@
 """Make tables and charts of all documents from committed numbers: `python docs/figures.py` rewrites them.
 
 Numbers are those of the tasks' metadata, and of `benchmarks/results/NAME.json`, which hold what a command printed. A
-page shows one after the line `<!-- table: NAME -->`. `python docs/figures.py take NAME OUT/table.json` puts the numbers
-of a new run into such a file.
+page shows one after the line `<!-- table: NAME -->`. `python docs/figures.py take NAME OUT/table.json [COMMAND]` puts
+the numbers of a new run into such a file, and its command, if that differs from the last one.
 """
 
 import json
@@ -173,10 +173,11 @@ def made() -> dict[Path, str]:
     return texts
 
 
-def take(name: str, table: Path) -> None:
-    """Put the rows that a benchmark left as `table.json` into a committed result; its command stays."""
+def take(name: str, table: Path, command: str = "") -> None:
+    """Put the rows that a benchmark left as `table.json` into a committed result; without a command, its own stays."""
     path, rows = RESULTS / f"{name}.json", json.loads(table.read_text())
     found = json.loads(path.read_text()) if path.exists() else {"command": ""}
+    found["command"] = command or found["command"]
     found |= {"columns": list(rows[0]), "rows": [list(row.values()) for row in rows]}
     lines = ",\n".join(f"        {json.dumps(row, ensure_ascii=False)}" for row in found["rows"])
     head = [f"    {json.dumps(key)}: {json.dumps(found[key], ensure_ascii=False)}," for key in ("command", "columns")]
@@ -185,6 +186,6 @@ def take(name: str, table: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["take"]:
-        take(sys.argv[2], Path(sys.argv[3]))
+        take(sys.argv[2], Path(sys.argv[3]), *sys.argv[4:5])
     for path, text in made().items():
         path.write_text(text)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from unetpp_monai.io import find_cases
 
+from ..tables import write_rows
+
 BUNDLE = ("--bundle", "hippocampus")  # an included task
 STARTED = ("-m", "unetpp_monai.cohort.worker")
 
@@ -51,15 +53,17 @@ def main() -> None:
         (killed / name).is_file() and (killed / name).read_bytes() == (serial / name).read_bytes() for name in maps
     )
     run = json.loads((killed / "run.json").read_text())
-    print("| what | result |\n|---|---|")
-    print(f"| cases, workers | {len(cases)}, {options.workers} |")
-    print(f"| workers killed with SIGKILL | {kills} |")
-    print(f"| driver killed with SIGKILL | {'it had ended before' if ended else 1} |")
-    print(f"| delivered before the restart, kept by it | {len(delivered)}, {kept} |")
-    print(f"| exit code and seconds of the restart | {code}, {seconds:.0f} |")
-    print(f"| label maps byte for byte as the serial run's | {equal} of {len(maps)} |")
-    print(f"| late results, discarded | {run['late_results_discarded']} |")
-    print(f"| left behind: unfinished folders, claims | {left(killed)} |")
+    rows = {
+        "cases, workers": f"{len(cases)}, {options.workers}",
+        "workers killed with SIGKILL": str(kills),
+        "driver killed with SIGKILL": "it had ended before" if ended else "1",
+        "delivered before the restart, kept by it": f"{len(delivered)}, {kept}",
+        "exit code and seconds of the restart": f"{code}, {seconds:.0f}",
+        "label maps byte for byte as the serial run's": f"{equal} of {len(maps)}",
+        "late results, discarded": str(run["late_results_discarded"]),
+        "left behind: unfinished folders, claims": left(killed),
+    }
+    write_rows([{"what": what, "result": found} for what, found in rows.items()], options.output / "table.json")
 
 
 def unetpp(*arguments: object) -> "subprocess.Popen[bytes]":

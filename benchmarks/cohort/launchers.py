@@ -1,11 +1,10 @@
 """Which launcher is the fastest on this machine: this process, or workers that share its cores?
 
 `python -m benchmarks.cohort.launchers IMAGES -o OUT [--cases 24] [--repeats 3]`, on an idle machine. Each is timed once
-its models are loaded, in turns, and the median stated; also in `OUT/launchers.json`. The default is what is first.
+its models are loaded, in turns, and the median stated. The fastest is what the default should be.
 """
 
 import argparse
-import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,10 +21,13 @@ from unetpp_monai.cohort.messages import Start
 from unetpp_monai.cohort.run import Cohort, prepare, run_cases
 from unetpp_monai.cohort.work import Model, Segmenting, Work
 from unetpp_monai.io import find_cases
+from unetpp_monai.words import counted
 from unetpp_monai.workflows.request import Request
 
+from ..tables import write_rows
+
 BUNDLE = Path("hippocampus")  # an included task
-GOAL = 1.7  # cases a second of two workers of one thread, over those of one
+GOAL = 1.7  # cases a second, one worker of one thread = 1
 
 
 def main() -> None:
@@ -43,20 +45,26 @@ def main() -> None:
         for workers, threads in [(0, cores()), *ways]:
             output = options.output / f"{repeat}_{workers}_{threads}"
             rates[workers, threads].append(rate_of(images, output, workers, threads))
-    rows = [{"workers": workers, "threads": threads, "rates": found} for (workers, threads), found in rates.items()]
-    (options.output / "launchers.json").write_text(json.dumps({"cases": len(images), "rows": rows}, indent=2) + "\n")
-    print("| launcher | cases/s, median | lowest to highest |\n|---|---|---|")
-    for (workers, threads), found in sorted(rates.items(), key=lambda item: -median(item[1])):
-        print(f"| {said(workers, threads)} | {median(found):.2f} | {min(found):.2f} to {max(found):.2f} |")
-    if (2, 1) in rates:
-        print(f"\ntwo workers of one thread over one: {median(rates[2, 1]) / median(rates[1, 1]):.2f} (goal {GOAL})")
+    one = median(rates[1, 1])
+    rows = [
+        {
+            "launcher": described(workers, threads),
+            "cases a second, median": round(median(found), 2),
+            "lowest": round(min(found), 2),
+            "highest": round(max(found), 2),
+            "one worker of one thread = 1": round(median(found) / one, 2),
+        }
+        for (workers, threads), found in sorted(rates.items(), key=lambda item: -median(item[1]))
+    ]
+    write_rows(rows, options.output / "table.json")
+    print(f"\n{len(images)} cases; goal for two workers of one thread: {GOAL}")
 
 
-def said(workers: int, threads: int) -> str:
+def described(workers: int, threads: int) -> str:
     """Describe a launcher."""
-    return (
-        f"{workers} worker(s) of {threads} thread(s)" if workers else f"this process, {threads} thread(s): the default"
-    )
+    if not workers:
+        return f"this process, {counted(threads, 'thread')}: the default"
+    return f"{counted(workers, 'worker')} of {counted(threads, 'thread')}"
 
 
 def rate_of(images: Sequence[Path], output: Path, workers: int, threads: int) -> float:

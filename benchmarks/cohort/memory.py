@@ -1,11 +1,10 @@
 """Memory of one worker over many cases: does it grow?
 
 `python -m benchmarks.cohort.memory IMAGES -o OUT [--cases 500] [--every 50] [--depth 1]`; images are given again under
-other names. Writes `OUT/memory.json`: after how many cases, MiB that the worker holds, and has held at most.
+other names. States after how many cases: MiB that the worker holds, and has held at most.
 """
 
 import argparse
-import json
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from unetpp_monai.cohort.run import Cohort, prepare, run_cases
 from unetpp_monai.cohort.work import Model, Segmenting, Work
 from unetpp_monai.io import find_cases
 from unetpp_monai.workflows.request import Request
+
+from ..tables import write_rows
 
 BUNDLE = Path("hippocampus")  # an included task
 KIB = 1024  # per MiB
@@ -37,10 +38,7 @@ def main() -> None:
     for number, image in enumerate(islice(cycle(find_cases(options.images)), options.cases)):
         (inputs / f"{number:04d}_{image.name}").symlink_to(image.resolve())
     rows = measure(inputs, output, options.every, options.depth)
-    (options.output / "memory.json").write_text(json.dumps({"depth": options.depth, "rows": rows}, indent=2) + "\n")
-    print("| cases | MiB held | MiB held at most |\n|---|---|---|")
-    for row in rows:
-        print(f"| {row['cases']} | {row['held']} | {row['most']} |")
+    write_rows(rows, options.output / "table.json")
 
 
 def measure(inputs: Path, output: Path, every: int, depth: int | None) -> list[dict[str, int]]:
@@ -68,7 +66,7 @@ def memory_of(process: int) -> dict[str, int]:
     """MiB that a process holds, and held at most."""
     lines = (line.split() for line in Path(f"/proc/{process}/status").read_text().splitlines())
     found = {line[0]: int(line[1]) // KIB for line in lines if line[0] in ("VmRSS:", "VmHWM:")}
-    return {"held": found["VmRSS:"], "most": found["VmHWM:"]}
+    return {"MiB held": found["VmRSS:"], "MiB held at most": found["VmHWM:"]}
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from unetpp_monai.cohort.loop import Loop
 from unetpp_monai.cohort.run import Cohort, prepare, run_cases, write_results
 from unetpp_monai.cohort.work import Loaded, Model, Work
 from unetpp_monai.io import find_cases
+from unetpp_monai.words import counted
 from unetpp_monai.workflows.many import segment_cases
 from unetpp_monai.workflows.request import Request
 
+from ..tables import write_rows
 from .stub import BuildsStub
 
 BUNDLE = Path("hippocampus")  # an included task
@@ -34,13 +36,18 @@ def main() -> None:
     parser.add_argument("--images", type=Path)
     parser.add_argument("--cases", type=int, default=24)
     options = parser.parse_args()
-    print("| what | result | goal |\n|---|---|---|")
-    stubs(options.output / "stubs", options.stubs)
+    rows = stubs(options.output / "stubs", options.stubs)
     if options.images is not None:
-        beside_segment(find_cases(options.images)[: options.cases], options.output)
+        rows.append(beside_segment(find_cases(options.images)[: options.cases], options.output))
+    write_rows(rows, options.output / "table.json")
 
 
-def stubs(output: Path, count: int) -> None:
+def row(what: str, result: str, goal: str = "") -> dict[str, str]:
+    """A row of the table."""
+    return {"what": what, "result": result, "goal": goal}
+
+
+def stubs(output: Path, count: int) -> list[dict[str, str]]:
     """Time a loop that segments nothing."""
     cohort, work = stub_cohort(output, count), Work(Request())
     prepare(cohort)
@@ -57,9 +64,15 @@ def stubs(output: Path, count: int) -> None:
         write_results(same)
 
     cost = 1000 * (first - bare) / count
-    print(f"| loop over {count} stub cases, beside the stub alone | {cost:.2f} ms a case | 5 ms |")
-    print(f"| tables and report of {count} cases | {tables:.1f} s | |")
-    print(f"| the finished {count} again, listing, tables and report included | {seconds_of(again):.1f} s | 5 s |")
+    busy = time.process_time()
+    repeated = seconds_of(again)
+    busy = time.process_time() - busy
+    finished = f"the finished {count:,} again: list, check, tables, report"
+    return [
+        row(f"loop over {count:,} stub cases, beside the stub alone", f"{cost:.1f} ms a case", "5 ms"),
+        row(f"tables and report of {count:,} cases", f"{tables:.1f} s"),
+        row(finished, f"{busy:.1f} s of processor time, {repeated:.1f} s on the clock", "5 s"),
+    ]
 
 
 def stub_cohort(output: Path, count: int) -> Cohort:
@@ -79,7 +92,7 @@ def bare_stub(cohort: Cohort, work: Work, output: Path) -> None:
         segments(moved, unless=work.is_done, overwrite=False, smallest=False)
 
 
-def beside_segment(images: Sequence[Path], output: Path) -> None:
+def beside_segment(images: Sequence[Path], output: Path) -> dict[str, str]:
     """Time `segment` and a loop in turns, case by case, with the same model."""
     segmenter = Model(BUNDLE, volumes=len(images)).load()
     work = Work(Request())
@@ -100,8 +113,8 @@ def beside_segment(images: Sequence[Path], output: Path) -> None:
             times = {name: seconds_of(calls[name]) for name in names}
             differences.append(1000 * (times["loop"] - times["serial"]))
     middle, low, high = np.median(differences), *np.quantile(differences, (0.25, 0.75))
-    what = f"loop beside `segment`, same outputs, median of {len(images)} (quartiles)"
-    print(f"| {what} | {middle:.1f} ms ({low:.1f} to {high:.1f}) | 20 ms |")
+    what = f"loop beside `segment`, same outputs, median of {counted(len(images), 'case')} (quartiles)"
+    return row(what, f"{middle:.1f} ms ({low:.1f} to {high:.1f})", "20 ms")
 
 
 def seconds_of(call: Callable[[], object]) -> float:

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +29,13 @@ from unetpp_monai.volume import Volume
 from unetpp_monai.workflows.calibrate import auroc
 from unetpp_monai.workflows.request import Request
 
+from ..tables import write_rows
+
 Array = NDArray[np.float32]
 Spoil = Callable[[Array, np.random.Generator], Array]
 BUNDLE = Path("hippocampus")  # an included task
 FALSE_ALARMS = 0.1  # share of the sound cases that may be flagged
+RECALL = f"recall at {100 * FALSE_ALARMS:.0f} % false alarms"
 
 
 def noisy(image: Array, rng: np.random.Generator) -> Array:
@@ -88,10 +92,8 @@ def main() -> None:
                 write_nifti(make(index, volume), folder / name)
     segmenter = Model(BUNDLE).load()
     records = {way: segment(segmenter, options.output, way.replace(" ", "_")) for way in sources}
-    print("| spoilt by | cases | AUROC | recall at 10 % false alarms |\n|---|---|---|---|")
-    for way in sources:
-        if way != "sound":
-            print(row(way, records["sound"], records[way]))
+    rows = [row(way, records["sound"], records[way]) for way in sources if way != "sound"]
+    write_rows(rows, options.output / "table.json")
 
 
 def spoilt(volume: Volume, spoil: Spoil, seed: int) -> Volume:
@@ -124,7 +126,7 @@ def segment(segmenter: Segmenter, output: Path, way: str) -> list[Record]:
     return cohort_records(cohort)
 
 
-def row(way: str, sound: Sequence[Record], bad: Sequence[Record]) -> str:
+def row(way: str, sound: Sequence[Record], bad: Sequence[Record]) -> dict[str, Any]:
     """Rank each spoilt case alone among the sound ones, as a cohort with one bad case does."""
     labels = read_bundle(BUNDLE).labels
     usual = standings(sound, labels)
@@ -133,7 +135,8 @@ def row(way: str, sound: Sequence[Record], bad: Sequence[Record]) -> str:
     values = np.array([*(one.suspicion for one in usual), *scores])
     positive = np.arange(len(values)) >= len(usual)
     recall = float(np.mean(np.array(scores) > limit))
-    return f"| {way} | {len(bad)} | {auroc(values, positive):.3f} | {recall:.3f} |"
+    found = {"AUROC": round(auroc(values, positive), 3), RECALL: round(recall, 3)}
+    return {"spoilt by": way, "cases": len(bad), **found}
 
 
 def suspicion_among(record: Record, sound: Sequence[Record], labels: Sequence[Label]) -> float:
