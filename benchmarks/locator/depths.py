@@ -7,7 +7,6 @@ machine does, so that depths are compared by it.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,39 @@ from typing import Any
 import numpy as np
 
 from benchmarks.locator.agreement import SIDES, dice, on_grid, upright
+from benchmarks.tables import write_rows
 from unetpp_monai import Segmenter, read_volume
 
 
 def main() -> None:
-    """Print a line of JSON for each depth."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("head", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("--task", default="hippocampus_head", help="or a bundle")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("-o", "--output", type=Path, help="folder for table.json")
     options = parser.parse_args()
-    for row in measured(
-        options.head, options.labels, task=options.task, runtime=options.runtime, rounds=options.rounds
-    ):
-        print(json.dumps(row), flush=True)
+    rows = measured(options.head, options.labels, task=options.task, runtime=options.runtime, rounds=options.rounds)
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+    full = next(row["seconds"]["network"] for row in rows if row["relative"] == 1)
+    write_rows([described(row, full) for row in rows], options.output and options.output / "table.json")
+
+
+def described(row: dict[str, Any], full: float) -> dict[str, Any]:
+    """Return a row of the table; `full` is the network's seconds at full depth."""
+    left, right = (sum(ml for label, ml in row["ml"].items() if side in label) for side in ("left", "right"))
+    return {
+        "depth": row["depth"],
+        "Dice left": round(row["dice"][0], 3),
+        "right": round(row["dice"][1], 3),
+        "mL left": round(left, 2),
+        "mL right": round(right, 2),
+        "network, full depth = 1": round(row["seconds"]["network"] / full, 2),
+        "whole call, full depth = 1": round(row["relative"], 2),
+    }
 
 
 def measured(head: Path, labels: Path, *, task: str | Path, runtime: str, rounds: int) -> list[dict[str, Any]]:

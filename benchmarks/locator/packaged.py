@@ -1,4 +1,4 @@
-"""Colin27, and a CT of a head, as two Debian packages have them: `python -m benchmarks.locator.packaged FOLDER`.
+"""Colin27, and a CT of a head, of two Debian packages: `python -m benchmarks.locator.packaged FOLDER -o OUT`.
 
     apt-get download mricron-data invesalius-examples
     for package in *.deb; do dpkg-deb -x $package FOLDER; done
@@ -9,11 +9,9 @@ two windows.
 """
 
 import argparse
-import json
 import plistlib
 import tarfile
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from benchmarks.locator.agreement import on_grid, row_of, upright
 from benchmarks.locator.changes import NONE, Change
+from benchmarks.tables import write_rows
 from unetpp_monai import Segmenter, read_volume
 from unetpp_monai.volume import Volume
 
@@ -29,39 +28,56 @@ WINDOWS = {"as stored": (-1024, 4000), "brain, 0 to 80 HU": (0, 80), "soft tissu
 
 
 def main() -> None:
-    """Print a line of JSON for each image."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
     segmenter = Segmenter.from_bundle("hippocampus_head")
-    for row in chain(colin27(segmenter, options.folder), computed(segmenter, options.folder)):
-        print(json.dumps(row), flush=True)
+    for rows, name in ((colin27, "colin27.json"), (computed, "ct.json")):
+        write_rows([row for found in rows(segmenter, options.folder) for row in found], options.output / name)
 
 
-def colin27(segmenter: Segmenter, folder: Path) -> Iterator[dict[str, Any]]:
+def colin27(segmenter: Segmenter, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Measure the distance of located and segmented hippocampi from AAL's, in mm."""
     atlas = upright(read_volume(_file(folder, "aal.nii.gz")))
     for name in ("ch2.nii.gz", "ch2bet.nii.gz"):
         result = segmenter(read_volume(_file(folder, name)))
         found = on_grid(result.labels, atlas)
-        row: dict[str, Any] = {"image": name, "ml": result.ml, "said": result.plausibility}
+        rows = []
         for structure, (number, own) in zip(result.located.found, AAL.items(), strict=True):
             wanted, mask = np.rint(atlas.array[0]) == number, np.isin(found, own)
             centre = _centre(wanted, atlas)
-            row[structure.name] = {
-                "located_away_mm": float(np.linalg.norm(np.array(structure.centre) - centre)),
-                "segmented_away_mm": float(np.linalg.norm(_centre(mask, atlas) - centre)),
-                "within_atlas": float((mask & wanted).sum() / mask.sum()),
+            row = {
+                "image": name,
+                "structure": structure.name,
+                "located, mm from AAL's centre": round(float(np.linalg.norm(np.array(structure.centre) - centre)), 1),
+                "segmented, mm": round(float(np.linalg.norm(_centre(mask, atlas) - centre)), 1),
+                "% within AAL's": round(100 * float((mask & wanted).sum() / mask.sum())),
+                "mL": round(sum(result.ml[label.name] for label in segmenter.bundle.labels if label.index in own), 2),
+                "flags": len(result.plausibility or ()),
             }
-        yield row
+            rows.append(row)
+        yield rows
 
 
-def computed(segmenter: Segmenter, folder: Path) -> Iterator[dict[str, Any]]:
+def computed(segmenter: Segmenter, folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Segment the CT in each window."""
     scan = read_inv3(_file(folder, "Cranium.inv3"))
     for name, (low, high) in WINDOWS.items():
         seen = Volume(np.clip(scan.array, low, high), scan.affine)
-        yield row_of(Change(f"CT, {name}", NONE, lambda seen=seen: seen), segmenter, scan, None)
+        row = row_of(Change(f"CT, {name}", NONE, lambda seen=seen: seen), segmenter, scan, None)
+        left, right = (sum(ml for label, ml in row["ml"].items() if side in label) for side in ("left", "right"))
+        yield [
+            {
+                "CT of a head": name,
+                "result": row["state"],
+                "flags": len(row["said"]),
+                "mL left": round(left, 2),
+                "mL right": round(right, 2),
+            }
+        ]
 
 
 def read_inv3(path: Path) -> Volume:
