@@ -9,12 +9,10 @@ PIP = $(BIN)/pip install --constraint constraints.txt
 QUICK = not (slow or long or server or browser or data or gpu)
 USUAL = not (server or browser or long or (slow and data))
 WORKERS ?= 2
-# such as --cov, which counts subprocesses too, and slows all of it
-COVERAGE ?=
 # a worker that is killed ends the run: xdist would wait for the tests of its file for ever
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: docs demo quick test check test-all lint usual rest label bundle
+.PHONY: docs demo quick test check test-all lint usual rest coverage label bundle
 .NOTPARALLEL:
 
 demo: $(VENV)/installed
@@ -41,10 +39,14 @@ lint:
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32  # calls that Windows lacks: see posix_only.py
 
 usual:
-	$(PYTEST) $(COVERAGE) -m "$(USUAL)"
+	$(PYTEST) -m "$(USUAL)"
 
 rest:
-	$(PYTEST) $(COVERAGE) $(if $(COVERAGE),--cov-append) -m "not ($(USUAL))"
+	$(PYTEST) -m "not ($(USUAL))"
+
+# which lines no test runs, in subprocesses too; takes twice the time
+coverage: $(VENV)/installed-dev
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 # bundle/ is what `pack` makes of the default task, less the package's copy: change unetpp_monai/base or configs/ instead
 bundle: $(VENV)/installed

@@ -101,7 +101,7 @@ def test_what_cannot_be_calibrated(segmenter, pairs):
         calibrate(segmenter, [(pairs[0][0], other)])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_command(msd_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "THRESHOLDS", (0.0, 0.01))
     images, references = msd_folder / "imagesTr", msd_folder / "labelsTr"

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 CASE = ROOT / "unetpp_monai" / "sample" / "mni_hippocampus_right.nii.gz"
 
 
-SLOW_COMPILE = pytest.param("compile", 2, marks=pytest.mark.slow)  # a C++ compiler
+SLOW_COMPILE = pytest.param("compile", 2, marks=pytest.mark.long)  # a C++ compiler
 
 
 def needs(runtime):

@@ -44,6 +44,7 @@ def read(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.long
 def test_a_number_of_steps_is_trained_and_told(own, msd_folder):
     done = train(own, msd_folder, "--steps", 14, "--fold", "0,1")
     fold = own / "runs" / "fold0"
@@ -85,6 +86,7 @@ def test_a_time_fixes_the_steps_once(own, msd_folder):
     assert read(own / "runs" / "fold0" / "run.json") == {**record, "finished": False}
 
 
+@pytest.mark.long
 def test_two_processes_train_together(own, msd_folder):
     """As torchrun starts them for two GPUs; here on the CPU."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "unetpp_monai"]
