@@ -26,6 +26,7 @@ from unetpp_monai.io import find_cases, read_volume, write_nifti
 from unetpp_monai.labels import Label
 from unetpp_monai.segmenter import Segmenter
 from unetpp_monai.volume import Volume
+from unetpp_monai.words import counted
 from unetpp_monai.workflows.calibrate import auroc
 from unetpp_monai.workflows.request import Request
 
@@ -122,7 +123,7 @@ def segment(segmenter: Segmenter, output: Path, way: str) -> list[Record]:
     work = Work(Request(uncertainty=True))
     crew = Alone(Loop(Loaded(segmenter, work), work, cohort.ledger))
     run_cases(cohort, listed.cases, crew, launcher=Launch().stated())
-    print(f"{way}: {len(listed.cases)} cases", file=sys.stderr)
+    print(f"{way}: {counted(len(listed.cases), 'case')}", file=sys.stderr)
     return cohort_records(cohort)
 
 
