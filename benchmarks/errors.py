@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from unetpp_monai import find_cases
 from unetpp_monai.io import case_name
 from unetpp_monai.words import counted
-from unetpp_monai.workflows.evaluate import read_label_map
+from unetpp_monai.workflows.label_pairs import read_label_map
 from unetpp_monai.workflows.metrics import mean_dice
 
 Labels = NDArray[np.generic]

@@ -51,9 +51,9 @@ ORDERS = {  # within a room, from the ground up
     "trust": "names expressions configs sums stored_weights",
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "
     "guard",
-    "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export serving "
-    "pack held_out validation cross_validation undertrained card smoke pack_runs training_log training_run "
-    "training_length training_end train run doctor",
+    "workflows": "metrics outputs preview label_pairs evaluate convert request report done segment many calibrate "
+    "export serving pack held_out validation cross_validation undertrained card smoke pack_runs training_log "
+    "training_run training_length training_end train run doctor",
 }
 ROOMS = {
     "PIL": {"io"},

@@ -39,15 +39,8 @@ DISTINCTIONS = (
 )
 MOMENTS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber")  # order of acquisition
 HEADER_TAGS: list[str | int] = [
-    *(
-        *SERIES_TAGS,
-        "FrameOfReferenceUID",
-        "SeriesNumber",
-        "SOPClassUID",
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-    ),
+    *SERIES_TAGS,
+    *("FrameOfReferenceUID", "SeriesNumber", "SOPClassUID", "PatientID", "PatientName", "PatientBirthDate"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "BitsAllocated"),
     *DISTINCTIONS,
