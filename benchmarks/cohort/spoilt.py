@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.cohort.cases import Wanted, list_cohort
+from unetpp_monai.cohort.cases import Selection, list_cohort
 from unetpp_monai.cohort.dispatch import Alone
 from unetpp_monai.cohort.launch import Launch
 from unetpp_monai.cohort.loop import Loop
@@ -117,7 +117,7 @@ def crop_of(other: Volume, volume: Volume, seed: int) -> Volume:
 
 def segment(segmenter: Segmenter, output: Path, way: str) -> list[Record]:
     """Records of all cases of a way."""
-    listed = list_cohort([output / "in" / way], output / "out" / way, Wanted())
+    listed = list_cohort([output / "in" / way], output / "out" / way, Selection())
     cohort = Cohort(listed, output / "out" / way, read_bundle(BUNDLE))
     prepare(cohort)
     work = Work(Request(uncertainty=True))

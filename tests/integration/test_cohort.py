@@ -19,7 +19,7 @@ from helpers.waiting import wait_for
 sys.path.insert(0, str(ROOT))
 from benchmarks.cohort.stub import BuildsStub
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.cohort.cases import Wanted, list_cohort
+from unetpp_monai.cohort.cases import Selection, list_cohort
 from unetpp_monai.cohort.claims import Claims
 from unetpp_monai.cohort.launch import Launch
 from unetpp_monai.cohort.ledger import Ledger
@@ -51,7 +51,7 @@ def folder(tmp_path):
 def stub_cohort(folder, names=NAMES):
     for name in names:
         (folder / "in" / f"{name}.nii.gz").write_text(name)
-    listed = list_cohort([folder / "in"], folder / "out", Wanted())
+    listed = list_cohort([folder / "in"], folder / "out", Selection())
     cohort = Cohort(listed, folder / "out", read_bundle("hippocampus"))
     prepare(cohort)
     return cohort

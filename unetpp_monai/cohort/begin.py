@@ -12,7 +12,7 @@ from ..json_files import read_object
 from ..pacs.rules import Rule, read_rules
 from ..workflows.calibrate import Quota
 from ..workflows.request import Request
-from .cases import Case, Wanted, list_cohort
+from .cases import Case, Selection, list_cohort
 from .launch import Launch
 from .review import apply_review, read_review
 from .run import Cohort, cohort_records, prepare
@@ -63,7 +63,7 @@ def begin(
     """
     bundle = read_bundle(model.bundle, weights=model.weights, trust=model.trust)
     bundle.check_trust()
-    wanted = Wanted(
+    selection = Selection(
         channels=bundle.channel_suffixes,
         series=tuple(request.series or ()),
         rules=_rules(options.rules, bundle),
@@ -71,7 +71,7 @@ def begin(
         participants=options.participants,
         key=request.key,
     )
-    listed = list_cohort(inputs, output, wanted)
+    listed = list_cohort(inputs, output, selection)
     cohort = Cohort(
         listed, output, bundle, request.key is not None, _quota(options.quota, bundle), stated=_stated(request, model)
     )

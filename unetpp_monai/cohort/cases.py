@@ -37,8 +37,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which cases of an input are wanted, and what of them may be known."""
+class Selection:
+    """Select cases of an input, and say what may be known of them."""
 
     channels: tuple[str, ...] = ()  # endings of names, by the bundle
     series: tuple[str, ...] = ()  # as `segment` takes them: every DICOM folder is one case
@@ -59,30 +59,30 @@ class Listed:
     naming: Naming = field(default=PLAIN)
 
 
-def list_cohort(inputs: Sequence[Path], output: Path, wanted: Wanted) -> Listed:
+def list_cohort(inputs: Sequence[Path], output: Path, selection: Selection) -> Listed:
     """List the cases of inputs.
 
     Args:
         inputs: files and folders as `segment` takes them, or alone a BIDS data set, a `.csv` or a DICOM tree.
         output: folder of the results.
-        wanted: which.
+        selection: which of them.
 
     Raises:
         InputError: an input of several kinds, a list that is not valid, or nothing found.
         AmbiguityError: two cases would have one name.
     """
     for is_kind, read in KINDS:
-        if read is _dicom and wanted.series:
+        if read is _dicom and selection.series:
             continue
         if any(map(is_kind, inputs)):
             if len(inputs) > 1:
                 raise InputError(f"a data set, list or DICOM tree must be the only input, got {len(inputs)} inputs")
-            return _checked(read(inputs[0], output, wanted), wanted)
-    found, rows = collect_cases(inputs, whole=bool(wanted.series), channels=wanted.channels)
-    stripped = _nnunet_names(found, wanted.channels)
+            return _checked(read(inputs[0], output, selection), selection)
+    found, rows = collect_cases(inputs, whole=bool(selection.series), channels=selection.channels)
+    stripped = _nnunet_names(found, selection.channels)
     cases = (Case(path, name, output, name) for path, name in zip(found, stripped, strict=True))
-    kind = "nnU-Net's folder" if found and stripped[0] != case_name(found[0], wanted.channels) else "images"
-    return _checked(Listed(kind, tuple(cases), tuple(rows)), wanted)
+    kind = "nnU-Net's folder" if found and stripped[0] != case_name(found[0], selection.channels) else "images"
+    return _checked(Listed(kind, tuple(cases), tuple(rows)), selection)
 
 
 def case_id(key: bytes, path: Path, series: str | None) -> str:
@@ -102,10 +102,10 @@ def shard_of(cases: Sequence[Case], index: int, count: int) -> tuple[Case, ...]:
     return tuple(case for case, number in zip(cases, numbers, strict=True) if number % count == index - 1)
 
 
-def _checked(listed: Listed, wanted: Wanted) -> Listed:
+def _checked(listed: Listed, selection: Selection) -> Listed:
     """Refuse two cases of one name; where no name may be known, hide them, and take a case that is named twice once."""
-    if wanted.key is not None:
-        key = wanted.key
+    if selection.key is not None:
+        key = selection.key
         hidden = (replace(case, id=case_id(key, case.path, case.series), name=None) for case in listed.cases)
         return replace(listed, cases=tuple({case.id: case for case in hidden}.values()))
     names: dict[tuple[Path, str | None], Case] = {}
@@ -128,15 +128,15 @@ def _is_bids(path: Path) -> bool:
     return (path / DESCRIPTION).is_file()
 
 
-def _bids(root: Path, output: Path, wanted: Wanted) -> Listed:
+def _bids(root: Path, output: Path, selection: Selection) -> Listed:
     """List the images of a BIDS data set; results get the places and names of derivatives."""
-    participants = {name.removeprefix("sub-") for name in wanted.participants}
+    participants = {name.removeprefix("sub-") for name in selection.participants}
     found = []
     for path in sorted([*root.glob("sub-*/anat/*.nii*"), *root.glob("sub-*/ses-*/anat/*.nii*")]):
         stem, _, ending = path.name.partition(".")
         *entities, suffix = stem.split("_")
         subject = path.relative_to(root).parts[0]
-        if suffix != wanted.image or ending not in ("nii", "nii.gz"):
+        if suffix != selection.image or ending not in ("nii", "nii.gz"):
             continue
         if participants and subject.removeprefix("sub-") not in participants:
             continue
@@ -144,7 +144,7 @@ def _bids(root: Path, output: Path, wanted: Wanted) -> Listed:
         found.append(Case(path, name, output / path.parent.relative_to(root), name))
     missing = participants - {case.path.relative_to(root).parts[0].removeprefix("sub-") for case in found}
     if missing or not found:
-        what = f"{root} must hold sub-*/[ses-*/]anat/*_{wanted.image}.nii[.gz]"
+        what = f"{root} must hold sub-*/[ses-*/]anat/*_{selection.image}.nii[.gz]"
         raise InputError(f"{what}, found none{f' of {sorted(missing)[0]}' if missing else ''}", option="image")
     return Listed("BIDS data set", tuple(found), naming=BIDS)
 
@@ -153,7 +153,7 @@ def _is_list(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _csv(path: Path, output: Path, wanted: Wanted) -> Listed:
+def _csv(path: Path, output: Path, selection: Selection) -> Listed:
     """Cases of a table: `image`, relative to it, and optionally `name` and `series`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -169,7 +169,7 @@ def _csv(path: Path, output: Path, wanted: Wanted) -> Listed:
     cases, bad = [], []
     for row in rows:
         image = path.parent / (row["image"] or "")
-        name = (row.get("name") or "").strip() or case_name(image, wanted.channels)
+        name = (row.get("name") or "").strip() or case_name(image, selection.channels)
         if not NAME.fullmatch(name) or name.startswith("."):
             bad.append(failed(image, InputError(f"a name must be one of a file, got {name!r}; correct the list")))
             continue
@@ -182,11 +182,11 @@ def _is_dicom_tree(path: Path) -> bool:
     return path.is_dir() and not (path / "imagesTs").is_dir() and not image_files(path) and is_dicom_source(path)
 
 
-def _dicom(root: Path, output: Path, wanted: Wanted) -> Listed:
+def _dicom(root: Path, output: Path, selection: Selection) -> Listed:
     """Series of a tree that a rule accepts, wherever their files lie."""
     cases, left_out = [], []
     for series in series_below(root):
-        if reason := series.objection(wanted.rules):
+        if reason := series.objection(selection.rules):
             left_out.append(reason)
             continue
         parts = series.folder.resolve().relative_to(root.resolve()).parts or (root.resolve().name,)
@@ -197,5 +197,5 @@ def _dicom(root: Path, output: Path, wanted: Wanted) -> Listed:
     return Listed("DICOM tree", tuple(cases), left_out=tuple(left_out))
 
 
-Kind = tuple[Callable[[Path], bool], Callable[[Path, Path, Wanted], Listed]]
+Kind = tuple[Callable[[Path], bool], Callable[[Path, Path, Selection], Listed]]
 KINDS: tuple[Kind, ...] = ((_is_bids, _bids), (_is_list, _csv), (_is_dicom_tree, _dicom))

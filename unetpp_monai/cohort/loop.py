@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import UnetppError
 from ..faults import trace_of
-from ..workflows.done import Origin
+from ..workflows.done import CaseInput
 from ..workflows.many import Row
 from .cases import Case
 from .claims import Claims
@@ -101,11 +101,11 @@ class _Turn:
         self.files: set[str] = set()  # of its results
         self.claimed = self.elsewhere = self.late = False
 
-    def __call__(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
+    def __call__(self, path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: list[str]) -> bool:
         """Before anything is computed, claim the case; before it is delivered, make sure that it is still ours."""
         self.name = path.name.removesuffix(self._work.request.naming.report)
         self.files = set(names)
-        if self._is_done(path, settings, origin, names):
+        if self._is_done(path, settings, case_input, names):
             self.late = self.claimed
             return True
         if self.claimed:
@@ -114,8 +114,8 @@ class _Turn:
         self.claimed = self._claims.take(self._case.id)
         self.elsewhere = not self.claimed
         # another may have delivered it between our look and our claim
-        return self.elsewhere or self._is_done(path, settings, origin, names)
+        return self.elsewhere or self._is_done(path, settings, case_input, names)
 
-    def _is_done(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
+    def _is_done(self, path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: list[str]) -> bool:
         again = self._ledger.is_wanted_again(self._case.id)
-        return not again and self._work.is_done(path, settings, origin, names)
+        return not again and self._work.is_done(path, settings, case_input, names)

@@ -11,7 +11,7 @@ from ..depth import DepthLike
 from ..files import make_folder
 from ..runtimes.threads import limit_threads
 from ..segmenter import Segmenter
-from ..workflows.done import Origin, is_done
+from ..workflows.done import CaseInput, is_done
 from ..workflows.many import Row, attempt
 from ..workflows.request import Request
 from ..workflows.segment import Then, Unless, nothing
@@ -80,9 +80,9 @@ class Work:
     beat: float = BEAT_SECONDS  # see `Claims`
     stale: float = STALE_SECONDS
 
-    def is_done(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
+    def is_done(self, path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: list[str]) -> bool:
         """As `done.is_done`."""
-        return is_done(path, settings, origin, names, verify=self.verify)
+        return is_done(path, settings, case_input, names, verify=self.verify)
 
     def request_of(self, case: Case, *, overwrite: bool) -> Request:
         """What is wanted of a case."""

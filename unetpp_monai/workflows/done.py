@@ -12,7 +12,7 @@ from ..files import facts_of, sha256, state_of
 
 
 @dataclass(frozen=True)
-class Origin:
+class CaseInput:
     """An input, as reports name it."""
 
     paths: tuple[Path, ...]  # of the case: a folder, or files of one folder, its name's first
@@ -42,14 +42,14 @@ class Origin:
 
 
 def is_done(
-    path: Path, settings: Mapping[str, Any], origin: Origin, names: Iterable[str], *, verify: bool = False
+    path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: Iterable[str], *, verify: bool = False
 ) -> bool:
     """Whether all results are there, by these settings and of this input, as their report says.
 
     Args:
         path: of the report.
         settings: of `settings_of`.
-        origin: the input.
+        case_input: the input.
         names: of all files of the case, in the report's folder.
         verify: hash input and results, instead of looking at the input's sizes and times and for the results' names.
 
@@ -62,7 +62,7 @@ def is_done(
     if differences := sorted(key for key, value in settings.items() if report.get(key) != value):
         said = ", ".join(f"{key} {_short(report.get(key))} instead of {_short(settings[key])}" for key in differences)
         raise _other(path, f"by other settings: {said}")
-    if not origin.is_that_of(report, verify=verify):
+    if not case_input.is_that_of(report, verify=verify):
         raise _other(path, "of another input")
     whole = all((path.parent / name).is_file() for name in names)
     if whole and not verify:

@@ -28,7 +28,7 @@ def case_report(
     image: SourceImage,
     result: Segmentation,
     *,
-    origin: Mapping[str, str],
+    case_input: Mapping[str, str],
     request: Mapping[str, Any],
     outputs: Mapping[str, Mapping[str, Any]],
     seconds: Mapping[str, float],
@@ -38,15 +38,15 @@ def case_report(
     Args:
         image: what was segmented.
         result: of the segmenter.
-        origin: of `Origin.stated`.
+        case_input: of `CaseInput.stated`.
         request: of `settings_of`.
         outputs: of `write_outputs`.
         seconds: step -> wall time.
     """
     return {
         "schema": SCHEMA,
-        **origin,
-        **_source(image, known="input" in origin),
+        **case_input,
+        **_source(image, known="input" in case_input),
         "request": dict(request),
         "outputs": {kind: _output(written) for kind, written in outputs.items()},
         "voxels": result.voxels,
