@@ -3,12 +3,11 @@
 import csv
 import hashlib
 import hmac
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..csv_files import check_separator
+from ..csv_files import check_separator, is_case_name
 from ..dicom.discovery import is_dicom_source
 from ..errors import AmbiguityError, InputError
 from ..io import case_name
@@ -22,7 +21,6 @@ DESCRIPTION = "dataset_description.json"  # that makes a folder a BIDS data set
 FIRST_CHANNEL = "_0000"  # ending of every name in nnU-Net's folders
 COLUMNS = ("image", "name", "series")  # of a list of cases; the first must be there
 ID_DIGITS = 24  # hexadecimal, of a case that may not be called by its name
-NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ def _csv(path: Path, output: Path, selection: Selection) -> Listed:
     for row in rows:
         image = path.parent / (row["image"] or "")
         name = (row.get("name") or "").strip() or case_name(image, selection.channels)
-        if not NAME.fullmatch(name) or name.startswith("."):
+        if not is_case_name(name):
             bad.append(failed(image, InputError(f"a name must be one of a file, got {name!r}; correct the list")))
             continue
         cases.append(Case(image, name, output, name, (row.get("series") or "").strip() or None))
