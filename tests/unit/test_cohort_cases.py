@@ -71,9 +71,9 @@ def test_a_list_of_cases(tmp_path):
     table.write_text("image,name\na/x.nii.gz,one\nb/x.nii.gz,two\nb/x.nii.gz,../three\n")
     found = listed(table)
     assert names(found) == ["one", "two"] and found.cases[1].path == tmp_path / "b" / "x.nii.gz"
-    assert "a name must be one of a file, got '../three'" in found.rows[0].reason
+    assert "a name of a case must be a possible file name, got '../three'" in found.rows[0].reason
     table.write_text("image\na/x.nii.gz\nb/x.nii.gz\n")
-    with pytest.raises(AmbiguityError, match="cases must have names of their own"):
+    with pytest.raises(AmbiguityError, match="cases must have different names"):
         listed(table)
     for text, said in {
         "path\na": "must have the column image",

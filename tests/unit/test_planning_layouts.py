@@ -145,7 +145,7 @@ def test_a_table_names_its_cases(tmp_path):
         find_dataset(path)
     for name in ("../out", "a/b", ".hidden"):
         path.write_text(f"name,image,label\n{name},a.nii,seg_a.nii\n")
-        with pytest.raises(InputError, match=r"must be one of a file, got .* in .*cases\.csv"):
+        with pytest.raises(InputError, match=r"must be a possible file name, got .* in .*cases\.csv"):
             find_dataset(path)
 
 

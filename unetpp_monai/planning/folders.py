@@ -124,5 +124,5 @@ def _names(rows: Sequence[Mapping[str, str]], path: Path) -> list[str]:
         names = [case_name(Path(image).name) for image in joined]
     stated = [row.get("name", "").strip() for row in rows]
     if wrong := [name for name in stated if name and not is_case_name(name)]:
-        raise InputError(f"a name of a case must be one of a file, got {wrong[0]!r} in {path}; choose another")
+        raise InputError(f"a name of a case must be a possible file name, got {wrong[0]!r} in {path}; choose another")
     return [name or own for name, own in zip(stated, names, strict=True)]
