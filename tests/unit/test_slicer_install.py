@@ -89,7 +89,7 @@ def test_failed_and_refused_installations(lib):
     start, started = recorded(1, ["Collecting x", "ERROR: Cannot install numpy 1 and 2"])
     installation = lib.install.Installation(start)
     with pytest.raises(
-        lib.process.SegmentationError, match=r"needs Python 3\.11 or later, Slicer has 3\.9; install into a separate env"
+        lib.process.SegmentationError, match=r"needs Python 3\.11 or later, Slicer has 3\.9; install into"
     ):
         installation.begin("python", version=(3, 9))
     assert started == []

@@ -237,7 +237,7 @@ class UNetPlusPlus(nn.Module):
         return list(self.anytime(x))
 
     def prune(self, depth: int) -> "UNetPlusPlus":
-        """Copy the network without what lies deeper than `depth`: same logits, fewer nodes (Zhou et al. 2018, 3.3).
+        """Copy the network without the nodes deeper than `depth`: same logits, fewer nodes (Zhou et al. 2018, 3.3).
 
         Raises:
             ValueError: no head at that depth.

@@ -1,4 +1,4 @@
-"""What `<case>.json` says of a result: where it came from, what decided its voxels, what was found and written.
+"""Write `<case>.json`: input, everything that determined the voxels, and what was found and written.
 
 `unetpp_monai/report.schema.json` describes every key. Numbers are rounded here to what they mean, and nowhere else.
 """
