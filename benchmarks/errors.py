@@ -14,7 +14,8 @@ from scipy.ndimage import distance_transform_edt
 
 from unetpp_monai import find_cases
 from unetpp_monai.io import case_name
-from unetpp_monai.workflows.evaluate import read_label_map
+from unetpp_monai.words import counted
+from unetpp_monai.workflows.label_pairs import read_label_map
 from unetpp_monai.workflows.metrics import mean_dice
 
 Labels = NDArray[np.generic]
@@ -38,7 +39,7 @@ def main() -> None:
         cases.append((read_label_map(path, None, ()).array[0], reference.array[0]))
     indices = sorted({int(index) for _, reference in cases for index in np.unique(reference)} - {0})
     heads = [f"{metric} {index}" for metric in ("Dice", "IoU") for index in indices]
-    print(f"{len(cases)} cases, means\n\n| | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
+    print(f"{counted(len(cases), 'case')}, means\n\n| | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     rows = {
         "as found": cases,
         "labels by the reference": [(painted(found > 0, reference), reference) for found, reference in cases],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unetpp_monai import evaluate, find_cases, read_bundle, read_volume
 from unetpp_monai.io import case_name
-from unetpp_monai.workflows.evaluate import read_label_map
+from unetpp_monai.workflows.label_pairs import read_label_map
 from unetpp_monai.workflows.preview import write_preview
 
 CURVES = {"train_loss": "loss per iteration, mean of 50", "train_mean_dice": "Dice, augmented training crops",

@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 import unetpp_monai
+from unetpp_monai.words import counted
 
 UNETPP = [sys.executable, "-m", "unetpp_monai"]
 SAMPLE = Path(unetpp_monai.__file__).parent / "sample" / "mni_hippocampus_right.nii.gz"
@@ -57,7 +58,7 @@ def main() -> None:
         wait_for(lambda: {"SEG", "SR"} <= {kind for kind, *_ in series_in(url)}, *listener)
         say(f"\nthe archive now holds, at {url}:")
         for kind, description, instances in sorted(series_in(url)):
-            say(f"  {kind:4} {instances:3} instance(s)  {description}")
+            say(f"  {kind:4} {counted(instances, 'instance'):13}  {description}")
         study = pydicom.dcmread(next((folder / "series").iterdir())).StudyInstanceUID
         pull = ["pacs", "pull", f"{url}/dicom-web", "--study", study, "-o", str(output)]
         say("\npull them back: unetpp pacs pull URL/dicom-web --study UID")

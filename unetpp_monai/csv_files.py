@@ -1,11 +1,23 @@
-"""Tables that people write: what separates their columns is checked, not guessed."""
+"""Tables that people write: separators of columns and names of cases are checked, not guessed."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import InputError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f]{1,200}")
+
+
+def is_case_name(text: str) -> bool:
+    """Tell whether a case can have this name, so that files can be named after it.
+
+    Example:
+        >>> is_case_name("patient 1"), is_case_name("../patient 1"), is_case_name("")
+        (True, False, False)
+    """
+    return bool(NAME.fullmatch(text))
 
 
 def check_separator(columns: Iterable[str | None], path: Path, *, wanted: str = ",") -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from .words import counted
+
 Values = Mapping[str, Any]
 
 MOST_FEATURES, MOST_LEVELS = 256, 6  # of a locator's network: 1 GiB of weights
@@ -121,7 +123,7 @@ def _class_faults(values: Values) -> Iterator[str]:
         yield f"locator_labels must hold the labels 1, 2, ... in this order, got {labels}"
     channels = values.get("out_channels")
     if channels is not None and any(len(each) != channels - 1 for each in labels):
-        yield f"locator_labels must have {channels - 1} label(s) a structure (out_channels), got {labels}"
+        yield f"locator_labels must have {counted(channels - 1, 'label')} a structure (out_channels), got {labels}"
     if unknown := [name for name in values.get("locator_brain", []) if name not in classes]:
         yield f"locator_brain must be of locator_classes, got {unknown}"
     for rule in values.get("locator_order", []):

@@ -1,7 +1,4 @@
-"""Volume in, label volume out: the steps of a bundle's `inference.json` without its files.
-
-Preprocessing, inferer and postprocessing are built from the config; nothing of them is restated here.
-"""
+"""Volume in, label volume out: the steps of a bundle's `inference.json` without its files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,8 +39,7 @@ class Segmenter:
         volumes: how many are to come, so that "auto" compiles nothing for less work than compiling takes; None = many.
 
     Attributes:
-        bundle: what it runs.
-        device: where.
+        bundle, device: what it runs, and where.
         default_depth: what a call without depth gives.
         depths: numbers of anti-diagonals that can be evaluated; `Depth` "auto" can be if the first is 1.
         full_depth: of the bundle's network, however deep it was built.
@@ -52,6 +48,12 @@ class Segmenter:
     Raises:
         BundleError: the bundle's parts do not fit each other.
         InputError: the device, runtime or depth does not exist.
+
+    Example:
+        >>> from unetpp_monai import read_volume
+        >>> segmenter = Segmenter.from_bundle("hippocampus", depth=1, runtime="eager")
+        >>> list(segmenter(read_volume("hippocampus.nii.gz")).ml)
+        ['anterior hippocampus', 'posterior hippocampus']
     """
 
     def __init__(
@@ -201,8 +203,7 @@ class Segmenter:
         Raises:
             InputError: the network has no such depth or axis.
         """
-        chosen = self.check_depth(depth)
-        stated = self._identity(self._network)
+        chosen, stated = self.check_depth(depth), self._identity(self._network)
         del stated["device"], stated["runtime"]
         return {
             **stated,
@@ -215,8 +216,7 @@ class Segmenter:
         """Check and preprocess a volume.
 
         Raises:
-            InputError: wrong number of channels, a constant or not finite image, intensities that the network would get
-                as others, or a grid that does not fit into memory.
+            InputError: wrong channels, a constant or not finite image, lost intensities, or too large for the memory.
         """
         dims = self.spatial_dims
         self.bundle.input.check_channels(volume, self.in_channels, self.bundle.name)
@@ -280,8 +280,7 @@ class Segmenter:
         image = self._batch(prepared)
         image = image if prompts is None else torch.cat([image, prompts[None].to(image)], 1)
         slabs = self._inferer.slabs(image, predictor, located)
-        data = self._postprocessing(self._invert.from_slabs(prepared.data, slabs))
-        return on_grid_of(data["pred"], prepared.volume)
+        return on_grid_of(self._postprocessing(self._invert.from_slabs(prepared.data, slabs))["pred"], prepared.volume)
 
     def _batch(self, prepared: Prepared) -> torch.Tensor:
         """The image `(1, C, *network grid)`, on the device."""

@@ -16,6 +16,7 @@ from .labels import read_labels
 from .last_line import say_ours_last
 from .plausibility import Plausible
 from .task_rules import is_structure, unknown_key, value_faults, value_types
+from .words import counted
 
 BASE = Path(__file__).resolve().parent / "base"
 VALUES, DESCRIPTION, TRAINED = "task.json", "metadata.json", "model.pt"  # files of a task
@@ -166,7 +167,7 @@ def check_run() -> None:
 
 
 def _message(constraint: str, faults: list[str]) -> str:
-    return "\n- ".join([f"{constraint}, got {len(faults)} fault(s):", *faults])
+    return "\n- ".join([f"{constraint}, got {counted(len(faults), 'fault')}:", *faults])
 
 
 def _overlay_faults(values: Mapping[str, Any], base: Mapping[str, Any], types: Mapping[str, object]) -> Iterator[str]:
@@ -260,7 +261,7 @@ def _device_fault(device: Any) -> str:
         return f"device must be cpu or cuda:N, got {device!r}"
     gpus = torch.cuda.device_count()
     if found is not None and found.type == "cuda" and (found.index or 0) >= gpus:
-        return f"device must exist, got {str(device)!r} on a machine with {gpus} GPU(s); use cpu"
+        return f"device must exist, got {str(device)!r} on a machine with {counted(gpus, 'GPU')}; use cpu"
     return ""
 
 

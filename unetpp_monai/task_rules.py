@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from .label_rules import Values, is_number, is_whole, label_faults, locator_faults
+from .words import counted
 
 # types of values that are null or an expression in the base
 TYPES: dict[str, tuple[type, ...]] = {
@@ -172,8 +173,9 @@ def _axes(values: Values) -> Iterator[str]:
     }
     for key, allowed in lengths.items():
         if key in values and len(values[key]) not in allowed:
-            counts = " or ".join(map(str, allowed))
-            yield f"{key} must have {counts} value(s) for spatial_dims {dims}, got {values[key]}"
+            *fewer, most = allowed
+            counts = " or ".join([*map(str, fewer), counted(most, "value")])
+            yield f"{key} must have {counts} for spatial_dims {dims}, got {values[key]}"
     for key in ("flip_axes", "mirror_axes"):
         axes = values.get(key, [])
         if not set(map(repr, axes)) <= set(map(str, range(dims))) or len(set(axes)) < len(axes):
@@ -241,7 +243,7 @@ def _intensities(values: Values) -> Iterator[str]:
     if not stated:
         return
     if channels is not None and len(stated) != channels:
-        yield f"intensity must have none or {channels} rule(s) (in_channels), got {len(stated)}"
+        yield f"intensity must have none or {counted(channels, 'rule')} (in_channels), got {len(stated)}"
     for rule in stated:
         if not isinstance(rule, Mapping) or not _is_rule(rule):
             yield (

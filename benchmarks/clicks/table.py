@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unetpp_monai.words import counted
+
 SHOWN = (0, 1, 3, 5, 10)  # clicks
 
 
@@ -19,7 +21,7 @@ def write_table(folder: Path) -> None:
     shown = [clicks for clicks in SHOWN if clicks <= most]
     head = ["contender", *(f"Dice {clicks}" for clicks in shown), *(f"HD95 {clicks} (mm)" for clicks in shown)]
     lines = [
-        f"{len(cases)} cases; clicks 0: before the first.",
+        f"{counted(len(cases), 'case')}; clicks 0: before the first.",
         "",
         "| " + " | ".join([*head, "s/click p50", "p95"]) + " |",
         "|---" * (len(head) + 2) + "|",

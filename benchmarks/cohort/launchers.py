@@ -57,7 +57,7 @@ def main() -> None:
         for (workers, threads), found in sorted(rates.items(), key=lambda item: -median(item[1]))
     ]
     write_rows(rows, options.output / "table.json")
-    print(f"\n{len(images)} cases; goal for two workers of one thread: {GOAL}")
+    print(f"\n{counted(len(images), 'case')}; goal for two workers of one thread: {GOAL}")
 
 
 def described(workers: int, threads: int) -> str:

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.cohort.cases import Wanted, list_cohort
+from unetpp_monai.cohort.cases import Selection, list_cohort
 from unetpp_monai.cohort.ledger import Outcome
 from unetpp_monai.cohort.local import Workers
 from unetpp_monai.cohort.messages import Start
@@ -43,7 +43,7 @@ def main() -> None:
 
 def measure(inputs: Path, output: Path, every: int, depth: int | None) -> list[dict[str, int]]:
     """Memory of the worker after every so many cases."""
-    cohort = Cohort(list_cohort([inputs], output, Wanted()), output, read_bundle(BUNDLE))
+    cohort = Cohort(list_cohort([inputs], output, Selection()), output, read_bundle(BUNDLE))
     prepare(cohort)
     work = Work(Request(depth=depth), pictures=cohort.ledger.pictures)
     model = Model(BUNDLE, depth=depth, volumes=len(cohort.listed.cases))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.cohort.cases import Case, Listed, Wanted, list_cohort
+from unetpp_monai.cohort.cases import Case, Listed, Selection, list_cohort
 from unetpp_monai.cohort.dispatch import Alone, dispatch
 from unetpp_monai.cohort.launch import Launch
 from unetpp_monai.cohort.loop import Loop
@@ -57,7 +57,7 @@ def stubs(output: Path, count: int) -> list[dict[str, str]]:
     tables = seconds_of(lambda: write_results(cohort))
 
     def again() -> None:
-        listed = list_cohort([output / "in"], output / "out", Wanted())
+        listed = list_cohort([output / "in"], output / "out", Selection())
         same = Cohort(listed, output / "out", cohort.bundle)
         prepare(same)
         run_cases(same, listed.cases, Launch().crew(BuildsStub(work), work, same.ledger), launcher=Launch().stated())
@@ -80,7 +80,7 @@ def stub_cohort(output: Path, count: int) -> Cohort:
     (output / "in").mkdir(parents=True, exist_ok=True)
     for index in range(count):
         (output / "in" / f"case_{index:05d}.nii.gz").write_text(str(index))
-    return Cohort(list_cohort([output / "in"], output / "out", Wanted()), output / "out", read_bundle(BUNDLE))
+    return Cohort(list_cohort([output / "in"], output / "out", Selection()), output / "out", read_bundle(BUNDLE))
 
 
 def bare_stub(cohort: Cohort, work: Work, output: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.cohort.cases import Wanted, list_cohort
+from unetpp_monai.cohort.cases import Selection, list_cohort
 from unetpp_monai.cohort.dispatch import Alone
 from unetpp_monai.cohort.launch import Launch
 from unetpp_monai.cohort.loop import Loop
@@ -26,6 +26,7 @@ from unetpp_monai.io import find_cases, read_volume, write_nifti
 from unetpp_monai.labels import Label
 from unetpp_monai.segmenter import Segmenter
 from unetpp_monai.volume import Volume
+from unetpp_monai.words import counted
 from unetpp_monai.workflows.calibrate import auroc
 from unetpp_monai.workflows.request import Request
 
@@ -116,13 +117,13 @@ def crop_of(other: Volume, volume: Volume, seed: int) -> Volume:
 
 def segment(segmenter: Segmenter, output: Path, way: str) -> list[Record]:
     """Records of all cases of a way."""
-    listed = list_cohort([output / "in" / way], output / "out" / way, Wanted())
+    listed = list_cohort([output / "in" / way], output / "out" / way, Selection())
     cohort = Cohort(listed, output / "out" / way, read_bundle(BUNDLE))
     prepare(cohort)
     work = Work(Request(uncertainty=True))
     crew = Alone(Loop(Loaded(segmenter, work), work, cohort.ledger))
     run_cases(cohort, listed.cases, crew, launcher=Launch().stated())
-    print(f"{way}: {len(listed.cases)} cases", file=sys.stderr)
+    print(f"{way}: {counted(len(listed.cases), 'case')}", file=sys.stderr)
     return cohort_records(cohort)
 
 

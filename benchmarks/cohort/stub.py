@@ -11,7 +11,7 @@ from pathlib import Path
 from unetpp_monai.cohort.cases import Case
 from unetpp_monai.cohort.work import Segments, Work
 from unetpp_monai.files import complete_folder
-from unetpp_monai.workflows.done import Origin
+from unetpp_monai.workflows.done import CaseInput
 from unetpp_monai.workflows.many import Row, failed
 from unetpp_monai.workflows.segment import Unless
 
@@ -34,19 +34,19 @@ class Stub:
         """Write `<case>_seg.nii.gz` and `<case>.json`."""
         name = str(case.name)
         names = [f"{name}_seg.nii.gz", f"{name}.json"]
-        origin = Origin((case.path,), case.folder)
+        case_input = CaseInput((case.path,), case.folder)
         try:
-            return self._segment(case, names, origin, unless=unless, smallest=smallest)
+            return self._segment(case, names, case_input, unless=unless, smallest=smallest)
         except _MeanwhileError:
             return Row(case.path, "done")
         except (MemoryError, ValueError) as error:
             return failed(case.path, error)
 
-    def _segment(self, case: Case, names: list[str], origin: Origin, *, unless: Unless, smallest: bool) -> Row:
+    def _segment(self, case: Case, names: list[str], case_input: CaseInput, *, unless: Unless, smallest: bool) -> Row:
         report = case.folder / names[1]
 
         def check() -> None:
-            if unless(report, SETTINGS, origin, names):
+            if unless(report, SETTINGS, case_input, names):
                 raise _MeanwhileError
 
         check()
@@ -57,7 +57,7 @@ class Stub:
             digest = hashlib.sha256(content.encode()).hexdigest()
             found = {"voxels": {"a": 1}, "ml": {"a": 0.001}, "scores": {}, "seconds": {"network": self.seconds}}
             outputs = {"nifti": {"file": names[0], "sha256": digest}}
-            (folder / names[1]).write_text(json.dumps({**origin.stated(), **SETTINGS, **found, "outputs": outputs}))
+            (folder / names[1]).write_text(json.dumps({**case_input.stated(), **SETTINGS, **found, "outputs": outputs}))
         return Row(case.path, "written")
 
     def _befall(self, name: str, *, smallest: bool) -> None:

@@ -112,7 +112,7 @@ def segment(window, volume, task, depth):
 
 
 def install(wheel, folder):
-    """Install a wheel into an environment apart, as a user does who says yes; the home folder is FOLDER."""
+    """Install a wheel into a separate environment, as a user does who says yes; the home folder is FOLDER."""
     os.environ["HOME"] = str(folder)
     module, shown = slicer_module_run.prepare()
     slicer.util.confirmOkCancelDisplay = lambda question: shown.append(question) or True

@@ -134,7 +134,7 @@ ERRORS = [
     (missing, "must have a label of its name, 1 are missing, such as .*sub-02"),
     (truncated, "1 of .*sub-02.nii.gz"),
     (not_a_number, "finite, got 1 NaN .*sub-02.nii.gz"),
-    (two_channels, r"images must have 1 channel\(s\) \(in_channels\), got 2 in sub-02"),
+    (two_channels, r"images must have 1 channel \(in_channels\), got 2 in sub-02"),
     (many_labels, "got 3, 4, 5, 6, 7 in sub-02"),
 ]
 

@@ -19,7 +19,7 @@ from helpers.waiting import wait_for
 sys.path.insert(0, str(ROOT))
 from benchmarks.cohort.stub import BuildsStub
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.cohort.cases import Wanted, list_cohort
+from unetpp_monai.cohort.cases import Selection, list_cohort
 from unetpp_monai.cohort.claims import Claims
 from unetpp_monai.cohort.launch import Launch
 from unetpp_monai.cohort.ledger import Ledger
@@ -51,7 +51,7 @@ def folder(tmp_path):
 def stub_cohort(folder, names=NAMES):
     for name in names:
         (folder / "in" / f"{name}.nii.gz").write_text(name)
-    listed = list_cohort([folder / "in"], folder / "out", Wanted())
+    listed = list_cohort([folder / "in"], folder / "out", Selection())
     cohort = Cohort(listed, folder / "out", read_bundle("hippocampus"))
     prepare(cohort)
     return cohort
@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_case_tried_again(folder):
     came, counts = run_stub(folder, Launch(workers=2), names)
     assert counts == {"written": 7, "failed": 1, "late": 0}
     assert tries_of(folder, "once") == ["usual"] * 2 and came["once"].note == ""
-    assert "alone with smaller batches, since its worker was killed by SIGKILL" in came["kills"].note
+    assert "alone with smaller batches because its worker was killed by SIGKILL" in came["kills"].note
     assert tries_of(folder, "kills") == ["usual", "usual", "smallest"]
     assert came["kills"].reason == "its worker was killed by SIGKILL, again" and came["kills"].status == "failed"
 
@@ -234,7 +234,7 @@ def test_status_tells_from_elsewhere(folder):
     assert (state["cases"], state["done"], state["failed"], state["waiting"]) == (7, 6, 1, 0)
     assert [one["case"] for one in state["running"]] == ["another"] and state["running"][0]["pid"] == os.getpid()
     assert [one["case"] for one in state["failures"]] == ["wrong"]
-    with pytest.raises(OutputError, match="a cohort must have been begun"):
+    with pytest.raises(OutputError, match="a folder must contain a cohort"):
         state_of_runs(folder)
 
 

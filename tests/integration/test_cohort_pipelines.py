@@ -92,6 +92,6 @@ def test_a_quota_flags_the_share_that_was_asked_for_and_belongs_to_its_weights(t
     assert "set on 5 images of this site to flag 40 %" in report
     quota.write_text(json.dumps({"quota": stated, "weights_sha256": "0"}))
     other = unetpp("cohort", tmp_path, "-o", out, "--uncertainty", "--quota", quota, *options)
-    assert other.returncode == 1 and "a quota must be set with the weights that are used" in other.stderr
+    assert other.returncode == 1 and "a quota must be made with the weights in use" in other.stderr
     neither = unetpp("calibrate", tmp_path)
     assert neither.returncode == 1 and "either --references FOLDER or --unlabelled" in neither.stderr

@@ -1,6 +1,5 @@
 """Conversion of label maps as a Python user calls it; that voxels keep their places is shown in test_outputs."""
 
-import doctest
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +34,6 @@ def case(tmp_path, monkeypatch):
     write_label_table([KIDNEY], tmp_path / "case_seg.tsv")
     monkeypatch.chdir(tmp_path)
     return labels
-
-
-def test_the_example(case):
-    (example,) = (one for one in doctest.DocTestFinder().find(convert, "convert", globs={}) if one.examples)
-    assert doctest.DocTestRunner().run(example) == (0, 5)
 
 
 def test_files_come_in_order_and_read_back_as_the_same_labels(case, tmp_path):

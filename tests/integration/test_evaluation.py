@@ -15,7 +15,8 @@ from unetpp_monai import evaluate
 from unetpp_monai.errors import AmbiguityError, GeometryError, InputError
 from unetpp_monai.io import write_label_picture
 from unetpp_monai.volume import Volume
-from unetpp_monai.workflows.evaluate import CaseMetrics, cases_by_name, summarise
+from unetpp_monai.workflows.evaluate import CaseMetrics, summarise
+from unetpp_monai.workflows.label_pairs import cases_by_name
 from unetpp_monai.workflows.metrics import compare_masks
 
 

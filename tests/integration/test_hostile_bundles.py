@@ -241,7 +241,7 @@ FAULTS = {  # of inference.json: key, value, words of the message
     "a huge window": ("roi_size", [99999, 99999, 99999], "roi_size must be at most"),
     "a huge window within": ("inferer#inferer#roi_size", [99999] * 3, "inferer#inferer#roi_size must be sizes"),
     "spacing 0": ("pixdim", [0, 1, 1], "pixdim must hold numbers > 0 (mm), got [0, 1, 1]"),
-    "four axes": ("pixdim", [1, 1, 1, 1], "pixdim must have 3 value(s) for spatial_dims 3"),
+    "four axes": ("pixdim", [1, 1, 1, 1], "pixdim must have 3 values for spatial_dims 3"),
     "no dimensions": ("spatial_dims", 7, "spatial_dims must be 2 or 3, got 7"),
     "two dimensions": ("network_def#spatial_dims", 2, "network_def"),
     "a huge number": ("sw_batch_size", 10**40, "a whole number above 9223372036854775807 at sw_batch_size"),

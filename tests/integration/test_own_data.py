@@ -192,7 +192,7 @@ def test_a_training_begins_with_weights_of_a_task_with_other_labels_and_channels
     settings = ["--set", "warmup_epochs=0", "--set", "val_interval=1", "--set"]
     done = unetpp(*command, *settings, "max_epochs=1", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    said = "first convolution of 1 channel(s) instead of 2: repeated and divided by their number; heads of 2 labels "
+    said = "first convolution of 1 channel instead of 2: repeated and divided by their number; heads of 2 labels "
     assert f"{given.relative_to(tmp_path)}: {said}instead of 3, background included: new" in done.stderr
     before, after = (torch.load(path, weights_only=True) for path in (given, tmp_path / "second/runs/fold0/model.pt"))
     first = "nodes.x_0_0.block.conv_0.conv.weight"

@@ -102,7 +102,7 @@ def test_progress_counts_windows(segmenter):
 @pytest.mark.parametrize(
     ("array", "depth", "message"),
     [
-        (np.zeros((4, 8, 8, 8), np.float32), None, r"takes 1 channel\(s\), got 4"),
+        (np.zeros((4, 8, 8, 8), np.float32), None, r"takes 1 channel, got 4"),
         (np.full((1, 8, 8, 8), 7.0), None, "must not be constant, got 7.0"),
         (np.array([0, 1, np.nan, 2]).reshape(1, 4, 1, 1), None, "voxels must be finite"),
         (np.array([0, 1, np.inf, 2]).reshape(1, 4, 1, 1), None, "voxels must be finite"),

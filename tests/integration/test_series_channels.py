@@ -136,9 +136,7 @@ def test_series_that_do_not_belong_together_are_refused_by_name(tmp_path, tags, 
 def test_which_series_is_which_channel_is_never_guessed(study, tmp_path):
     listing = r"Found: .*number 4 of study .*'FLAIR'.*number 3 .*'T1'"
     for names in (None, "T1", ("T1", "FLAIR", "T1")):
-        with pytest.raises(
-            InputError, match=rf"named for each of 2 channel\(s\), in their order, got \d name.*{listing}"
-        ):
+        with pytest.raises(InputError, match=rf"named for each of 2 channels, in their order, got \d name.*{listing}"):
             read_case(study, series=names, in_channels=2)
     with pytest.raises(InputError, match=r"different series, got one of .* twice"):
         read_case(study, series=("T1", "3"), in_channels=2)
@@ -156,7 +154,7 @@ def test_segment_names_every_series_and_refers_to_the_first(study, bundle, tmp_p
     said = " ".join(alone.stderr.replace("│", "").split())
     assert (
         alone.returncode == 1
-        and "each of 2 channel(s) (T1, FLAIR), in their order" in said
+        and "each of 2 channels (T1, FLAIR), in their order" in said
         and "'FLAIR'" in said
         and "(--series)" in said
     )

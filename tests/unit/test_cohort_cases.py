@@ -7,7 +7,7 @@ from helpers import save_nifti
 from helpers.dicom_phantoms import axial_affine, make_series
 from numpy import zeros
 
-from unetpp_monai.cohort.cases import Wanted, list_cohort, shard_of
+from unetpp_monai.cohort.cases import Selection, list_cohort, shard_of
 from unetpp_monai.errors import AmbiguityError, InputError
 from unetpp_monai.pacs.rules import Rule
 from unetpp_monai.workflows.outputs import BIDS, PLAIN
@@ -21,7 +21,7 @@ def image(path):
 
 
 def listed(path, output="out", **wanted):
-    return list_cohort([path], path.parent / output, Wanted(**wanted))
+    return list_cohort([path], path.parent / output, Selection(**wanted))
 
 
 def names(found):
@@ -34,7 +34,7 @@ def test_a_folder_is_what_segment_takes(tmp_path):
     found = listed(tmp_path / "in")
     assert names(found) == ["a", "b"] and found.naming == PLAIN
     assert [case.id for case in found.cases] == ["a", "b"] and found.cases[0].folder == tmp_path / "out"
-    both = list_cohort([tmp_path / "in", tmp_path / "gone"], tmp_path / "out", Wanted())
+    both = list_cohort([tmp_path / "in", tmp_path / "gone"], tmp_path / "out", Selection())
     assert names(both) == ["a", "b"] and "input must exist" in both.rows[0].reason
 
 
@@ -62,7 +62,7 @@ def test_a_bids_data_set(tmp_path):
     with pytest.raises(InputError, match="found none of 03"):
         listed(root, participants=("03", "01"))
     with pytest.raises(InputError, match="must be the only input, got 2"):
-        list_cohort([root, tmp_path], tmp_path / "out", Wanted())
+        list_cohort([root, tmp_path], tmp_path / "out", Selection())
 
 
 def test_a_list_of_cases(tmp_path):
@@ -71,9 +71,9 @@ def test_a_list_of_cases(tmp_path):
     table.write_text("image,name\na/x.nii.gz,one\nb/x.nii.gz,two\nb/x.nii.gz,../three\n")
     found = listed(table)
     assert names(found) == ["one", "two"] and found.cases[1].path == tmp_path / "b" / "x.nii.gz"
-    assert "a name must be one of a file, got '../three'" in found.rows[0].reason
+    assert "a name of a case must be a possible file name, got '../three'" in found.rows[0].reason
     table.write_text("image\na/x.nii.gz\nb/x.nii.gz\n")
-    with pytest.raises(AmbiguityError, match="cases must have names of their own"):
+    with pytest.raises(AmbiguityError, match="cases must have different names"):
         listed(table)
     for text, said in {
         "path\na": "must have the column image",

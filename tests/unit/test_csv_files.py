@@ -3,7 +3,7 @@
 import pytest
 
 from unetpp_monai.bundle import read_bundle
-from unetpp_monai.cohort.cases import Wanted, list_cohort
+from unetpp_monai.cohort.cases import Selection, list_cohort
 from unetpp_monai.cohort.review import read_review
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.io.label_table import read_label_table
@@ -13,7 +13,7 @@ from unetpp_monai.training.initial_weights import weights_file
 
 
 def cohort_of(path):
-    return list_cohort([path], path.parent / "out", Wanted())
+    return list_cohort([path], path.parent / "out", Selection())
 
 
 @pytest.mark.parametrize("read", [find_dataset, cohort_of, read_review])

@@ -9,10 +9,11 @@ from helpers import ROOT
 
 PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
+    {"words"},
     {"errors", "faults", "_version", "label_rules", "located"},
     {"posix_only"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
-    | {"json_files", "last_line", "pieces", "prompts", "words", "csv_files"},
+    | {"json_files", "last_line", "pieces", "prompts", "csv_files"},
     {"plausibility"},
     {"gates"},
     {"task", "trust"},
@@ -50,9 +51,9 @@ ORDERS = {  # within a room, from the ground up
     "trust": "names expressions configs sums stored_weights",
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "
     "guard",
-    "workflows": "metrics outputs preview evaluate convert request report done segment many calibrate export serving "
-    "pack held_out validation cross_validation undertrained card smoke pack_runs training_log training_run "
-    "training_length training_end train run doctor",
+    "workflows": "metrics outputs preview label_pairs evaluate convert request report done segment many calibrate "
+    "export serving pack held_out validation cross_validation undertrained card smoke pack_runs training_log "
+    "training_run training_length training_end train run doctor",
 }
 ROOMS = {
     "PIL": {"io"},

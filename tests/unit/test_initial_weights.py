@@ -15,6 +15,7 @@ from unetpp_monai.training.initial_weights import (
     weights_digest,
     weights_file,
 )
+from unetpp_monai.words import counted
 
 
 def network(channels=1, labels=3, features=(4, 8, 8), seed=0, **options):
@@ -55,7 +56,7 @@ def test_heads_of_other_labels_are_new(tmp_path, caplog):
 def test_images_whose_channels_are_alike_give_what_they_gave(tmp_path, caplog, before, now, how, block):
     given, net = network(before, seed=1, block=block).eval(), network(now, block=block).eval()
     said = begun(saved(tmp_path / "w.pt", given), net, caplog)
-    assert f"first convolution of {before} channel(s) instead of {now}: {how}" in said
+    assert f"first convolution of {counted(before, 'channel')} instead of {now}: {how}" in said
     image = torch.rand(1, 1, 16, 16)
     with torch.no_grad():
         there, here = (each(image.repeat(1, count, 1, 1)) for each, count in ((given, before), (net, now)))

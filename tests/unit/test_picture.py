@@ -166,7 +166,7 @@ def test_pictures_become_label_pictures(nuclei, pictures, tmp_path):
 
 def test_grey_pictures_do_not_fit_an_rgb_bundle(nuclei, tmp_path):
     Image.fromarray(np.eye(40, dtype=np.uint8)).save(tmp_path / "grey.png")
-    with pytest.raises(InputError, match=r"takes 3 channel\(s\) \(red, green, blue\), got 1; convert"):
+    with pytest.raises(InputError, match=r"takes 3 channels \(red, green, blue\), got 1; convert"):
         Segmenter.from_bundle(nuclei)(read_volume(tmp_path / "grey.png"))
 
 

@@ -109,7 +109,7 @@ ERRORS = [
     (missing, "must have a label map"),
     (truncated, "truncated"),
     (not_a_number, "NaN"),
-    (two_channels, "1 channel(s), as the data set states, got 2"),
+    (two_channels, "1 channel, as the data set states, got 2"),
     (large_values, "0 to 65535, got 65536"),
     (negative_values, "got -"),
     (one_slice, "2 voxels or more along every axis, got 12 x 16 x 1"),

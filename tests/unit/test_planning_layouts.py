@@ -131,6 +131,24 @@ def test_files_of_one_name_in_a_table_are_told_apart_by_their_folders(tmp_path):
     assert names_of(find_dataset(tmp_path / "cases.csv")) == [f"{name}_t1" for name in NAMES]
 
 
+def test_a_table_names_its_cases(tmp_path):
+    path = tmp_path / "cases.csv"
+    path.write_text("name,image,label\npatient 2,a.nii,seg_a.nii\n patient 1 ,b.nii,seg_b.nii\n,c.nii,seg_c.nii\n")
+    found = find_dataset(path)
+    assert {case.name: case.images[0].name for case in found.cases} == {
+        "patient 1": "b.nii",
+        "patient 2": "a.nii",
+        "c": "c.nii",
+    }
+    path.write_text("name,image,label\none,a.nii,seg_a.nii\none,b.nii,seg_b.nii\n")
+    with pytest.raises(AmbiguityError, match=r"different names, got one of .*a\.nii and of .*b\.nii"):
+        find_dataset(path)
+    for name in ("../out", "a/b", ".hidden"):
+        path.write_text(f"name,image,label\n{name},a.nii,seg_a.nii\n")
+        with pytest.raises(InputError, match=r"must be a possible file name, got .* in .*cases\.csv"):
+            find_dataset(path)
+
+
 def test_groups_are_stated_or_missed(tmp_path):
     names = [f"patient{number:03d}_frame{frame:02d}" for number in (1, 2, 3) for frame in (1, 12)]
     root = folders(tmp_path, {name: EMPTY["sub-01"] for name in names})

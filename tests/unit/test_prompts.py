@@ -33,7 +33,7 @@ def test_automatic_weights_begin_an_interactive_network_bit_for_bit(tmp_path, ca
     interactive = network(3, dims=dims, block=block, channels=channels)
     caplog.set_level("INFO", "unetpp_monai.training.initial_weights")
     InitialWeights(tmp_path / "model.pt", interactive)()
-    assert "first convolution without 3 prompt channel(s): zero" in caplog.messages[-1]
+    assert "first convolution without 3 prompt channels: zero" in caplog.messages[-1]
     image = torch.rand(2, channels, *[17] * dims)
     marked = torch.cat([image, torch.ones(2, 3, *[17] * dims)], 1)
     with torch.no_grad():

@@ -27,6 +27,7 @@ from unetpp_monai.task import (
     read_task,
 )
 from unetpp_monai.task_rules import is_structure
+from unetpp_monai.words import counted
 
 HEART = ROOT / "configs" / "left_atrium"
 
@@ -42,7 +43,7 @@ def faults(task):
     with pytest.raises(BundleError) as caught:
         check_task(task)
     first, *rest = str(caught.value).splitlines()
-    assert f"must fit the base, got {len(rest)} fault(s)" in first
+    assert f"must fit the base, got {counted(len(rest), 'fault')}" in first
     return rest
 
 
@@ -81,7 +82,7 @@ def test_an_empty_task_is_told_what_is_missing(folder):
         ({"kernel_size": "3"}, "kernel_size must be a whole number or a list, got '3'"),
         ({"block": "dense"}, "block must be one of plain, residual, got 'dense'"),
         ({"strides": [[2, 2, 1], 2, 2, 2], "roi_size": [64, 64, 20]}, "roi_size must be multiples of [16, 16, 8]"),
-        ({"intensity": [{"kind": "zscore", "mask": "all"}] * 2}, "intensity must have none or 1 rule(s) (in_channels)"),
+        ({"intensity": [{"kind": "zscore", "mask": "all"}] * 2}, "intensity must have none or 1 rule (in_channels)"),
         ({"intensity": ["zscore"]}, "intensity must hold"),
         ({"intensity": [{"kind": "zscore", "mask": "body"}]}, "intensity must hold"),
         ({"intensity": [{"kind": "clip", "lower": 5, "upper": 1, "mean": 0, "std": 1}]}, "with a < b and s > 0"),
@@ -101,15 +102,15 @@ def test_an_empty_task_is_told_what_is_missing(folder):
         ({"amp": 1}, "amp must be true or false, got 1"),
         ({"features": 16}, "features must be a list, got 16"),
         ({"suffix": 3}, "suffix must be a text, got 3"),
-        ({"pixdim": [1.0, 1.0]}, "pixdim must have 3 value(s) for spatial_dims 3, got [1.0, 1.0]"),
+        ({"pixdim": [1.0, 1.0]}, "pixdim must have 3 values for spatial_dims 3, got [1.0, 1.0]"),
         ({"pixdim": [1.0, 1.0, 0.0]}, "pixdim must hold numbers > 0 (mm)"),
-        ({"patch_size": [64, 64]}, "patch_size must have 3 value(s)"),
+        ({"patch_size": [64, 64]}, "patch_size must have 3 values"),
         ({"roi_size": [64, 64, 24]}, "roi_size must be multiples of 16, as features has 5 levels, got [64, 64, 24]"),
         ({"patch_size": [60, 64, 32]}, "patch_size must be multiples of 16"),
-        ({"rotate_range": [0.2]}, "rotate_range must have 3 value(s)"),
-        ({"translate_range": [2, 2]}, "translate_range must have 3 value(s)"),
+        ({"rotate_range": [0.2]}, "rotate_range must have 3 values"),
+        ({"translate_range": [2, 2]}, "translate_range must have 3 values"),
         ({"shear_range": [0.1, "x", 0.1]}, "shear_range must hold numbers, or pairs of them"),
-        ({"resize": [128, 128]}, "resize must have 0 or 3 value(s)"),
+        ({"resize": [128, 128]}, "resize must have 0 or 3 values"),
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
         ({"flip_axes": [3]}, "flip_axes must name axes from 0 to 2, each once, got [3]"),
         ({"mirror_axes": [0, 0]}, "mirror_axes must name axes from 0 to 2, each once, got [0, 0]"),
@@ -153,7 +154,7 @@ def test_a_value_that_does_not_fit_is_named(values, fault):
         ({"locator_labels": [[1, 2], [4, 3]]}, "locator_labels must hold the labels 1, 2, ... in this order, got"),
         (
             {"locator_labels": [[1], [2]]},
-            "locator_labels must have 2 label(s) a structure (out_channels), got [[1], [2]]",
+            "locator_labels must have 2 labels a structure (out_channels), got [[1], [2]]",
         ),
         (
             {"locator_labels": [[1, 2]]},
@@ -295,7 +296,7 @@ def test_commands_refuse_before_anything_heavy_is_loaded(command, tmp_path):
     result = subprocess.run(
         run, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
-    assert result.returncode == 0 and "got 2 fault(s)" in result.stderr, result.stderr
+    assert result.returncode == 0 and "got 2 faults" in result.stderr, result.stderr
     assert "did you mean 'patch_size'?" in result.stderr and "did you mean 'max_epochs'?" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"own"}
 
@@ -320,8 +321,8 @@ def test_monais_runner_refuses_too(tmp_path):
     for files in ((train, task), (train, task, evaluate), (train, task, parallel), (inference, task)):
         assert fault in run_faults(*files)
     text = run_faults(train, task, max_epoch=3, pixdim=[1.0, 1.0], head_weights=[1.0])
-    assert "got 4 fault(s)" in text and fault in text and "got 'max_epoch'; did you mean 'max_epochs'?" in text
-    assert "pixdim must have 3 value(s)" in text and "head_weights must have 4 values" in text
+    assert "got 4 faults" in text and fault in text and "got 'max_epoch'; did you mean 'max_epochs'?" in text
+    assert "pixdim must have 3 values" in text and "head_weights must have 4 values" in text
     assert "a task must state out_channels, features" in run_faults(train)
 
 

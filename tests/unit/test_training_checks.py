@@ -48,7 +48,7 @@ def moved(*offset):
         ({"labels": torch.full((1, 6, 7, 8), 255.0)}, InputError, "or state label_values"),
         ({"labels": torch.full((1, 6, 7, 8), -1.0)}, InputError, "got -1 in"),
         ({"labels": torch.zeros(2, 6, 7, 8)}, InputError, "must have 1 channel, got 2 in sub-03.nii.gz"),
-        ({"channels": 2}, InputError, r"images must have 1 channel\(s\) \(in_channels\), got 2 in sub-03.nii.gz"),
+        ({"channels": 2}, InputError, r"images must have 1 channel \(in_channels\), got 2 in sub-03.nii.gz"),
     ],
 )
 def test_what_does_not_belong_to_its_image_is_refused_by_name(changes, error, said):

@@ -12,6 +12,7 @@ from fastapi import UploadFile
 
 from ..errors import InputError
 from ..io.reader import SUFFIXES, ImageFormat, image_format, read_image
+from ..words import counted
 from .endpoints import is_name
 from .submitted_labels import check_label_info
 
@@ -96,7 +97,9 @@ def check_image(path: Path, channels: Collection[int], *, dicom: bool) -> None:
         raise InputError("an image for a folder must match its suffix, got DICOM; send it to an archive")
     found = read_image(path).volume.array.shape[0]
     if found not in channels:
-        raise InputError(f"an image must have {' or '.join(map(str, sorted(channels)))} channel(s), got {found}")
+        *fewer, most = sorted(channels)
+        allowed = " or ".join([*map(str, fewer), counted(most, "channel")])
+        raise InputError(f"an image must have {allowed}, got {found}")
 
 
 def json_object(text: str, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..json_files import clipped
 from ..labels import Label, read_labels
 from ..plausibility import Plausible
 from ..volume import Volume
+from ..words import counted
 
 KEY = 60  # most characters of a value in a message
 VOLUME = "give one 3-D volume, not a time series or a picture"
@@ -59,7 +60,7 @@ class ImageInput:
             way_out = PICTURES.get(channels, f"give a picture with {channels}")
         else:
             way_out = VOLUME if channels == 1 else f"give a file or series for each of {channels}"
-        raise InputError(f"{name} takes {channels} channel(s){names}, got {got}; {way_out}")
+        raise InputError(f"{name} takes {counted(channels, 'channel')}{names}, got {got}; {way_out}")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..inference import Locator
 from ..json_files import at, clipped
 from ..label_rules import has_locator, result_channels
 from ..networks import UNetPlusPlus
-from ..networks.unetplusplus import depth_of
+from ..networks.node_names import depth_of
 from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
 from .components import build, build_network
 from .configs import CONFIG

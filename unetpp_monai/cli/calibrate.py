@@ -120,7 +120,7 @@ def ranges(
 
 def _labelled(images: list[Path], references: Path, channels: Sequence[str]) -> dict[Path, Path]:
     """Map each case to its label map."""
-    from ..workflows.evaluate import cases_by_name
+    from ..workflows.label_pairs import cases_by_name
 
     cases, labels = find_cases(images, channels=channels), cases_by_name(references)
     names = {case: case_name(case, channels) for case in cases}
@@ -150,7 +150,7 @@ def _volumes(
     cases: Mapping[Path, Path], channels: Sequence[str], names: Mapping[int, str], values: Sequence[int]
 ) -> Iterator[tuple[Volume, Volume]]:
     """Yield image and label map of each case, read one at a time."""
-    from ..workflows.evaluate import read_label_map
+    from ..workflows.label_pairs import read_label_map
 
     for case, label in cases.items():
         yield read_case(case, channels=channels).volume, read_label_map(label, names, values)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..dicom.deidentify import read_key
 from ..errors import InputError
-from ..words import done_before
+from ..words import counted, done_before
 from .common import (
     AnyModalityOption,
     BundleOption,
@@ -127,7 +127,7 @@ def cohort(
     options = Options(image, tuple(participants or ()), rules, review, quota, pictures, verify)
     begun = begin(inputs, output, model, request, options=options, launch=launch)
     if begun.outdated:
-        console.print(f"{len(begun.outdated)} reviews of other results were ignored", highlight=False)
+        console.print(f"ignored {counted(len(begun.outdated), 'review')} of other results", highlight=False)
     failures = _run(begun, launch, lines=lines)
     states = [record.status for record in write_results(begun.cohort)]
     cases = len(states) - states.count(EXCLUDED)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError, UnetppError
+from ..words import counted
 
 console = Console(stderr=True)
 if not console.is_terminal:
@@ -158,7 +159,7 @@ def report_failures(failures: list[tuple[str, str]]) -> None:
         print_error(reason if case in reason else f"{case}: {reason}")
         raise typer.Exit(1)
     if failures:
-        table = Table(title=f"{len(failures)} cases failed", show_lines=True)
+        table = Table(title=f"{counted(len(failures), 'case')} failed", show_lines=True)
         table.add_column("case", overflow="fold")
         table.add_column("not written, because", overflow="fold")
         for case, reason in failures:

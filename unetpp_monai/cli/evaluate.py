@@ -89,7 +89,7 @@ def _print_report(report: "Report") -> None:
         + ", ".join(f"{case} {dice:.3f}" for case, dice in report.worst())
     )
     if report.without_prediction:
-        out.print(f"{len(report.without_prediction)} references have no prediction and were skipped")
+        out.print(f"skipped {counted(len(report.without_prediction), 'reference')} without a prediction")
 
 
 def _cell(summary: "Summary") -> str:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
+from ..words import counted
 from .common import OverwriteOption, report_failures
 
 app = typer.Typer(help="Fetch series from a PACS, send results to it.", no_args_is_help=True)
@@ -91,7 +92,7 @@ def push_command(
     user, password, token = secrets(user, password_file, password_env, token_file)
     _silence_libraries()
     pushed = push(connect(address, Credentials(user, password, token, ca, certificate, key, aet)), inputs)
-    Console().print(f"{len(pushed.stored)} instances stored", highlight=False)
+    Console().print(f"{counted(len(pushed.stored), 'instance')} stored", highlight=False)
     report_failures([(uid, f"{uid} was not stored: {reason}") for uid, reason in pushed.failed.items()])
 
 

@@ -97,7 +97,10 @@ def _print_faults(checked: "Checked", out: Console) -> None:
         for fault in checked.faults:
             typer.echo(_line(fault))
         return
-    table = Table(title=f"{checked.errors} errors, {len(checked.faults) - checked.errors} warnings", show_lines=True)
+    table = Table(
+        title=f"{counted(checked.errors, 'error')}, {counted(len(checked.faults) - checked.errors, 'warning')}",
+        show_lines=True,
+    )
     for column in ("", "case", "what"):
         table.add_column(column, overflow="fold")
     for fault in checked.faults:

@@ -131,7 +131,7 @@ def amounts(result: "Segmentation") -> str:
     """Name each label with its mL, or its pixels in pictures."""
     if result.ml:
         return ", ".join(f"{name} {ml:.2f} mL" for name, ml in result.ml.items())
-    return ", ".join(f"{name} {count} pixels" for name, count in result.voxels.items())
+    return ", ".join(f"{name} {counted(count, 'pixel')}" for name, count in result.voxels.items())
 
 
 def _warn_of_implausible(rows: "list[Row]") -> None:

@@ -28,6 +28,14 @@ class ClickServer(ThreadingHTTPServer):
 
     Raises:
         InputError: the bundle has no prompts or no such label, blosc2 is not installed, or the address is in use.
+
+    Example:
+        >>> from unetpp_monai.click_server import Setting
+        >>> segmenter = Segmenter.from_bundle("interactive_bundle", depth=1, runtime="eager")
+        >>> setting = Setting("anterior hippocampus", "SPL")
+        >>> with ClickServer(segmenter, ServerOptions(setting, port=0)) as server:  # 0: a free port
+        ...     server.server_address[0]
+        '127.0.0.1'
     """
 
     daemon_threads = True
@@ -81,6 +89,12 @@ def serve(segmenter: Segmenter, options: ServerOptions) -> None:
 
     Raises:
         InputError: as for `ClickServer`.
+
+    Example:
+        >>> from unetpp_monai.click_server import Setting
+        >>> segmenter = Segmenter.from_bundle("interactive_bundle", depth=1, runtime="eager")
+        >>> options = ServerOptions(Setting("anterior hippocampus", "SPL"))
+        >>> serve(segmenter, options)  # doctest: +SKIP
     """
     with ClickServer(segmenter, options) as server:
         logger.info("%s at http://%s:%d", server.capabilities["model"], *server.server_address[:2])

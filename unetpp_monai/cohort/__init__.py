@@ -1,1 +1,1 @@
-"""Cohorts: many cases by loops that may be killed, on one machine or many, with a table and a report at the end."""
+"""Cohorts: segment many cases on one machine or several, resumable at any time, with tables and a report."""

@@ -1,4 +1,4 @@
-"""From what a user wants to a cohort that can be run: its bundle, cases, reviews, and what is done anew."""
+"""Prepare a cohort from a user's options: bundle, cases, review, and what is segmented again."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ..json_files import read_object
 from ..pacs.rules import Rule, read_rules
 from ..workflows.calibrate import Quota
 from ..workflows.request import Request
-from .cases import Case, Wanted, list_cohort
+from .cases import Case, Selection, list_cohort
 from .launch import Launch
 from .review import apply_review, read_review
 from .run import Cohort, cohort_records, prepare
@@ -21,40 +21,40 @@ from .work import Model, Segmenting, Work
 
 @dataclass(frozen=True)
 class Options:
-    """What is wanted of a cohort, besides what is wanted of each of its cases."""
+    """Options of a cohort, besides the request for each case."""
 
     image: str = "T1w"  # suffix of images of a BIDS data set
-    participants: tuple[str, ...] = ()  # of it; empty: all
-    rules: Path | None = None  # of series of a DICOM tree; None: those of the bundle's modality
-    review: Path | None = None  # of the report
+    participants: tuple[str, ...] = ()  # of a BIDS data set; empty: all
+    rules: Path | None = None  # for series of a DICOM tree; None: those of the bundle's modality
+    review: Path | None = None  # saved by the report
     quota: Path | None = None  # of `unetpp calibrate --unlabelled`
-    pictures: bool = True  # draw one of each case
+    pictures: bool = True  # draw one per case
     verify: bool = False  # see `is_done`
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A cohort, and what is to be run."""
+    """A cohort that is ready to run."""
 
     cohort: Cohort
-    cases: tuple[Case, ...]  # of this launcher
+    cases: tuple[Case, ...]  # for this launcher
     builds: Segmenting
     work: Work
-    outdated: tuple[str, ...] = field(default=())  # cases whose review was of another result
+    outdated: tuple[str, ...] = field(default=())  # cases whose review refers to an older result
 
 
 def begin(
     inputs: Sequence[Path], output: Path, model: Model, request: Request, *, options: Options, launch: Launch
 ) -> Begun:
-    """List the cases and make the folders.
+    """List the cases and create the folders.
 
     Args:
         inputs: see `list_cohort`.
-        output: folder of the results.
-        model: what segments.
-        request: what is wanted of each case.
-        options: what else is wanted.
-        launch: by which loops.
+        output: folder for the results.
+        model: segments the cases.
+        request: for each case.
+        options: of the cohort.
+        launch: where loops run.
 
     Raises:
         InputError: inputs, rules or reviews are not valid.
@@ -63,7 +63,7 @@ def begin(
     """
     bundle = read_bundle(model.bundle, weights=model.weights, trust=model.trust)
     bundle.check_trust()
-    wanted = Wanted(
+    selection = Selection(
         channels=bundle.channel_suffixes,
         series=tuple(request.series or ()),
         rules=_rules(options.rules, bundle),
@@ -71,7 +71,7 @@ def begin(
         participants=options.participants,
         key=request.key,
     )
-    listed = list_cohort(inputs, output, wanted)
+    listed = list_cohort(inputs, output, selection)
     cohort = Cohort(
         listed, output, bundle, request.key is not None, _quota(options.quota, bundle), stated=_stated(request, model)
     )
@@ -92,13 +92,13 @@ def begin(
         verify=options.verify,
         pictures=ledger.pictures if options.pictures else None,
     )
-    if launch.ray is None:  # a task becomes a folder once, here; other machines would not see it
+    if launch.ray is None:  # pack a task into a bundle folder once, here; other machines could not see it
         model = replace(model, bundle=bundle.root)
     return Begun(cohort, cases, Segmenting(replace(model, volumes=len(cases)), work, launch.threads), work, outdated)
 
 
 def _rules(path: Path | None, bundle: Bundle) -> tuple[Rule, ...]:
-    """Which series of a DICOM tree are wanted."""
+    """Read the rules for series of a DICOM tree."""
     if path is None:
         return (Rule(modality=bundle.input.modality),)
     rules = read_rules(path)
@@ -108,7 +108,7 @@ def _rules(path: Path | None, bundle: Bundle) -> tuple[Rule, ...]:
 
 
 def _quota(path: Path | None, bundle: Bundle) -> Quota | None:
-    """The threshold of a file, if it was set with these weights."""
+    """Read a quota, and check that it was made with these weights."""
     if path is None:
         return None
     content = read_object(path)
@@ -119,12 +119,12 @@ def _quota(path: Path | None, bundle: Bundle) -> Quota | None:
             f"a quota must be written by unetpp calibrate from unlabelled images, got {error!r} in {path}"
         ) from error
     if content.get("weights_sha256") != bundle.weights_sha256:
-        raise InputError(f"a quota must be set with the weights that are used, got those of other ones in {path}")
+        raise InputError(f"a quota must be made with the weights in use, got other weights in {path}")
     return quota
 
 
 def _stated(request: Request, model: Model) -> dict[str, Any]:
-    """What of a run can be told: all of it, unless it may name a patient."""
+    """Describe a run for `run.json`; without paths and command if pseudonymised."""
     keyed = request.key is not None
     wanted = {
         "formats": list(request.formats),

@@ -1,7 +1,8 @@
-"""Who works on a case: one small file each, made once, kept fresh by its owner, and taken over when it grows stale.
+"""Claim files: which process works on which case.
 
-Only files of one folder are used, so that it works on a network share of several machines: ages are differences between
-times that its server gave, and of several that want a claim the one whose rename succeeds has it.
+A process creates a claim, touches it regularly, and loses it to others if it stops. Claims need nothing but one folder,
+so they also work between machines on a network share: ages are differences between times of the file server, and if
+several processes want a claim, the one whose rename succeeds gets it.
 """
 
 import json
@@ -16,19 +17,19 @@ from typing import Any
 
 from ..errors import OutputError
 
-BEAT_SECONDS = 10.0  # between two signs of life of an owner
-STALE_SECONDS = 60.0  # without one, after which a claim is anybody's
-LEFT_SECONDS = 3600.0  # after which small files of processes that were killed go
+BEAT_SECONDS = 10.0  # between two touches of a claim by its owner
+STALE_SECONDS = 60.0  # after the last touch, when others may take a claim over
+LEFT_SECONDS = 3600.0  # age at which temporary files of killed processes are removed
 PROC = Path("/proc")
 
 
 class Claims:
-    """The claims of one process; a context manager that gives signs of life.
+    """The claims of one process; a context manager that keeps touching them.
 
     Args:
-        folder: of all claims; it exists.
-        beat: seconds between two signs of life.
-        stale: seconds without one, after which others take a claim over.
+        folder: existing folder of all claims.
+        beat: seconds between two touches.
+        stale: seconds after the last touch, when others may take a claim over.
     """
 
     def __init__(self, folder: Path, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS) -> None:
@@ -55,10 +56,10 @@ class Claims:
         self._clock.unlink(missing_ok=True)
 
     def take(self, name: str) -> bool:
-        """Claim a case; False: it is another's.
+        """Claim a case; False: another process has it.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder is not writable.
         """
         path = self.folder / name
         try:
@@ -71,19 +72,19 @@ class Claims:
         return True
 
     def secure(self, name: str) -> bool:
-        """Take the right to deliver a case away from all others; False: one of them has taken the claim over."""
+        """Reserve the delivery of a case, just before it; False: another process has taken the claim over."""
         path, mine = self.folder / name, self._aside(name)
         self._held.discard(path)
         with suppress(FileNotFoundError):
             path.rename(mine)
             if self._is_ours(mine):
                 return True
-            _make(path, _read(mine))  # it was another's: back to its place
+            _make(path, _read(mine))  # it belongs to another process: put it back
             mine.unlink()
         return False
 
     def drop(self, name: str) -> None:
-        """Give a claim back, if it is still ours."""
+        """Remove a claim, if it is still ours."""
         path = self.folder / name
         self._held.discard(path)
         self._aside(name).unlink(missing_ok=True)
@@ -91,18 +92,18 @@ class Claims:
             path.unlink(missing_ok=True)
 
     def now(self) -> float:
-        """Time as the server of the folder has it, s."""
+        """Return the time of the folder's file server, s."""
         self._clock.touch()
         return self._clock.stat().st_mtime
 
     def running(self) -> dict[str, dict[str, Any]]:
-        """Claims whose owners live: name -> what they say of themselves."""
+        """Return the claims of living owners: name -> content."""
         now = self.now()
         claims = [path for path in sorted(self.folder.iterdir()) if not path.name.startswith(".")]
         return {path.name: _read(path) for path in claims if not self._is_dead(path, now)}
 
     def clean_up(self) -> None:
-        """Remove what killed processes left: their clocks, and claims that they were about to deliver."""
+        """Remove temporary files of killed processes."""
         now = self.now()
         for path in self.folder.glob(".*"):
             with suppress(FileNotFoundError):
@@ -110,7 +111,7 @@ class Claims:
                     path.unlink()
 
     def _take_over(self, path: Path) -> bool:
-        """Take a claim from an owner that is dead; False: it lives, or another was faster."""
+        """Take a claim from a dead owner; False: it lives, or another process was faster."""
         found = _read(path)
         if not self._is_dead(path, self.now()):
             return False
@@ -120,7 +121,7 @@ class Claims:
         except FileNotFoundError:
             return False
         taken = _read(aside)
-        if taken != found:  # another has taken it over between the look and the rename: it keeps it
+        if taken != found:  # another process took it over before our rename: give it back
             _make(path, taken)
         aside.unlink(missing_ok=True)
         return taken == found
@@ -128,7 +129,7 @@ class Claims:
     def _is_dead(self, path: Path, now: float) -> bool:
         try:
             age = now - path.stat().st_mtime
-        except FileNotFoundError:  # delivered or given back just now
+        except FileNotFoundError:  # removed meanwhile
             return True
         return age > self.stale or _has_ended(_read(path))
 
@@ -141,12 +142,12 @@ class Claims:
     def _live(self) -> None:
         while not self._end.wait(self.beat):
             for path in list(self._held):
-                with suppress(OSError):  # given back just now, or a server that is away for a moment
-                    os.utime(path)  # without times: those of the server
+                with suppress(OSError):  # removed meanwhile, or the server is away for a moment
+                    os.utime(path)  # without times: the server sets its own
 
 
 def _make(path: Path, owner: dict[str, Any]) -> bool:
-    """Make a claim; False: there is one."""
+    """Create a claim; False: it exists."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -157,7 +158,7 @@ def _make(path: Path, owner: dict[str, Any]) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a claim says; nothing if it is gone, or not whole yet."""
+    """Read a claim; empty if it is missing or not yet complete."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -166,15 +167,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _process() -> dict[str, Any]:
-    """What tells this process from all others, where the system says so."""
+    """Return what identifies this process on its machine; empty if the system cannot tell."""
     try:
         return {"machine": _machine(), "pid": os.getpid(), "start": _start(os.getpid())}
-    except OSError:  # no Linux: only time tells who is dead
+    except OSError:  # not Linux: only age tells whether an owner is dead
         return {}
 
 
 def _has_ended(owner: dict[str, Any]) -> bool:
-    """Whether an owner was a process of this machine that is gone."""
+    """Tell whether an owner was a process of this machine and has ended."""
     try:
         if "machine" not in owner or owner["machine"] != _machine():
             return False
@@ -186,11 +187,11 @@ def _has_ended(owner: dict[str, Any]) -> bool:
 
 
 def _machine() -> str:
-    """This start of this machine, and which of its processes see each other."""
+    """Identify this boot of this machine, and its process namespace."""
     return f"{(PROC / 'sys/kernel/random/boot_id').read_text().strip()} {(PROC / 'self/ns/pid').readlink()}"
 
 
 def _start(pid: int) -> str:
-    """When a process began, in ticks since the machine did; of one that has ended but not been waited for, nothing."""
+    """Return when a process began, in ticks since boot; empty for a zombie."""
     fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]

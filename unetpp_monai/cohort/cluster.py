@@ -1,4 +1,4 @@
-"""Workers on other machines, by Ray: actors hold the model; one that dies is replaced, wherever there is room."""
+"""Workers on other machines: Ray actors that hold the model. A dead actor is replaced on any machine."""
 
 import os
 import socket
@@ -16,14 +16,14 @@ from .loop import Loop
 from .messages import Broken, Start
 from .work import Task
 
-IN_FLIGHT = 2  # cases of an actor: one that is segmented, one that waits, so that no actor waits for us
+IN_FLIGHT = 2  # cases given to an actor: one in work and one waiting, so that it is never idle
 LOOPBACK = "127.0.0.1"
-REACHED_SECONDS = 10.0  # until an address has answered
-HEARD_SECONDS = 10.0  # between two questions whether the head lives
-CLIENT = "ray://"  # how addresses of a cluster's door for programs outside of it begin
-NAMED = "RAY_ADDRESS"  # of the environment: Ray's own way to name a cluster
-AUTO = "auto"  # a cluster that runs here, else one of this machine alone
-SHORT_OF_MEMORY = "low on memory"  # what Ray says of actors that it ends itself
+REACHED_SECONDS = 10.0  # to wait for an answer from an address
+HEARD_SECONDS = 10.0  # between two checks that the head lives
+CLIENT = "ray://"  # scheme of Ray Client addresses, for programs outside of the cluster
+NAMED = "RAY_ADDRESS"  # Ray's environment variable for the address of a cluster
+AUTO = "auto"  # the cluster that runs on this machine, else a new one on this machine alone
+SHORT_OF_MEMORY = "low on memory"  # in Ray's message about actors that it ended
 OFF = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported to anyone
 
 
@@ -31,7 +31,7 @@ class LoopActor:
     """A loop in a process of the cluster.
 
     Args:
-        start: what segments, and what is wanted.
+        start: what to load and where to write.
     """
 
     def __init__(self, start: Start) -> None:
@@ -41,7 +41,7 @@ class LoopActor:
             self._loop = Loop(segments, start.work, Ledger(start.output, keyed=start.keyed)).__enter__()
         except STOP:
             raise
-        except BaseException as error:  # noqa: BLE001 - told to the driver; an actor whose making fails is made again
+        except BaseException as error:  # noqa: BLE001 - reported to the driver; Ray would retry a failing constructor
             self._broken = Broken(f"{'' if isinstance(error, UnetppError) else type(error).__name__ + ': '}{error}")
 
     def segment(self, task: Task) -> Outcome | Broken:
@@ -51,7 +51,7 @@ class LoopActor:
 
 @dataclass
 class _Actor:
-    """An actor, and its cases in the order in which it was given them."""
+    """An actor, and its cases in order."""
 
     handle: Any
     refs: list[Any] = field(default_factory=list)
@@ -62,9 +62,9 @@ class Actors:
 
     Args:
         address: of the cluster, or `AUTO`.
-        start: what each is told.
-        count: how many; 0: one for each GPU, or each machine.
-        gpu: each wants a GPU.
+        start: first message to each actor.
+        count: number of actors; 0: one per GPU, or per machine.
+        gpu: each actor needs a GPU.
     """
 
     def __init__(self, address: str, start: Start, *, count: int = 0, gpu: bool = False) -> None:
@@ -72,31 +72,33 @@ class Actors:
         self._actors: list[_Actor] = []
         self._tasks: dict[Any, Task] = {}
         self._ray = _import_ray()
-        self._head, self._heard = "", 0.0  # address of what leads the cluster, and when it answered
+        self._head, self._heard = "", 0.0  # address of the head node, and when it last answered
 
     def __enter__(self) -> "Actors":
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         if address := self._reached():
             self._ray.init(address=address, **quiet)
         else:
-            # or Ray takes the machine's address for its loopback, and listens to everyone
+            # else Ray replaces the loopback address by the machine's, and listens on the network
             self._ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
             self._ray.init(address="local", _node_ip_address=LOOPBACK, include_dashboard=False, **quiet)
-        outside = address.startswith(CLIENT)  # then the head itself need not be reached from here
+        outside = address.startswith(CLIENT)  # then the head may not be reachable from here
         self._head = address if outside else self._ray.get_runtime_context().gcs_address
         self._heard = time.monotonic()
         found = self._ray.cluster_resources()
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         count = self._count or int(found.get("GPU", 0) if self._gpu else nodes)
         if count < 1:
-            raise OutputError("a cluster must have a GPU for the device cuda, got none; take device cpu")
+            raise OutputError("a cluster must have a GPU for device cuda, got none; use device cpu")
         self._actors = [_Actor(self._begin()) for _ in range(count)]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for actor in self._actors if self._head else ():  # a lost head ends none; their machines do, in a minute
+        for actor in (
+            self._actors if self._head else ()
+        ):  # without a head none can be killed; their machines end them within a minute
             self._ray.kill(actor.handle)
         self._ray.shutdown()
 
@@ -125,7 +127,7 @@ class Actors:
             except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
                 events += self._lost(actor, ref, task, error)
             except self._ray.exceptions.RayError as error:
-                message = f"the Ray cluster must stay, got {_line(error)}; start again, which goes on with what is left"
+                message = f"the Ray cluster must keep running, got {_line(error)}; start again to continue"
                 raise OutputError(message) from error
             else:
                 actor.refs.remove(ref)
@@ -135,7 +137,7 @@ class Actors:
         return events
 
     def _reached(self) -> str:
-        """Address of the cluster; empty: none runs on this machine, or only what a lost head has left."""
+        """Return the address of the cluster; empty: none runs on this machine, or its head is lost."""
         if self._address != AUTO:
             _check_reached(self._address)
             return self._address
@@ -148,13 +150,13 @@ class Actors:
         return "" if _silence_of(found) else found
 
     def _hear(self) -> None:
-        """Make sure that the head lives: Ray itself would end this process a minute after its death, without a word."""
+        """Check that the head node lives; a minute after its death, Ray would end this process silently."""
         if time.monotonic() - self._heard < HEARD_SECONDS:
             return
         if silence := _silence_of(self._head):
             what = f"a Ray cluster must keep its head, got {silence} at {self._head}"
             self._head = ""
-            raise OutputError(f"{what}; start again, which goes on with what is left")
+            raise OutputError(f"{what}; start again to continue")
         self._heard = time.monotonic()
 
     def _begin(self) -> Any:
@@ -168,22 +170,22 @@ class Actors:
         self._tasks[ref] = task
 
     def _lost(self, actor: _Actor, ref: Any, task: Task, error: Exception) -> list[Lost]:
-        """Replace an actor that died, give the case that waited there to the next, and say which one was lost."""
+        """Replace a dead actor, give it the case that waited, and return the case that was lost."""
         waited = [self._tasks.pop(other) for other in actor.refs if other != ref]
-        if actor.refs[0] != ref:  # what waited is heard of first
+        if actor.refs[0] != ref:  # Ray reports the waiting case first
             waited, task = [task, *waited[1:]], waited[0]
         actor.handle, actor.refs = self._begin(), []
         for other in waited:
             self._give(actor, other)
         memory = SHORT_OF_MEMORY in str(error)
-        return [Lost(task.case, "was ended, since memory was short" if memory else "died", memory)]
+        return [Lost(task.case, "was ended for lack of memory" if memory else "died", memory)]
 
 
 def _check_reached(address: str) -> None:
-    """Ask whether anything answers at an address, which Ray would try for minutes.
+    """Check that an address answers; Ray itself would try for minutes.
 
     Raises:
-        OutputError: nothing does.
+        OutputError: it does not.
     """
     if silence := _silence_of(address):
         what = f"a Ray cluster must be reached at {address}, got {silence}"
@@ -191,7 +193,7 @@ def _check_reached(address: str) -> None:
 
 
 def _silence_of(address: str) -> str:
-    """Why nothing answers at an address, in words; empty: something does."""
+    """Return why an address does not answer; empty: it does."""
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     try:
         socket.create_connection((host, int(port)), REACHED_SECONDS).close()

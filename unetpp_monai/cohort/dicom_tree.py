@@ -1,4 +1,4 @@
-"""DICOM of many studies, in whatever folders: which series there are, and which of them rules accept."""
+"""Find the series in a tree of DICOM folders, and choose those that a rule accepts."""
 
 import logging
 import os
@@ -21,18 +21,18 @@ class Series:
     """A series of a tree."""
 
     facts: SeriesFacts
-    folder: Path  # that holds all of its files, in it or below
-    alone: bool  # no other series of images lies there
+    folder: Path  # common to all of its files
+    alone: bool  # no other image series has files there
 
     def objection(self, rules: Sequence[Rule]) -> str:
-        """Why it is not wanted, as `listen` says it; empty: a rule accepts it."""
+        """Return why no rule accepts it, in the words of `listen`; empty: one does."""
         if self.facts.modality in OWN_MODALITIES:
             return "result"
         return choose_rule(rules, self.facts)[1]
 
 
 def series_below(root: Path) -> Iterator[Series]:
-    """List the series of a tree, in the order of their folders and UIDs; files that cannot be read are left out."""
+    """Yield the series of a tree, ordered by folder and UID; unreadable files are skipped with a warning."""
     headers: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     folders: dict[tuple[str, str], set[Path]] = defaultdict(set)
     for path in walk(root):
@@ -44,8 +44,8 @@ def series_below(root: Path) -> Iterator[Series]:
             with_uids(SeriesFacts.from_headers([header]))
         except STOP:
             raise
-        except BaseException as error:  # noqa: BLE001 - untrusted bytes can raise anything; one file, one warning
-            logger.warning("a DICOM file says of no series, or cannot be read: %s", trace_of(error))
+        except BaseException as error:  # noqa: BLE001 - a damaged file can raise anything; skip only this file
+            logger.warning("a DICOM file names no series, or cannot be read: %s", trace_of(error))
             continue
         headers[key].append(header)
         folders[key].add(path.parent)

@@ -1,4 +1,4 @@
-"""Which loop gets which case, and what becomes of the cases of a worker that died."""
+"""Give cases to loops, and plan another try for the case of a worker that died."""
 
 import time
 from collections import Counter, deque
@@ -12,8 +12,8 @@ from .ledger import ELSEWHERE, FAILED, Ledger, Outcome
 from .loop import Loop
 from .work import Task
 
-POLL_SECONDS = 1.0  # between two looks at cases that others have claimed
-AGAIN = "tried again alone with smaller batches, since {}"
+POLL_SECONDS = 1.0  # between two checks of cases that other loops have claimed
+AGAIN = "tried again alone with smaller batches because {}"
 
 
 @dataclass(frozen=True)
@@ -22,32 +22,32 @@ class Lost:
 
     case: Case
     how: str  # in words
-    memory: bool = False  # the system says that it ran out of memory
+    memory: bool = False  # the system was out of memory
 
 
 class Crew(Protocol):
-    """Workers, each with a loop, wherever they are; a context manager."""
+    """A group of workers, each with a loop; a context manager."""
 
     def __enter__(self) -> "Crew":
-        """Start them."""
+        """Start the workers."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End them."""
+        """End the workers."""
 
     def has_room(self) -> bool:
-        """Whether one of them takes another case now."""
+        """Tell whether a worker can take another case now."""
 
     def give(self, task: Task) -> None:
-        """Give a case to one of them."""
+        """Give a case to a worker."""
 
     def wait(self) -> Sequence[Outcome | Lost]:
-        """Wait for results of the cases that were given out; replace dead workers."""
+        """Wait for outcomes, and replace dead workers."""
 
 
 class Alone:
-    """A crew of this process only: a case is segmented when it is given."""
+    """A crew without workers: a case is segmented in this process when it is given."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -77,25 +77,25 @@ class Alone:
 
 
 def dispatch(crew: Crew, cases: Sequence[Case], ledger: Ledger) -> Iterator[Outcome]:
-    """Give all cases to a crew that has been started.
+    """Give all cases to a running crew.
 
-    A case whose worker died is given again; if it was for lack of memory, or for the second time, then alone, after all
-    others, with smaller batches; then it has failed. Cases that another loop has claimed are looked at again until it
-    has delivered them, or has died.
+    If a worker dies, its case is given to another. After a second death, or one for lack of memory, the case is tried
+    once more: after all others, alone and with smaller batches. Then it has failed. Cases that another loop has claimed
+    are checked again until that loop has delivered them or died.
 
     Args:
-        crew: what segments.
-        cases: in the order in which they are given.
-        ledger: where failures of workers are noted.
+        crew: segments the cases.
+        cases: in this order.
+        ledger: for failures of workers.
 
     Yields:
-        An outcome of each case, in the order in which they come.
+        The outcome of each case, in the order in which they finish.
     """
     plan = _Plan(cases)
     while plan.left:
         while crew.has_room() and (task := plan.next()) is not None:
             crew.give(task)
-        if not plan.flying:  # all that is left is claimed by others
+        if not plan.flying:  # other loops have claimed all that is left
             time.sleep(POLL_SECONDS)
             plan.look_again()
             continue
@@ -109,7 +109,7 @@ def dispatch(crew: Crew, cases: Sequence[Case], ledger: Ledger) -> Iterator[Outc
 
 
 class _Plan:
-    """Which cases wait, and for what."""
+    """Keeps track of waiting and running cases."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._waiting = deque(Task(case) for case in cases)
@@ -120,11 +120,11 @@ class _Plan:
 
     @property
     def left(self) -> bool:
-        """Whether any case has no outcome yet."""
+        """Tell whether any case has no outcome yet."""
         return bool(self._waiting or self._alone or self._elsewhere or self.flying)
 
     def next(self) -> Task | None:
-        """The next case to give; None: not now."""
+        """Return the next case to give; None: none can be given now."""
         if self._waiting and not any(task.smallest for task in self.flying.values()):
             task = self._waiting.popleft()
         elif self._alone and not self.flying:
@@ -135,12 +135,12 @@ class _Plan:
         return task
 
     def look_again(self) -> None:
-        """Offer again the cases that others had claimed."""
+        """Put the cases that other loops had claimed back into the queue."""
         self._waiting.extend(self._elsewhere)
         self._elsewhere = []
 
     def came(self, outcome: Outcome) -> Outcome | None:
-        """Take an outcome; None: the case is not through."""
+        """Record an outcome; None: the case is not finished."""
         task = self.flying.pop(outcome.id)
         if outcome.status == ELSEWHERE:
             self._elsewhere.append(task)
@@ -151,7 +151,7 @@ class _Plan:
         return outcome
 
     def lost(self, lost: Lost) -> Outcome | None:
-        """Plan another try of a case whose worker died; its failure if there was the last."""
+        """Plan another try of a case whose worker died; return its failure if that was the last try."""
         task = self.flying.pop(lost.case.id)
         self._losses[lost.case.id] += 1
         if task.smallest:

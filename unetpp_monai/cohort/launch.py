@@ -1,4 +1,4 @@
-"""Which loops are started for a cohort, and with how many threads each."""
+"""Choose where loops run, and with how many threads."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ from .work import Builds, Work
 
 @dataclass(frozen=True)
 class Launch:
-    """How loops are started: in this process, unless said otherwise."""
+    """Where loops run: in this process by default."""
 
-    workers: int = 0  # processes of this machine, or actors of a cluster; 0: none, or one for each GPU or core there
-    shard: tuple[int, int] | None = None  # which part of the cases, 1 ... of how many
+    workers: int = 0  # processes on this machine, or actors of a cluster; 0: none; on a cluster one per GPU or machine
+    shard: tuple[int, int] | None = None  # part of the cases, from 1, and number of parts
     ray: str | None = None  # address of a cluster, or "auto"
 
     def __post_init__(self) -> None:
@@ -28,30 +28,30 @@ class Launch:
 
     @property
     def threads(self) -> int | None:
-        """Threads of each worker; None: as many as there are."""
+        """Number of threads of each worker; None: no limit."""
         return max(cores() // self.workers, 1) if self.workers and self.ray is None else None
 
     def part(self, listed: Listed) -> tuple[Case, ...]:
-        """The cases that are wanted of these loops."""
+        """Return the cases for these loops."""
         return listed.cases if self.shard is None else shard_of(listed.cases, *self.shard)
 
     def stated(self) -> dict[str, Any]:
-        """What `run.json` says of it."""
+        """Return what `run.json` states of it."""
         kind = "ray" if self.ray is not None else "processes" if self.workers else "in-process"
         shard = "" if self.shard is None else "{}/{}".format(*self.shard)
         return {"kind": kind, "workers": self.workers or None, "threads": self.threads, "shard": shard}
 
     def crew(self, builds: Builds, work: Work, ledger: Ledger, *, gpu: bool = False) -> Crew:
-        """Make the crew, which is not started yet.
+        """Create the crew, without starting it.
 
         Args:
-            builds: what segments, with `threads`.
-            work: what is wanted of each case.
+            builds: loads the model, with `threads`.
+            work: what to do with each case.
             ledger: of the cohort.
-            gpu: each worker wants one.
+            gpu: each worker needs a GPU.
 
         Raises:
-            OutputError: Ray is wanted and not installed.
+            OutputError: Ray is needed but not installed.
         """
         start = Start(builds, work, ledger.folder.parent, ledger.keyed)
         if self.ray is not None:

@@ -1,4 +1,4 @@
-"""What a cohort's folder remembers beside results: cases that failed or were special, late results, and runs."""
+"""Notes in a cohort's folder, beside its results: failed cases, remarks, late results, runs."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from ..files import complete_file, make_folder
 from ..workflows.report import versions
 from .claims import Claims
 
-FOLDER = ".cohort"  # in that of the results
+FOLDER = ".cohort"  # in the folder of the results
 WRITTEN, DONE, FAILED, ELSEWHERE, WAITING, EXCLUDED = "written", "done", "failed", "elsewhere", "waiting", "excluded"
 SCHEMA = 1  # of `run.json`
 
@@ -27,13 +27,13 @@ class Outcome:
 
     id: str
     status: str  # one of the words above
-    name: str | None = None  # of the results, where it was not known before
+    name: str | None = None  # of the results, if it was not known before
     reason: str = ""  # of a failure, one line
     kind: str = ""  # of a failure: the error's class
-    note: str = ""  # of what was special, such as a second try
-    late: bool = False  # another had delivered it meanwhile, so that our result was discarded
-    memory: bool = False  # it failed because memory was too small
-    seconds: float = 0.0  # wall time of it all
+    note: str = ""  # a remark, such as a second try
+    late: bool = False  # another process delivered the case first, and our result was discarded
+    memory: bool = False  # it failed for lack of memory
+    seconds: float = 0.0  # wall time in total
     host: str = field(default_factory=socket.gethostname)
     option: str | None = None  # of a failure: see `UnetppError`
 
@@ -43,7 +43,7 @@ class Ledger:
 
     Args:
         output: folder of the results.
-        keyed: nothing may name a patient, so that names of results are remembered by ids.
+        keyed: cases are pseudonymised, so names of results are noted by id.
     """
 
     def __init__(self, output: Path, *, keyed: bool = False) -> None:
@@ -54,16 +54,16 @@ class Ledger:
         )
 
     def make(self) -> None:
-        """Make the folders.
+        """Create the folders.
 
         Raises:
-            OutputError: they cannot be made.
+            OutputError: they cannot be created.
         """
         for folder in (self.claims, self.pictures, self._rows, self._late, self._runs, self._again):
             make_folder(folder)
 
     def note(self, outcome: Outcome) -> None:
-        """Remember an outcome that its report does not tell; forget an older one that it replaces.
+        """Note what the report of a case does not contain; remove an older note.
 
         Raises:
             OutputError: it cannot be written.
@@ -81,14 +81,14 @@ class Ledger:
             path.unlink(missing_ok=True)
 
     def row(self, name: str) -> Outcome | None:
-        """What is remembered of a case with an id; None: nothing."""
+        """Return the note on a case by its id; None: there is none."""
         try:
             return Outcome(**json.loads((self._rows / f"{name}.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def failed_since(self, name: str, moment: float) -> Outcome | None:
-        """The failure of a case that another loop noted after a moment of the server's clock."""
+        """Return the failure of a case that another loop noted after a time of the file server, or None."""
         try:
             if (self._rows / f"{name}.json").stat().st_mtime < moment:
                 return None
@@ -98,23 +98,23 @@ class Ledger:
         return row if row is not None and row.status == FAILED else None
 
     def want_again(self, name: str) -> None:
-        """Remember that a case is to be segmented again; its results stay until others take their place."""
+        """Note that a case is to be segmented again; older results stay until newer ones replace them."""
         (self._again / name).touch()
 
     def is_wanted_again(self, name: str) -> bool:
-        """Whether the results of a case, if it has any, are to be replaced."""
+        """Tell whether a case is to be segmented again."""
         return (self._again / name).exists()
 
     def replaced(self, name: str) -> None:
-        """Remember that a case has been segmented again."""
+        """Note that a case has been segmented again."""
         (self._again / name).unlink(missing_ok=True)
 
     def picture(self, name: str) -> Path:
-        """Path of the picture of a case, if it has one."""
+        """Return the path for the picture of a case."""
         return self.pictures / f"{name}.webp"
 
     def late(self) -> int:
-        """How many results were discarded since another was faster."""
+        """Count the results that were discarded because another process was faster."""
         return len(list(self._late.iterdir()))
 
     def failures(self) -> list[Outcome]:
@@ -128,25 +128,25 @@ class Ledger:
             temporary.write_text(json.dumps(run, indent=1) + "\n")
 
     def runs(self) -> list[dict[str, Any]]:
-        """All runs, by the time they began."""
+        """Return all runs, by start time."""
         runs = [json.loads(path.read_text()) for path in self._runs.glob("*.json")]
         return sorted(runs, key=lambda run: str(run["began"]))
 
     def running(self) -> dict[str, dict[str, Any]]:
-        """Cases that are segmented now, by id.
+        """Return the cases that are being segmented, by id.
 
         Raises:
-            OutputError: there is no cohort.
+            OutputError: no cohort in this folder.
         """
         if not self.claims.is_dir():
-            raise OutputError(f"a cohort must have been begun, got none in {self.folder.parent}; start it first")
+            raise OutputError(f"a folder must contain a cohort, got none in {self.folder.parent}; start it first")
         claims = Claims(self.claims)
         with claims:
             return claims.running()
 
 
 def where() -> dict[str, Any]:
-    """What and where this program is."""
+    """Describe this process, its machine and its software."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -1,4 +1,4 @@
-"""Workers on this machine: a process and a pipe each, so that one that is killed takes no other with it."""
+"""Workers on this machine: one process and pipe each, so the death of one affects no other."""
 
 import os
 import signal
@@ -19,14 +19,14 @@ from .ledger import Outcome
 from .messages import Broken, Ready, Start
 from .work import Task
 
-MOST_STARTS = 3  # for each worker, in a row, that end before their model is loaded
-END_SECONDS = 5.0  # that a worker has to end
-SHORT_OF_MEMORY = "was ended by the system, which was short of memory"
+MOST_STARTS = 3  # per worker: failed starts in a row until the run is given up
+END_SECONDS = 5.0  # granted to a worker to end by itself
+SHORT_OF_MEMORY = "was ended by the system for lack of memory"
 
 
 @dataclass
 class _Worker:
-    """A process, and what it was given."""
+    """A process and its present task."""
 
     process: subprocess.Popen[bytes]
     pipe: Connection
@@ -35,12 +35,12 @@ class _Worker:
 
 
 class Workers:
-    """A crew of processes of this machine.
+    """A crew of processes on this machine.
 
     Args:
-        count: how many.
-        start: what each is told first.
-        threads: that each computes with; None: as many as there are.
+        count: number of workers.
+        start: first message to each.
+        threads: of each worker; None: no limit.
     """
 
     def __init__(self, count: int, start: Start, *, threads: int | None = None) -> None:
@@ -51,7 +51,7 @@ class Workers:
         self._lifeline: tuple[int, int] = (-1, -1)
 
     def __enter__(self) -> "Workers":
-        self._lifeline = os.pipe()  # whose other end is gone as soon as this process is
+        self._lifeline = os.pipe()  # it closes when this process ends, however that happens
         self._workers = [self._begin() for _ in range(self._count)]
         return self
 
@@ -79,14 +79,14 @@ class Workers:
         """As `Crew.give`."""
         worker = next(worker for worker in self._workers if worker.task is None)
         worker.task = task
-        with suppress(OSError):  # it has just died, as `wait` finds
+        with suppress(OSError):  # it has just died; `wait` will notice
             worker.pipe.send(task)
 
     def wait(self) -> Sequence[Outcome | Lost]:
         """As `Crew.wait`.
 
         Raises:
-            OutputError: workers cannot load the model, or cannot write.
+            OutputError: workers cannot load the model or cannot write.
         """
         events: list[Outcome | Lost] = []
         by_pipe = {worker.pipe: worker for worker in self._workers}
@@ -107,11 +107,11 @@ class Workers:
         return events
 
     def processes(self) -> list[int]:
-        """Ids of the processes."""
+        """Return the ids of the processes."""
         return [worker.process.pid for worker in self._workers]
 
     def _replace(self, dead: _Worker) -> list[Lost]:
-        """Start a worker instead of one that died; the case that it had."""
+        """Replace a dead worker; return the case that it had, if any."""
         code = dead.process.wait()
         dead.pipe.close()
         how = _how(code)
@@ -119,11 +119,11 @@ class Workers:
         self._workers[self._workers.index(dead)] = fresh
         if not dead.ready:
             self._failed_starts += 1
-            if self._failed_starts >= MOST_STARTS * self._count:  # several may be killed at once
+            if self._failed_starts >= MOST_STARTS * self._count:  # several may die at once
                 raise OutputError(
                     f"workers must load the model, got {self._failed_starts} that did not; the last {how}"
                 )
-            if dead.task is not None:  # of no fault of its own
+            if dead.task is not None:  # the case is not to blame
                 fresh.task = dead.task
                 fresh.pipe.send(dead.task)
             return []
@@ -138,7 +138,7 @@ class Workers:
         return _Worker(process, ours)
 
     def _environment(self) -> dict[str, str]:
-        """Ours, with the place of this package, and as many threads as a worker may have."""
+        """Return our environment, with the path of this package and the number of threads."""
         package = str(Path(__file__).parents[2])
         places = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}

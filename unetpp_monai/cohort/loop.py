@@ -9,23 +9,28 @@ from typing import Any
 
 from ..errors import UnetppError
 from ..faults import trace_of
-from ..workflows.done import Origin
+from ..workflows.done import CaseInput
 from ..workflows.many import Row
 from .cases import Case
 from .claims import Claims
 from .ledger import ELSEWHERE, FAILED, WRITTEN, Ledger, Outcome
 from .work import Segments, Task, Work
 
-MEMORY_WORDS = ("can't allocate", "out of memory", "bad_alloc", "bad allocation")  # of libraries that got none
+MEMORY_WORDS = (
+    "can't allocate",
+    "out of memory",
+    "bad_alloc",
+    "bad allocation",
+)  # in errors of libraries that are out of memory
 
 
 class Loop:
-    """Segments the cases that it is given; a context manager that gives signs of life for its claims.
+    """Segments the cases that it is given; a context manager that keeps its claims alive.
 
     Args:
-        segments: what segments a case.
-        work: what is wanted of each.
-        ledger: of the cohort; its folders exist.
+        segments: segments a case.
+        work: what to do with each case.
+        ledger: of the cohort, with existing folders.
     """
 
     def __init__(self, segments: Segments, work: Work, ledger: Ledger) -> None:
@@ -44,10 +49,10 @@ class Loop:
         self._claims.__exit__(kind, error, trace)
 
     def __call__(self, task: Task) -> Outcome:
-        """Segment a case, unless it is done or another loop's.
+        """Segment a case, unless it is done or claimed by another loop.
 
         Raises:
-            OutputError: claims or notes cannot be written.
+            OutputError: claims or notes are not writable.
         """
         case, start = task.case, time.perf_counter()
         known = None if task.smallest else self._ledger.failed_since(case.id, self._began)
@@ -74,7 +79,7 @@ class Loop:
         return outcome
 
     def _clear(self, case: Case, turn: "_Turn") -> None:
-        """Remove what is left of results that were replaced, and remember that they were."""
+        """Remove files of replaced results, and note the replacement."""
         for name in self._work.files_of(str(turn.name)) - turn.files:
             (case.folder / name).unlink(missing_ok=True)
         if self._work.pictures is None:
@@ -85,7 +90,7 @@ class Loop:
         if row.status != FAILED or row.error is None:
             return Outcome(case.id, row.status)
         error = row.error
-        # what an error quotes may name the patient
+        # an error message may contain the patient's name
         reason = trace_of(error) if self._ledger.keyed else row.reason
         memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS)
         option = error.option if isinstance(error, UnetppError) and not self._ledger.keyed else None
@@ -93,7 +98,7 @@ class Loop:
 
 
 class _Turn:
-    """Says to `segment_case` whether anything is left to do, and remembers why not."""
+    """Tells `segment_case` whether a case is to be skipped, and remembers why."""
 
     def __init__(self, case: Case, claims: Claims, work: Work, ledger: Ledger) -> None:
         self._case, self._claims, self._work, self._ledger = case, claims, work, ledger
@@ -101,11 +106,11 @@ class _Turn:
         self.files: set[str] = set()  # of its results
         self.claimed = self.elsewhere = self.late = False
 
-    def __call__(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
-        """Before anything is computed, claim the case; before it is delivered, make sure that it is still ours."""
+    def __call__(self, path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: list[str]) -> bool:
+        """Claim the case before computing; before delivering, check that the claim is still ours."""
         self.name = path.name.removesuffix(self._work.request.naming.report)
         self.files = set(names)
-        if self._is_done(path, settings, origin, names):
+        if self._is_done(path, settings, case_input, names):
             self.late = self.claimed
             return True
         if self.claimed:
@@ -113,9 +118,9 @@ class _Turn:
             return self.late
         self.claimed = self._claims.take(self._case.id)
         self.elsewhere = not self.claimed
-        # another may have delivered it between our look and our claim
-        return self.elsewhere or self._is_done(path, settings, origin, names)
+        # another process may have delivered it before we claimed it
+        return self.elsewhere or self._is_done(path, settings, case_input, names)
 
-    def _is_done(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
+    def _is_done(self, path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: list[str]) -> bool:
         again = self._ledger.is_wanted_again(self._case.id)
-        return not again and self._work.is_done(path, settings, origin, names)
+        return not again and self._work.is_done(path, settings, case_input, names)

@@ -1,4 +1,4 @@
-"""What drivers and workers say to each other, besides tasks and outcomes."""
+"""Messages between a driver and its workers, besides tasks and outcomes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,22 +8,22 @@ from .work import Builds, Work
 
 @dataclass(frozen=True)
 class Start:
-    """The first that a worker is told."""
+    """First message to a worker: what to load and where to write."""
 
     builds: Builds
     work: Work
     output: Path  # folder of the results
-    keyed: bool  # nothing may name a patient
+    keyed: bool  # cases are pseudonymised
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The first that a worker says: its model is loaded."""
+    """First message of a worker: its model is loaded."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """The last that a worker says: it cannot work at all."""
+    """Last message of a worker that cannot work at all."""
 
     message: str
     option: str | None = None  # see `UnetppError`

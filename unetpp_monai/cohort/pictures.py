@@ -1,4 +1,4 @@
-"""The picture of a case for the report, drawn where the case was segmented; without one, the case stays as it is."""
+"""Draw the picture of a case for the report; a picture that cannot be drawn is left out."""
 
 import logging
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def draw_case(path: Path, indices: Sequence[int], image: Volume, result: Segmentation) -> None:
-    """Write the overview of a case, if it can be drawn; one of an older result goes.
+    """Replace the overview of a case.
 
     Args:
-        path: of the picture, which is named by the case's id.
+        path: of the picture, named after the case's id.
         indices: of the labels.
         image: of the case.
         result: what was found in it.
@@ -26,5 +26,5 @@ def draw_case(path: Path, indices: Sequence[int], image: Volume, result: Segment
         write_overview(image, result.labels, path, indices=indices)
     except STOP:
         raise
-    except BaseException as error:  # noqa: BLE001 - results are delivered; a picture that cannot be drawn is left out
+    except BaseException as error:  # noqa: BLE001 - the results are delivered already; go on without a picture
         logger.warning("no picture of case %s: %s", path.stem, trace_of(error))

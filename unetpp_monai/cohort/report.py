@@ -1,4 +1,4 @@
-"""One HTML file that shows a cohort, opens without a network, and saves what a reviewer decides."""
+"""Write the HTML report of a cohort: one file without network access, which saves a reviewer's decisions."""
 
 import base64
 import math
@@ -20,10 +20,10 @@ from .table import Record
 
 REPORT = "report.html"
 TEMPLATE = "report.html"  # beside this file
-MOST_CASES = 1000  # that are shown, the most suspicious ones; the tables hold all
-MOST_BYTES = 10_000_000  # of all pictures together, before they are written as text
-FOR_SCRIPT = ("case", "status", "values", "score", "seconds", "reasons", "suspicion", "sha256")  # of a case
-WIDTH, HEIGHT, JITTER = 460, 64, 40  # pixels of a distribution, and of where its dots lie
+MOST_CASES = 1000  # shown, the most suspicious ones; the tables have all
+MOST_BYTES = 10_000_000  # of all pictures together, before base64
+FOR_SCRIPT = ("case", "status", "values", "score", "seconds", "reasons", "suspicion", "sha256")  # keys of a case
+WIDTH, HEIGHT, JITTER = 460, 64, 40  # pixels of a distribution, and range of its dots' heights
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class About:
     bundle: Bundle
     kind: str  # of input, in words
     quota: Quota | None = None  # for this site
-    late: int = 0  # results that were discarded
+    late: int = 0  # number of discarded results
 
 
 def write_report(records: Sequence[Record], pictures: Path, path: Path, *, about: About) -> None:
@@ -76,13 +76,13 @@ def write_report(records: Sequence[Record], pictures: Path, path: Path, *, about
 
 
 class _Pictures:
-    """Pictures as addresses that hold their data, as long as there is room."""
+    """Pictures as data URLs, up to `MOST_BYTES` in all."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._room = folder, MOST_BYTES
 
     def __call__(self, name: str) -> str:
-        """Address of a case's picture; empty: it has none, or there is no room."""
+        """Return the URL of a case's picture; empty: it has none, or the limit is reached."""
         try:
             content = (self._folder / f"{name}.webp").read_bytes() if name else b""
         except OSError:
@@ -94,7 +94,7 @@ class _Pictures:
 
 
 def _case(record: Record, standing: Standing, bundle: Bundle, pictures: _Pictures) -> dict[str, Any]:
-    """What the page holds of a case, in JSON's types."""
+    """Return what the page shows of a case, in JSON types."""
     values = [
         {
             "label": label.name,
@@ -128,7 +128,7 @@ def _counts(records: Sequence[Record], judged: Sequence[Standing]) -> dict[str, 
 
 
 def _distributions(records: Sequence[Record], bundle: Bundle) -> list[dict[str, Any]]:
-    """A dot for each case, for each label."""
+    """Return the dots of each label, one per case."""
     found = []
     for label in bundle.labels:
         known = [(r.case, r.values[label.name]) for r in records if not r.excluded and label.name in r.values]
@@ -155,12 +155,12 @@ def _distributions(records: Sequence[Record], bundle: Bundle) -> list[dict[str, 
 
 
 def _jitter(place: int) -> float:
-    """Height of a dot: spread evenly, the same for a case in every report."""
+    """Return the height of a dot, spread evenly and without randomness."""
     return round(HEIGHT / 2 + JITTER * (math.modf(place * 0.618034)[0] - 0.5), 1)
 
 
 def _seconds(records: Sequence[Record]) -> dict[str, float]:
-    """Mean wall time of each step."""
+    """Return the mean wall time of each step, s."""
     reports = [record.report["seconds"] for record in records if record.report]
     steps: Mapping[str, None] = dict.fromkeys(step for report in reports for step in report)
     return {step: round(sum(report.get(step, 0.0) for report in reports) / len(reports), 3) for step in steps}

@@ -1,4 +1,4 @@
-"""What reviewers marked in the report, read back: cases that are left out, and cases that are segmented again."""
+"""Read the marks that reviewers made in the report: cases to exclude, and cases to segment again."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -23,14 +23,14 @@ class Mark:
     note: str
     reviewer: str
     time: datetime
-    sha256: str  # of the result that was reviewed; empty: there was none
+    sha256: str  # of the reviewed result; empty: no result
 
 
 def read_review(path: Path) -> list[Mark]:
-    """Read what the report saved.
+    """Read the file that the report saved.
 
     Raises:
-        InputError: no such file, or a row that does not say what it should.
+        InputError: no such file, or an invalid row.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -60,24 +60,24 @@ def read_review(path: Path) -> list[Mark]:
 
 
 def _unquoted(cell: str) -> str:
-    """A cell without the apostrophe that keeps spreadsheets from taking it for a formula, as the report saves it."""
+    """Remove the apostrophe with which the report protects cells from being taken for formulas."""
     return cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA else cell
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a review means for a cohort."""
+    """The effects of a review."""
 
     excluded: dict[str, str]  # id -> why
     again: tuple[Record, ...]  # to be segmented again
-    outdated: tuple[str, ...]  # cases that were marked for another result than there is now
+    outdated: tuple[str, ...]  # cases whose mark refers to an older result
 
 
 def apply_review(marks: Sequence[Mark], records: Iterable[Record]) -> Reviewed:
-    """Find the cases that were marked; of several marks of a case the last one counts.
+    """Find the marked cases; the last mark of a case counts.
 
     Raises:
-        InputError: a case that the cohort does not have.
+        InputError: a case that is not in the cohort.
     """
     by_name = {record.case: record for record in records}
     if unknown := [mark.case for mark in marks if mark.case not in by_name]:

@@ -1,4 +1,4 @@
-"""A cohort from its cases to its tables: start loops with any launcher, follow them, and report the results."""
+"""Run a cohort: start loops, record their progress, and write tables and report."""
 
 import json
 import time
@@ -23,33 +23,33 @@ from .ledger import DONE, FAILED, SCHEMA, WRITTEN, Ledger, Outcome, where
 from .report import REPORT, About, write_report
 from .table import Record, read_records, write_tables
 
-FOLLOWED_SECONDS = 5.0  # between two notes of how far a run is
+FOLLOWED_SECONDS = 5.0  # between two records of a run's progress
 RUN = "run.json"
-# what a BIDS validator need not know of
+# files that a BIDS validator should ignore
 NO_BIDS = ("*.csv", "*.html", "*.log", RUN, "*_uncertainty.nii.gz", "*.seg.nrrd")
 BIDS_VERSION = "1.10.0"
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """What is to be done."""
+    """Cases, and where and how to segment them."""
 
     listed: Listed
     output: Path
-    bundle: Bundle  # of which labels and hashes are stated
-    keyed: bool = False  # nothing may name a patient
+    bundle: Bundle
+    keyed: bool = False  # cases are pseudonymised
     quota: Quota | None = None  # of scores, for this site
-    excluded: Mapping[str, str] = field(default_factory=dict)  # id of a case -> why it is left out
+    excluded: Mapping[str, str] = field(default_factory=dict)  # id of a case -> why it is excluded
     stated: Mapping[str, Any] = field(default_factory=dict)  # what `run.json` states about this run, in JSON's types
 
     @property
     def ledger(self) -> Ledger:
-        """Where it is remembered."""
+        """Its notes."""
         return Ledger(self.output, keyed=self.keyed)
 
 
 def prepare(cohort: Cohort) -> None:
-    """Make the folders, and clear up what killed processes left.
+    """Create the folders, and clean up after killed processes.
 
     Raises:
         OutputError: a folder cannot be used.
@@ -77,14 +77,14 @@ def run_cases(
     """Segment cases.
 
     Args:
-        cohort: of which they are.
-        cases: all, or a part of them; excluded ones are left out.
-        crew: that segments; it is started and ended here.
-        launcher: as described in `run.json`.
+        cohort: to which they belong.
+        cases: all or some of them; excluded ones are skipped.
+        crew: segments the cases; started and ended here.
+        launcher: description for `run.json`.
         progress: called with the outcome of each case.
 
     Returns:
-        Status -> how many cases; and "late", results that were discarded.
+        Number of cases by status; "late": discarded results.
 
     Raises:
         OutputError: nothing can be written, or workers cannot start.
@@ -101,7 +101,7 @@ def run_cases(
 
 
 def write_results(cohort: Cohort) -> list[Record]:
-    """Write tables, report and `run.json` of all cases of a cohort, whoever segmented them.
+    """Write tables, report and `run.json` of all cases, by whichever process they were segmented.
 
     Raises:
         OutputError: they cannot be written.
@@ -137,7 +137,7 @@ def cohort_records(cohort: Cohort) -> list[Record]:
 
 
 def input_records(cohort: Cohort) -> list[Record]:
-    """Inputs that are no cases; without their names if those may name a patient."""
+    """Return records of inputs that are no cases; without names if pseudonymised."""
     found = []
     for number, row in enumerate(cohort.listed.rows, start=1):
         name, reason = (f"input {number}", "") if cohort.keyed else (str(row.case), row.reason)
@@ -146,10 +146,10 @@ def input_records(cohort: Cohort) -> list[Record]:
 
 
 def state_of_runs(output: Path) -> dict[str, Any]:
-    """How far a cohort is, from whatever machine.
+    """Return the progress of a cohort, on all machines.
 
     Raises:
-        OutputError: there is none.
+        OutputError: no cohort in this folder.
     """
     ledger = Ledger(output)
     running = ledger.running()
@@ -177,7 +177,7 @@ def state_of_runs(output: Path) -> dict[str, Any]:
 
 @contextmanager
 def _followed(cohort: Cohort, counts: Counter[str], launcher: Mapping[str, Any]) -> Iterator[Callable[[], None]]:
-    """Note in the ledger how far a run is, now and then, and at its end."""
+    """Record the progress of a run in the ledger, regularly and at its end."""
     name, start = uuid.uuid4().hex[:12], time.monotonic()
     run = {"began": _now(), **where(), "launcher": dict(launcher), **cohort.stated}
     last = -FOLLOWED_SECONDS
@@ -204,7 +204,7 @@ def _now() -> str:
 
 
 def _describe(cohort: Cohort) -> None:
-    """Say that a folder holds derivatives of a BIDS data set."""
+    """Describe the folder as derivatives of a BIDS data set."""
     bundle = cohort.bundle
     made = {"Name": "unetpp_monai", "Version": __version__, "Description": f"{bundle.name} {bundle.version}"}
     content = {

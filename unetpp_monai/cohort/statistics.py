@@ -1,4 +1,4 @@
-"""How each case of a cohort stands among the others: robust deviations of volumes, sides and scores."""
+"""Compare each case with its cohort: robust deviations of volumes, left and right, and scores."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,32 @@ from ..workflows.calibrate import Quota
 from .ledger import FAILED
 from .table import Record
 
-FEWEST = 5  # cases, for deviations to be stated
+FEWEST = 5  # cases that deviations need
 FAR = 3.5  # robust deviations from which a case is flagged (Iglewicz and Hoaglin 1993)
 TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 SIDES = {"7771000": "left", "24028007": "right"}  # SNOMED CT
-LARGEST = 99.9  # deviation that is stated: of a cohort whose values are nearly all the same
-SENTENCE = 3.0  # deviations that one implausible fact weighs in the order of suspicion
+LARGEST = 99.9  # larger deviations are stated as this, as where nearly all values are equal
+SENTENCE = 3.0  # weight of one implausible fact in the order of suspicion, deviations
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a case stands."""
+    """How a case compares with its cohort."""
 
-    deviations: Mapping[str, float] = field(default_factory=dict)  # label, or what else -> robust z
+    deviations: Mapping[str, float] = field(default_factory=dict)  # label or other measure -> robust z
     asymmetry: Mapping[str, float] = field(default_factory=dict)  # structure -> (left - right) / mean of both
-    reasons: tuple[str, ...] = ()  # why a person should look at it, in words
-    suspicion: float = 0.0  # the order in which to look at cases
+    reasons: tuple[str, ...] = ()  # why a person should look at it
+    suspicion: float = 0.0  # highest first is the order of review
 
 
 def robust_z(values: Sequence[float | None]) -> list[float | None]:
-    """Give deviations from the median, in units of a standard deviation that outliers do not move.
+    """Return deviations from the median, in robust standard deviations (from the MAD).
 
     Args:
-        values: of each case; None: not known.
+        values: of each case; None: unknown.
 
     Returns:
-        As many; None where nothing is known, or of fewer than `FEWEST` cases.
+        One per case; None where the value is unknown, or all None for fewer than `FEWEST` cases.
 
     Example:
         >>> robust_z([1.0, 2.0, 3.0, 4.0, 50.0])[-1]
@@ -59,7 +59,7 @@ def _deviation(distance: float, spread: float) -> float:
 
 
 def side_pairs(labels: Sequence[Label]) -> dict[str, tuple[str, str]]:
-    """Find structures that have two sides: name without its side -> left label, right label."""
+    """Find structures with two sides: name without its side -> left label, right label."""
     found: dict[str, dict[str, str]] = {}
     for label in labels:
         coded = [SIDES[code.value] for code in label.modifiers if code.value in SIDES]
@@ -72,12 +72,12 @@ def side_pairs(labels: Sequence[Label]) -> dict[str, tuple[str, str]]:
 
 
 def standings(records: Sequence[Record], labels: Sequence[Label], *, quota: Quota | None = None) -> list[Standing]:
-    """Judge every case by all that are done and not excluded.
+    """Compare every case with all that are done and not excluded.
 
     Args:
         records: of the cohort.
         labels: of the bundle.
-        quota: threshold of the score for this site; None: that of the bundle is used.
+        quota: threshold of the score for this site; None: the bundle's threshold.
     """
     counted = [bool(record.report) and not record.excluded for record in records]
     columns = {label.name: [record.values.get(label.name) for record in records] for label in labels}
@@ -108,7 +108,7 @@ def _asymmetry(record: Record, left: str, right: str) -> float | None:
 
 
 def _proportions(columns: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
-    """Logarithm of each label's volume over that of the first: shapes that are wrong may be of a usual size."""
+    """Return the log ratio of each label's volume to the first one's; a wrong shape may have a usual size."""
     (first, *others) = columns
     return {
         f"{other} over {first}": [
@@ -138,7 +138,7 @@ def _reasons(record: Record, deviations: Mapping[str, float], quota: Quota | Non
 
 
 def _suspicion(record: Record, deviations: Mapping[str, float]) -> float:
-    """Largest deviation, and what cannot be true beside it; what failed or found nothing comes first."""
+    """Combine the largest deviation with implausible facts; failed and empty cases come first."""
     if record.status == FAILED or (record.report and not any(record.values.values())):
         return 1000.0
     far = [abs(z) for name, z in deviations.items() if name != "score"]
@@ -147,7 +147,7 @@ def _suspicion(record: Record, deviations: Mapping[str, float]) -> float:
 
 
 def positions(values: Sequence[float], width: float) -> NDArray[np.float64]:
-    """Where values lie on an axis of a width, from the smallest to the largest."""
+    """Map values to positions from 0 to `width`, smallest to largest."""
     array = np.asarray(values, dtype=float)
     low, high = float(array.min()), float(array.max())
     return (array - low) / max(high - low, 1e-12) * width

@@ -1,4 +1,4 @@
-"""Results of a cohort, case by case, from its reports and its ledger: records and tables."""
+"""Read the results of a cohort from its reports and ledger, and write its tables."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from .cases import Case
 from .ledger import DONE, EXCLUDED, FAILED, WAITING, Ledger
 
 LONG = ("case", "label", "index", "voxels", "ml", "score")  # columns of `results.csv`
-FORMULA = ("=", "+", "-", "@")  # first characters of what a spreadsheet takes for one
+FORMULA = ("=", "+", "-", "@")  # first characters of what a spreadsheet takes for a formula
 ERRORS = ("case", "kind", "reason", "note", "host")
 FIXED = ("case", "status", "review", "score", "plausibility", "note", "excluded", "depth", "runtime", "seconds")
 OLD = "to be segmented again; this is the older result"
@@ -24,33 +24,33 @@ RESULTS, WIDE, FAILURES = "results.csv", "results_wide.csv", "errors.csv"
 
 @dataclass(frozen=True)
 class Record:
-    """One case of a cohort, as tables and the report have it."""
+    """One case of a cohort, for tables and report."""
 
-    case: str  # name of its results; of a failed case that may not be named, its id
+    case: str  # name of its results; id of a failed case that is pseudonymised
     id: str
     status: str  # done, failed, waiting or excluded
-    report: Mapping[str, Any] = field(default_factory=dict)  # of its results; empty: there are none
+    report: Mapping[str, Any] = field(default_factory=dict)  # JSON report of its results; empty: no results
     reason: str = ""  # of a failure
     kind: str = ""  # of a failure
-    note: str = ""  # of what was special
+    note: str = ""  # a remark
     host: str = ""  # of a failure
-    excluded: str = ""  # why a reviewer left it out
-    made: datetime | None = None  # when its results were delivered; None: there are none
+    excluded: str = ""  # why a reviewer excluded it
+    made: datetime | None = None  # when its results were delivered; None: no results
 
     @property
     def sha256(self) -> str:
-        """Hash of its first result, which is what was reviewed."""
+        """Hash of its first output, which identifies what was reviewed."""
         outputs = self.report.get("outputs", {})
         return next((str(written["sha256"]) for written in outputs.values()), "")
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of all steps; None: there is no result."""
+        """Wall time of all steps, s; None: no results."""
         return round(sum(self.report["seconds"].values()), 3) if self.report else None
 
     @property
     def values(self) -> Mapping[str, float]:
-        """Label -> mL; of pictures, which have no lengths, pixels."""
+        """Label -> mL, or pixels for pictures."""
         values: Mapping[str, float] = self.report.get("ml") or self.report.get("voxels", {})
         return values
 
@@ -60,9 +60,9 @@ def read_records(cases: Iterable[Case], ledger: Ledger, naming: Naming, *, exclu
 
     Args:
         cases: of the cohort.
-        ledger: of it.
+        ledger: of the cohort.
         naming: of results.
-        excluded: id of a case -> why a reviewer left it out.
+        excluded: id of a case -> why a reviewer excluded it.
     """
     records = (_record(case, ledger, naming) for case in cases)
     return [replace(record, excluded=excluded.get(record.id, "")) for record in records]
@@ -81,7 +81,7 @@ def _record(case: Case, ledger: Ledger, naming: Naming) -> Record:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], datetime | None]:
-    """A report, and when it was written."""
+    """Return a report, and when it was written."""
     try:
         found = json.loads(path.read_text())
         made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
@@ -112,7 +112,7 @@ def write_tables(records: Sequence[Record], folder: Path, *, labels: Sequence[La
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table, complete or not at all; what is not known is an empty cell.
+    """Write a table, complete or not at all; None becomes an empty cell.
 
     Raises:
         OutputError: it cannot be written.
@@ -124,7 +124,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 
 def _safe(cell: object) -> object:
-    """A cell that no spreadsheet takes for a formula: names of files are chosen by strangers."""
+    """Mark text that a spreadsheet would take for a formula; file names come from strangers."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in FORMULA else cell
 
 

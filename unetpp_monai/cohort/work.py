@@ -1,4 +1,4 @@
-"""What a loop does with a case, and how it is built wherever the loop runs: all of it can be sent to a process."""
+"""What a loop does with each case: model, options and tasks, all of which can be sent to another process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from ..depth import DepthLike
 from ..files import make_folder
 from ..runtimes.threads import limit_threads
 from ..segmenter import Segmenter
-from ..workflows.done import Origin, is_done
+from ..workflows.done import CaseInput, is_done
 from ..workflows.many import Row, attempt
 from ..workflows.request import Request
 from ..workflows.segment import Then, Unless, nothing
@@ -21,21 +21,21 @@ from .pictures import draw_case
 
 
 class Segments(Protocol):
-    """Segments a case."""
+    """A function that segments a case."""
 
     def __call__(self, case: Case, *, unless: Unless, overwrite: bool, smallest: bool) -> Row:
         """Write the results of a case.
 
         Args:
-            case: which.
-            unless: asked before anything is computed, and again before anything is delivered.
-            overwrite: results that are there are replaced.
-            smallest: use as little memory as can be.
+            case: what to segment.
+            unless: called before computing and again before delivering; if true, the case is skipped.
+            overwrite: replace existing results.
+            smallest: use as little memory as possible.
         """
 
 
 class Builds(Protocol):
-    """Builds what segments, in the process where it will."""
+    """A function that loads the model in the process that will use it."""
 
     def __call__(self) -> Segments:
         """Load the model."""
@@ -43,19 +43,19 @@ class Builds(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """What segments."""
+    """A bundle, and how to run it."""
 
-    bundle: Path | None = None  # as `read_bundle` takes it
+    bundle: Path | None = None  # see `read_bundle`
     weights: Path | None = None
     trust: bool = False
     device: str = "auto"
     depth: DepthLike = None
     runtime: str = "auto"
     precision: str = "float32"
-    volumes: int | None = None  # to come; see `Segmenter`
+    volumes: int | None = None  # how many to expect; see `Segmenter`
 
     def load(self) -> Segmenter:
-        """Load it.
+        """Load the model.
 
         Raises:
             BundleError, InputError: see `Segmenter`.
@@ -72,25 +72,25 @@ class Model:
 
 @dataclass(frozen=True)
 class Work:
-    """What is wanted of every case."""
+    """What to do with every case."""
 
     request: Request
     verify: bool = False  # see `is_done`
-    pictures: Path | None = None  # folder for one of each case; None: none are drawn
+    pictures: Path | None = None  # folder for pictures; None: draw none
     beat: float = BEAT_SECONDS  # see `Claims`
     stale: float = STALE_SECONDS
 
-    def is_done(self, path: Path, settings: Mapping[str, Any], origin: Origin, names: list[str]) -> bool:
-        """As `done.is_done`."""
-        return is_done(path, settings, origin, names, verify=self.verify)
+    def is_done(self, path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: list[str]) -> bool:
+        """Tell whether a case is done; see `done.is_done`."""
+        return is_done(path, settings, case_input, names, verify=self.verify)
 
     def request_of(self, case: Case, *, overwrite: bool) -> Request:
-        """What is wanted of a case."""
+        """Return the request for one case."""
         series = self.request.series if case.series is None else case.series
         return replace(self.request, name=case.name, series=series, overwrite=overwrite)
 
     def files_of(self, name: str) -> set[str]:
-        """Names of all files that the results of a case can have, in whatever formats."""
+        """Return the names of all files that results of a case can have, in all formats."""
         naming = self.request.naming
         endings = [ending for files in naming.formats.values() for ending in files]
         return {f"{name}{ending}" for ending in (naming.report, *endings, "_uncertainty.nii.gz")}
@@ -98,7 +98,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, and what is wanted of it."""
+    """A loaded model, and what to do with each case."""
 
     segmenter: Segmenter
     work: Work
@@ -115,7 +115,7 @@ class Loaded:
                 self.segmenter.batches_of(batch)
 
     def _draw(self, case: Case) -> Then:
-        """What draws the picture of a case, while its image is still at hand."""
+        """Return the function that draws the picture of a case while its image is in memory."""
         if self.work.pictures is None:
             return nothing
         indices = [label.index for label in self.segmenter.bundle.labels]
@@ -124,11 +124,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Segmenting:
-    """Builds what segments by a bundle."""
+    """Loads a model for a loop."""
 
     model: Model
     work: Work
-    threads: int | None = None  # of the process; None: as many as there are
+    threads: int | None = None  # of the process; None: no limit
 
     def __call__(self) -> Loaded:
         """Load the model."""
@@ -142,5 +142,5 @@ class Task:
     """A case to be segmented."""
 
     case: Case
-    smallest: bool = False  # alone, and with as little memory as can be
-    note: str = ""  # why it is special
+    smallest: bool = False  # alone, and with as little memory as possible
+    note: str = ""  # remark for the tables

@@ -1,4 +1,4 @@
-"""A process with a loop, driven through a pipe, that ends when the process which started it does.
+"""Worker process: runs a loop, receives cases through a pipe, and ends with the process that started it.
 
 `python -m unetpp_monai.cohort.worker PIPE LIFELINE`, two file descriptors; see `local`.
 """
@@ -20,7 +20,7 @@ TERMINATED = 143  # exit code of a process that SIGTERM ended
 
 
 def serve(connection: Connection) -> None:
-    """Load the model, and segment what is sent until the pipe is closed."""
+    """Load the model, and segment cases until the pipe is closed."""
     try:
         start: Start = connection.recv()
         segments = start.builds()
@@ -32,7 +32,7 @@ def serve(connection: Connection) -> None:
         return
     except STOP:
         raise
-    except BaseException as error:  # noqa: BLE001 - the driver says what it is, in one line
+    except BaseException as error:  # noqa: BLE001 - the driver reports it in one line
         option = error.option if isinstance(error, UnetppError) else None
         message = str(error) if isinstance(error, UnetppError) else f"{type(error).__name__}: {error}"
         with suppress(OSError):
@@ -42,17 +42,17 @@ def serve(connection: Connection) -> None:
 def main() -> None:
     """Run as the process of a worker."""
     pipe, lifeline = map(int, sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, who ends us
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that claims and temporary files go
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C, and ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, which removes claims and temporary files
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     try:
         serve(Connection(pipe))
     except SystemExit:
-        os._exit(TERMINATED)  # a runtime's threads may still call Python, and abort a process that shuts it down
+        os._exit(TERMINATED)  # threads of a runtime may still call Python, which aborts an ordinary shutdown
 
 
 def _end_with(lifeline: int) -> None:
-    """End this process as soon as the other end of the pipe is closed, even in the middle of a case."""
+    """End this process when the other end of the pipe is closed, even during a case."""
     os.read(lifeline, 1)
     os._exit(TERMINATED)
 

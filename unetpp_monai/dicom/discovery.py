@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AmbiguityError, CorruptFileError, InputError
+from ..words import counted
 from .media import listed_in, unzip, walk
 from .reading import Look, guarded, look, read_whole, seen_before
 from .tiles import TILE_TAGS
@@ -38,15 +39,8 @@ DISTINCTIONS = (
 )
 MOMENTS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber")  # order of acquisition
 HEADER_TAGS: list[str | int] = [
-    *(
-        *SERIES_TAGS,
-        "FrameOfReferenceUID",
-        "SeriesNumber",
-        "SOPClassUID",
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-    ),
+    *SERIES_TAGS,
+    *("FrameOfReferenceUID", "SeriesNumber", "SOPClassUID", "PatientID", "PatientName", "PatientBirthDate"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "BitsAllocated"),
     *DISTINCTIONS,
@@ -121,14 +115,14 @@ def chosen_series(source: Path | Sequence[Path], series: str | None = None) -> I
         CorruptFileError: unreadable DICOM file.
     """
     with tempfile.TemporaryDirectory(prefix="unetpp_") as folder, ExitStack() as files:
-        chosen = Source(str(source) if isinstance(source, Path) else f"{len(source)} files", files)
+        chosen = Source(str(source) if isinstance(source, Path) else counted(len(source), "file"), files)
         groups, ignored = _images(_files(source, Path(folder), chosen), chosen)
         if not groups:
             raise InputError(f"DICOM input must hold an image series, found none in {chosen.name}{_listed(ignored)}")
-        chosen.remarks = [f"ignored {count} object(s) of class {kind}" for kind, count in sorted(ignored.items())]
+        chosen.remarks = [f"ignored {counted(n, 'object')} of class {kind}" for kind, n in sorted(ignored.items())]
         chosen.instances = _choose(groups, series, chosen.name)
         if bare := sum(instance.bare for instance in chosen.instances):
-            chosen.remarks.append(f"{bare} file(s) without preamble or meta information, read by content")
+            chosen.remarks.append(f"{counted(bare, 'file')} without preamble or meta information, read by content")
         for remark in chosen.remarks:
             logger.info("%s", remark)
         first = chosen.instances[0]
@@ -293,7 +287,7 @@ def _describe(group: Sequence[Instance]) -> str:
     uid, study, kind, number, said = (group[0].header.get(part) for part in DESCRIBED)
     numbered = "without number," if number is None else f"number {number}"
     what = f"{kind or '?'} {repr(said) if said else 'without description'}"
-    return f"{uid or 'no UID'} ({numbered} of study {study or '?'}, {what}, {len(group)} images)"
+    return f"{uid or 'no UID'} ({numbered} of study {study or '?'}, {what}, {counted(len(group), 'image')})"
 
 
 def _listed(ignored: dict[str, int]) -> str:

@@ -15,6 +15,7 @@ from ..files import complete_file
 from ..labels import Code, Label, label_colour
 from ..provenance import Algorithm, ReadBack
 from ..volume import Volume, label_array
+from ..words import counted
 from .common import (
     EQUIPMENT,
     add_modifiers,
@@ -143,7 +144,8 @@ def _segments(labels: Volume, numbers: Mapping[int, int]) -> NDArray[np.unsigned
 def _descriptions(structures: Sequence[Label], numbers: Mapping[int, int], algorithm: Algorithm) -> list[Any]:
     hd = import_highdicom()
     if bare := [structure.name for structure in structures if structure.type is None]:
-        logger.warning("%d label(s) without codes are called %s: %s", len(bare), TISSUE.meaning, ", ".join(bare[:10]))
+        labels = counted(len(bare), "label")
+        logger.warning("%s without codes, called %s: %s", labels, TISSUE.meaning, ", ".join(bare[:10]))
     descriptions = []
     for structure in sorted(structures, key=lambda structure: structure.index):
         name = long_string(structure.name)

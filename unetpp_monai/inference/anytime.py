@@ -6,7 +6,14 @@ import torch
 
 
 class AnytimeNetwork(Protocol):
-    """A network of anti-diagonals: `networks.UNetPlusPlus`, and `runtimes.Backend` around one."""
+    """A network of anti-diagonals: `networks.UNetPlusPlus`, and `runtimes.Backend` around one.
+
+    Example:
+        >>> from unetpp_monai import UNetPlusPlus
+        >>> network: AnytimeNetwork = UNetPlusPlus(2, 1, 3, features=(4, 8, 16)).eval()
+        >>> network(torch.zeros(1, 1, 16, 16), depth=1).shape  # (B, out_channels, X, Y)
+        torch.Size([1, 3, 16, 16])
+    """
 
     @property
     def depth(self) -> int:

@@ -68,6 +68,17 @@ class Session:
         volume: the image, on whose grid labels are.
         names: of the labels by index, the background first.
         steps: number of steps that can be undone.
+
+    Example:
+        >>> from unetpp_monai import Segmenter, read_volume
+        >>> from unetpp_monai.interactive import Point
+        >>> segmenter = Segmenter.from_bundle("interactive_bundle", depth=1, runtime="eager")
+        >>> session = segmenter.session(read_volume("hippocampus.nii.gz"))
+        >>> session.add(Point(session.position((8, 10, 9)), "anterior hippocampus"))
+        >>> labels = session.labels()  # with the click
+        >>> session.undo()
+        >>> session.steps
+        0
     """
 
     def __init__(self, segmenter: Segments, prepared: Prepared, prompting: Prompting) -> None:

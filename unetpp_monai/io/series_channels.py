@@ -13,6 +13,7 @@ from ..dicom.series import DicomSeries, read_dicom_series
 from ..errors import GeometryError, InputError
 from ..memory import check_memory
 from ..volume import Volume
+from ..words import counted
 
 if TYPE_CHECKING:
     from ..dicom import Header
@@ -56,8 +57,8 @@ def read_series_channels(
         found = "; ".join(described_series(source))
         called = f" ({', '.join(channel_names)})" if channel_names else ""
         raise InputError(
-            f"a series must be named for each of {in_channels} channel(s){called}, in their order, got {len(series)} "
-            f"name(s); name them, in the folder that has them all. Found: {found}",
+            f"a series must be named for each of {counted(in_channels, 'channel')}{called}, in their order, got "
+            f"{counted(len(series), 'name')}; name them, in the folder that has them all. Found: {found}",
             option="series",
         )
     read = tuple(read_dicom_series(source, series=name) for name in series)

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from .unetplusplus import UNetPlusPlus, depth_of
+from .node_names import depth_of
+from .unetplusplus import UNetPlusPlus
 
 
 class Subgraph(nn.Module):

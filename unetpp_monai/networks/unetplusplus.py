@@ -24,6 +24,7 @@ from .blocks import (
     mend_instance_norm,
     up_sampling,
 )
+from .node_names import depth_of, evaluated_depth
 from .options import PerLevel, choice, depth_within, odd, per_level, positive, widths
 from .prompts import take_leading_channels
 
@@ -236,7 +237,7 @@ class UNetPlusPlus(nn.Module):
         return list(self.anytime(x))
 
     def prune(self, depth: int) -> "UNetPlusPlus":
-        """Copy the network without what lies deeper than `depth`: same logits, fewer nodes (Zhou et al. 2018, 3.3).
+        """Copy the network without the nodes deeper than `depth`: same logits, fewer nodes (Zhou et al. 2018, 3.3).
 
         Raises:
             ValueError: no head at that depth.
@@ -288,13 +289,3 @@ class UNetPlusPlus(nn.Module):
                 module.weight.normal_(0.0, math.sqrt(2.0 / ((1.0 + slope**2) * fan_in)), generator=generator)
                 if module.bias is not None:
                     module.bias.zero_()
-
-
-def depth_of(name: str) -> int:
-    """The smallest depth that needs a node, from its name such as "x_1_2"; x_0_0 belongs to depth 1."""
-    return max(sum(map(int, name.split("_")[1:])), 1)
-
-
-def evaluated_depth(grid: dict[str, torch.Tensor]) -> int:
-    """Give the column of the last x_0_j; 0 = none."""
-    return max([int(name[len("x_0_") :]) for name in grid if name.startswith("x_0_")], default=0)

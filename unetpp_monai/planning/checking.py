@@ -9,6 +9,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
+from ..words import counted
 from .dataset import ERROR, WARNING, Case, Dataset, Fault, sided_labels
 from .examine import Examined, Facts, examine
 
@@ -119,7 +120,9 @@ def _channel_faults(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> It
     said = "as the data set states" if dataset.channels else "as most have"
     for case, facts in cases:
         if len(facts.channels) != expected:
-            yield Fault(case.name, f"images must have {expected} channel(s), {said}, got {len(facts.channels)}")
+            yield Fault(
+                case.name, f"images must have {counted(expected, 'channel')}, {said}, got {len(facts.channels)}"
+            )
     pictures = [case for case, facts in cases if facts.picture]
     if 0 < len(pictures) < len(cases):
         fewer = pictures if 2 * len(pictures) <= len(cases) else [case for case, facts in cases if not facts.picture]

@@ -17,7 +17,7 @@ class Fault:
     """One fault: a row of the table."""
 
     case: str  # its name; "": the data set
-    what: str  # the constraint, what came, the way out
+    what: str  # constraint, what was given, way out
     kind: str = ERROR  # WARNING: does not prevent planning
 
 

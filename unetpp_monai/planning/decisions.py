@@ -75,7 +75,7 @@ def decide(checked: Checked, choices: Choices) -> Decided:
             fold_inputs,
             "options folds and group, or a column fold in a CSV table",
         ),
-        Decision("cases_file", "cases.json", "cases with their folds", f"{len(facts)} cases", "none"),
+        Decision("cases_file", "cases.json", "cases with their folds", counted(len(facts), "case"), "none"),
     ]
     return Decided(tuple(decisions), kinds, folds, grid.topology.divisors)
 
@@ -88,7 +88,7 @@ def _of_images(checked: Checked, kinds: Sequence[Kind], rules: list[dict[str, An
             "spatial_dims",
             len(checked.cases[0][1].shape),
             "2 for pictures, 3 for volumes",
-            f"{len(checked.cases)} cases",
+            counted(len(checked.cases), "case"),
             "none",
         ),
         Decision("in_channels", count, "channels of the images", names, "none"),
@@ -198,7 +198,7 @@ def _of_training(checked: Checked, grid: Grid, network: Shape, choices: Choices)
             "batch_size",
             batch,
             "2; more with a GPU if they fit and have at most 5 % of all voxels",
-            f"{where}, {len(facts)} cases",
+            f"{where}, {counted(len(facts), 'case')}",
             EDIT,
         ),
         Decision("steps_per_epoch", STEPS[gpu], "250 with a GPU, 50 without", where, EDIT),

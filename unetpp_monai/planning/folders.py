@@ -2,10 +2,10 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..csv_files import check_separator
+from ..csv_files import check_separator, is_case_name
 from ..errors import AmbiguityError, InputError
 from ..files import is_zip
 from ..io import case_name
@@ -15,7 +15,7 @@ from .dataset import WARNING, Case, Dataset, Fault
 IMAGES = ("imagesTr", "images")
 LABELS = ("labelsTr", "labels", "masks")
 SEVERAL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # file of one channel
-COLUMN = re.compile(r"image(_([2-9]|[1-9]\d))?|label|group|fold")
+COLUMN = re.compile(r"image(_([2-9]|[1-9]\d))?|label|name|group|fold")
 
 
 def read_folders(root: Path) -> Dataset:
@@ -66,7 +66,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def read_table(path: Path) -> Dataset:
-    """Read a CSV file with the columns image, label and optionally image_2 ..., group, fold.
+    """Read a CSV file with the columns image, label and optionally image_2 ..., name, group, fold.
 
     Args:
         path: CSV file; its paths are relative to its folder, or absolute.
@@ -86,10 +86,10 @@ def read_table(path: Path) -> Dataset:
     wrong = [column for column in columns if not COLUMN.fullmatch(column)]
     if wrong or not {"image", "label"} <= set(columns):
         raise InputError(
-            f"a table of cases must have the columns image, label and optionally image_2 ..., group, fold, got "
+            f"a table of cases must have the columns image, label and optionally image_2 ..., name, group, fold, got "
             f"{', '.join(columns) or 'no row'} in {path}"
         )
-    names = _names([row["image"] for row in rows])
+    names = _names(rows, path)
     cases = tuple(sorted((_case(path, row, name) for row, name in zip(rows, names, strict=True)), key=lambda c: c.name))
     with_fold = [case for case in cases if case.fold is not None]
     if with_fold and len(with_fold) < len(cases):
@@ -115,12 +115,14 @@ def _case(path: Path, row: Mapping[str, str], name: str) -> Case:
     )
 
 
-def _names(images: list[str]) -> list[str]:
-    """Return file names, with folders if names alone are not unique."""
+def _names(rows: Sequence[Mapping[str, str]], path: Path) -> list[str]:
+    """Return the stated names; other cases are named by their images, with folders if that alone is not unique."""
+    images = [row["image"] for row in rows]
     names = [case_name(image) for image in images]
-    if len(set(names)) == len(names):
-        return names
-    return [
-        case_name(Path("_".join(part for part in Path(image).parts if part not in ("/", "..", "."))).name)
-        for image in images
-    ]
+    if len(set(names)) < len(names):
+        joined = ("_".join(part for part in Path(image).parts if part not in ("/", "..", ".")) for image in images)
+        names = [case_name(Path(image).name) for image in joined]
+    stated = [row.get("name", "").strip() for row in rows]
+    if wrong := [name for name in stated if name and not is_case_name(name)]:
+        raise InputError(f"a name of a case must be a possible file name, got {wrong[0]!r} in {path}; choose another")
+    return [name or own for name, own in zip(stated, names, strict=True)]

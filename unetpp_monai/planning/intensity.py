@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..words import counted
 from .checking import Checked
 
 AIR = -900  # HU reached by images in Hounsfield units
@@ -98,8 +99,8 @@ def _found(checked: Checked, number: int, name: str) -> Kind:
     if negative:
         case, lowest = negative[0]
         raise InputError(
-            f"whole numbers below 0 may be Hounsfield units or not, got {lowest:g} in {name} of {len(negative)} "
-            f"case(s) such as {case}; state the modality, such as ct or mr",
+            f"whole numbers below 0 may be Hounsfield units or not, got {lowest:g} in {name} of "
+            f"{counted(len(negative), 'case')} such as {case}; state the modality, such as ct or mr",
             option="modality",
         )
     return Kind(UNKNOWN, "neither named nor Hounsfield units")

@@ -1,4 +1,4 @@
-"""Measure the labels of a label map, in few passes whatever their number."""
+"""Measure the labels of a label map, in few passes, however many there are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ def find_dataset(path: str | Path, *, images: Sequence[str] = (), label: str = "
     """List the cases of a data set; no image is read.
 
     Args:
-        path: folder, or a CSV file with the columns image, label and optionally image_2 ..., group, fold.
+        path: folder, or a CSV file with the columns image, label and optionally image_2 ..., name, group, fold.
         images: suffixes of the channels in BIDS, such as "T1w" or "desc-preproc_T1w".
         label: suffix of the label maps in BIDS, such as "dseg".
         group: regular expression; its match in a case's name is the case's group, such as its patient.

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..networks import Subgraph, UNetPlusPlus, evaluated_depth
+from ..words import counted
 from .converters import CONVERTERS, require, to_onnx, to_openvino, to_program, to_torchscript
 from .openvino import compile_graph
 
@@ -105,7 +106,7 @@ def choose_device(name: str) -> torch.device:
         raise InputError("device must be auto, cpu or cuda:N, got 'mps', on which nothing was tried; use cpu")
     gpus = torch.cuda.device_count()
     if device.type != "cpu" and (device.type != "cuda" or (device.index or 0) >= gpus):
-        raise InputError(f"device must exist, got {name!r} on a machine with {gpus} GPU(s); use auto or cpu")
+        raise InputError(f"device must exist, got {name!r} on a machine with {counted(gpus, 'GPU')}; use auto or cpu")
     return device
 
 

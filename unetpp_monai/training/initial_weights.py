@@ -17,6 +17,7 @@ from ..json_files import at, clipped
 from ..task import ALL, RUNS, TRAINED
 from ..trust import check_sums
 from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
+from ..words import counted
 
 BUNDLED = f"models/{TRAINED}"  # weights of a packed bundle
 MODEL = "model"  # key of the weights in a checkpoint
@@ -163,7 +164,7 @@ def fit_weights(stored: State, own: State, *, prompts: int = 0) -> Fitted:
     }
     notes = tuple(_notes(stored, own, {**taken, **joined, **prompted}, joined))
     if prompted:
-        notes = (f"first convolution without {prompts} prompt channel(s): zero", *notes)
+        notes = (f"first convolution without {counted(prompts, 'prompt channel')}: zero", *notes)
     joined |= prompted
     total = sum(tensor.numel() for tensor in own.values())
     fitting = sum(own[name].numel() for name in (*taken, *joined))
@@ -207,7 +208,7 @@ def _notes(stored: State, own: State, taken: State, joined: State) -> Iterator[s
         name = next(iter(joined))
         before, now = stored[name].shape[1], own[name].shape[1]
         how = "repeated and divided by their number" if before == 1 else "summed"
-        yield f"first convolution of {before} channel(s) instead of {now}: {how}"
+        yield f"first convolution of {counted(before, 'channel')} instead of {now}: {how}"
     left = [name for name in own if name not in taken]
     heads = [name for name in left if name.startswith(HEADS) and name in stored]
     if heads:

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 
 from ..errors import GeometryError, InputError
 from ..volume import Volume
+from ..words import counted
 
 GRID_TOLERANCE = 0.1  # most distance in voxels between corners of image and label, for rounded headers
 
@@ -50,7 +51,7 @@ class CheckLabelsd(transforms.MapTransform):
         name = _name(image)
         if len(image) != self.in_channels:
             raise InputError(
-                f"images must have {self.in_channels} channel(s) (in_channels), got {len(image)} in {name}"
+                f"images must have {counted(self.in_channels, 'channel')} (in_channels), got {len(image)} in {name}"
             )
         for key in self.key_iterator(data):
             self._check(image, data[key], f"{_name(data[key])}, the label of {name}")

@@ -48,7 +48,7 @@ class Review:
 
 @dataclass(frozen=True)
 class Quota:
-    """A threshold that was set to flag a share of a site's cases, whatever they are like."""
+    """A threshold that flags a fixed share of a site's cases, good or bad."""
 
     measure: str  # of which the score is the mean
     threshold: float  # of that score
@@ -123,7 +123,7 @@ def calibrate_each(
     share: float = 0.25,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Exit, list[Review]]:
-    """As `calibrate`, each case by a segmenter of its own, such as that of the fold which has not seen it."""
+    """As `calibrate`, with one segmenter per case, such as that of the fold that has not seen it."""
     if max_loss < 0 or not 0 < share <= 1:
         raise InputError(f"max_loss must be >= 0 and share 0 < share <= 1, got {max_loss} and {share}")
     with tempfile.TemporaryDirectory() as folder:

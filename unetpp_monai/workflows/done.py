@@ -1,4 +1,4 @@
-"""Is a case done? Its report says by which bundle, config and settings, and of which input; nothing is computed."""
+"""Tell whether a case is done, by its report: bundle, config, settings and input must be the same."""
 
 import hmac
 import json
@@ -12,18 +12,18 @@ from ..files import facts_of, sha256, state_of
 
 
 @dataclass(frozen=True)
-class Origin:
-    """An input, as reports name it."""
+class CaseInput:
+    """The input of a case, as reports identify it."""
 
-    paths: tuple[Path, ...]  # of the case: a folder, or files of one folder, its name's first
-    output: Path  # our results in a folder below the case are no part of it
-    key: bytes | None = None  # of a pseudonymised case, of which nothing may be known
+    paths: tuple[Path, ...]  # a folder, or files of one folder, the one that names the case first
+    output: Path  # folder of results, which is not part of the input even if inside of it
+    key: bytes | None = None  # for pseudonyms; None: reports name the input
 
     def stated(self, known: Mapping[Path, str] | None = None) -> dict[str, str]:
-        """What a report says of it, by its keys.
+        """Return the entries of a report that identify the input.
 
         Args:
-            known: hashes of files that were read already, by resolved path.
+            known: hashes of files already read, by resolved path.
         """
         paths = tuple(path.resolve() for path in self.paths)
         state, digest = facts_of(paths, without=self.output.resolve(), known=known)
@@ -32,7 +32,7 @@ class Origin:
         return {"input": str(paths[0]), "input_state": state, "input_sha256": digest}
 
     def is_that_of(self, report: Mapping[str, Any], *, verify: bool) -> bool:
-        """Whether a report speaks of it: of files with these names, sizes and times, or else of these bytes."""
+        """Tell whether a report is about this input, by names, sizes and times of files, else by their hash."""
         paths = tuple(path.resolve() for path in self.paths)
         noted = report.get("input_state") if report.get("input") == str(paths[0]) and not verify else None
         if noted is not None and noted == state_of(paths, without=self.output.resolve()):
@@ -42,19 +42,19 @@ class Origin:
 
 
 def is_done(
-    path: Path, settings: Mapping[str, Any], origin: Origin, names: Iterable[str], *, verify: bool = False
+    path: Path, settings: Mapping[str, Any], case_input: CaseInput, names: Iterable[str], *, verify: bool = False
 ) -> bool:
-    """Whether all results are there, by these settings and of this input, as their report says.
+    """Tell whether all results exist, made from this input with these settings.
 
     Args:
         path: of the report.
         settings: of `settings_of`.
-        origin: the input.
+        case_input: the input.
         names: of all files of the case, in the report's folder.
-        verify: hash input and results, instead of looking at the input's sizes and times and for the results' names.
+        verify: hash input and results, instead of comparing sizes and times of the input and names of results.
 
     Raises:
-        OutputError: results by other settings, of another input, or altered since.
+        OutputError: the results have other settings or another input, or were altered.
     """
     if not path.is_file():
         return False
@@ -62,7 +62,7 @@ def is_done(
     if differences := sorted(key for key, value in settings.items() if report.get(key) != value):
         said = ", ".join(f"{key} {_short(report.get(key))} instead of {_short(settings[key])}" for key in differences)
         raise _other(path, f"by other settings: {said}")
-    if not origin.is_that_of(report, verify=verify):
+    if not case_input.is_that_of(report, verify=verify):
         raise _other(path, "of another input")
     whole = all((path.parent / name).is_file() for name in names)
     if whole and not verify:

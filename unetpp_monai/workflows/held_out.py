@@ -10,7 +10,7 @@ from ..io.case_list import case_names
 from ..io.channels import read_channels
 from ..task import Task, base_config
 from ..volume import Volume
-from .evaluate import check_grids, read_label_map
+from .label_pairs import check_grids, read_label_map
 
 
 @dataclass(frozen=True)

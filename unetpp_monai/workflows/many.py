@@ -1,4 +1,4 @@
-"""Many cases, one row each: whatever a case raises is its row, and takes no other with it."""
+"""Segment many cases, one row each: an error becomes the row of its case, and the others continue."""
 
 import logging
 import traceback

@@ -68,7 +68,7 @@ class _Segmented:
 
 
 def has_runs(task: Task, weights: str = "") -> bool:
-    """Whether a task is packed by its trainings: it has some, and no weights of its own, or one of them is named."""
+    """Tell whether a task is packed from its trainings: one is named, or it has some but no weights."""
     return bool(finished_runs(task)) and (bool(weights) or not task.weights.is_file())
 
 

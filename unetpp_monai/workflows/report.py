@@ -1,4 +1,4 @@
-"""What `<case>.json` says of a result: where it came from, what decided its voxels, what was found and written.
+"""Write `<case>.json`: input, everything that determined the voxels, and what was found and written.
 
 `unetpp_monai/report.schema.json` describes every key. Numbers are rounded here to what they mean, and nowhere else.
 """
@@ -28,7 +28,7 @@ def case_report(
     image: SourceImage,
     result: Segmentation,
     *,
-    origin: Mapping[str, str],
+    case_input: Mapping[str, str],
     request: Mapping[str, Any],
     outputs: Mapping[str, Mapping[str, Any]],
     seconds: Mapping[str, float],
@@ -38,15 +38,15 @@ def case_report(
     Args:
         image: what was segmented.
         result: of the segmenter.
-        origin: of `Origin.stated`.
+        case_input: of `CaseInput.stated`.
         request: of `settings_of`.
         outputs: of `write_outputs`.
         seconds: step -> wall time.
     """
     return {
         "schema": SCHEMA,
-        **origin,
-        **_source(image, known="input" in origin),
+        **case_input,
+        **_source(image, known="input" in case_input),
         "request": dict(request),
         "outputs": {kind: _output(written) for kind, written in outputs.items()},
         "voxels": result.voxels,

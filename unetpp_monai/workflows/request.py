@@ -1,4 +1,4 @@
-"""What is wanted of a case, and how reports state it."""
+"""Options for segmenting a case, and how reports state them."""
 
 import hmac
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from .outputs import PLAIN, Naming
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a case."""
+    """Options for segmenting a case."""
 
     formats: tuple[str, ...] = ("nifti",)  # of io.outputs.FORMATS
     series: SeriesChoice = None  # which DICOM series, or one for each channel; None: the only one

@@ -15,14 +15,14 @@ from ..files import check_free, complete_folder, make_folder
 from ..io import ImageFormat, SourceImage, case_name, channel_files, image_format, read_case, write_nifti
 from ..segmenter import Progress, Segmentation, Segmenter
 from ..volume import Volume
-from .done import Origin
+from .done import CaseInput
 from .outputs import PLAIN, Findings, check_formats, format_for, write_outputs
 from .report import algorithm_of, case_report
 from .request import Request, settings_of
 
 REPORT = PLAIN.report  # ending of a report's name
 
-Unless = Callable[[Path, Mapping[str, Any], Origin, list[str]], bool]
+Unless = Callable[[Path, Mapping[str, Any], CaseInput, list[str]], bool]
 Then = Callable[[Volume, Segmentation], object]
 
 
@@ -91,8 +91,8 @@ def segment_case(
     """
     kind, channels = image_format(case), segmenter.bundle.channel_suffixes
     formats = _formats(case, kind, request)
-    origin = Origin(channel_files(case, channels), output, request.key)
-    results = _Results(output, request, formats, settings_of(segmenter, request, formats), origin)
+    case_input = CaseInput(channel_files(case, channels), output, request.key)
+    results = _Results(output, request, formats, settings_of(segmenter, request, formats), case_input)
     name = request.name or case_name(case, channels)
     if request.key is None and results.is_done(name, unless):
         return None
@@ -152,13 +152,13 @@ class _Results:
     request: Request
     formats: tuple[str, ...]
     settings: Mapping[str, Any]
-    origin: Origin
+    case_input: CaseInput
 
     def is_done(self, name: str, unless: Unless | None) -> bool:
         """Whether nothing is left to do; an error if other results are in the way."""
         report = self.output / f"{name}{self.request.naming.report}"
         if unless is not None:
-            if unless(report, self.settings, self.origin, self.names(name)):
+            if unless(report, self.settings, self.case_input, self.names(name)):
                 return True
             if report.exists():  # of this case, but files of it are missing, or it is to be replaced
                 return False
@@ -187,7 +187,7 @@ class _Results:
         unless: Unless | None,
     ) -> None:
         """Write all files of the case; the report appears last."""
-        stated = self.origin.stated(image.sha256)
+        stated = self.case_input.stated(image.sha256)
         naming = self.request.naming
         report = f"{name}{naming.report}"
 
@@ -203,7 +203,7 @@ class _Results:
                 write_nifti(result.uncertainty, folder / f"{name}_uncertainty.nii.gz", like=findings.like)
             spent = {**seconds, **result.seconds, "writing": time.perf_counter() - start}
             content = case_report(
-                image, result, origin=stated, request=self.settings["request"], outputs=outputs, seconds=spent
+                image, result, case_input=stated, request=self.settings["request"], outputs=outputs, seconds=spent
             )
             (folder / report).write_text(json.dumps(content, indent=2) + "\n")
 

@@ -1,4 +1,4 @@
-"""A packed zip in a process of its own, as who receives it runs it: its voxels are those that were measured."""
+"""Run a packed zip in a new process, as its user will, and compare the voxels."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""3D Slicer's scripted module UNet++: the window; what it does is in UNetPlusPlusLib."""
+"""Scripted module UNet++ for 3D Slicer: its panel. The work is done in UNetPlusPlusLib."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -26,13 +26,13 @@ from UNetPlusPlusLib import (
     write_settings,
 )
 
-INTERVAL_MS = 100  # between looks at what processes printed
+INTERVAL_MS = 100  # between two reads of what processes printed
 LABEL_WIDTH = 180  # pixels of the table's first column: remarks are long and must not hide the volumes
-SETTINGS = "UNetPlusPlus/"  # Slicer remembers what is this computer's under it
+SETTINGS = "UNetPlusPlus/"  # prefix of the settings that Slicer stores on this computer
 
 
 class UNetPlusPlus(ScriptedLoadableModule):
-    """What Slicer's module list shows."""
+    """Entry of the module in Slicer's list."""
 
     def __init__(self, parent: Any) -> None:
         super().__init__(parent)
@@ -81,7 +81,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self.show_state()
 
     def _restore(self) -> None:
-        """Take the settings that Slicer remembers, and those of the scene over them."""
+        """Restore the settings that Slicer stores; those of the scene override them."""
         settings = qt.QSettings()
         self.ui.executablePath.currentPath = settings.value(f"{SETTINGS}executable", "")
         self.ui.bundlePath.currentPath = settings.value(f"{SETTINGS}bundle", "")
@@ -90,7 +90,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self.on_scene_loaded()
 
     def enter(self) -> None:
-        """Ask what the chosen bundle is, the first time that the module is shown."""
+        """Query the chosen bundle, the first time that the module is shown."""
         if not self.ui.taskAbout.text:
             self.ask()
 
@@ -105,7 +105,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self.about.end()
 
     def on_scene_loaded(self, *_args: Any) -> None:
-        """Take the settings that a scene keeps."""
+        """Restore the settings of a scene."""
         kept = read_settings(slicer.mrmlScene)
         if kept:
             shown = {"task": self.ui.taskSelector.currentText, "depth": self.about.depth}
@@ -129,7 +129,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         )
 
     def _remember(self, options: Options) -> None:
-        """Keep settings: the computer's in Slicer, the data's in the scene."""
+        """Store settings: those of the computer in Slicer, those of the data in the scene."""
         settings = qt.QSettings()
         bundle, task = self.ui.bundlePath.currentPath, self.ui.taskSelector.currentText
         own = {"executable": options.executable, "bundle": bundle, "task": task, "device": options.device}
@@ -153,7 +153,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self._try(lambda: self.logic.apply(self.ui.volumeSelector.currentNode(), options, target))
 
     def ask(self, *_args: Any) -> None:
-        """Ask what the chosen bundle expects and which depths it has."""
+        """Query what the chosen bundle expects and which depths it has."""
         self.about.ask(self.options())
         if self.about.running:
             self.timer.start()
@@ -173,7 +173,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
             show_3d(results.segmentation, shown=self.ui.show3dButton.checked)
 
     def on_timer(self) -> None:
-        """Show progress; at the end, results or what went wrong."""
+        """Show progress; at the end, results or an error."""
         self.about.update()
         if self.environment.running:
             self._try(self.environment.update)
@@ -186,7 +186,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         return any(work.running for work in (self.logic, self.environment))
 
     def _try(self, step: Any) -> None:
-        """Do something that can fail, and look on while a process runs."""
+        """Run an action that can fail, then watch its process."""
         try:
             step()
         except SegmentationError as error:
@@ -196,7 +196,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self.show_state()
 
     def show_results(self) -> None:
-        """Show the table, and say so if the result calls for a look."""
+        """Show the table, and a note if the result should be reviewed."""
         results = self.logic.results
         if results is not None:
             self.ui.volumesTable.setMRMLTableNode(results.table)
@@ -209,7 +209,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
                 self.on_show_3d()
 
     def show_state(self, *_args: Any) -> None:
-        """Enable what can be done now."""
+        """Enable the controls that can be used now."""
         segmenting = self.logic.running
         self.ui.applyButton.enabled = not segmenting and self.ui.volumeSelector.currentNode() is not None
         self.ui.cancelButton.enabled = self._working()
@@ -221,7 +221,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
         self._show_log()
 
     def _show_log(self) -> None:
-        """Append what is new; the rest stays, so that it can be scrolled and selected meanwhile."""
+        """Append new lines only, so that the log can be scrolled and selected meanwhile."""
         log = self.environment.log + self.logic.log
         if log[: len(self.shown)] != self.shown:
             self.ui.logBox.plainText, self.shown = "", []
@@ -231,7 +231,7 @@ class UNetPlusPlusWidget(ScriptedLoadableModuleWidget):
 
 
 class UNetPlusPlusLogic(SegmentationLogic):
-    """The name under which Slicer's users and scripts look for a module's logic."""
+    """The module's logic, under the name that Slicer's scripts expect."""
 
 
 class UNetPlusPlusTest(ScriptedLoadableModuleTest):
@@ -245,7 +245,7 @@ class UNetPlusPlusTest(ScriptedLoadableModuleTest):
         self.test_noise()
 
     def test_noise(self) -> None:
-        """Noise becomes a segmentation with the bundle's labels, and a row for each and for each remark."""
+        """Segment noise: a segmentation with the bundle's labels, and a row per label and remark."""
         source, noise = slicer.vtkMRMLScalarVolumeNode(), numpy.random.default_rng(0).normal(100, 20, (24, 24, 24))
         slicer.util.updateVolumeFromArray(source, noise.astype("float32"))
         volume = slicer.mrmlScene.AddNode(source)

@@ -13,8 +13,8 @@ from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
 from UNetPlusPlusLib import SHIPPED, About, Options, RegionLogic, SegmentationError, roi_region, view_region
 
-INTERVAL_MS = 100  # between looks at what the process printed
-SETTINGS = "UNetPlusPlus/"  # where the module keeps the executable
+INTERVAL_MS = 100  # between two reads of what the process printed
+SETTINGS = "UNetPlusPlus/"  # prefix of the module's settings, such as the executable
 BOX = "UNetPlusPlus.Box"  # reference of the editor's node to the ROI
 DEFAULTS = {"Task": "hippocampus", "Whole": "0", "Depth": "full", "Device": "auto"}  # parameters of the editor's node
 ICON = Path(UNetPlusPlusLib.__file__).parents[1] / "Resources" / "Icons" / "UNetPlusPlus.png"
@@ -37,7 +37,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.timer.connect("timeout()", self.on_timer)
 
     def clone(self) -> Any:
-        """Return the effect anew, as every editor has its own."""
+        """Return a new effect; every editor has its own."""
         import qSlicerSegmentationsEditorEffectsPythonQt as effects  # noqa: N813 - exists in the application only
 
         cloned = effects.qSlicerSegmentEditorScriptedEffect(None)
@@ -52,17 +52,17 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Say what the effect does."""
         text: str = _(
             "Segments the box of an ROI, or what all slice views show, with a UNet++ bundle. There, segments with the "
-            "names of its labels are replaced; those that lack are added. Masking is kept to. Not for diagnosis."
+            "names of its labels are replaced; missing ones are added. Masking is respected. Not for diagnosis."
         )
         return text
 
     def setupOptionsFrame(self) -> None:
-        """Make the widgets."""
+        """Create the widgets."""
         self.box = slicer.qMRMLNodeComboBox()
         self.box.nodeTypes = ["vtkMRMLMarkupsROINode"]
         self.box.noneEnabled = True
         self.box.setMRMLScene(slicer.mrmlScene)
-        self.box.toolTip = _("Only its inside changes; none: what all slice views show.")
+        self.box.toolTip = _("Only voxels inside of it change; without a box: the region that all slice views show.")
         self.task = qt.QComboBox()
         self.task.editable = True
         self.task.addItems(list(SHIPPED))
@@ -72,7 +72,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.depth.toolTip = _("1 is fastest, full most accurate; auto goes as deep as each part of the image needs.")
         self.device.toolTip = _("auto, cpu or cuda:N.")
         self.whole = qt.QCheckBox(_("Whole volume to the network"))
-        self.whole.toolTip = _("As tasks for whole heads need; only the region changes all the same.")
+        self.whole.toolTip = _("Needed by tasks for whole heads. Only the region changes nevertheless.")
         self.start, self.stop = qt.QPushButton(_("Apply")), qt.QPushButton(_("Cancel"))
         self.expects, self.status = qt.QLabel(), qt.QLabel()
         self.expects.wordWrap = self.status.wordWrap = True
@@ -87,7 +87,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.show_state()
 
     def _connect(self) -> None:
-        """Have the editor's node keep what the user chooses."""
+        """Store the user's choices in the editor's node."""
         self.box.connect("currentNodeChanged(vtkMRMLNode*)", self.updateMRMLFromGUI)
         self.task.connect("currentTextChanged(QString)", self.updateMRMLFromGUI)
         self.task.connect("activated(int)", self.on_task)  # not with each letter that is typed
@@ -102,12 +102,12 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return slicer.util.mainWindow().cursor
 
     def setMRMLDefaults(self) -> None:
-        """Give the editor's node what it lacks."""
+        """Set missing parameters of the editor's node to their defaults."""
         for name, value in DEFAULTS.items():
             self.scriptedEffect.setParameterDefault(name, value)
 
     def updateGUIFromMRML(self) -> None:
-        """Show what the editor's node keeps."""
+        """Show the parameters of the editor's node."""
         widgets = (self.box, self.task, self.depth, self.device, self.whole)
         blocked = [widget.blockSignals(True) for widget in widgets]
         self.box.setCurrentNode(self.scriptedEffect.parameterSetNode().GetNodeReference(BOX))
@@ -120,7 +120,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             widget.blockSignals(before)
 
     def updateMRMLFromGUI(self, *_args: Any) -> None:
-        """Keep what the widgets show."""
+        """Store the state of the widgets in the editor's node."""
         box = self.box.currentNode()
         self.scriptedEffect.parameterSetNode().SetNodeReferenceID(BOX, box.GetID() if box is not None else None)
         self.scriptedEffect.setParameter("Task", self.task.currentText)
@@ -129,30 +129,30 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.scriptedEffect.setParameter("Whole", "1" if self.whole.checked else "0")
 
     def activate(self) -> None:
-        """Show what the bundle says of itself, as the user chose the effect."""
+        """Describe the bundle when the user chooses the effect."""
         self.active = True
         self.ask()
 
     def deactivate(self) -> None:
-        """End what runs, as the user chose another effect."""
+        """End running processes when the user chooses another effect."""
         self.executable = ""  # python or unetpp; empty: that of the module's panel
         self.active = False
         self.about.end()
         self.on_cancel()
 
     def on_task(self, *_args: Any) -> None:
-        """Keep the chosen task, and ask for its depths."""
+        """Store the chosen task, and query its depths."""
         self.updateMRMLFromGUI()
         self.ask()
 
     def ask(self) -> None:
-        """Ask the bundle for its depths, while the user sees them."""
+        """Query the depths of the bundle, if the effect is visible."""
         if self.active:
             self.about.ask(self.options())
             self.timer.start()
 
     def options(self) -> Options:
-        """Read the editor's node, and what the module's panel says of this computer."""
+        """Read options from the editor's node, and the executable from the module's settings."""
         return Options(
             executable=self.executable or qt.QSettings().value(f"{SETTINGS}executable", ""),
             bundle=self.scriptedEffect.parameter("Task"),
@@ -162,7 +162,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         )
 
     def cleanup(self) -> None:
-        """End what runs before Slicer deletes the effect."""
+        """End running processes before Slicer deletes the effect."""
         self.timer.stop()
         self.about.end()
         self.logic.cancel()
@@ -215,14 +215,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.show_state()
 
     def show_state(self) -> None:
-        """Enable what can be done now."""
+        """Enable the controls that can be used now."""
         self.start.enabled, self.stop.enabled = not self.logic.running, self.logic.running
         self.status.text = self.logic.comment
 
-    # What UNetPlusPlusLib's merge asks of the editor
+    # interface that UNetPlusPlusLib needs for merging
 
     def save(self) -> None:
-        """Keep the segmentation for undo."""
+        """Save the segmentation for undo."""
         self.scriptedEffect.saveStateForUndo()
 
     def blank(self) -> Any:
@@ -230,11 +230,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return self.scriptedEffect.defaultModifierLabelmap()
 
     def add(self, segment: str, labels: Any) -> None:
-        """Add voxels, where masking lets."""
+        """Add voxels where masking allows it."""
         self._modify(segment, labels, slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeAdd)
 
     def remove(self, segment: str, labels: Any) -> None:
-        """Take voxels, where masking lets."""
+        """Remove voxels where masking allows it."""
         self._modify(segment, labels, slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeRemove)
 
     def _modify(self, segment: str, labels: Any, mode: Any) -> None:

@@ -1,5 +1,5 @@
 # ruff: noqa: N999 - Slicer's naming of a module's library
-"""What the module does, without its window: run `unetpp` apart from Slicer, make nodes of what it wrote."""
+"""The module without its panel: run `unetpp` outside of Slicer, and create nodes from its results."""
 
 from .about import About
 from .download import BundleDownload

@@ -1,4 +1,4 @@
-"""Ask a bundle what it is, and show the answer: its depths in a selector, what it expects in a label."""
+"""Query a bundle, and show its depths in a selector and its expected input in a label."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -10,7 +10,7 @@ from .words import _
 
 
 class About:
-    """What the chosen bundle says of itself: `ask`, then `update` as by a timer; `end` gives up.
+    """Description of the chosen bundle: call `ask`, then `update` regularly; `end` cancels.
 
     Args:
         depths: QComboBox.
@@ -23,16 +23,16 @@ class About:
 
     @property
     def running(self) -> bool:
-        """Whether a bundle is being asked."""
+        """Tell whether a query is running."""
         return self._question is not None
 
     @property
     def depth(self) -> str:
-        """The chosen depth, without the time behind it."""
+        """Return the chosen depth, without its time."""
         return str(self._depths.currentText).split(" ")[0]
 
     def choose(self, depth: str) -> None:
-        """Choose a depth; one that is not there is added, until the bundle has said which it has."""
+        """Choose a depth; add it if the bundle's depths are not known yet."""
         shown = [self._depths.itemText(index) for index in range(self._depths.count)]
         found = [text for text in shown if text.split(" ")[0] == depth]
         if not found:
@@ -40,7 +40,7 @@ class About:
         self._depths.setCurrentText(found[0] if found else depth)
 
     def ask(self, options: Options) -> None:
-        """Ask anew; a question without an answer is dropped."""
+        """Start a new query; an older one is cancelled."""
         self.end()
         try:
             self._question = Question(options)
@@ -48,7 +48,7 @@ class About:
             self._label.text = str(error)
 
     def update(self) -> bool:
-        """Show the answer, if there is one; return whether there is."""
+        """Show the answer; return whether there is one."""
         try:
             task = self._question.update() if self._question is not None else None
         except SegmentationError as error:
@@ -57,7 +57,7 @@ class About:
         if task is None:
             return False
         self._question, chosen = None, self.depth
-        blocked = self._depths.blockSignals(True)  # only what is chosen in the end counts
+        blocked = self._depths.blockSignals(True)  # only the final choice counts
         self._label.text = _("{name}. Expects {expects}. Labels: {labels}.").format(
             name=task.name, expects=task.expects, labels=", ".join(task.labels)
         )
@@ -69,7 +69,7 @@ class About:
         return True
 
     def end(self) -> None:
-        """End the question."""
+        """End the query."""
         if self._question is not None:
             self._question.end()
             self._question = None

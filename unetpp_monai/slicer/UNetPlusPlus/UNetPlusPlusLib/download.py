@@ -1,4 +1,4 @@
-"""Bundles from a URL: downloaded once the user agrees, unpacked, and checked by `unetpp info`. Needs no Slicer."""
+"""Download a bundle if the user agrees, unpack it and check it by `unetpp info`. Does not need Slicer."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -20,19 +20,19 @@ from .tasks import Question
 from .unpack import CHUNK, MAX_BYTES, unpack
 from .words import _
 
-BUNDLES = Path.home() / "UNetPlusPlus_bundles"  # where they go
-TIMEOUT_S = 60.0  # without a byte
+BUNDLES = Path.home() / "UNetPlusPlus_bundles"  # folder of downloaded bundles
+TIMEOUT_S = 60.0  # without a byte received
 SECURE = ("https",)
 
 
 class _Transfer(threading.Thread):
-    """Writes what a server sends to a file, with its sum."""
+    """Writes a download to a file, and computes its SHA-256."""
 
     def __init__(self, url: str, archive: Path, max_bytes: int, schemes: tuple[str, ...]) -> None:
         super().__init__(daemon=True)
         self._url, self._max_bytes, self._schemes = url, max_bytes, schemes
         self.archive, self.stopped = archive, threading.Event()
-        self.size = 0  # bytes that came
+        self.size = 0  # bytes received
         self.sha256 = self.failed = ""
 
     def run(self) -> None:
@@ -78,11 +78,11 @@ class BundleDownload:
         self._transfer: _Transfer | None = None
         self._question: Question | None = None
         self._executable = ""
-        self._bundle = folder  # the bundle's own, once it is unpacked
+        self._bundle = folder  # of the unpacked bundle
 
     @property
     def running(self) -> bool:
-        """Whether a bundle is downloaded or checked."""
+        """Tell whether a bundle is being downloaded or checked."""
         return self._transfer is not None or self._question is not None
 
     def begin(self, url: str, executable: str = "") -> None:
@@ -148,7 +148,7 @@ class BundleDownload:
         return self._bundle
 
     def cancel(self) -> None:
-        """End it; what came is removed."""
+        """Cancel the download and remove its files."""
         if self._transfer is not None:
             self._transfer.stopped.set()
             if not self._transfer.is_alive():
@@ -159,10 +159,10 @@ class BundleDownload:
         self._transfer = self._question = None
 
     def _unpack(self, came: _Transfer) -> None:
-        """Show the sum of what came; unpack it if the user agrees, and ask `unetpp info` of it."""
+        """Show the SHA-256 of the download; unpack it if the user agrees, and run `unetpp info` on it."""
         if came.failed:
             raise SegmentationError(_("the bundle was not downloaded: {why}").format(why=came.failed))
-        question = _("{size:.1f} MB came. Compare with what its author states:\n\nSHA-256 {sum}\n\nUse this bundle?")
+        question = _("{size:.1f} MB downloaded. Compare with the author's sum:\n\nSHA-256 {sum}\n\nUse this bundle?")
         if not self._confirm(question.format(size=came.size / 1e6, sum=came.sha256)):
             return
         unpack(came.archive, self._bundle)
@@ -174,13 +174,13 @@ class BundleDownload:
 
 
 class _Redirections(urllib.request.HTTPRedirectHandler):
-    """Follows only to secure addresses."""
+    """Follows redirects to https only."""
 
     def __init__(self, schemes: tuple[str, ...]) -> None:
         self._schemes = schemes
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """Look at the new address first."""
+        """Check the new URL first."""
         _check(newurl, self._schemes)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -14,7 +14,7 @@ NATIVE = "PythonSlicer"  # Slicer's own interpreter, on the PATH within Slicer
 
 
 class Environment:
-    """What the buttons of the section do: one of them at a time begins, `update` is called until nothing runs.
+    """Actions of the section's buttons: one runs at a time; call `update` until it has ended.
 
     Args:
         ui: the panel's widgets.
@@ -29,22 +29,22 @@ class Environment:
 
     @property
     def running(self) -> bool:
-        """Whether something is installed or downloaded."""
+        """Tell whether an installation or download is running."""
         return any(work.running for work in (self._installation, self._download))
 
     @property
     def comment(self) -> str:
-        """What it does at the moment."""
+        """Return the present step."""
         what: str = _("installing") if self._installation.running else _("downloading")
         return what if self.running else ""
 
     @property
     def log(self) -> list[str]:
-        """What pip said."""
+        """Return the output of pip."""
         return self._installation.log
 
     def install(self) -> None:
-        """Install the package into Slicer's Python, once the user has said yes.
+        """Install the package into Slicer's Python, if the user agrees.
 
         Raises:
             SegmentationError: it cannot begin.
@@ -57,7 +57,7 @@ class Environment:
             self._installation.begin(shutil.which(NATIVE) or NATIVE, self._package)
 
     def install_apart(self) -> None:
-        """Install the package into an environment of its own, once the user has said yes.
+        """Install the package into a separate environment, if the user agrees.
 
         Raises:
             SegmentationError: it cannot begin.
@@ -75,7 +75,7 @@ class Environment:
         return str(self._ui.packageEdit.text).strip() or PACKAGE
 
     def download(self) -> None:
-        """Get a bundle from a URL; what is asked, the download asks.
+        """Download a bundle from a URL, which asks the user first.
 
         Raises:
             SegmentationError: it cannot begin.
@@ -83,7 +83,7 @@ class Environment:
         self._download.begin(self._ui.bundleUrlEdit.text.strip(), self._ui.executablePath.currentPath)
 
     def update(self) -> None:
-        """Take note of what goes on; at the end, the panel names what was got.
+        """Follow what runs; at the end, enter the new Python or bundle into the panel.
 
         Raises:
             SegmentationError: pip failed, or the bundle is none.
@@ -99,6 +99,6 @@ class Environment:
         self._download.cancel()
 
     def show_state(self) -> None:
-        """Enable what can be done now."""
+        """Enable the buttons that can be used now."""
         self._ui.downloadButton.enabled = not self._download.running
         self._ui.installButton.enabled = self._ui.apartButton.enabled = not self._installation.running

@@ -20,19 +20,19 @@ TERMS = "TerminologyEntry"  # tag of a segment
 
 
 class Editor(Protocol):
-    """What Slicer's Segment Editor does for an effect; it keeps to the user's masking and overwrite mode."""
+    """Interface of Slicer's Segment Editor, which respects the user's masking and overwrite mode."""
 
     def save(self) -> None:
-        """Keep the segmentation as it is, for undo."""
+        """Save the segmentation for undo."""
 
     def blank(self) -> Any:
-        """Return an empty labelmap on the grid that is edited, or None if there is none."""
+        """Return an empty labelmap on the edited grid, or None."""
 
     def add(self, segment: str, labels: Any) -> None:
         """Add voxels to a segment."""
 
     def remove(self, segment: str, labels: Any) -> None:
-        """Take voxels from a segment."""
+        """Remove voxels from a segment."""
 
 
 class RegionLogic(SegmentationLogic):
@@ -56,7 +56,7 @@ class RegionLogic(SegmentationLogic):
         """
         if volume is None or target is None:
             raise SegmentationError(_("the editor must have a segmentation and a source volume; choose both"))
-        part = crop(volume, region)  # also to see that there is any
+        part = crop(volume, region)  # fails if the region is outside
         self.apply(volume if whole else part, options, target)
         self._parent, self._region, self._editor = volume.GetParentTransformNode(), tuple(region), editor
 
@@ -75,7 +75,7 @@ class RegionLogic(SegmentationLogic):
 
 
 def merge(found: Any, target: Any, found_to_world: Any, region: Sequence[Slab], editor: Editor) -> None:
-    """Make segments within a region those of a result; where a name is the same, the segment is.
+    """Replace segments within a region by those of a result with the same names.
 
     Args:
         found: segmentation node with the result.
@@ -108,7 +108,7 @@ def merge(found: Any, target: Any, found_to_world: Any, region: Sequence[Slab], 
 
 
 def _own(segmentation: Any, like: Any, *, add: bool) -> str | None:
-    """Find the segment of the same name; if there is none, add an empty one on wish."""
+    """Find the segment of the same name; optionally add an empty one."""
     for index in range(segmentation.GetNumberOfSegments()):
         if segmentation.GetNthSegment(index).GetName() == like.GetName():
             return str(segmentation.GetNthSegmentID(index))

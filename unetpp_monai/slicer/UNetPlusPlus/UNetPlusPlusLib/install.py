@@ -1,4 +1,4 @@
-"""Install unetpp_monai by pip: into Slicer's Python, or an environment of its own. Knows nothing of Slicer."""
+"""Install unetpp_monai by pip: into Slicer's Python, or a separate environment. Does not need Slicer."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -15,11 +15,11 @@ from .process import ExternalProcess, Process, SegmentationError, environment
 from .words import _
 
 PACKAGE = "unetpp_monai[dicom]"  # or a wheel's path or URL
-NEEDED = (3, 11)  # Python, as the package says
-APART = _("install into an environment apart, or name the python of one under Environment")
-ENVIRONMENT = Path.home() / "UNetPlusPlus_environment"  # the one apart
-PYTHONS = ("python3.13", "python3.12", "python3.11", "python3", "python")  # that can make it
-TIMEOUT_S = 20.0  # for one of them to say what it is
+NEEDED = (3, 11)  # Python version, as the package requires
+APART = _("install into a separate environment, or name the python of one under Environment")
+ENVIRONMENT = Path.home() / "UNetPlusPlus_environment"  # the separate one
+PYTHONS = ("python3.13", "python3.12", "python3.11", "python3", "python")  # programs that may be able to create it
+TIMEOUT_S = 20.0  # for the answer of one of them
 PIP = ("-m", "pip", "install", "--progress-bar", "off", "--no-input", "--disable-pip-version-check")
 
 
@@ -37,7 +37,7 @@ def own_packages(found: Iterable[Distribution]) -> list[str]:
 
 
 def base_python(given: str) -> str:
-    """Find a Python that can make an environment apart.
+    """Find a Python that can create a separate environment.
 
     Args:
         given: path, which counts if it is a python; else those on the PATH do.
@@ -51,12 +51,12 @@ def base_python(given: str) -> str:
         python = str(Path(found).absolute())
         if _makes_environments(python):
             return python
-    reason = _("an environment apart needs Python {need} or later on this computer, none was found; install one")
+    reason = _("a separate environment needs Python {need} or later on this computer, none was found; install one")
     raise SegmentationError(reason.format(need=".".join(map(str, NEEDED))))
 
 
 def _makes_environments(python: str) -> bool:
-    """Whether it runs (a name on the PATH may lead nowhere), is recent enough, and has what makes environments."""
+    """Tell whether a Python runs, is recent enough, and can create environments."""
     question = f"import ensurepip, sys, venv; sys.exit(sys.version_info < {NEEDED})"
     try:
         asked = subprocess.run(
@@ -80,14 +80,14 @@ class Installation:
         self._start = start
         self._process: Process | None = None
         self._folder: Path | None = None
-        self._apart: Path | None = None  # the environment that is being made
-        self._steps: list[list[str]] = []  # commands to come
-        self._python = ""  # which has the package in the end
-        self.log: list[str] = []  # what pip said
+        self._apart: Path | None = None  # the environment that is being created
+        self._steps: list[list[str]] = []  # commands still to run
+        self._python = ""  # which gets the package
+        self.log: list[str] = []  # output of pip
 
     @property
     def running(self) -> bool:
-        """Whether pip runs."""
+        """Tell whether pip is running."""
         return self._process is not None
 
     def begin(self, python: str, package: str = PACKAGE, *, version: tuple[int, int] | None = None) -> None:
@@ -114,7 +114,7 @@ class Installation:
         self._next([[python, *PIP, "-c", str(pins), package]])
 
     def begin_apart(self, python: str, package: str = PACKAGE, folder: Path = ENVIRONMENT) -> None:
-        """Start to make an environment of its own, which nothing of Slicer's is in.
+        """Start to create a separate environment, independent of Slicer.
 
         Args:
             python: makes it.
@@ -126,7 +126,7 @@ class Installation:
         """
         self._check_free()
         if folder.exists():
-            reason = _("the environment apart must be new, {folder} is there; name its python, or remove it")
+            reason = _("the separate environment must be new, {folder} is there; name its python, or remove it")
             raise SegmentationError(reason.format(folder=folder))
         own = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         self._folder, self._apart = Path(tempfile.mkdtemp(prefix="unetpp_install_")), folder
@@ -134,7 +134,7 @@ class Installation:
         self._next([[python, "-m", "venv", str(folder)], [str(own), *PIP, package]])
 
     def update(self) -> str:
-        """Take note of what pip said; return the Python once the package is in it, else nothing.
+        """Read the output of pip; return the Python when the package is installed, else nothing.
 
         Raises:
             SegmentationError: pip failed, or does not run.
@@ -168,7 +168,7 @@ class Installation:
             raise SegmentationError(_("one installation can run at a time; wait for it, or cancel it"))
 
     def _next(self, steps: list[list[str]]) -> None:
-        """Start the first of some commands, keep the others."""
+        """Start the first of several commands, and keep the others for later."""
         if self._folder is None:
             raise SegmentationError(_("nothing is being installed; begin first"))
         try:
@@ -178,7 +178,7 @@ class Installation:
             raise
 
     def _remove(self) -> None:
-        """Remove what was made for the installation, and an environment that is not whole."""
+        """Remove temporary files of the installation, and an incomplete environment."""
         for folder in filter(None, (self._folder, self._apart)):
             shutil.rmtree(folder, ignore_errors=True)
         self._process = self._folder = self._apart = None

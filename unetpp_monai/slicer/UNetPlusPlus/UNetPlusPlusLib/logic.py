@@ -1,4 +1,4 @@
-"""The module's logic: one volume at a time from a node to nodes, in steps that leave Slicer free in between."""
+"""The module's logic: segment one volume node at a time, in short steps, so that Slicer stays responsive."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -17,7 +17,7 @@ from .process import ExternalProcess, Options, Process, SegmentationError, comma
 from .words import _
 
 PROGRESS = re.compile(r"progress (\d+)/(\d+)")  # as `unetpp segment --progress` prints
-STARTED, SEGMENTED = 0.05, 0.95  # shares of the whole at which segmenting begins and ends
+STARTED, SEGMENTED = 0.05, 0.95  # progress at which segmenting begins and ends
 
 
 class SegmentationLogic:
@@ -38,17 +38,17 @@ class SegmentationLogic:
         self._seg_folder = ""
         self._said: list[str] = []
         self.progress = 0.0  # 0 ... 1
-        self.comment = ""  # what it does at the moment
-        self.results: Results | None = None  # of the last run that came to its end
+        self.comment = ""  # present step
+        self.results: Results | None = None  # of the last run that finished
 
     @property
     def running(self) -> bool:
-        """Whether a volume is being segmented."""
+        """Tell whether a volume is being segmented."""
         return self._process is not None
 
     @property
     def log(self) -> list[str]:
-        """What the process of the last run said, besides progress."""
+        """Return what the process of the last run printed, besides progress."""
         return self._said
 
     def apply(self, volume: Any, options: Options, target: Any = None) -> None:
@@ -76,7 +76,7 @@ class SegmentationLogic:
         self.progress, self.comment = 0.0, _("loading the network")
 
     def update(self) -> bool:
-        """Take note of what the process printed; return True once the results are in the scene.
+        """Read what the process printed; return True when the results are in the scene.
 
         Raises:
             SegmentationError: it failed; nothing was added to the scene, and another run can begin.
@@ -105,7 +105,7 @@ class SegmentationLogic:
             self.progress, self.comment = 0.0, _("cancelled")
 
     def _write(self, volume: Any, options: Options) -> Path:
-        """Write what is segmented: the volume, or its series if a DICOM SEG is wanted."""
+        """Write the input: the volume, or its DICOM series to get a DICOM SEG."""
         if self._folder is None:
             raise SegmentationError(_("nothing is being segmented; apply first"))
         if not options.seg_folder:
@@ -121,7 +121,7 @@ class SegmentationLogic:
         return series
 
     def _keep(self, folder: Path) -> None:
-        """Move the DICOM SEG to where it is wanted, under a name that nothing has."""
+        """Move the DICOM SEG to its folder, under a name that does not exist there."""
         for seg in folder.glob("*_seg.dcm"):
             kept = Path(self._seg_folder) / seg.name
             for number in itertools.count(2):
@@ -137,7 +137,7 @@ class SegmentationLogic:
             self.progress = STARTED + (SEGMENTED - STARTED) * done / total
             self.comment = _("segmenting, part {done} of {total}").format(done=done, total=total)
         elif line.strip():
-            self._said.append(line.replace(f"{self._folder}{os.sep}", ""))  # which is gone when it is read
+            self._said.append(line.replace(f"{self._folder}{os.sep}", ""))  # a temporary folder
 
     def _reason(self, code: int) -> str:
         errors = [line for line in self._said if line.startswith("error: ")] or self._said[-20:]
@@ -152,7 +152,7 @@ class SegmentationLogic:
         return self._add(folder, json.loads(reports[0].read_text(encoding="utf-8")))
 
     def _add(self, folder: Path, report: Mapping[str, Any]) -> Results | None:
-        """Put what was written into the scene."""
+        """Load the results into the scene."""
         target = self._target if self._target is not None and self._target.GetScene() is not None else None
         results = add_results(self._volume, folder, report, target)
         if self._seg_folder:

@@ -1,4 +1,4 @@
-"""Between files and the nodes of a scene: a volume out; segmentation, uncertainty and volumes in."""
+"""Convert between nodes and files: write a volume; read segmentation, uncertainty and volumes."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -16,7 +16,7 @@ from .words import _
 UNCERTAINTY_COLOURS = "vtkMRMLColorTableNodeIron"  # black, red, yellow, white
 SURE = 0.2  # below it the map is transparent
 OPACITY = 0.5  # of the map over the image
-BESIDE = ("UNetPlusPlus.uncertainty", "UNetPlusPlus.table")  # references of a segmentation to what came with it
+BESIDE = ("UNetPlusPlus.uncertainty", "UNetPlusPlus.table")  # references of a segmentation to its other results
 MISSING = _("the volume must be in the scene, got none; it was removed while it was segmented")
 
 
@@ -28,11 +28,11 @@ class Results:
     uncertainty: Any  # vtkMRMLScalarVolumeNode, 0 sure to 1; or None
     table: Any  # vtkMRMLTableNode: a row per label, in mL, then one per remark
     review: bool | None  # whether a person should look; None: not known
-    remarks: tuple[str, ...] = ()  # what is unlike the bundle's training cases or outside of its gates
+    remarks: tuple[str, ...] = ()  # values outside of the bundle's training range or gates
 
 
 def write_volume(volume: Any, path: Path) -> None:
-    """Write a volume node as `.nrrd`, in its own place: what transforms it, transforms the results too.
+    """Write a volume node as `.nrrd`, without its transform, which applies to the results too.
 
     Raises:
         SegmentationError: it has no voxels, or cannot be written.
@@ -74,7 +74,7 @@ def show_3d(segmentation: Any, *, shown: bool = True) -> None:
 
 
 def _place(volume: Any, node: Any) -> None:
-    """Put a node where the volume lies in the subject hierarchy: under its study, if it has one."""
+    """Put a node beside the volume in the subject hierarchy: under its study, if it has one."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume.GetScene())
     beside = hierarchy.GetItemByDataNode(volume) if hierarchy is not None else 0
     if not beside:
@@ -87,7 +87,7 @@ def _place(volume: Any, node: Any) -> None:
 
 
 def add_results(volume: Any, folder: Path, report: Mapping[str, Any], target: Any = None) -> Results:
-    """Make nodes of what `unetpp segment` wrote.
+    """Create nodes from the results of `unetpp segment`.
 
     Args:
         volume: what was segmented; the nodes take its name and its transform.
@@ -141,7 +141,7 @@ def _read(volume: Any, kind: str, path: Path, name: str) -> Any:
 
 
 def _replace(target: Any, segmentation: Any) -> Any:
-    """Give a node the segments of another one, which is removed."""
+    """Move the segments of a node into another, and remove the empty one."""
     target.GetSegmentation().DeepCopy(segmentation.GetSegmentation())
     target.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     target.CreateDefaultDisplayNodes()
@@ -150,7 +150,7 @@ def _replace(target: Any, segmentation: Any) -> Any:
 
 
 def _keep_beside(segmentation: Any, nodes: Sequence[Any]) -> None:
-    """Note what belongs to a segmentation; what did before is removed."""
+    """Reference the other results of a segmentation, and remove older ones."""
     for name, node in zip(BESIDE, nodes):  # noqa: B905 - Python 3.9
         before = segmentation.GetNodeReference(name)
         segmentation.SetNodeReferenceID(name, node.GetID() if node is not None else None)
@@ -159,7 +159,7 @@ def _keep_beside(segmentation: Any, nodes: Sequence[Any]) -> None:
 
 
 def _show_over(volume: Any, uncertainty: Any) -> None:
-    """Lay the map over the volume, in the views that show it."""
+    """Overlay the map on the volume, in the views that show it."""
     scene = volume.GetScene()
     display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
     display.SetAndObserveColorNodeID(UNCERTAINTY_COLOURS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-TAG = "UNetPlusPlus"  # of the scene's one node of this module
+TAG = "UNetPlusPlus"  # of this module's only node in the scene
 NODES = ("volume", "segmentation")  # settings that are nodes; the others are text
 
 
@@ -23,7 +23,7 @@ def _node(scene: Any) -> Any:
 
 
 def write_settings(scene: Any, settings: Mapping[str, Any]) -> None:
-    """Keep settings in a scene.
+    """Store settings in a scene.
 
     Args:
         scene: where.
@@ -38,7 +38,7 @@ def write_settings(scene: Any, settings: Mapping[str, Any]) -> None:
 
 
 def read_settings(scene: Any) -> dict[str, Any]:
-    """Read the settings that a scene keeps.
+    """Read the settings in a scene.
 
     Args:
         scene: where.

@@ -1,4 +1,4 @@
-"""`unetpp` as a process of another Python environment: its command line, what it prints. Knows nothing of Slicer."""
+"""Run `unetpp` as a process of another Python environment. Does not need Slicer."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .words import _
 
-SLICERS_OWN = (  # variables by which Slicer would break, or be loaded into, another Python
+SLICERS_OWN = (  # Slicer's variables that would disturb another Python
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
     "DYLD_LIBRARY_PATH",
@@ -30,15 +30,15 @@ ADVICE = _("give the path of python or unetpp of the environment in which unetpp
 
 
 class SegmentationError(Exception):
-    """What went wrong, as the user is told."""
+    """An error, with a message for the user."""
 
 
 @dataclass(frozen=True)
 class Options:
     """How to segment."""
 
-    executable: str = ""  # python or unetpp; empty: of the environment this file lies in, or on the PATH
-    bundle: str = ""  # folder, or name of a task that came with unetpp_monai; empty: the bundle that did
+    executable: str = ""  # python or unetpp; empty: of the environment of this file, or on the PATH
+    bundle: str = ""  # folder, or name of an included task; empty: the included bundle
     depth: str = "full"  # 1, 2, ..., auto or full
     device: str = "auto"  # auto, cpu or cuda:N
     uncertainty: bool = True  # also make the map
@@ -59,7 +59,7 @@ class Process(Protocol):
 
 
 class ExternalProcess:
-    """A command in a process group of its own, without Slicer's environment; a thread reads what it prints."""
+    """A command in its own process group, without Slicer's variables; a thread reads its output."""
 
     def __init__(self, parts: Sequence[str], folder: Path) -> None:
         try:
@@ -117,7 +117,7 @@ class ExternalProcess:
 
 
 def environment(executable: str) -> dict[str, str]:
-    """Variables with which a program runs: Slicer's own Python needs Slicer's, every other one must not have them."""
+    """Return the variables for a program: Slicer's Python needs Slicer's, every other must not have them."""
     own = Path(executable).stem.lower() == "pythonslicer"
     return {name: value for name, value in os.environ.items() if own or name not in SLICERS_OWN}
 
@@ -148,7 +148,7 @@ def find_executable(given: str) -> Path:
 
 
 def program(options: Options) -> list[str]:
-    """Begin a command line of `unetpp`.
+    """Return the start of a command line of `unetpp`.
 
     Raises:
         SegmentationError: there is no executable.
@@ -158,7 +158,7 @@ def program(options: Options) -> list[str]:
 
 
 def command(options: Options, image: Path, folder: Path) -> list[str]:
-    """Command line that segments an image file into a folder.
+    """Return the command line that segments an image file into a folder.
 
     Raises:
         SegmentationError: there is no executable.

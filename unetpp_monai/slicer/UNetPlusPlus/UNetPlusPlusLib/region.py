@@ -1,4 +1,4 @@
-"""A part of the world, in mm, and what of an image lies in it: a box of its own, or what slice views show."""
+"""A region in mm, from an ROI box or the slice views, and the part of an image inside it."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -19,7 +19,7 @@ ENDLESS = float("inf")
 
 @dataclass(frozen=True)
 class Slab:
-    """Points whose local coordinates lie between -half and half, on every axis."""
+    """Points with local coordinates from -half to half on every axis."""
 
     to_local: Any  # 4x4 numpy array, from the world (RAS, mm)
     half: tuple[float, float, float]  # mm; infinite: no bound
@@ -31,7 +31,7 @@ def matrix_of(matrix: Any) -> Any:
 
 
 def transform_between(source: Any, target: Any) -> Any:
-    """Find the 4x4 array between two transform nodes; None: the world.
+    """Return the 4x4 array between two transform nodes; None: the world.
 
     Raises:
         SegmentationError: it is no matrix.
@@ -43,16 +43,16 @@ def transform_between(source: Any, target: Any) -> Any:
 
 
 def roi_region(roi: Any) -> tuple[Slab, ...]:
-    """Take the box of an ROI node."""
+    """Return the region of an ROI node."""
     size = [0.0] * 3
     roi.GetSizeWorld(size)
     axes = matrix_of(roi.GetObjectToWorldMatrix())
-    axes[:3, :3] /= numpy.linalg.norm(axes[:3, :3], axis=0)  # a transform may scale them; the size has it already
+    axes[:3, :3] /= numpy.linalg.norm(axes[:3, :3], axis=0)  # a transform may scale them; the size includes that
     return (Slab(numpy.linalg.inv(axes), (size[0] / 2, size[1] / 2, size[2] / 2)),)
 
 
 def view_region(views: Sequence[Any]) -> tuple[Slab, ...]:
-    """Take what all slice views show; how deep, the views across say.
+    """Return the region that all slice views show; each view is bounded by the views across it.
 
     Args:
         views: vtkMRMLSliceNode.
@@ -65,7 +65,7 @@ def view_region(views: Sequence[Any]) -> tuple[Slab, ...]:
 
 
 def inside(region: Sequence[Slab], extent: Sequence[int], to_world: Any) -> Any:
-    """Find which voxels have their centre in a region.
+    """Mark the voxels whose centres are in a region.
 
     Args:
         region: all its slabs count.
@@ -89,7 +89,7 @@ def inside(region: Sequence[Slab], extent: Sequence[int], to_world: Any) -> Any:
 
 
 def crop(volume: Any, region: Sequence[Slab]) -> Any:
-    """Cut the smallest box of voxels that holds a region out of a volume.
+    """Cut the smallest box of voxels around a region out of a volume.
 
     Args:
         volume: node, under a linear transform or none.

@@ -1,4 +1,4 @@
-"""Slicer's Sample Data: the shipped samples, if the extension's repository, which holds them, is known."""
+"""Offer the samples in Slicer's Sample Data module, if the URL of their repository is known."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = "@URL@"  # split_extension.py fills it in
-SUMS = {  # SHA-256 of what lies under Samples in that repository
+SUMS = {  # SHA-256 of the files in the repository's folder Samples
     "mni_head.nii.gz": "@mni_head.nii.gz@",
     "mni_hippocampus_right.nii.gz": "@mni_hippocampus_right.nii.gz@",
 }
@@ -14,7 +14,7 @@ THUMBNAIL = Path(__file__).parents[1] / "Resources" / "Icons" / "UNetPlusPlus.pn
 
 
 def register_samples(logic: Any) -> None:
-    """Add the samples to Slicer's Sample Data module; none, if their address is not known.
+    """Add the samples to Slicer's Sample Data module, if their URL is known.
 
     Args:
         logic: SampleData.SampleDataLogic.

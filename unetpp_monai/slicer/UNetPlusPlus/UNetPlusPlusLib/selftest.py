@@ -27,12 +27,12 @@ import slicer
 from UNetPlusPlusLib import BundleDownload, Options, SegmentationLogic, read_settings, show_3d, write_settings
 from UNetPlusPlusLib.process import ExternalProcess, program
 
-PATIENCE_S = 900.0  # for one process
+PATIENCE_S = 900.0  # most time for one process
 LOOPBACK = "127.0.0.1"
 
 
 def _wait(ended: Callable[[], Any], what: str) -> None:
-    """Let the application go on until something has ended."""
+    """Process events of the application until something has ended."""
     until = time.monotonic() + PATIENCE_S
     while not ended():
         slicer.app.processEvents()
@@ -125,7 +125,7 @@ def effect(executable: str) -> str:
 
 @contextmanager
 def _errors() -> Iterator[list[str]]:
-    """Take the errors that would open a window, which waits for somebody."""
+    """Collect errors that would open a window and wait for a user."""
     said: list[str] = []
     shown, slicer.util.errorDisplay = slicer.util.errorDisplay, said.append
     try:
@@ -141,7 +141,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    """Serve a folder to this computer alone."""
+    """Serve a folder on loopback only."""
     with ThreadingHTTPServer((LOOPBACK, 0), partial(_Handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -154,7 +154,7 @@ def _served(folder: Path) -> Iterator[str]:
 
 def download(executable: str) -> str:
     """Pack a bundle, serve it, download it, unpack it, and have it checked."""
-    os.environ["no_proxy"] = LOOPBACK  # a proxy of the network would be asked for it
+    os.environ["no_proxy"] = LOOPBACK  # else a proxy of the network would be used
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         archive = _packed(executable, folder)
@@ -175,7 +175,7 @@ def download(executable: str) -> str:
 
 
 def _packed(executable: str, folder: Path) -> Path:
-    """Have `unetpp` write a bundle's zip."""
+    """Write a bundle's zip by `unetpp`."""
     packing, said = ExternalProcess([*program(Options(executable)), "pack", "hippocampus", "-o", "."], folder), []
 
     def ended() -> bool:

@@ -1,4 +1,4 @@
-"""What tasks there are and what `unetpp info --json` says of one. Knows nothing of Slicer."""
+"""List the included tasks, and describe one by `unetpp info --json`. Does not need Slicer."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -24,7 +24,7 @@ class Task:
     expects: str  # the image
     labels: tuple[str, ...]  # in order of their index
     depths: tuple[tuple[str, str], ...]  # what --depth takes, and how it is shown
-    foreign: tuple[str, ...] = ()  # what its configs would run that is not listed as harmless
+    foreign: tuple[str, ...] = ()  # code in its configs that is not on the list of harmless names
 
 
 def task_of(info: Mapping[str, Any]) -> Task:
@@ -58,7 +58,7 @@ def _depth(key: str, figures: Mapping[str, Any]) -> str:
 
 
 class Question:
-    """Asks `unetpp info` of a bundle, in a process: `update` returns its task once it has answered.
+    """Runs `unetpp info` on a bundle, in a process: `update` returns its task when it has ended.
 
     Args:
         options: executable and bundle count.

@@ -1,4 +1,4 @@
-"""Unpack a bundle's archive from a stranger: only plain files, only below its folder, only so much. Needs no Slicer."""
+"""Unpack an untrusted bundle: only plain files, only below its folder, up to a limit. Does not need Slicer."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
@@ -15,7 +15,7 @@ from .words import _
 MAX_BYTES = 2 << 30  # of all files together, unpacked
 MAX_FILES = 5000
 CHUNK = 1 << 20  # bytes
-METADATA = PurePosixPath("configs", "metadata.json")  # what every bundle has
+METADATA = PurePosixPath("configs", "metadata.json")  # present in every bundle
 
 
 def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES) -> None:
@@ -48,7 +48,7 @@ def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES) -> None:
 
 
 def _root(entries: list[zipfile.ZipInfo]) -> PurePosixPath:
-    """Find the one bundle, once every name is seen to be harmless."""
+    """Check all names, then find the only bundle."""
     if len(entries) > MAX_FILES:
         reason = _("a bundle must have at most {most} files, got {count}")
         raise SegmentationError(reason.format(most=MAX_FILES, count=len(entries)))
@@ -67,7 +67,7 @@ def _root(entries: list[zipfile.ZipInfo]) -> PurePosixPath:
 
 
 def _write(found: zipfile.ZipFile, part: Path, max_bytes: int) -> None:
-    """Write all files, counting what really comes rather than what the zip says."""
+    """Write all files, counting actual bytes instead of trusting the stated sizes."""
     left = max_bytes
     for entry in found.infolist():
         if entry.is_dir():

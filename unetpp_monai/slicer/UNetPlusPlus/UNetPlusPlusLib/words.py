@@ -1,4 +1,4 @@
-"""Translate what a user reads, by Slicer's own translations; outside Slicer it stays English."""
+"""Translate texts for the user with Slicer's translations; English outside of Slicer."""
 
 from __future__ import annotations  # Slicer's Python may be 3.9
 
