@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.compare import NETWORKS, parsed
 from benchmarks.tables import paired, pooled_iou, read_rows
 from unetpp_monai import Volume, write_nifti
+from unetpp_monai.words import counted
 
 
 class Options:
@@ -144,7 +145,7 @@ def test_errors_of_a_width_that_differs_by_case(tmp_path):
 def errors(*arguments, cases):
     """The table's figures, a row each."""
     lines = benchmark("errors", *arguments).splitlines()
-    assert lines[0] == f"{cases} cases, means"
+    assert lines[0] == counted(cases, "case") + ", means"
     return [tuple(map(float, line.strip("| ").split(" | ")[1:])) for line in lines[4:]]
 
 

@@ -5,6 +5,7 @@ so they also work between machines on a network share: ages are differences betw
 several processes want a claim, the one whose rename succeeds gets it.
 """
 
+import errno
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ BEAT_SECONDS = 10.0  # between two touches of a claim by its owner
 STALE_SECONDS = 60.0  # after the last touch, when others may take a claim over
 LEFT_SECONDS = 3600.0  # age at which temporary files of killed processes are removed
 PROC = Path("/proc")
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class Claims:
@@ -79,8 +81,7 @@ class Claims:
             path.rename(mine)
             if self._is_ours(mine):
                 return True
-            _make(path, _read(mine))  # it belongs to another process: put it back
-            mine.unlink()
+            _put_back(mine, path)  # it belongs to another process
         return False
 
     def drop(self, name: str) -> None:
@@ -121,10 +122,11 @@ class Claims:
         except FileNotFoundError:
             return False
         taken = _read(aside)
-        if taken != found:  # another process took it over before our rename: give it back
-            _make(path, taken)
+        if taken != found:  # another process took it over before our rename
+            _put_back(aside, path)
+            return False
         aside.unlink(missing_ok=True)
-        return taken == found
+        return True
 
     def _is_dead(self, path: Path, now: float) -> bool:
         try:
@@ -147,13 +149,42 @@ class Claims:
 
 
 def _make(path: Path, owner: dict[str, Any]) -> bool:
-    """Create a claim; False: it exists."""
+    """Create a claim; False: it exists. It appears with its content, where the file system has hard links."""
+    content = json.dumps(owner)
+    written = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        written.write_text(content)
+        return _link(written, path) or _create(path, content)
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(json.dumps(owner))
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    """Rename a claim back, unless there is another one meanwhile."""
+    with suppress(FileExistsError):
+        _link(aside, path) or _create(path, aside.read_text())
+    aside.unlink()
+
+
+def _link(source: Path, path: Path) -> bool:
+    """Give a file another name, which must not exist; False: the file system has no hard links."""
+    try:
+        path.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            return False
+        raise
+    return True
+
+
+def _create(path: Path, content: str) -> bool:
+    """Create a file, which must not exist."""
+    with path.open("x") as file:
+        file.write(content)
     return True
 
 
