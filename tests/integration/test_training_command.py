@@ -121,7 +121,8 @@ def stopped(command, folder, after, number):
     fold = folder / "own" / "runs" / "fold0"
 
     def checkpoints():
-        return {(path.name, path.stat().st_mtime_ns) for path in fold.glob("progress_*step=*.pt")}
+        """Names: each step has its own; the times of files could not be read, as a new one replaces the last."""
+        return {path.name for path in fold.glob("progress_*step=*.pt")}
 
     before = checkpoints()
     with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as training:
