@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unetpp_monai.networks import UNetPlusPlus
-from unetpp_monai.prompts import NO_MARK, ball, core, line, mark, no_marks, prompt_maps
+from unetpp_monai.prompts import MARKED, NO_MARK, ball, core, line, mark, no_marks, prompt_maps
 from unetpp_monai.training import PromptedBatch
 from unetpp_monai.training.initial_weights import InitialWeights
 from unetpp_monai.training.prompting import largest_piece, point, scribble
@@ -73,7 +73,7 @@ def test_the_latest_mark_of_a_voxel_counts_and_ends_of_the_grid_cut():
     mark(marks, np.array([[1, 0, 0]]), 2, ball(0.0, PIXDIM))
     maps = prompt_maps(marks, 3)
     assert maps.shape == (3, 6, 6, 6) and maps.dtype == np.float32
-    assert maps.sum((1, 2, 3)).tolist() == [3, 0, 1] and marks[1, 0, 0] == 2 and (marks != NO_MARK).sum() == 4
+    assert (maps.sum((1, 2, 3)) / MARKED).tolist() == [3, 0, 1] and marks[1, 0, 0] == 2 and (marks != NO_MARK).sum() == 4
 
 
 def test_a_core_is_what_lies_deep():
@@ -118,7 +118,7 @@ def test_prompts_say_what_is_true_where_the_network_is_wrong():
         image, label = batch_of(net, seed, radius=0.0)
         assert image.shape == (2, 4, 16, 16, 16) and net.training and torch.equal(label, organ())
         for channel in range(3):
-            marked = image[:, 1 + channel] == 1
+            marked = image[:, 1 + channel] == MARKED
             assert (true[marked] == channel).all()
             seen += int(marked.sum())
         assert torch.equal(image, batch_of(net, seed, radius=0.0)[0])  # of chance that repeats
