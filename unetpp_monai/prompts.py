@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 Marks = NDArray[np.int16]  # (*spatial): number of the channel that a voxel is marked in, NO_MARK = in none
 NO_MARK = -1
-MARKED = 16.0  # of a marked voxel in a map. Adam moves kernels that start at zero by about the learning rate a step,
-# whatever the gradient: with 1, clicks are only learned at rates that spoil the automatic result
+MARKED = 16.0  # of a marked voxel in a map. Adam moves each weight by at most about the learning rate a step: with 1,
+# kernels of prompts only learn at rates that spoil the automatic result
 
 
 def no_marks(shape: Sequence[int]) -> Marks:

@@ -33,13 +33,13 @@ def test_automatic_weights_begin_an_interactive_network_bit_for_bit(tmp_path, ca
     interactive = network(3, dims=dims, block=block, channels=channels)
     caplog.set_level("INFO", "unetpp_monai.training.initial_weights")
     InitialWeights(tmp_path / "model.pt", interactive)()
-    assert "first convolution without 3 prompt channel(s): zero" in caplog.messages[-1]
+    assert "first convolution without 3 prompt channel(s): new" in caplog.messages[-1]
     image = torch.rand(2, channels, *[17] * dims)
     marked = torch.cat([image, torch.ones(2, 3, *[17] * dims)], 1)
     with torch.no_grad():
         for depth in (1, 2):
             assert torch.equal(interactive(image, depth), automatic(image, depth))
-            torch.testing.assert_close(interactive(marked, depth), automatic(image, depth), atol=1e-4, rtol=1e-4)
+            assert not torch.allclose(interactive(marked, depth), automatic(image, depth), atol=1e-2)
 
 
 def test_an_image_without_prompts_is_one_whose_prompts_are_zero():
