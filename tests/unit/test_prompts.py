@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from unetpp_monai.errors import InputError
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.prompts import MARKED, NO_MARK, ball, core, line, mark, no_marks, prompt_maps
 from unetpp_monai.training import PromptedBatch
@@ -125,6 +126,18 @@ def test_prompts_say_what_is_true_where_the_network_is_wrong():
         assert torch.equal(image, batch_of(net, seed, radius=0.0)[0])  # of chance that repeats
     assert seen > 16
     assert not batch_of(net, share=0.0)[0][:, 1:].any()
+
+
+def test_steps_without_prompts_may_learn_what_the_automatic_network_finds(tmp_path):
+    automatic, interactive = network(seed=1), network(3)
+    torch.save(automatic.state_dict(), tmp_path / "model.pt")
+    image, label = batch_of(interactive, share=0.0, automatic=tmp_path / "model.pt")
+    with torch.no_grad():
+        assert torch.equal(label[:, 0], automatic(image[:, :1]).argmax(1).float()) and label.dtype == torch.float32
+    assert torch.equal(batch_of(interactive, automatic=tmp_path / "model.pt")[1], organ())
+    torch.save(UNetPlusPlus(3, 1, 2, [8, 8, 8]).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match="keep_automatic needs weights that fit, got .*heads of 2 labels"):
+        batch_of(interactive, share=0.0, automatic=tmp_path / "model.pt")
 
 
 def test_who_sees_no_error_gives_no_prompt():
