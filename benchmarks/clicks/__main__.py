@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, help="no more than these")
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--jitter", type=int, default=1, help="voxels beside the aim, at most")
-    parser.add_argument("--depths", nargs="+", default=["1", "2", "full"])
+    parser.add_argument("--depths", nargs="*", default=["1", "2", "full"])
     parser.add_argument("--scribbles", type=Path, help="folder of label maps that people scribbled: the first prompts")
     parser.add_argument("--random_walker", action="store_true")
     parser.add_argument("--deepedit", type=Path, help="weights of benchmarks.clicks.deepedit")

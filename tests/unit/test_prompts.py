@@ -136,7 +136,7 @@ def test_steps_without_prompts_may_learn_what_the_automatic_network_finds(tmp_pa
         assert torch.equal(label[:, 0], automatic(image[:, :1]).argmax(1).float()) and label.dtype == torch.float32
     assert torch.equal(batch_of(interactive, automatic=tmp_path / "model.pt")[1], organ())
     torch.save(UNetPlusPlus(3, 1, 2, [8, 8, 8]).state_dict(), tmp_path / "model.pt")
-    with pytest.raises(InputError, match="keep_automatic needs weights that fit, got .*heads of 2 labels"):
+    with pytest.raises(InputError, match=r"keep_automatic needs weights that fit, got .*heads of 2 labels"):
         batch_of(interactive, share=0.0, automatic=tmp_path / "model.pt")
 
 
