@@ -13,7 +13,7 @@ from typing import Any
 from label_demo import free_port, label_python, running, say, show
 
 FRONT, BACK = "anterior hippocampus", "posterior hippocampus"
-IN_FRONT, IN_BACK, OUTSIDE = [17, 34, 13], [17, 12, 20], [19, 22, 18]  # voxels of the sample
+IN_FRONT, IN_BACK, OUTSIDE = [20, 26, 16], [18, 30, 14], [20, 9, 16]  # voxels of the sample
 CASE = "mni_hippocampus_right"
 
 
@@ -48,7 +48,7 @@ def by_monai_label(bundle: Path, sample: Path, folder: Path) -> None:
         say(f">>> model = {model!r}\n>>> client.info()['models'][model]")
         show({key: about[key] for key in ("type", "labels")})
         clicks: dict[str, Any] = {}
-        for label, voxel in ((None, None), (FRONT, IN_FRONT), (BACK, IN_BACK), ("background", OUTSIDE)):
+        for label, voxel in ((None, None), (FRONT, IN_FRONT), ("background", OUTSIDE)):
             if label:
                 clicks[label] = [voxel]
             params = {"depth": "1", **clicks}
@@ -67,7 +67,7 @@ def by_nninteractive(bundle: Path, sample: Path, folder: Path) -> None:
     port, image = free_port(), nib.load(sample)
     voxels = image.get_fdata(dtype=np.float32)
     buffer, line = np.zeros(voxels.shape, np.uint8), np.zeros(voxels.shape, np.uint8)
-    line[OUTSIDE[0], OUTSIDE[1] - 3 : OUTSIDE[1] + 4, OUTSIDE[2]] = 1
+    line[OUTSIDE[0], OUTSIDE[1] - 2 : OUTSIDE[1] + 3, OUTSIDE[2]] = 1
     say(f"$ unetpp clicks --bundle {bundle.name} --label '{BACK}' --axes RAS --depth 1 --port {port}")
     options = ["--bundle", bundle, "--label", BACK, "--axes", "RAS", "--depth", "1", "--port", port]
     url = f"http://127.0.0.1:{port}"
