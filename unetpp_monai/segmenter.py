@@ -279,8 +279,7 @@ class Segmenter:
         Returns:
             Labels as `__call__` gives them.
         """
-        image = self._batch(prepared)
-        image = image if prompts is None else torch.cat([image, prompts[None].to(image)], 1)
+        image = torch.cat([self._batch(prepared), *([] if prompts is None else [prompts[None].to(self.device)])], 1)
         data = self._invert.from_slabs(prepared.data, self._inferer.slabs(image, predictor, located))
         return on_grid_of(self._postprocessing({**data, "pred_marks": marks or {}})["pred"], prepared.volume)
 
