@@ -28,16 +28,21 @@ NOISE = {"a_sound": 0.0, "b_noisy": 0.05, "c_noisier": 0.15}  # image: standard 
 def main() -> None:
     """Run the demo in MONAI Label's environment; exit 0 only if every call was answered as it should be."""
     if importlib.util.find_spec("monailabel") is None:
-        named = os.environ.get("UNETPP_LABEL_PYTHON")
-        python = Path(named or HERE.parent / ".venv-label" / "bin" / "python")
-        if not python.exists():
-            sys.exit(f"needs MONAI Label's environment, found no {python}: make label, or set UNETPP_LABEL_PYTHON")
-        sys.exit(subprocess.run([python, "-W", "ignore", __file__, *sys.argv[1:]], check=False).returncode)
+        arguments = [label_python(), "-W", "ignore", __file__, *sys.argv[1:]]
+        sys.exit(subprocess.run(arguments, check=False).returncode)
     with tempfile.TemporaryDirectory() as name:
         studies, port = Path(name) / "studies", free_port()
         write_images(studies)
         with serving(studies, Path(name), port) as url:
             annotate(url, Path(name), train="--train" in sys.argv[1:])
+
+
+def label_python() -> Path:
+    """The python of MONAI Label's environment; exit where there is none."""
+    python = Path(os.environ.get("UNETPP_LABEL_PYTHON") or HERE.parent / ".venv-label" / "bin" / "python")
+    if not python.exists():
+        sys.exit(f"needs MONAI Label's environment, found no {python}: make label, or set UNETPP_LABEL_PYTHON")
+    return python
 
 
 def annotate(url: str, folder: Path, *, train: bool) -> None:
@@ -107,18 +112,23 @@ def write_images(folder: Path) -> None:
 @contextmanager
 def serving(studies: Path, folder: Path, port: int) -> Iterator[str]:
     """Run the server while the block runs; give its address."""
-    state, url = folder / "state", f"http://127.0.0.1:{port}"
-    options = ["--task", "hippocampus", "--studies", studies, "--state", state, "--port", port]
     say(f"$ unetpp label start --task hippocampus --studies {studies.name} --port {port}")
+    options = ["--task", "hippocampus", "--studies", studies, "--state", folder / "state", "--port", port]
+    url = f"http://127.0.0.1:{port}"
+    with running(["label", "start", *map(str, options)], folder, f"{url}/openapi.json"):
+        yield url
+
+
+@contextmanager
+def running(arguments: list[str], folder: Path, page: str) -> Iterator[None]:
+    """Run `unetpp` with arguments, from the first answer for a page of it to the end of the block."""
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [UNETPP, "label", "start", *map(str, options)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
+        process = subprocess.Popen([UNETPP, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
-        wait_for(lambda: answers(url) or process.poll() is not None)
+        wait_for(lambda: answers(page) or process.poll() is not None)
         if process.poll() is not None:
             sys.exit(f"the server did not start:\n{(folder / 'server.log').read_text()}")
-        yield url
+        yield
     finally:
         process.terminate()
         process.wait(30)
@@ -140,10 +150,10 @@ def runs(task: str) -> bool:
         return False
 
 
-def answers(url: str) -> bool:
+def answers(page: str) -> bool:
     """Whether the server answers yet."""
     try:
-        with urllib.request.urlopen(f"{url}/openapi.json", timeout=5) as answer:
+        with urllib.request.urlopen(page, timeout=5) as answer:
             return answer.status == 200
     except OSError:
         return False

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Marks = NDArray[np.int16]  # (*spatial): number of the channel that a voxel is marked in, NO_MARK = in none
 NO_MARK = -1
+MARKED = 16.0  # of a marked voxel in a map. Adam moves each weight by at most about the learning rate a step: with 1,
+# kernels of prompts only learn at rates that spoil the automatic result
 
 
 def no_marks(shape: Sequence[int]) -> Marks:
@@ -62,9 +64,9 @@ def mark(marks: Marks, voxels: NDArray[np.int64], channel: int, offsets: NDArray
 
 
 def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
-    """Return maps `(channels, *spatial)`, 1 for marked voxels and else 0, to append to the image's channels."""
+    """Return maps `(channels, *spatial)`, `MARKED` or 0, to append to the image's channels."""
     numbers = np.arange(channels).reshape(-1, *[1] * marks.ndim)
-    return np.asarray(marks == numbers, np.float32)
+    return np.asarray(marks == numbers, np.float32) * np.float32(MARKED)
 
 
 def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """Volume in, label volume out: the steps of a bundle's `inference.json` without its files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,7 @@ class Segmenter:
         located: Located | None = None,
         *,
         prompts: torch.Tensor | None = None,
+        marks: Mapping[int, torch.Tensor] | None = None,
     ) -> Volume:
         """Segment with another predictor, such as one that records the heads, or answers from a record.
 
@@ -273,14 +274,14 @@ class Segmenter:
             predictor: called with the windows `(B, C, *spatial)` that `__call__` would evaluate, in the same order.
             located: by `locate`; None: it is called if there is a locator.
             prompts: maps `(P, *network grid)` that windows have behind the image's channels; None: none.
+            marks: positions `(N, 3)` of prompts, RAS mm, by label index; planes obey them.
 
         Returns:
             Labels as `__call__` gives them.
         """
-        image = self._batch(prepared)
-        image = image if prompts is None else torch.cat([image, prompts[None].to(image)], 1)
-        slabs = self._inferer.slabs(image, predictor, located)
-        return on_grid_of(self._postprocessing(self._invert.from_slabs(prepared.data, slabs))["pred"], prepared.volume)
+        image = torch.cat([self._batch(prepared), *([] if prompts is None else [prompts[None].to(self.device)])], 1)
+        data = self._invert.from_slabs(prepared.data, self._inferer.slabs(image, predictor, located))
+        return on_grid_of(self._postprocessing({**data, "pred_marks": marks or {}})["pred"], prepared.volume)
 
     def _batch(self, prepared: Prepared) -> torch.Tensor:
         """The image `(1, C, *network grid)`, on the device."""

@@ -1,9 +1,9 @@
 """What clicks are worth: `python -m benchmarks.clicks DATASET --task TASK --weights WEIGHTS -o OUT`.
 
 A robot clicks with jitter into the largest error of cases that the weights were not trained on. Dice, HD95 and seconds
-over clicks, for each depth, and beside it for a random walker on the probabilities
-(`--random_walker`) and MONAI's DeepEdit (`--deepedit`). What was
-measured is kept by case, so that a run which was interrupted goes on; `--table` writes table.md and clicks.png.
+over clicks, for each depth, and beside it for a random walker on the probabilities (`--random_walker`) and MONAI's
+DeepEdit (`--deepedit`). What was measured is kept by case, so that a run which was interrupted goes on; `--table` only
+writes table.json, table.md and clicks.png. `--picture CASE` draws that case after 0, 1 and 3 clicks instead.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from unetpp_monai.task import read_task
 
 from .correctors import Ours, RandomWalker
 from .robot import Case, Corrector, correct
-from .table import write_table
+from .table import CASES, write_table
 
 NOT_MARKED = 4  # in ACDC's scribbles
 
@@ -29,12 +29,14 @@ NOT_MARKED = 4  # in ACDC's scribbles
 def main() -> None:
     """Measure what is not measured yet."""
     options = arguments()
-    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / CASES).mkdir(parents=True, exist_ok=True)
     if not options.table:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / "bundle"
             write_bundle(check_task(options.task), root, weights=options.weights)
             segmenter = Segmenter.from_bundle(root, device=options.device, runtime=options.runtime)
+            if options.picture:
+                return draw_case(segmenter, options)
             measure(segmenter, options)
     write_table(options.output)
 
@@ -49,13 +51,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, help="no more than these")
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--jitter", type=int, default=1, help="voxels beside the aim, at most")
-    parser.add_argument("--depths", nargs="+", default=["1", "2", "full"])
+    parser.add_argument("--depths", nargs="*", default=["1", "2", "full"])
     parser.add_argument("--scribbles", type=Path, help="folder of label maps that people scribbled: the first prompts")
     parser.add_argument("--random_walker", action="store_true")
     parser.add_argument("--deepedit", type=Path, help="weights of benchmarks.clicks.deepedit")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--table", action="store_true", help="only write table.md and clicks.png of what is there")
+    parser.add_argument("--table", action="store_true", help="only write the table of what is there")
+    parser.add_argument("--picture", metavar="CASE", help="draw this case after 0, 1 and 3 clicks: CASE.png")
     parser.add_argument("-o", "--output", type=Path, required=True)
     return parser.parse_args()
 
@@ -74,7 +77,7 @@ def measure(segmenter: Segmenter, options: argparse.Namespace) -> None:
     indices = [label.index for label in segmenter.bundle.labels]
     for case in fold_cases(options.fold, options.dataset, options.task)[: options.cases]:
         name = Path(case["label"]).name.removesuffix(".nii.gz")
-        place = options.output / f"{name}.json"
+        place = options.output / CASES / f"{name}.json"
         known = json.loads(place.read_text()) if place.is_file() else {}
         for contender, corrector in contenders.items():
             if contender in known:
@@ -86,6 +89,19 @@ def measure(segmenter: Segmenter, options: argparse.Namespace) -> None:
             with complete_file(place) as temporary:
                 temporary.write_text(json.dumps(known, indent=1))
             print(name, contender, *(f"{dice:.3f}" for dice, _, _ in known[contender]), flush=True)
+
+
+def draw_case(segmenter: Segmenter, options: argparse.Namespace) -> None:
+    """Draw one case of the fold, at the first of the depths."""
+    from .picture import draw
+
+    cases = {
+        Path(case["label"]).name.removesuffix(".nii.gz"): case
+        for case in fold_cases(options.fold, options.dataset, options.task)
+    }
+    values = read_task(options.task).values.get("label_values", [])
+    case = read_case(cases[options.picture], options.picture, values, None)
+    draw(case, Ours(segmenter, options.depths[0]), options.output / f"{options.picture}.png", jitter=options.jitter)
 
 
 def read_case(case: dict[str, str], name: str, values: list[int], scribbles: Path | None) -> Case:

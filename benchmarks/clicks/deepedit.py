@@ -32,8 +32,10 @@ from monai.networks.nets import DynUNet
 from monai.transforms import Activationsd, AsDiscreted, Compose, ToNumpyd, ToTensord
 
 from unetpp_monai import Segmenter
+from unetpp_monai.bundle.configs import CONFIG
 from unetpp_monai.inference import Windows
 from unetpp_monai.interactive import Point, Prompt
+from unetpp_monai.networks.options import per_level
 from unetpp_monai.task import BASE, VALUES, find_task
 
 from .robot import Case, Corrector, Labels
@@ -49,12 +51,13 @@ def main() -> None:
     parser.add_argument("--task", default="hippocampus_interactive")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: of one thread's processor time")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     config = config_of(options.dataset, options.task, options.fold)
     names = names_of(int(config["out_channels"]))
     cases = config.get_parsed_content("train#dataset")
-    network = network_of(config["in_channels"], len(names), len(config["features"]))
+    network = network_of(config, len(names))
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
         max_epochs=ENDLESS,
@@ -65,10 +68,9 @@ def main() -> None:
         inferer=SimpleInferer(),
         iteration_update=Interaction(0.5, clicked(), train=True, label_names=names, max_interactions=ROUNDS),
     )
-    end = time.monotonic() + 60 * options.minutes
-    trainer.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda engine: engine.terminate() if time.monotonic() > end else None
-    )
+    clock = {"wall": time.monotonic, "cpu": time.process_time}[options.clock]
+    end = clock() + 60 * options.minutes
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: engine.terminate() if clock() > end else None)
     trainer.run()
     torch.save(network.state_dict(), options.output)
     print(f"{trainer.state.iteration} steps")
@@ -90,11 +92,13 @@ def names_of(channels: int) -> dict[str, int]:
     return {**{f"label {index}": index for index in range(1, channels)}, "background": 0}
 
 
-def network_of(in_channels: int, labels: int, levels: int) -> DynUNet:
-    """DynUNet as MONAI Label's DeepEdit has it, with as many levels as the task's network."""
-    strides = [1, *[2] * (levels - 1)]
-    kernels = [3] * levels
-    return DynUNet(3, in_channels + labels, labels, kernels, strides, strides[1:], norm_name="instance", res_block=True)
+def network_of(config: ConfigParser | Mapping[str, Any], labels: int) -> DynUNet:
+    """DynUNet as MONAI Label's DeepEdit has it, with the levels, strides and kernels of the task's network."""
+    levels = len(config["features"])
+    strides = [1, *per_level("strides", config["strides"], 3, levels - 1)]
+    kernels = per_level("kernel_size", config["kernel_size"], 3, levels)
+    channels = int(config["in_channels"]) + labels
+    return DynUNet(3, channels, labels, kernels, strides, strides[1:], norm_name="instance", res_block=True)
 
 
 def guided(names: Mapping[str, int]) -> list[Any]:
@@ -142,7 +146,7 @@ class DeepEdit(Corrector):
     def __init__(self, segmenter: Segmenter, weights: Path) -> None:
         self.segmenter = segmenter
         self.names = names_of(1 + len(segmenter.bundle.labels))
-        network = network_of(segmenter.in_channels, len(self.names), segmenter.full_depth + 1)
+        network = network_of(segmenter.bundle.configs[CONFIG], len(self.names))
         network.load_state_dict(torch.load(weights, weights_only=True))
         self.network = network.eval()
 

@@ -80,7 +80,7 @@ def correct(
         jitter: voxels at most that it clicks beside its aim.
         clock: seconds.
     """
-    rng = np.random.default_rng(_seed(case.name))
+    rng = np.random.default_rng(seed_of(case.name))
     start = clock()
     labels = corrector.begin(case)
     for scribble in first_scribbles(case):
@@ -103,5 +103,6 @@ def score(case: Case, labels: Labels, indices: Sequence[int]) -> tuple[float, fl
     return float(np.mean([row.dice for row in rows])), float(np.mean(distances)) if distances else None
 
 
-def _seed(name: str) -> int:
+def seed_of(name: str) -> int:
+    """Seed of the robot for a case."""
     return int.from_bytes(name.encode()[-8:], "little") % (1 << 32)

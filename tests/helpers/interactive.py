@@ -7,13 +7,14 @@ import torch
 from helpers import BUNDLE
 from unetpp_monai.bundle import write_bundle
 from unetpp_monai.networks import UNetPlusPlus
+from unetpp_monai.prompts import MARKED
 from unetpp_monai.task import check_task
 from unetpp_monai.training.initial_weights import fit_weights
 
 FIRST = "nodes.x_0_0.block.conv_0.conv.weight"
 
 
-def interactive_bundle(folder, *, strength=0.5):
+def interactive_bundle(folder, *, strength=0.5 / MARKED):
     """Write the bundle of `hippocampus_interactive` into a folder; without strength, prompts change nothing."""
     task = check_task("hippocampus_interactive")
     network = UNetPlusPlus(3, 1, 3, task.values["features"], prompt_channels=3, deep_supervision=False)

@@ -64,7 +64,7 @@ def test_the_command_measures_once_and_writes_a_table(msd_folder, tmp_path):
     assert (
         "| depth 1 | 0." in (tmp_path / "out" / "table.md").read_text() and (tmp_path / "out" / "clicks.png").is_file()
     )
-    (path,) = (tmp_path / "out").glob("*.json")
+    (path,) = (tmp_path / "out" / "cases").glob("*.json")
     before = path.stat().st_mtime_ns
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (
@@ -72,3 +72,6 @@ def test_the_command_measures_once_and_writes_a_table(msd_folder, tmp_path):
         and path.stat().st_mtime_ns == before
         and len(json.loads(path.read_text())["depth 1"]) == 2
     )
+    case = path.stem
+    drawn = subprocess.run([*command, "--picture", case], cwd=ROOT, capture_output=True, text=True)
+    assert drawn.returncode == 0 and (tmp_path / "out" / f"{case}.png").is_file(), drawn.stderr[-2000:]

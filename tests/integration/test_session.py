@@ -69,6 +69,21 @@ def test_without_prompts_it_is_what_the_automatic_bundle_gives(tmp_path):
     assert not np.array_equal(session.labels("full").array, found.array)
 
 
+@pytest.mark.slow
+def test_a_click_is_on_its_side_of_the_plane_between_labels(tmp_path):
+    segmenter = Segmenter.from_bundle(interactive_bundle(tmp_path / "made", strength=0), device="cpu", runtime="eager")
+    volume = Volume(phantom((34, 50, 36))[0][None], AFFINE)
+    session = segmenter.session(volume)
+    before = session.labels(1).array[0]
+    (first,) = np.argwhere(before == 1)[:1]
+    ahead = int(np.argwhere(before == 1)[:, 1].min())  # the first slice of the anterior part
+    session.add(Point(at(volume, int(first[0]), ahead + 2, int(first[2])), 2))
+    after = session.labels(1).array[0]
+    assert ((before > 0) == (after > 0)).all() and np.argwhere(after == 1)[:, 1].min() == ahead + 3
+    session.undo()
+    assert np.array_equal(session.labels(1).array[0], before)
+
+
 @pytest.mark.parametrize("runtime", ["eager", "openvino"])
 @pytest.mark.parametrize("depth", [1, 2, 3, "auto"])
 def test_what_is_held_is_what_everything_computed_anew_gives(root, volume, runtime, depth):

@@ -64,8 +64,11 @@ def test_wheel_trains_and_packs(site, tmp_path, msd_folder):
     found, wanted = tmp_path / "dist" / HIPPOCAMPUS / "configs", BUNDLE / "configs"
     assert all((found / path.name).read_bytes() == path.read_bytes() for path in wanted.iterdir())
     result = unetpp(site, "train", "nowhere", folder=tmp_path)
-    assert result.returncode == 1 and "one of hippocampus, hippocampus_head, nuclei_2d" in result.stderr
-    assert "`unetpp train NAME`: em_membrane_2d, hippocampus_interactive, left_atrium" in result.stderr
+    assert (
+        result.returncode == 1
+        and "one of hippocampus, hippocampus_head, hippocampus_interactive, nuclei_2d" in result.stderr
+    )
+    assert "`unetpp train NAME`: em_membrane_2d, left_atrium" in result.stderr
 
 
 def test_segments_with_pydicom_2_4(tmp_path):

@@ -163,7 +163,7 @@ def test_the_conformance_page_says_what_the_code_does():
 def test_every_card_is_a_page_of_the_manual(reference):
     index = (ROOT / "docs" / "index.md").read_text()
     cards = reference.cards()
-    assert len(cards) == 4 and all(f"\ngenerated/{name}\n" in index for name in cards)
+    assert len(cards) == 5 and all(f"\ngenerated/{name}\n" in index for name in cards)
     for text in cards.values():
         levels = [len(mark) for mark in re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.M)]
         assert levels[0] == 1 and all(after - before <= 1 for before, after in pairwise(levels))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from unetpp_monai.errors import InputError
 from unetpp_monai.networks import UNetPlusPlus
-from unetpp_monai.prompts import NO_MARK, ball, core, line, mark, no_marks, prompt_maps
+from unetpp_monai.prompts import MARKED, NO_MARK, ball, core, line, mark, no_marks, prompt_maps
 from unetpp_monai.training import PromptedBatch
 from unetpp_monai.training.initial_weights import InitialWeights
 from unetpp_monai.training.prompting import largest_piece, point, scribble
@@ -33,13 +34,13 @@ def test_automatic_weights_begin_an_interactive_network_bit_for_bit(tmp_path, ca
     interactive = network(3, dims=dims, block=block, channels=channels)
     caplog.set_level("INFO", "unetpp_monai.training.initial_weights")
     InitialWeights(tmp_path / "model.pt", interactive)()
-    assert "first convolution without 3 prompt channels: zero" in caplog.messages[-1]
+    assert "first convolution without 3 prompt channels: new" in caplog.messages[-1]
     image = torch.rand(2, channels, *[17] * dims)
     marked = torch.cat([image, torch.ones(2, 3, *[17] * dims)], 1)
     with torch.no_grad():
         for depth in (1, 2):
             assert torch.equal(interactive(image, depth), automatic(image, depth))
-            torch.testing.assert_close(interactive(marked, depth), automatic(image, depth), atol=1e-4, rtol=1e-4)
+            assert not torch.allclose(interactive(marked, depth), automatic(image, depth), atol=1e-2)
 
 
 def test_an_image_without_prompts_is_one_whose_prompts_are_zero():
@@ -73,7 +74,8 @@ def test_the_latest_mark_of_a_voxel_counts_and_ends_of_the_grid_cut():
     mark(marks, np.array([[1, 0, 0]]), 2, ball(0.0, PIXDIM))
     maps = prompt_maps(marks, 3)
     assert maps.shape == (3, 6, 6, 6) and maps.dtype == np.float32
-    assert maps.sum((1, 2, 3)).tolist() == [3, 0, 1] and marks[1, 0, 0] == 2 and (marks != NO_MARK).sum() == 4
+    assert (maps.sum((1, 2, 3)) / MARKED).tolist() == [3, 0, 1]
+    assert marks[1, 0, 0] == 2 and (marks != NO_MARK).sum() == 4
 
 
 def test_a_core_is_what_lies_deep():
@@ -118,12 +120,24 @@ def test_prompts_say_what_is_true_where_the_network_is_wrong():
         image, label = batch_of(net, seed, radius=0.0)
         assert image.shape == (2, 4, 16, 16, 16) and net.training and torch.equal(label, organ())
         for channel in range(3):
-            marked = image[:, 1 + channel] == 1
+            marked = image[:, 1 + channel] == MARKED
             assert (true[marked] == channel).all()
             seen += int(marked.sum())
         assert torch.equal(image, batch_of(net, seed, radius=0.0)[0])  # of chance that repeats
     assert seen > 16
     assert not batch_of(net, share=0.0)[0][:, 1:].any()
+
+
+def test_steps_without_prompts_may_learn_what_the_automatic_network_finds(tmp_path):
+    automatic, interactive = network(seed=1), network(3)
+    torch.save(automatic.state_dict(), tmp_path / "model.pt")
+    image, label = batch_of(interactive, share=0.0, automatic=tmp_path / "model.pt")
+    with torch.no_grad():
+        assert torch.equal(label[:, 0], automatic(image[:, :1]).argmax(1).float()) and label.dtype == torch.float32
+    assert torch.equal(batch_of(interactive, automatic=tmp_path / "model.pt")[1], organ())
+    torch.save(UNetPlusPlus(3, 1, 2, [8, 8, 8]).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"keep_automatic needs weights that fit, got .*heads of 2 labels"):
+        batch_of(interactive, share=0.0, automatic=tmp_path / "model.pt")
 
 
 def test_who_sees_no_error_gives_no_prompt():

@@ -64,6 +64,24 @@ def test_labels_meet_in_a_coronal_slice_of_any_grid():
         assert torch.equal(turn.inverse(found["pred"]).as_tensor(), wanted)
 
 
+def test_what_a_user_marked_is_on_its_side_of_the_border():
+    labels = torch.zeros(1, 5, 9, 4, dtype=torch.uint8)
+    labels[:, 1:4, 1:5, 1:3], labels[:, 1:4, 5:8, 1:3] = 2, 1
+    step = PlanarLabelBoundaryd("pred", [1, 2])
+    ras = MetaTensor(labels, meta={"affine": np.diag([2.0, 1.0, 1.0, 1.0])})
+    for axcodes in ("RAS", "LPS", "SPL", "PSR"):
+        turn = transforms.Orientation(axcodes, labels=None)
+        for marks, border in (
+            ({2: [[4.0, 6.2, 1.0]]}, 7),
+            ({1: [[2.0, 3.0, 1.0], [2.0, 5.0, 1.0]]}, 3),
+            ({1: [[2.0, 0.0, 1.0]]}, 1),  # beyond the end: all
+            ({0: [[4.0, 6.2, 1.0]], 2: [[2.0, 4.0, 2.0]]}, 5),
+        ):
+            data = {"pred": turn(ras), "pred_marks": {index: torch.tensor(at) for index, at in marks.items()}}
+            found = turn.inverse(step(data)["pred"]).as_tensor()
+            assert (found[:, 1:4, 1:border, 1:3] == 2).all() and (found[:, 1:4, border:8, 1:3] == 1).all()
+
+
 @pytest.mark.parametrize("towards", "RLAPSI")
 def test_labels_meet_in_a_plane_towards_any_side(towards):
     """Turned with the axes, the answer is the same: the first label is on the side that was named."""

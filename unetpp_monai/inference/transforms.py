@@ -203,9 +203,11 @@ class PlanarLabelBoundaryd(transforms.MapTransform):
 
     Each pair of labels, such as those of one side, has a plane of its own: the one that changes the fewest voxels. No
     voxel becomes or ceases to be foreground. Slices are those of the image axis that is nearest to the direction.
+    What a user marked as one of a pair is on its side of the plane, unless marks contradict each other.
 
     Args:
-        keys: labels `(1, X, Y, Z)`, integers, with an affine in RAS mm; replaced, same shape and dtype.
+        keys: labels `(1, X, Y, Z)`, integers, with an affine in RAS mm; replaced, same shape and dtype. The entry
+            `<key>_marks`, if any, has positions `(N, 3)`, RAS mm, by label index.
         labels: index of the label on the side `towards`, and of the other one; or a list of such pairs.
         towards: side of the patient, one of R, L, A, P, S, I; "A" divides at a coronal slice.
     """
@@ -221,13 +223,20 @@ class PlanarLabelBoundaryd(transforms.MapTransform):
         (key,) = self.keys
         labels: MetaTensor = data[key]
         whole = labels.as_tensor()
+        marks: Any = data.get(f"{key}_marks", {})
         divided, box = whole.clone(), _foreground(whole)
         if box is not None:
-            divided[box] = self._divided(whole[box], labels.affine)
+            to_voxels, start = labels.affine.inverse(), torch.tensor([part.start for part in box[1:]])
+            marked = {
+                index: (positions.to(to_voxels) @ to_voxels[:3, :3].T + to_voxels[:3, 3]).round().long() - start
+                for index, positions in marks.items()
+            }
+            divided[box] = self._divided(whole[box], labels.affine, marked)
         history = labels.applied_operations
         return {**data, key: MetaTensor(divided, meta=labels.meta, applied_operations=history)}
 
-    def _divided(self, labels: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    def _divided(self, labels: torch.Tensor, affine: torch.Tensor, marked: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """Divide labels; `marked` are voxels `(N, 3)` by label index."""
         orientation = nib.io_orientation(affine.cpu().numpy())  # row: image axis; its world axis 0 ... 2, and 1 or -1
         axis = orientation[:, 0].tolist().index(float(self.world_axis))
         ascending = orientation[axis, 1] * self.sign > 0
@@ -239,6 +248,10 @@ class PlanarLabelBoundaryd(transforms.MapTransform):
         for ahead, behind in self.pairs:
             first, second = slices == ahead, slices == behind
             votes = (first.int() - second.int()).flatten(1).sum(1)
+            for index, sign in ((ahead, 1), (behind, -1)):
+                places = marked.get(index, torch.zeros(0, 3, dtype=torch.long))[:, axis].clip(0, len(votes) - 1)
+                counts = torch.bincount(places, minlength=len(votes)).to(votes)
+                votes = votes + sign * labels.numel() * (counts if ascending else counts.flip(0))
             border = int(torch.nn.functional.pad(votes.cumsum(0), (1, 0)).argmin())  # slices on the other side
             either = first | second
             divided[border:][either[border:]] = ahead

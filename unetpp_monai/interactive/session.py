@@ -3,7 +3,7 @@
 Positions are mm in the patient, RAS unless said otherwise; the image may have any orientation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ class Segments(Protocol):
         predictor: Callable[[torch.Tensor], Windows],
         *,
         prompts: torch.Tensor | None = None,
+        marks: Mapping[int, torch.Tensor] | None = None,
     ) -> Volume:
         """Segment with another predictor."""
 
@@ -164,7 +165,8 @@ class Session:
             mark(marks, voxels, channel, self._offsets)
         predictor = self._segmenter.predictor(depth)
         prompts = torch.from_numpy(prompt_maps(marks, len(self._prompting.labels)))
-        found = self._segmenter.replay(self._prepared, self._held.over(predictor), prompts=prompts)
+        places = self._places(state)
+        found = self._segmenter.replay(self._prepared, self._held.over(predictor), prompts=prompts, marks=places)
         self._last = depth
         if state.kept is None:
             return found
@@ -175,6 +177,18 @@ class Session:
         """Return the position of a voxel by its index (0-based, X, Y, Z), mm, RAS."""
         x, y, z = (self.volume.affine @ (*voxel, 1.0))[:3]
         return float(x), float(y), float(z)
+
+    def _places(self, state: _State) -> dict[int, torch.Tensor]:
+        """Return positions `(N, 3)` of the prompts, without the balls around them, RAS mm, by label index."""
+        dims, marks = len(self._shape), no_marks(self._shape)
+        for channel, voxels in state.drawn:
+            mark(marks, voxels, channel, np.zeros((1, dims), np.int64))
+        to_mm = np.linalg.inv(self._to_voxels)
+        places = {
+            index: np.argwhere(marks == channel) @ to_mm[:dims, :dims].T + to_mm[:dims, dims]
+            for channel, index in enumerate(self._prompting.labels)
+        }
+        return {index: torch.from_numpy(found) for index, found in places.items() if dims == 3}
 
     def _push(self, state: _State) -> None:
         if self.steps >= MOST_PROMPTS:

@@ -70,7 +70,7 @@ class UNetPlusPlus(nn.Module):
         deep_supervision: in training, return the logits of all heads.
         final_head_only: build no head but the last; then no smaller depth can be chosen.
         checkpointing: in training, trade time for memory (with batch norm, running statistics move twice a step).
-        prompt_channels: maps of prompts, 0 or 1, that images may have behind their channels; without them: all 0.
+        prompt_channels: maps of prompts that images may have behind their channels; without them: all 0.
         seed: of the initial weights: He normal (He et al. 2015) for convolutions, zero biases, own generator.
 
     Raises:

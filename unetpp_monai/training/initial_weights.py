@@ -14,6 +14,7 @@ import torch
 from ..errors import AmbiguityError, InputError
 from ..files import is_zip, sha256
 from ..json_files import at, clipped
+from ..prompts import MARKED
 from ..task import ALL, RUNS, TRAINED
 from ..trust import check_sums
 from ..trust.stored_weights import UNREADABLE_WEIGHTS, check_stored
@@ -143,7 +144,7 @@ def fit_weights(stored: State, own: State, *, prompts: int = 0) -> Fitted:
 
     One stored channel is repeated and divided for several channels, and several are summed for one: images with equal
     channels then give the same result as before. Other changes of several channels cannot be matched: they stay new.
-    Channels of prompts start at zero, so that results are the same as before.
+    Kernels of prompts stay new, at the scale of those of an image: without prompts, results are the same as before.
 
     Args:
         stored: from a file.
@@ -153,7 +154,7 @@ def fit_weights(stored: State, own: State, *, prompts: int = 0) -> Fitted:
     taken = {name: stored[name] for name, tensor in own.items() if _same_shape(stored.get(name), tensor)}
     others = {name: tensor for name, tensor in own.items() if name not in taken}
     prompted = {
-        name: torch.cat([stored[name], stored[name].new_zeros(tensor[:, -prompts:].shape)], 1)
+        name: torch.cat([stored[name], tensor[:, -prompts:].to(stored[name]) / MARKED], 1)
         for name, tensor in others.items()
         if prompts and _is_without_prompts(name, stored.get(name), tensor, prompts)
     }
@@ -164,7 +165,7 @@ def fit_weights(stored: State, own: State, *, prompts: int = 0) -> Fitted:
     }
     notes = tuple(_notes(stored, own, {**taken, **joined, **prompted}, joined))
     if prompted:
-        notes = (f"first convolution without {counted(prompts, 'prompt channel')}: zero", *notes)
+        notes = (f"first convolution without {counted(prompts, 'prompt channel')}: new", *notes)
     joined |= prompted
     total = sum(tensor.numel() for tensor in own.values())
     fitting = sum(own[name].numel() for name in (*taken, *joined))

@@ -3,16 +3,21 @@
 Source: Diaz-Pinto et al. 2022, "DeepEdit", arXiv 2305.10655; here, one prompt per round and case.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..pieces import components
 from ..prompts import Marks, ball, core, line, mark, no_marks, prompt_maps
+from .initial_weights import fit_weights, read_weights, weights_file
 
 Inferer = Callable[[torch.Tensor, torch.nn.Module], Any]
 SEEN = 0.25  # fraction of first rounds that scribble in every label, right or wrong, as some users begin
@@ -32,7 +37,8 @@ class PromptSampling:
 class PromptedBatch:
     """Prepare a batch for MONAI's trainer, with prompt maps after the image channels.
 
-    Without labels to prompt, images are unchanged. Random numbers come from torch's generator.
+    Without labels to prompt, images are unchanged. Random numbers come from torch's generator. In steps without
+    prompts, the labels may be those of the automatic network, so that its result stays.
 
     Args:
         network: being trained; predicts before each round.
@@ -41,6 +47,7 @@ class PromptedBatch:
         radius: of the ball around a point, mm.
         pixdim: spacing of the network's grid, mm.
         share, rounds, scribbles, jitter: see `PromptSampling`.
+        automatic: weights of the automatic network, as for `InitialWeights`; "": the batch's labels in every step.
     """
 
     def __init__(  # noqa: PLR0913 - all prompt settings of a task
@@ -55,10 +62,12 @@ class PromptedBatch:
         rounds: int = 1,
         scribbles: float = 0.0,
         jitter: int = 0,
+        automatic: str | Path = "",
     ) -> None:
         self.network, self.inferer, self.labels = network, inferer, tuple(labels)
         self.offsets = ball(radius, pixdim) if self.labels else np.zeros((0, 0), np.int64)
         self.sampling = PromptSampling(share, rounds, scribbles, jitter)
+        self.path = automatic
 
     def __call__(
         self, batch: Mapping[str, torch.Tensor], device: Any = None, non_blocking: bool = False, **options: Any
@@ -72,6 +81,8 @@ class PromptedBatch:
         rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         maps = image.new_zeros(len(image), len(self.labels), *image.shape[2:])
         if rng.random() >= self.sampling.share:
+            if self.path:
+                label = torch.from_numpy(self._seen(image, self.automatic)[:, None]).to(label)
             return torch.cat([image, maps], 1), label
         truth = label[:, 0].cpu().numpy().astype(np.int64)
         marks = [no_marks(image.shape[2:]) for _ in image]
@@ -81,20 +92,34 @@ class PromptedBatch:
                 for each, case in zip(marks, truth, strict=True):
                     self._scribble_in_all(each, case, rng)
             else:
-                seen = self._seen(torch.cat([image, maps], 1))
+                seen = self._seen(torch.cat([image, maps], 1), self.network)
                 for each, case, found in zip(marks, truth, seen, strict=True):
                     self._correct(each, case, found, rng)
             drawn = np.stack([prompt_maps(each, len(self.labels)) for each in marks])
             maps = torch.from_numpy(drawn).to(image)
         return torch.cat([image, maps], 1), label
 
-    def _seen(self, images: torch.Tensor) -> NDArray[np.int64]:
-        """Return the network's current labels `(B, *spatial)`."""
-        was_training = self.network.training
-        self.network.eval()
+    @cached_property
+    def automatic(self) -> torch.nn.Module:
+        """The automatic network, as it was before the training.
+
+        Raises:
+            InputError: the weights are of another network.
+        """
+        network = copy.deepcopy(getattr(self.network, "module", self.network)).eval()
+        fitted = fit_weights(read_weights(weights_file(self.path)), network.state_dict(), prompts=len(self.labels))
+        if fitted.share < 1:
+            raise InputError(f"keep_automatic needs weights that fit, got {'; '.join(fitted.notes)}")
+        network.load_state_dict(fitted.state)
+        return network
+
+    def _seen(self, images: torch.Tensor, network: torch.nn.Module) -> NDArray[np.int64]:
+        """Return a network's labels `(B, *spatial)`."""
+        was_training = network.training
+        network.eval()
         with torch.no_grad():
-            logits: torch.Tensor = self.inferer(images, self.network)
-        self.network.train(was_training)
+            logits: torch.Tensor = self.inferer(images, network)
+        network.train(was_training)
         return logits.argmax(1).cpu().numpy()
 
     def _scribble_in_all(self, marks: Marks, truth: NDArray[np.int64], rng: np.random.Generator) -> None:
