@@ -103,7 +103,7 @@ from pathlib import Path
 sys.path[:0] = {paths}
 from test_cohort import run_stub
 from unetpp_monai.cohort.launch import Launch
-run_stub(Path({folder!r}), Launch(ray={ray!r}), {names!r}, seconds=1.5)
+run_stub(Path({folder!r}), Launch(ray={ray!r}), {names!r}, seconds=3)
 """
 
 
@@ -123,7 +123,7 @@ def lost():
 @pytest.mark.server
 def test_a_lost_head_ends_the_run_and_the_next_finishes_the_rest(lost, folder):
     address, head = lost
-    names = [f"slow_{index}" for index in range(16)]
+    names = [f"slow_{index}" for index in range(20)]  # 30 s of two actors: longer than Ray takes to miss its head
     paths = [str(ROOT / "tests"), str(Path(__file__).parent), str(ROOT)]
 
     def command(ray):
