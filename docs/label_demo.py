@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def label_python() -> Path:
-    """The python of MONAI Label's environment; exit where there is none."""
+    """Return the Python of MONAI Label's environment; exit if it is not installed."""
     python = Path(os.environ.get("UNETPP_LABEL_PYTHON") or HERE.parent / ".venv-label" / "bin" / "python")
     if not python.exists():
         sys.exit(f"needs MONAI Label's environment, found no {python}: make label, or set UNETPP_LABEL_PYTHON")

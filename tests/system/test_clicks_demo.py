@@ -16,7 +16,7 @@ DEMO = ROOT / "docs" / "clicks_demo.py"
 
 
 def calls(text):
-    """What was called, without the port; what came back depends on the weights, and has times in it."""
+    """Return the calls without ports; the answers depend on the weights and contain times."""
     return [re.sub(r"\b\d{4,5}\b", "PORT", line) for line in text.splitlines() if line.startswith((">>> ", "$ "))]
 
 

@@ -1,11 +1,13 @@
 """A case is claimed by one at a time, whoever wants it, and by others when its owner is gone."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +87,20 @@ def test_one_of_many_takes_over(tmp_path):
         for claims in everyone:
             claims.drop("a")
         (tmp_path / "a").write_text("{}")
+
+
+def test_where_files_have_one_name_only(tmp_path, monkeypatch):
+    """Some network shares have no hard links."""
+
+    def refuse(*arguments):
+        raise OSError(errno.EPERM, "no hard links")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    one, other = Claims(tmp_path), Claims(tmp_path)
+    assert one.take("a") and not other.take("a")
+    assert not other.secure("a") and one.secure("a")  # what the other moved aside was put back
+    one.drop("a")
+    assert list(tmp_path.iterdir()) == [tmp_path / f".clock-{other.token}"]
 
 
 def test_what_killed_processes_left_goes(tmp_path):

@@ -22,7 +22,7 @@ BEAT_SECONDS = 10.0  # between two touches of a claim by its owner
 STALE_SECONDS = 60.0  # after the last touch, when others may take a claim over
 LEFT_SECONDS = 3600.0  # age at which temporary files of killed processes are removed
 PROC = Path("/proc")
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems without hard links
 
 
 class Claims:
@@ -172,12 +172,10 @@ def _link(source: Path, path: Path) -> bool:
     """Give a file another name, which must not exist; False: the file system has no hard links."""
     try:
         path.hardlink_to(source)
-    except FileExistsError:
-        raise
     except OSError as error:
-        if error.errno in NO_LINKS:
-            return False
-        raise
+        if error.errno not in NO_LINKS:
+            raise
+        return False
     return True
 
 

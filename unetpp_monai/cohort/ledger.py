@@ -81,7 +81,7 @@ class Ledger:
             path.unlink(missing_ok=True)
 
     def row(self, name: str) -> Outcome | None:
-        """Return the note on a case by its id; None: there is none."""
+        """Return the note on a case, by its id, or None."""
         try:
             return Outcome(**json.loads((self._rows / f"{name}.json").read_text()))
         except (OSError, ValueError, TypeError):
