@@ -8,7 +8,7 @@ lets it be corrected beside ours.
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def in_text(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class DeepEdit(Corrector):
-    """DeepEdit on the grid and in the windows of our segmenter, with its postprocessing.
+    """DeepEdit on the grid, in the windows and with the postprocessing of our segmenter; planes obey its clicks too.
 
     Args:
         segmenter: that prepares images and brings labels back to them.
@@ -154,6 +154,7 @@ class DeepEdit(Corrector):
         """Prepare the image, and segment it."""
         self.prepared = self.segmenter.prepare(case.image)
         self.points: dict[str, list[list[int]]] = {name: [] for name in self.names}
+        self.marks: dict[int, list[Sequence[float]]] = {}
         return self._labels()
 
     def add(self, prompt: Prompt) -> Labels:
@@ -163,6 +164,7 @@ class DeepEdit(Corrector):
         voxel = np.rint(np.linalg.inv(grid.affine.numpy()) @ [*prompt.position, 1])[:3].astype(int)
         name = next(name for name, index in self.names.items() if index == prompt.label)
         self.points[name].append([0, *voxel.tolist()])
+        self.marks.setdefault(int(prompt.label), []).append(prompt.position)
         return self._labels()
 
     def _labels(self) -> Labels:
@@ -170,8 +172,9 @@ class DeepEdit(Corrector):
         signal = AddGuidanceSignalDeepEditd(keys="image", guidance="guidance", sigma=SIGMA)
         found = signal({"image": image, "guidance": self.points})["image"][len(image) :]
         prompts = torch.as_tensor(np.asarray(found, np.float32))
+        marks = {index: torch.tensor(positions) for index, positions in self.marks.items()}
         volume = self.segmenter.replay(
-            self.prepared, lambda windows: Windows(self.network(windows).float()), prompts=prompts
+            self.prepared, lambda windows: Windows(self.network(windows).float()), prompts=prompts, marks=marks
         )
         return volume.array[0]
 

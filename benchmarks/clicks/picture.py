@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unetpp_monai.words import counted
+
 from .robot import Case, Corrector, Labels, next_click, score, seed_of
 
 SHOWN = (0, 1, 3)  # clicks
@@ -27,7 +29,7 @@ def draw(case: Case, corrector: Corrector, path: Path, *, jitter: int) -> None:
     panels = figure.subplots(len(SLICES), len(shown), squeeze=False)
     for column, count in enumerate(shown):
         dice, _ = score(case, results[count], indices)
-        panels[0, column].set_title(f"{count} clicks: Dice {dice:.3f}", fontsize=10)
+        panels[0, column].set_title(f"{counted(count, 'click')}: Dice {dice:.3f}", fontsize=10)
         for row, axis in enumerate(SLICES):
             draw_slice(panels[row, column], case, results[count], clicks[:count], (axis, int(clicks[0][0][axis])))
     figure.savefig(path, dpi=110)
