@@ -72,3 +72,13 @@ class DistillationLoss(DeepSupervisionLoss):
             divergence = kl_div(log_softmax(head, 1), teacher, log_target=True, reduction="none").sum(1).mean()
             total = total + self.share * weight * divergence
         return total
+
+
+def torch_initialised(network: nn.Module) -> nn.Module:
+    """Draw a network's weights as PyTorch does by default, instead of He-normal ones."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        for module in network.modules():
+            if isinstance(module, nn.modules.conv._ConvNd):
+                module.reset_parameters()
+    return network

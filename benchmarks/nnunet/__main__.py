@@ -163,26 +163,35 @@ def note_cost(folder: Path, wall: float, cpu: float) -> None:
 
 
 def write_table(options: Options) -> None:
-    """Print and write Dice and HD95 per label, and minutes."""
-    lines = []
-    for path in sorted(options.output.glob("fold*/*min/*/evaluation*.json")):
-        report = json.loads(path.read_text())
-        cost = json.loads(path.with_name("cost.json").read_text())
-        found = {(row["label"], row["metric"]): row for row in report["summary"]}
+    """Print and write Dice and HD95 of each label, and minutes, of all that is judged."""
+    rows = []
+    for path in sorted(options.output.glob("fold*/*min/*/evaluation*.json"), key=order):
+        report, cost = json.loads(path.read_text()), json.loads(path.with_name("cost.json").read_text())
+        found = {(row["label"], row["metric"]): row["mean"] for row in report["summary"]}
         labels = list(dict.fromkeys(label for label, _ in found))
-        depth = path.stem.removeprefix("evaluation").replace("_depth", " depth ")
-        entry = {"run": "/".join(path.relative_to(options.output).parts[:-1]) + depth}
-        for metric in ("dice", "hd95"):
+        fold, minutes, name = path.relative_to(options.output).parts[:-1]
+        depth = path.stem.removeprefix("evaluation").replace("_depth", ", depth ")
+        row: dict[str, str | float] = {"fold": fold.removeprefix("fold"), "minutes": minutes.removesuffix("min")}
+        row["network"] = name + depth
+        row["mean Dice"] = round(sum(found[label, "dice"] for label in labels) / len(labels), 4)
+        for metric, shown, digits in (("dice", "Dice", 3), ("hd95", "HD95", 2)):
             for label in labels:
-                row = found[label, metric]
-                entry[f"{metric} {label}"] = "" if row["mean"] is None else f"{row['mean']:.3f}"
-        entry["minutes (wall)"], entry["minutes (cpu / cores)"] = f"{cost['wall']:.1f}", f"{cost['cpu']:.1f}"
-        lines.append(entry)
-    columns = list(dict.fromkeys(key for entry in lines for key in entry))
+                mean = found[label, metric]
+                row[f"{shown} {label}"] = "" if mean is None else round(mean, digits)
+        row["wall, min"], row["processors, min"] = round(cost["wall"], 1), round(cost["cpu"], 1)
+        rows.append(row)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    table += ["| " + " | ".join(entry.get(column, "") for column in columns) + " |" for entry in lines]
+    table += ["| " + " | ".join(str(row.get(column, "")) for column in columns) + " |" for row in rows]
     print("\n".join(table))
     (options.output / "table.md").write_text("\n".join(table) + "\n")
+    (options.output / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def order(path: Path) -> tuple[str, float, str, str]:
+    """Sort by fold, minutes and network; the depths, shallowest first, before full depth."""
+    fold, minutes, name = path.parts[-4:-1]
+    return fold, float(minutes.removesuffix("min")), name, path.stem if "_depth" in path.stem else "full"
 
 
 if __name__ == "__main__":
