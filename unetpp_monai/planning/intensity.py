@@ -65,21 +65,29 @@ def channel_kinds(checked: Checked, stated: str) -> tuple[Kind, ...]:
     """
     count = len(checked.cases[0][1].channels)
     names = checked.dataset.channels or tuple(f"channel {number}" for number in range(count))
-    words = [word.strip() for word in stated.split(",")] if stated else []
+    words = check_words(stated)
     if words and len(words) not in (1, count):
         raise InputError(f"modality must be 1 word or {count}, one per channel, got {stated!r}", option="modality")
     return tuple(
-        _stated(words[number if len(words) > 1 else 0]) if words else _found(checked, number, name)
+        Kind(_modality_of(words[number if len(words) > 1 else 0]) or UNKNOWN, "as stated")
+        if words
+        else _found(checked, number, name)
         for number, name in enumerate(names)
     )
 
 
-def _stated(word: str) -> Kind:
-    modality = _modality_of(word)
-    if modality is None:
-        known = ", ".join(sorted(key.lower() for key in WORDS))
-        raise InputError(f"modality must be one of {known}, got {word!r}", option="modality")
-    return Kind(modality, "as stated")
+def check_words(stated: str) -> list[str]:
+    """Split a stated modality into its words.
+
+    Raises:
+        InputError: an unknown word.
+    """
+    words = [word.strip() for word in stated.split(",")] if stated else []
+    for word in words:
+        if _modality_of(word) is None:
+            known = ", ".join(sorted(key.lower() for key in WORDS))
+            raise InputError(f"modality must be one of {known}, got {word!r}", option="modality")
+    return words
 
 
 def _modality_of(text: str) -> str | None:
