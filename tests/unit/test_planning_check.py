@@ -274,6 +274,24 @@ def test_names_of_labels_are_checked(tmp_path, labels, said):
     assert [what for kind, _, what in rows(nnunet(tmp_path, CASES, labels=labels)) if kind == "error" and said in what]
 
 
+@pytest.mark.parametrize(
+    ("name", "air", "odd", "said"),
+    [
+        ("CT", -1000, 24, [("sub-02", "the lowest intensity is 24, in most cases -1000 or so")]),
+        ("CT", 24, 24, [("", "CT should be in Hounsfield units, about -1000 in air, got 24 or more")]),
+        ("T1", -1000, 24, []),
+        ("CT", -1000, -1024, []),
+    ],
+)
+def test_ct_with_an_offset_is_said(tmp_path, name, air, odd, said):
+    cases = {
+        case: (np.where(image < image.mean(), odd if case == "sub-02" else air, image).astype(np.int16), label)
+        for case, (image, label) in CASES.items()
+    }
+    found = rows(nnunet(tmp_path, cases, channel_names={"0": name}))
+    assert [(case, what.split(";")[0]) for kind, case, what in found if kind == "warning"] == said
+
+
 def test_labels_with_sides_are_said(tmp_path):
     root = nnunet(tmp_path, CASES, labels={"background": 0, "kidney left": 1, "kidney_R": 2})
     ((kind, _, what),) = rows(root)

@@ -155,7 +155,7 @@ def test_hounsfield_units_are_clipped_by_their_name_or_by_air():
     assert rule["lower"] == pytest.approx(np.percentile(sample, 0.5), rel=1e-5)
 
 
-def test_whole_numbers_below_0_are_asked_about():
+def test_numbers_below_0_are_asked_about():
     unclear = made(made_facts(lowest=-200.0), channels=())
     with pytest.raises(InputError, match="-200 in channel 0") as raised:
         values(unclear)
@@ -163,6 +163,8 @@ def test_whole_numbers_below_0_are_asked_about():
     assert values(unclear, modality="mr")["intensity"] == []
     assert values(unclear, modality="ct")["intensity"][0]["kind"] == "clip"
     assert values(made(made_facts(lowest=-0.2, whole=False), channels=()))["intensity"] == []
+    with pytest.raises(InputError, match="-1024 in channel 0"):  # resampled
+        values(made(made_facts(lowest=-1024.0, whole=False), channels=()))
     for word in ("banana", "ct,mr"):
         with pytest.raises(InputError, match=f"{word!r}"):
             values(unclear, modality=word)

@@ -10,13 +10,14 @@ from multiprocessing import get_context
 import numpy as np
 
 from ..words import counted
-from .dataset import ERROR, WARNING, Case, Dataset, Fault, name_faults, sided_labels
+from .dataset import ERROR, WARNING, Case, Dataset, Fault, modality_of, name_faults, sided_labels
 from .examine import Examined, Facts, examine
 from .label_maps import MOST
 
 PROCESSES = 2  # reading cases in parallel
 ALONE = 40 << 20  # bytes of files below which starting processes does not pay
 LEAST = 4  # cases, needed for calibration on held-out cases
+AIR = -900  # HU reached by images in Hounsfield units
 OUTLIER = 3.0  # ratio to the median above which a spacing is likely wrong
 
 
@@ -48,7 +49,7 @@ def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: No
     sound = tuple((found.case, found.facts) for found in examined if found.facts is not None)
     faults = [*dataset.faults, *(fault for found in examined for fault in found.faults)]
     faults += [*name_faults(dataset.labels), *_channel_faults(dataset, sound), *_rare_labels(dataset, sound)]
-    faults += [*_spacings(sound), *_twice(sound)]
+    faults += [*_spacings(sound), *_units(dataset, sound), *_twice(sound)]
     sound = _united(sound)
     faults += [*_of_all(sound, len(dataset.cases)), *_stated_folds(sound)]
     if len(values) > MOST + 1:
@@ -188,6 +189,21 @@ def _spacings(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
         if factor > OUTLIER:
             mine, all_ = (" x ".join(f"{mm:.3g}" for mm in each) for each in (facts.spacing, median))
             yield Fault(case.name, f"spacing is {mine} mm, {factor:.1f} times off the median {all_}; check it", WARNING)
+
+
+def _units(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    """Find CT that is not in Hounsfield units, by its lowest intensities."""
+    for number in range(min((len(facts.channels) for _, facts in cases), default=0)):
+        lows = [facts.channels[number].lowest for _, facts in cases]
+        name = dataset.channels[number] if number < len(dataset.channels) else ""
+        if np.median(lows) <= AIR and modality_of(name) in ("CT", None):
+            for (case, _), lowest in zip(cases, lows, strict=True):
+                if lowest > AIR / 2:
+                    what = f"the lowest intensity is {lowest:g}, in most cases {np.median(lows):g} or so"
+                    yield Fault(case.name, f"{what}; was it stored with an offset?", WARNING)
+        elif modality_of(name) == "CT" and min(lows) >= 0:
+            what = f"CT should be in Hounsfield units, about -1000 in air, got {min(lows):g} or more"
+            yield Fault("", f"{what}; was it stored with an offset? Plan on values as you will segment them", WARNING)
 
 
 def _twice(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:

@@ -10,6 +10,34 @@ from ..errors import AmbiguityError, InputError
 ERROR, WARNING = "error", "warning"
 SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr]h?(?:[^a-z]|$)", re.IGNORECASE)  # in a label's name
 NAMELESS = ("", "n/a")
+WORDS = {  # in a channel's name, or stated -> DICOM's modality
+    "CT": ("ct", "cbct", "ldct", "cta"),
+    "MR": (
+        "mr",
+        "mri",
+        "t1",
+        "t1w",
+        "t1c",
+        "t1ce",
+        "t1gd",
+        "t2",
+        "t2w",
+        "flair",
+        "dwi",
+        "adc",
+        "pd",
+        "pdw",
+        "swi",
+        "lge",
+    ),
+    "PT": ("pt", "pet"),
+    "US": ("us", "ultrasound"),
+    "MG": ("mg",),
+    "DX": ("dx", "xr", "xray"),
+    "OPT": ("oct", "opt"),
+    "SM": ("sm", "microscopy"),
+    "EM": ("em",),
+}
 IDENTIFIER = re.compile(r"(.*\d)[_\-.][^_\-.]+")  # a case name with a part after a number, as patient001_frame01
 
 
@@ -127,3 +155,10 @@ def _groups_missing(names: Sequence[str]) -> tuple[Fault, ...]:
             WARNING,
         ),
     )
+
+
+def modality_of(text: str) -> str | None:
+    """Return DICOM's modality for a word in a channel's name; None: none, or several."""
+    parts = set(re.split(r"[^a-z0-9]+", text.lower()))
+    found = [modality for modality, words in WORDS.items() if parts & set(words)]
+    return found[0] if len(found) == 1 else None
