@@ -228,7 +228,8 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
     if differences:
         raise InputError(
             f"progress must be that of the same run, got {', '.join(differences)} in {run.output}; choose another "
-            "folder, or begin anew"
+            "folder, or begin anew",
+            option="fresh",
         )
     wished = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
     fixed = {key: noted[key] for key in ("time", "steps") if key in noted}
