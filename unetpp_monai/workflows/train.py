@@ -96,7 +96,8 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     output = home / (RUNS if home == checked.folder else "") / name if output_dir is None else Path(output_dir)
     cache = (home if output_dir is None or home == checked.folder else output) / CACHE
     run = Run(checked, output, values, device, mlflow, known, cache)
-    check_cases(run)
+    if not (output / TRAINED).is_file():  # else the data may be gone
+        check_cases(run)
     with _run_folder(output):
         noted = {} if fresh else _noted(output)
         record = _record(run, noted, time, steps)
