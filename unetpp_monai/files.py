@@ -235,7 +235,9 @@ def make_folder(path: Path) -> None:
 
 
 def in_the_way(error: OSError) -> str:
-    """Say why a folder could not be made."""
+    """Say why a folder could not be made or filled."""
+    if isinstance(error, shutil.Error):  # of many files, each with its paths and reason
+        return str(error.args[0][0][-1]).partition(": ")[0]
     return "a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or str(error)
 
 

@@ -196,6 +196,8 @@ def _levels(values: Values) -> Iterator[str]:
     heads, thresholds = values.get("head_weights"), values.get("exit_thresholds")
     if heads is not None and len(heads) != depth:
         yield f"head_weights must have {depth} values, one less than features, got {heads}"
+    if heads and all(weight == 0 for weight in heads):
+        yield f"head_weights must have one above 0, got {heads}"
     if thresholds and len(thresholds) != depth - 1:
         yield f"exit_thresholds must have none or {depth - 1} values, two less than features, got {thresholds}"
     chosen = values.get("depth", "full")

@@ -35,7 +35,12 @@ def nnunet(root, cases, ending=".nii.gz", **stated):
         save(root / "imagesTr" / f"{name}_0000{ending}", image)
         save(root / "labelsTr" / f"{name}{ending}", label)
     labels = {"background": 0, **{label: value for value, label in LABELS.items()}}
-    content = {"channel_names": {"0": "T1"}, "labels": labels, "file_ending": ending, "numTraining": len(cases)}
+    content = {
+        "channel_names": {"0": "T1"},
+        "labels": labels,
+        "file_ending": ending,
+        **({"numTraining": len(cases)} if cases else {}),
+    }
     (root / "dataset.json").write_text(json.dumps({**content, **stated}))
     return root
 

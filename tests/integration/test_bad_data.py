@@ -201,6 +201,43 @@ def test_one_case_only_is_refused(task):
         train(task)
 
 
+@pytest.fixture
+def listed(task):
+    """The task with a list of its cases."""
+    cases = [
+        {"name": case, "image": f"imagesTr/{case}.nii.gz", "label": f"labelsTr/{case}.nii.gz", "fold": at % 3}
+        for at, case in enumerate(CASES)
+    ]
+    (task / "cases.json").write_text(json.dumps(cases))
+    values = values_of(task) | {"cases_file": "cases.json", "steps_per_epoch": 1}
+    (task / "task.json").write_text(json.dumps(values))
+    return task
+
+
+def test_folds_are_those_of_the_list(listed):
+    """Else `all` would leave out the third one."""
+    with pytest.raises(InputError, match=r"num_folds must be the folds of .*cases\.json, 3, got 2"):
+        train(listed, fold="all", overrides={"num_folds": 2})
+    assert not (listed / "runs").exists()
+
+
+def test_a_task_may_be_renamed_but_not_its_cases_divided_anew(listed, caplog):
+    train(listed, fold=0, steps=1)
+    renamed = listed.rename(listed.with_name("renamed"))
+    assert train(renamed, fold=0).is_file()
+    cases = json.loads((renamed / "cases.json").read_text())
+    (renamed / "cases.json").write_text(json.dumps([case | {"fold": 2 - case["fold"]} for case in cases]))
+    with pytest.raises(InputError, match="progress must be that of the same run, got cases_sha256"):
+        train(renamed, fold=0)
+    assert train(renamed, fold=0, steps=1, fresh=True).is_file()
+
+
+def test_initial_weights_are_read_before_the_cases(listed):
+    with pytest.raises(InputError, match=r"weights must be readable, got no file of tensors for .*cases"):
+        train(listed, fold=0, steps=1, overrides={"initial_weights": str(listed / "cases.json")})
+    assert not (listed / "cache").exists()
+
+
 @pytest.mark.parametrize("values", [{"patchsize": [16] * 3}, {"max_epoch": 3}, {"stride": [2]}])
 def test_a_typing_error_is_refused_at_the_start(task, tmp_path, values):
     (key,) = values

@@ -162,9 +162,16 @@ def other_division(task):
     (task / "cases.json").write_text(json.dumps(cases))
 
 
+def other_training(task):
+    for fold, rate in ((0, 0.01), (1, 0.02)):
+        path = task / "runs" / f"fold{fold}" / "run.json"
+        path.write_text(json.dumps({**read(path), "values": {"learning_rate": rate, "features": [4, 8, 8]}}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (other_training, "same values to judge each other, got learning_rate 0.01 and 0.02 in fold0 and fold1"),
         (other_weights, "of the weights beside it, got other weights in fold1"),
         (other_values, "of the task's values, got others in fold0"),
         (same_cases, "held out in one fold, got patient_ann, patient_cid, patient_eve in several of fold0, fold1"),
@@ -175,7 +182,7 @@ def test_what_does_not_belong_together_is_refused(task, tmp_path, spoil, message
     spoil(task)
     with pytest.raises(BundleError, match=message):
         pack_runs(tmp_path / "dist", check_task(task), options=Options(weights="fold0"))
-    assert not list((tmp_path / "dist").glob("*"))
+    assert not (tmp_path / "dist").exists()
 
 
 def test_which_weights_must_be_clear(task, tmp_path):
@@ -184,6 +191,11 @@ def test_which_weights_must_be_clear(task, tmp_path):
     assert caught.value.option == "weights"
     with pytest.raises(BundleError, match="of a finished run, fold0, fold1, got all"):
         pack_runs(tmp_path / "dist", check_task(task), options=Options(weights="all"))
+    with pytest.raises(InputError, match=r"files of .* must exist, 12 are missing, such as .*nowhere"):
+        pack_runs(tmp_path / "dist", check_task(task), options=Options("fold0", dataset_dir=tmp_path / "nowhere"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="must be a writable folder, got a file"):
+        pack_runs(tmp_path / "file", check_task(task), options=Options("fold0", dataset_dir=tmp_path / "nowhere"))
     with pytest.raises(InputError, match="depth must be auto, full or of 1, 2, got 3"):
         pack_runs(tmp_path / "dist", check_task(task), options=Options(weights="fold0", depth="3"))
     shutil.copyfile(task / "runs" / "fold0" / "model.pt", task / "model.pt")

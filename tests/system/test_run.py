@@ -43,6 +43,23 @@ def test_each_training_has_half_of_the_time(tmp_path, monkeypatch):
     assert asked == [(0, 3600), ("all", 3600)]
 
 
+def test_ways_out_are_those_of_this_command(tmp_path, monkeypatch):
+    """It has no option `--fresh`."""
+    make_data(tmp_path / "data")
+
+    def refuse(*_, **__):
+        raise InputError("a training keeps its length; begin anew", option="fresh")
+
+    monkeypatch.setattr(workflow, "train", refuse)
+    checked, options = check(find_dataset(tmp_path / "data")), Options(modality="ct")
+    with pytest.raises(InputError, match=r"begin anew: unetpp train .*data --fold 0 --fresh; or choose") as raised:
+        workflow.run(checked, tmp_path / "work", plan_options=options, steps=3)
+    assert raised.value.option is None
+    with pytest.raises(InputError, match="got both; give one"):
+        workflow.run(checked, tmp_path / "other", plan_options=options, steps=3, seconds=60)
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_data_set_becomes_a_bundle(work):
     runs = work / "data" / "runs"
     records = {name: read(runs / name / "run.json") for name in ("fold0", "all")}

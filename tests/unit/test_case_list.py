@@ -1,13 +1,16 @@
 """Lists of cases with their folds."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from helpers import save_nifti
 
 from unetpp_monai.errors import InputError
+from unetpp_monai.files import sha256
 from unetpp_monai.io import listed_folds
+from unetpp_monai.io.case_list import case_names, changed_files, files_of
 from unetpp_monai.io.monai_reader import VolumeReader
 
 
@@ -44,6 +47,12 @@ def test_folds_hold_their_cases_and_channels_are_joined(listed):
         (lambda cases: cases[0].update(fold=5), r"folds must be 0, 1, ... with cases in each, got \[0, 1, 5\]"),
         (lambda cases: cases[0].update(fold="0"), "fold '0' of 0"),
         (lambda cases: cases[0].pop("label"), "KeyError.'label'"),
+        (lambda cases: cases[0].pop("name"), "KeyError.'name'"),
+        (lambda cases: cases.append({**cases[0], "fold": 1}), r"listed once, got 0 in the folds \[0, 1\]"),
+        (
+            lambda cases: [case.update(group="p") for case in cases],
+            r"a group must share a fold, got p in the folds \[0, 0, 1, 1\]",
+        ),
         (
             lambda cases: cases[0].update(label="lost.nii.gz"),
             "1 are missing, such as .*lost.nii.gz; correct dataset_dir",
@@ -57,6 +66,27 @@ def test_what_is_no_such_list_is_refused(listed, change, said):
     path.write_text(json.dumps(cases))
     with pytest.raises(InputError, match=said):
         listed_folds(path, data)
+
+
+def test_cases_of_one_label_map_keep_their_names(listed):
+    path, data, cases = listed
+    cases[2]["label"] = cases[0]["label"]
+    path.write_text(json.dumps(cases))
+    known = case_names(path, data)
+    assert [known[files_of(entry)] for entry in listed_folds(path, data)[0]] == ["0", "2"]
+
+
+def test_files_that_changed_since_they_were_listed_are_found(listed):
+    path, data, cases = listed
+    for case in cases:
+        names = dict(zip(("image_0", "image_1", "label"), (*case["image"], case["label"]), strict=True))
+        case["sha256"] = {key: sha256(data / name) for key, name in names.items()}
+    path.write_text(json.dumps(cases))
+    label, image = data / "1.nii.gz", data / "2_t1.nii.gz"
+    save_nifti(label, np.ones((4, 5, 6), np.uint8))
+    for file in (label, image):
+        os.utime(file, (path.stat().st_mtime + 5,) * 2)  # the image was only copied
+    assert changed_files(path, data) == [str(label)]
 
 
 def test_a_file_that_is_no_list_is_refused(tmp_path):

@@ -13,7 +13,7 @@ FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"errors", "faults", "_version", "label_rules", "located"},
     {"posix_only"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
-    | {"json_files", "last_line", "pieces", "prompts", "csv_files"},
+    | {"durations", "json_files", "last_line", "pieces", "prompts", "csv_files"},
     {"plausibility"},
     {"gates"},
     {"task", "trust"},

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers.datasets import LABELS, NAMES, SPACING, examine_or_die, folders, made_cases, nnunet, save
+from helpers.datasets import LABELS, NAMES, SPACING, examine_or_die, folders, made_cases, nnunet, save, table
 from PIL import Image
 
 from unetpp_monai.planning import check, find_dataset
-from unetpp_monai.planning.dataset import Case
+from unetpp_monai.planning.dataset import Case, sided_labels
 from unetpp_monai.planning.examine import examine
 from unetpp_monai.planning.label_maps import label_shapes, value_counts
 
@@ -99,7 +99,12 @@ def many_labels(root):
     save(label_of(root), np.arange(CASES["sub-02"][1].size, dtype=np.uint16).reshape(CASES["sub-02"][1].shape))
 
 
+def rounded_off(root):
+    save(label_of(root), CASES["sub-02"][1].astype(np.float32) * np.float32(1.0000001))
+
+
 ERRORS = [
+    (rounded_off, "whole numbers, got 1.00000012, 2.00000024 in sub-02.nii.gz; round them"),
     (value_7, "got also 7"),
     (labels_255, "got also 255"),
     (fractions, "whole numbers, got 0.9961"),
@@ -221,10 +226,77 @@ def test_a_few_cases_or_one_group_are_refused(tmp_path):
     assert kind == "error" and "2 groups or more, got sub" in what
 
 
+def test_groups_that_share_images_are_one_group(root):
+    """Copies of one image, or labels of one patient only, leave nothing to validate on."""
+    for name in NAMES:
+        save(image_of(root, name), CASES["sub-01"][0])
+    assert "2 groups or more, got sub-01" in rows(root)[0][2]
+    root = nnunet(root.parent / "labelled", CASES)
+    for name in NAMES[:4]:
+        save(label_of(root, name), np.zeros_like(CASES[name][1]))
+    assert rows(root)[0][0] == "warning"
+    (kind, _, what), *_ = rows(root, group=r"sub-0[56]|sub-0\d")
+    assert kind == "warning"
+    (kind, _, what), *_ = rows(root, group=r"(?=sub-0[1-4])sub-0\d|sub")
+    assert kind == "error" and "2 groups or more must have a label, got sub;" in what
+
+
+def test_files_of_a_case_differ_and_belong_to_one_case(tmp_path):
+    path = table(tmp_path, CASES)
+    first, second, *rest = path.read_text().splitlines()[1:]
+    image, label = second.split(",")
+    path.write_text("\n".join(["image,label", first, f"{label},{label}", *rest]))
+    assert rows(path)[0][:2] == ("error", "sub-02") and "different files, got sub-02.nii.gz twice" in rows(path)[0][2]
+    path.write_text("\n".join(["image,label", first, f"{image},{first.split(',')[1]}", *rest]))
+    ((kind, case, what),) = rows(path)
+    assert (kind, case) == ("warning", "sub-02") and "a label map should be there once, got that of sub-01" in what
+    assert len({case.group for case, _ in check(find_dataset(path)).cases}) == 5
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [([1, 1, 2, 2, 3, 3], "got [1, 2, 3]"), ([0] * 6, "got [0]"), ([0, 1, 1, 1, 0, 0], "got a in [0, 1]")],
+)
+def test_stated_folds_are_checked_with_the_cases(tmp_path, folds, said):
+    ((kind, _, what),) = rows(table(tmp_path, CASES, group=list("aabbcc" if said[4] == "a" else "abcdef"), fold=folds))
+    assert kind == "error" and said in what
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"background": 0, "": 1, "b": 2}, "every label must have a name, got '' for 1"),
+        ({"none": 0, "a": 1, "background": 2}, "got 'background' twice"),
+        ({"background": 0, **{f"part {value}": value for value in range(1, 257)}}, "at most 255 labels, got 256"),
+    ],
+)
+def test_names_of_labels_are_checked(tmp_path, labels, said):
+    assert [what for kind, _, what in rows(nnunet(tmp_path, CASES, labels=labels)) if kind == "error" and said in what]
+
+
+@pytest.mark.parametrize(
+    ("name", "air", "odd", "said"),
+    [
+        ("CT", -1000, 24, [("sub-02", "the lowest intensity is 24, in most cases -1000 or so")]),
+        ("CT", 24, 24, [("", "CT should be in Hounsfield units, about -1000 in air, got 24 or more")]),
+        ("T1", -1000, 24, []),
+        ("CT", -1000, -1024, []),
+    ],
+)
+def test_ct_with_an_offset_is_said(tmp_path, name, air, odd, said):
+    cases = {
+        case: (np.where(image < image.mean(), odd if case == "sub-02" else air, image).astype(np.int16), label)
+        for case, (image, label) in CASES.items()
+    }
+    found = rows(nnunet(tmp_path, cases, channel_names={"0": name}))
+    assert [(case, what.split(";")[0]) for kind, case, what in found if kind == "warning"] == said
+
+
 def test_labels_with_sides_are_said(tmp_path):
     root = nnunet(tmp_path, CASES, labels={"background": 0, "kidney left": 1, "kidney_R": 2})
     ((kind, _, what),) = rows(root)
     assert kind == "warning" and "kidney left, kidney_R" in what
+    assert sided_labels({1: "ctx-lh-insula", 2: "RH", 3: "rhomboid", 4: "lung"}) == ["ctx-lh-insula", "RH"]
 
 
 def test_pictures_may_differ_in_size_and_volumes_among_them_are_refused(tmp_path):

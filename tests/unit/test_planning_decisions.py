@@ -17,6 +17,7 @@ from unetpp_monai.planning.decisions import decide
 from unetpp_monai.planning.examine import Channel, Facts
 from unetpp_monai.planning.folds import assign_folds, fold_count
 from unetpp_monai.planning.label_maps import LabelShape
+from unetpp_monai.planning.planner import Options, check_options
 from unetpp_monai.planning.topology import Topology, fit_patch, median_spacing, pooling
 
 ISOTROPIC = {levels: Topology(((2, 2, 2),) * levels, ((3, 3, 3),) * (levels + 1)) for levels in (2, 3, 4)}
@@ -154,7 +155,7 @@ def test_hounsfield_units_are_clipped_by_their_name_or_by_air():
     assert rule["lower"] == pytest.approx(np.percentile(sample, 0.5), rel=1e-5)
 
 
-def test_whole_numbers_below_0_are_asked_about():
+def test_numbers_below_0_are_asked_about():
     unclear = made(made_facts(lowest=-200.0), channels=())
     with pytest.raises(InputError, match="-200 in channel 0") as raised:
         values(unclear)
@@ -162,6 +163,8 @@ def test_whole_numbers_below_0_are_asked_about():
     assert values(unclear, modality="mr")["intensity"] == []
     assert values(unclear, modality="ct")["intensity"][0]["kind"] == "clip"
     assert values(made(made_facts(lowest=-0.2, whole=False), channels=()))["intensity"] == []
+    with pytest.raises(InputError, match="-1024 in channel 0"):  # resampled
+        values(made(made_facts(lowest=-1024.0, whole=False), channels=()))
     for word in ("banana", "ct,mr"):
         with pytest.raises(InputError, match=f"{word!r}"):
             values(unclear, modality=word)
@@ -206,7 +209,7 @@ def test_pictures_have_pixels():
     plan = values(made(facts, channels=("red",)))
     assert plan["pixdim"] == [1.0, 1.0] and plan["spatial_dims"] == 2 and plan["flip_axes"] == [0, 1]
     assert plan["rotate_range"] == [0.5] and len(plan["patch_size"]) == 2
-    with pytest.raises(InputError, match="none for pictures"):
+    with pytest.raises(InputError, match="pictures have pixels and no spacing"):
         values(made(facts), spacing=(1.0, 1.0, 1.0))
 
 
@@ -227,14 +230,37 @@ def test_folds_are_5_or_3_of_few_or_as_stated():
             fold_count(10, 10, stated)
 
 
-def test_stated_folds_are_kept_and_may_not_part_a_group():
+def test_stated_folds_are_kept():
     checked = made(made_facts())
     cases = [(replace(case, fold=at % 3), facts) for at, (case, facts) in enumerate(checked.cases)]
     found = decide(replace(checked, cases=tuple(cases)), Choices(SMALL))
     assert found.values["num_folds"] == 3 and found.folds["case04"] == 1
-    parted = [(replace(case, group="one"), facts) for case, facts in cases]
-    with pytest.raises(InputError, match="share a fold"):
-        decide(replace(checked, cases=tuple(parted)), Choices(SMALL))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"time": "0h"}, "time must be such as"),
+        ({"time": "1d"}, "time must be such as"),
+        ({"memory": "1KiB"}, "memory must be auto or"),
+        ({"spacing": (math.nan, 1.0, 1.0)}, "3 numbers > 0"),
+        ({"spacing": (math.inf, 1.0, 1.0)}, "3 numbers > 0"),
+        ({"spacing": (1.0, 1.0)}, "3 numbers > 0"),
+        ({"modality": "mr,xyz"}, "modality must be one of"),
+        ({"folds": 1}, "folds must be 2 or more"),
+    ],
+)
+def test_options_are_refused_before_any_case_is_read(options, said):
+    check_options(Options(time="90m", memory="800 MiB", modality="ct"))
+    with pytest.raises(InputError, match=said):
+        check_options(Options(**options))
+
+
+@pytest.mark.parametrize("spacing", [(1e9, 1.0, 1.0), (1e9, 1e9, 1e9), (1e-6, 1.0, 1.0), (0.001, 0.001, 0.001)])
+def test_a_spacing_of_another_unit_is_refused(spacing):
+    with pytest.raises(InputError, match="spacing must leave 1 to") as raised:
+        decide(made(made_facts()), Choices(SMALL, spacing=spacing))
+    assert raised.value.option == "spacing"
 
 
 def test_every_decision_says_its_rule_its_input_and_another_way():

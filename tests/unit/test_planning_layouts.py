@@ -64,11 +64,75 @@ def test_nnunet_may_list_its_cases(tmp_path):
         ({"background": 0, "organ": 1, "ignore": 2}, "ignore label"),
         ({"organ": 1, "other": 2}, "background"),
         ({"background": 0, "organ": "one"}, "whole numbers"),
+        ({"background": 0, "organ": 1.7}, "whole numbers, got 1.7 for 'organ'"),
     ],
 )
 def test_regions_and_ignored_voxels_are_refused_by_name(tmp_path, labels, said):
     with pytest.raises(InputError, match=said):
         find_dataset(nnunet(tmp_path, EMPTY, labels=labels))
+
+
+def test_files_that_are_not_read_are_said(tmp_path):
+    root = nnunet(tmp_path / "nnunet", EMPTY, numTraining=9)
+    (root / "imagesTr" / "sub-01_0000.nii.gz").rename(root / "imagesTr" / "sub-01_0000.nii")
+    (root / "imagesTr" / "._sub-02_0000.nii.gz").write_bytes(b"of macOS")
+    assert [fault.what for fault in find_dataset(root).faults] == [
+        "files of other kinds are skipped, got 1 in imagesTr such as sub-01_0000.nii",
+        "a label map must have an image, sub-01.nii.gz has none; it is skipped",
+        "numTraining of dataset.json should be the number of cases, 5, got 9; are files missing?",
+    ]
+    with pytest.raises(InputError, match=r"file_ending, '\.mha', got sub-01_0000\.nii, sub-02_0000\.nii\.gz"):
+        find_dataset(nnunet(root, {}, file_ending=".mha"))
+    plain = folders(tmp_path / "plain", EMPTY)
+    (plain / "labels" / "sub-01.nii.gz").rename(plain / "labels" / "sub-01.jpg")
+    assert [fault.what for fault in find_dataset(plain).faults] == [
+        "files of other kinds are skipped, got 1 in labels such as sub-01.jpg"
+    ]
+    for file in (plain / "images").iterdir():
+        file.rename(file.with_name(f"{file.name[:6]}.jpg"))
+    with pytest.raises(InputError, match=r"images must be \.nii, .*, got sub-01\.jpg"):
+        find_dataset(plain)
+
+
+def test_channels_of_folders_are_numbered_from_0(tmp_path):
+    root = folders(tmp_path, EMPTY)
+    save(root / "images" / "sub-01_0001.nii.gz", EMPTY["sub-01"][0])  # beside one without a number
+    (root / "images" / "sub-02.nii.gz").rename(root / "images" / "sub-02_0001.nii.gz")
+    (root / "images" / "sub-03.nii.gz").rename(root / "images" / "sub-03_0000.nii.gz")
+    faults = find_dataset(root).faults
+    assert [(fault.case, fault.kind) for fault in faults] == [("sub-01", "error"), ("sub-02", "error")]
+
+
+@pytest.mark.parametrize("values", [{"training": 5}, {"training": {"image": "a", "label": "b"}}])
+def test_cases_of_a_decathlon_are_a_list(tmp_path, values):
+    with pytest.raises(InputError, match="training must be a list of cases"):
+        find_dataset(msd(tmp_path, EMPTY, **values))
+
+
+@pytest.mark.parametrize(("listed", "said"), [(5, "must be a list"), ({"sub/1": 0}, "possible file name, got 'sub/1'")])
+def test_listed_cases_of_nnunet_are_checked(tmp_path, listed, said):
+    if isinstance(listed, dict):
+        listed = {name: {"images": ["a.nii.gz"], "label": "b.nii.gz"} for name in listed}
+    with pytest.raises(InputError, match=said):
+        find_dataset(nnunet(tmp_path, EMPTY, dataset=listed))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["image,label\na.nii,b.nii\nc.nii,d.nii,e", "image,label,label\na.nii,b.nii,c.nii", "image,label,image_3\na,b,c"],
+)
+def test_columns_of_a_table_are_checked(tmp_path, text):
+    (tmp_path / "cases.csv").write_text(text)
+    with pytest.raises(InputError, match=r"every row must have|must have the columns"):
+        find_dataset(tmp_path / "cases.csv")
+
+
+def test_a_bids_label_map_belongs_to_one_image(tmp_path):
+    root = bids(tmp_path, EMPTY)
+    save(root / "sourcedata" / "sub-01" / "anat" / "sub-01_T1w.nii.gz", EMPTY["sub-01"][0])  # outside of BIDS
+    save(root / "sub-01" / "anat" / "sub-01_acq-hi_T1w.nii.gz", EMPTY["sub-01"][0])
+    (fault,) = find_dataset(root, images=["T1w"], label="dseg").faults
+    assert fault.kind == "error" and "must belong to one image, got sub-01_dseg.nii.gz for" in fault.what
 
 
 def test_bids_asks_which_files_are_meant(tmp_path):

@@ -115,6 +115,7 @@ def test_an_empty_task_is_told_what_is_missing(folder):
         ({"flip_axes": [3]}, "flip_axes must name axes from 0 to 2, each once, got [3]"),
         ({"mirror_axes": [0, 0]}, "mirror_axes must name axes from 0 to 2, each once, got [0, 0]"),
         ({"head_weights": [1.0]}, "head_weights must have 4 values, one less than features, got [1.0]"),
+        ({"head_weights": [0.0] * 4}, "head_weights must have one above 0, got [0.0, 0.0, 0.0, 0.0]"),
         ({"exit_thresholds": [0.0]}, "exit_thresholds must have none or 3 values, two less than features, got [0.0]"),
         ({"exit_thresholds": [0.0, 0.0, 2.0]}, "exit_thresholds must hold numbers from 0 to 1"),
         ({"features": [16]}, "features must hold the channels of at least 2 levels, got [16]"),

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import shutil
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from unetpp_monai.files import in_the_way
 from unetpp_monai.training import Measured, schedule_of_time, seconds_for
 from unetpp_monai.workflows import training_end, training_length
 from unetpp_monai.workflows.card import _length
@@ -16,7 +19,7 @@ from unetpp_monai.workflows.evaluate import CaseMetrics
 from unetpp_monai.workflows.pack_runs import _doubts
 from unetpp_monai.workflows.training_end import say_end
 from unetpp_monai.workflows.training_length import fix_length, length_in_words
-from unetpp_monai.workflows.training_log import log_warnings
+from unetpp_monai.workflows.training_log import LOG, log_into, log_warnings
 from unetpp_monai.workflows.training_run import Run
 from unetpp_monai.workflows.undertrained import few_steps, unlearned
 
@@ -148,3 +151,14 @@ def test_a_length_has_its_unit(wished, said):
 )
 def test_the_card_tells_steps_beside_epochs(record, said):
     assert _length(record) == said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+def test_a_full_disk_neither_ends_a_training_by_its_log_nor_fills_the_terminal(tmp_path, capfd):
+    (tmp_path / LOG).symlink_to("/dev/full")
+    with log_into(tmp_path):
+        logging.getLogger("of a library").warning("lost")
+    assert capfd.readouterr() == ("", "")
+    assert in_the_way(shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")])) == (
+        "[Errno 28] No space left on device"
+    )

@@ -1,6 +1,5 @@
 """Options, progress bars and error output of all commands. Only cli prints."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -125,17 +124,6 @@ def axes_of(text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(axis) for axis in text.split(","))
     except ValueError as error:
         raise InputError(f"axes to mirror must be numbers as in 0,1,2, got {text!r}") from error
-
-
-def seconds_of(text: str) -> float:
-    """Parse `--time`: 2h, 90min, 1h30min, 45m, 30s."""
-    parts = re.fullmatch(
-        r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", text.replace(" ", "")
-    )
-    if parts is None or not any(parts.groups()):
-        raise InputError(f"time must be such as 2h, 45min, 1h30min or 30s, got {text!r}", option="time")
-    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
-    return hours * 3600 + minutes * 60 + seconds
 
 
 def label_values(text: str) -> tuple[int, ...]:

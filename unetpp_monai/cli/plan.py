@@ -48,13 +48,14 @@ def plan(
     """Check labelled data and plan a training: task.json, metadata.json, cases.json, and plan.md with reasons."""
     from ..planning import Options, find_dataset
     from ..planning import plan as plan_task
-    from ..planning.planner import check_folder
+    from ..planning.planner import check_folder, check_options
 
     if output is None and not check:
         raise InputError("a plan needs a folder, got none; name one with -o, or use --check")
     if output is not None:
         check_folder(output, overwrite=overwrite)
     options = Options(modality, memory, time, spacing_of(spacing), folds, interactive)
+    check_options(options)
     found = find_dataset(dataset, images=comma_separated(image) if image else (), label=label, group=group)
     out = Console()
     checked = checked_dataset(found, out)

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ..durations import seconds_of
 from ..errors import InputError, StoppedError
-from .common import DeviceOption, console, seconds_of
+from .common import DeviceOption, console
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM ended, see `main`
 

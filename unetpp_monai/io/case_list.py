@@ -1,11 +1,12 @@
 """Read `cases.json`: the files of each case of a task, and its cross-validation fold."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import sha256
 
 Entry = dict[str, Any]  # MONAI's: "image" is a path, or one per channel, "label" a path
 
@@ -46,19 +47,55 @@ def listed_folds(cases_file: str | Path, dataset_dir: str | Path) -> list[list[E
         ) from error
     if sorted(folds) != list(range(len(folds))) or not folds:
         raise InputError(f"folds must be 0, 1, ... with cases in each, got {sorted(folds)} in {path}")
-    files = [file for _, entry in listed for file in (*_files(entry["image"]), entry["label"])]
+    _check_division(json.loads(path.read_text()), path)
+    files = [file for _, entry in listed for file in files_of(entry)]
     if lost := [file for file in files if not Path(file).exists()]:
         raise InputError(f"files of {path} must exist, {len(lost)} are missing, such as {lost[0]}; correct dataset_dir")
     return [folds[fold] for fold in sorted(folds)]
 
 
-def case_names(cases_file: str | Path, dataset_dir: str | Path) -> dict[str, str]:
-    """Map label paths, as `listed_folds` returns them, to case names."""
-    return {str(Path(dataset_dir) / case["label"]): case["name"] for case in json.loads(Path(cases_file).read_text())}
+def case_names(cases_file: str | Path, dataset_dir: str | Path) -> dict[tuple[str, ...], str]:
+    """Map the files of each case, images first, as `listed_folds` returns them, to its name."""
+    root, found = Path(dataset_dir), json.loads(Path(cases_file).read_text())
+    return {files_of(_entry(case, root)[1]): case["name"] for case in found}
+
+
+def changed_files(cases_file: str | Path, dataset_dir: str | Path) -> list[str]:
+    """List files newer than the list of cases, with another hash than it states."""
+    path, root = Path(cases_file), Path(dataset_dir)
+    written, changed = path.stat().st_mtime, []
+    for case in json.loads(path.read_text()):
+        *images, label = files_of(_entry(case, root)[1])
+        names = ["image"] if isinstance(case["image"], str) else [f"image_{index}" for index in range(len(images))]
+        stated = case.get("sha256", {})
+        changed += [
+            file
+            for name, file in zip([*names, "label"], [*images, label], strict=True)
+            if name in stated and Path(file).stat().st_mtime > written and sha256(Path(file)) != stated[name]
+        ]
+    return changed
+
+
+def files_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the files of a case, images first."""
+    return (*_files(entry["image"]), entry["label"])
+
+
+def _check_division(listed: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Refuse a case in several rows, and a group in several folds."""
+    for key, what in (("name", "a case must be listed once"), ("group", "cases of a group must share a fold")):
+        found: dict[str, list[int]] = {}
+        for case in listed:
+            found.setdefault(str(case.get(key, case["name"])), []).append(case["fold"])
+        for name, folds in found.items():
+            if len(folds if key == "name" else set(folds)) > 1:
+                raise InputError(f"{what}, got {name} in the folds {sorted(folds)} of {path}; correct it")
 
 
 def _entry(case: Mapping[str, Any], root: Path) -> tuple[int, Entry]:
-    image = case["image"]
+    image, name = case["image"], case["name"]
+    if not isinstance(name, str):
+        raise ValueError(f"name {name!r}")
     paths = [str(root / part) for part in image] if isinstance(image, list) else str(root / image)
     fold = case["fold"]
     if not isinstance(fold, int) or isinstance(fold, bool):

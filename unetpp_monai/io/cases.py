@@ -92,7 +92,7 @@ def labelled_cases(
     images, labels = Path(images), Path(labels)
     if not images.is_dir():
         raise InputError(f"folder of images must exist, got {images}; check dataset_dir and image_folder")
-    found = [path for path in _entries(images) if path.name.endswith(suffix)]
+    found = [path for path in visible(images) if path.name.endswith(suffix)]
     if not found:
         raise InputError(f"images must be named *{suffix}, found none in {images}; check image_folder and suffix")
     firsts = [path for path in found if not is_other_channel(path, channels)]
@@ -104,7 +104,7 @@ def labelled_cases(
     if lost:
         raise InputError(f"every image must have a label of its name, {len(lost)} are missing, such as {lost[0]}")
     used = {Path(pair["label"]).name for pair in pairs}
-    if extra := [path.name for path in _entries(labels) if path.name.endswith(suffix) and path.name not in used]:
+    if extra := [path.name for path in visible(labels) if path.name.endswith(suffix) and path.name not in used]:
         logger.warning("labels without an image are left out: %s", ", ".join(extra[:SHOWN]))
     return pairs
 
@@ -140,7 +140,7 @@ def case_and_result(path: Path) -> tuple[str, str]:
 
 def image_files(folder: Path) -> list[Path]:
     """List files with image suffixes, sorted by name, without hidden files."""
-    return [entry for entry in _entries(folder) if entry.is_file() and is_image_file(entry)]
+    return [entry for entry in visible(folder) if entry.is_file() and is_image_file(entry)]
 
 
 def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ()) -> list[Path]:
@@ -175,7 +175,7 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
             return [path]
         if (path / "imagesTs").is_dir():
             return list_cases(path / "imagesTs", whole=whole, channels=channels)
-        entries = _entries(path)
+        entries = visible(path)
     except OSError as error:
         raise InputError(f"a folder must be readable, got {error.strerror} for {path}") from error
     entries = [entry for entry in entries if not is_other_channel(entry, channels)]
@@ -190,7 +190,8 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
     return cases
 
 
-def _entries(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """List the entries of a folder, sorted by name, without hidden ones."""
     return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
 
 

@@ -13,6 +13,7 @@ from ..io.nifti import SUFFIXES
 from .dataset import WARNING, Case, Dataset, Fault
 
 DERIVED = ("desc", "space", "label", "res", "den", "atlas", "seg", "hemi")  # entities of processing, not of the subject
+SOURCES = "sourcedata"  # folder outside BIDS
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
         InputError: no such files, or contradictory label tables.
         AmbiguityError: images or labels not chosen.
     """
-    files = [_parse(path, root) for path in sorted(root.rglob("sub-*")) if path.name.lower().endswith(SUFFIXES)]
+    files = [
+        _parse(path, root)
+        for path in sorted(root.rglob("sub-*"))
+        if path.name.lower().endswith(SUFFIXES) and SOURCES not in path.relative_to(root).parts
+    ]
     suffixes = f"suffixes {', '.join(sorted({file.suffix for file in files})) or 'none'} in {root}"
     if not images:
         raise AmbiguityError(
@@ -50,21 +55,18 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
     chosen = [_chosen(files, pattern, derived=False) for pattern in images]
     maps = _chosen(files, label, derived=True)
     faults: list[Fault] = []
-    cases, used = [], set()
+    cases: list[Case] = []
+    used: dict[Path, str] = {}  # label map -> case
     for anchor in chosen[0]:
-        name = "_".join(f"{key}-{value}" for key, value in anchor.entities.items() if key not in DERIVED)
-        parts = [
-            anchor,
-            *(
-                _partner(anchor, others, pattern, faults, name)
-                for others, pattern in zip(chosen[1:], images[1:], strict=True)
-            ),
-        ]
-        target = _partner(anchor, maps, label, faults, name)
-        if all(parts) and target:
-            used.add(target.path)
-            paths = tuple(part.path for part in parts if part)
-            cases.append(Case(name, paths, target.path, f"sub-{anchor.entities['sub']}"))
+        case = _case(anchor, [*zip(chosen[1:], images[1:], strict=True), (maps, label)], faults)
+        if case is None:
+            continue
+        cases.append(case)
+        if (other := used.setdefault(case.label, case.name)) != case.name:
+            what = f"a label map must belong to one image, got {case.label.name} for {other}, too"
+            faults.append(
+                Fault(case.name, f"{what}; choose images by entities, as run-1_{images[0]}, or by a CSV table")
+            )
     extra = [
         Fault(file.path.name, "a label map must have an image, this one has none; it is skipped", WARNING)
         for file in maps
@@ -76,6 +78,17 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
     return Dataset(
         "BIDS", root, tuple(sorted(cases, key=lambda case: case.name)), "", tuple(images), names, tuple(faults + extra)
     )
+
+
+def _case(anchor: _File, others: Sequence[tuple[list[_File], str]], faults: list[Fault]) -> Case | None:
+    """Pair an image with its other channels and, last, its label map."""
+    name = "_".join(f"{key}-{value}" for key, value in anchor.entities.items() if key not in DERIVED)
+    found = [_partner(anchor, files, pattern, faults, name) for files, pattern in others]
+    paths = [file.path for file in found if file]
+    if len(paths) < len(found):
+        return None
+    *images, label = paths
+    return Case(name, (anchor.path, *images), label, f"sub-{anchor.entities['sub']}")
 
 
 def _parse(path: Path, root: Path) -> _File:

@@ -64,11 +64,7 @@ def memory_budget(stated: str) -> Budget:
 
     gpu = torch.cuda.is_available()
     if stated.lower() != "auto":
-        match = MEMORY.fullmatch(stated.strip())
-        if match is None or not float(match[1]):
-            raise InputError(f"memory must be auto or an amount such as 8GiB, got {stated!r}", option="memory")
-        gib = float(match[1]) / (1024 if match[2].lower() == "mib" else 1)
-        return Budget(gib, "as stated", gpu)
+        return Budget(stated_gib(stated), "as stated", gpu)
     if gpu:
         total = torch.cuda.get_device_properties(0).total_memory / GIB
         return Budget(_rounded_down(total), "of the GPU, rounded down", gpu)
@@ -78,6 +74,21 @@ def memory_budget(stated: str) -> Budget:
     return Budget(
         min(_rounded_down(installed / GIB), ON_CPU), f"of the machine, rounded down; at most {ON_CPU} GiB on a CPU", gpu
     )
+
+
+def stated_gib(text: str) -> float:
+    """Parse an amount of memory, in GiB.
+
+    Args:
+        text: such as "8GiB" or "800 MiB".
+
+    Raises:
+        InputError: invalid amount.
+    """
+    match = MEMORY.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise InputError(f"memory must be auto or an amount such as 8GiB, got {text!r}", option="memory")
+    return float(match[1]) / (1024 if match[2].lower() == "mib" else 1)
 
 
 def _rounded_down(gib: float) -> float:

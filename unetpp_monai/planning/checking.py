@@ -10,12 +10,14 @@ from multiprocessing import get_context
 import numpy as np
 
 from ..words import counted
-from .dataset import ERROR, WARNING, Case, Dataset, Fault, sided_labels
+from .dataset import ERROR, WARNING, Case, Dataset, Fault, modality_of, name_faults, sided_labels
 from .examine import Examined, Facts, examine
+from .label_maps import MOST
 
 PROCESSES = 2  # reading cases in parallel
 ALONE = 40 << 20  # bytes of files below which starting processes does not pay
 LEAST = 4  # cases, needed for calibration on held-out cases
+AIR = -900  # HU reached by images in Hounsfield units
 OUTLIER = 3.0  # ratio to the median above which a spacing is likely wrong
 
 
@@ -46,9 +48,12 @@ def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: No
     values = (0, *(known or sorted({value for found in examined for value in found.values if value > 0})))
     sound = tuple((found.case, found.facts) for found in examined if found.facts is not None)
     faults = [*dataset.faults, *(fault for found in examined for fault in found.faults)]
-    faults += [*_channel_faults(dataset, sound), *_of_all(sound, len(dataset.cases)), *_rare_labels(dataset, sound)]
-    faults += [*_spacings(sound), *_twice(sound)]
+    faults += [*name_faults(dataset.labels), *_channel_faults(dataset, sound), *_rare_labels(dataset, sound)]
+    faults += [*_spacings(sound), *_units(dataset, sound), *_twice(sound)]
     sound = _united(sound)
+    faults += [*_of_all(sound, len(dataset.cases)), *_stated_folds(sound)]
+    if len(values) > MOST + 1:
+        faults.append(Fault("", f"a data set must have at most {MOST} labels, got {len(values) - 1}; merge some"))
     if sided := sided_labels(dataset.labels):
         what = (
             f"mirrored images would swap labels that have sides, got {', '.join(sided)}; left and right are not flipped"
@@ -134,13 +139,30 @@ def _of_all(cases: Sequence[tuple[Case, Facts]], listed: int) -> Iterator[Fault]
     if listed < LEAST:
         yield Fault("", f"a data set must have {LEAST} cases or more, got {listed}; label more")
     foreground = [case for case, facts in cases if facts.labels]
+    labelled, groups = {case.group for case in foreground}, {case.group for case, _ in cases}
     if cases and not foreground:
         yield Fault("", "label maps must have a label, got only 0 in all of them")
     elif len(foreground) == 1 and len(cases) > 1:
         yield Fault(foreground[0].name, "2 cases or more must have a label, got one; validation needs another")
-    groups = {case.group for case, _ in cases}
-    if cases and len(groups) < 2 and listed >= LEAST:
+    elif cases and len(groups) < 2 and listed >= LEAST:
         yield Fault("", f"cases must be of 2 groups or more, got {', '.join(groups)}; state another group")
+    elif len(labelled) == 1 and listed >= LEAST:
+        what = f"cases of 2 groups or more must have a label, got {', '.join(labelled)}; validation needs another"
+        yield Fault("", what)
+
+
+def _stated_folds(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    """Find faults of folds that the data set states."""
+    folds: dict[str, set[int]] = {}
+    for case, _ in cases:
+        if case.fold is not None:
+            folds.setdefault(case.group, set()).add(case.fold)
+    found = sorted(set().union(*folds.values()))
+    if found and (found != list(range(len(found))) or len(found) < 2):
+        yield Fault("", f"folds must be 0, 1, ..., 2 or more, with a case in each, got {found}; renumber them")
+    for group, parted in folds.items():
+        if len(parted) > 1:
+            yield Fault("", f"cases of a group must share a fold, got {group} in {sorted(parted)}; correct the table")
 
 
 def _rare_labels(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
@@ -169,19 +191,35 @@ def _spacings(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
             yield Fault(case.name, f"spacing is {mine} mm, {factor:.1f} times off the median {all_}; check it", WARNING)
 
 
+def _units(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    """Find CT that is not in Hounsfield units, by its lowest intensities."""
+    for number in range(min((len(facts.channels) for _, facts in cases), default=0)):
+        lows = [facts.channels[number].lowest for _, facts in cases]
+        name = dataset.channels[number] if number < len(dataset.channels) else ""
+        if np.median(lows) <= AIR and modality_of(name) in ("CT", None):
+            for (case, _), lowest in zip(cases, lows, strict=True):
+                if lowest > AIR / 2:
+                    what = f"the lowest intensity is {lowest:g}, in most cases {np.median(lows):g} or so"
+                    yield Fault(case.name, f"{what}; was it stored with an offset?", WARNING)
+        elif modality_of(name) == "CT" and min(lows) >= 0:
+            what = f"CT should be in Hounsfield units, about -1000 in air, got {min(lows):g} or more"
+            yield Fault("", f"{what}; was it stored with an offset? Plan on values as you will segment them", WARNING)
+
+
 def _twice(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
-    first: dict[str, Case] = {}
+    first: dict[object, Case] = {}
     for case, facts in cases:
-        other = first.setdefault(facts.voxels, case)
-        if other is not case:
-            leak = "" if other.group == case.group else "; both groups go into one fold, or they would leak"
-            yield Fault(case.name, f"an image should be there once, got that of {other.name} again{leak}", WARNING)
+        for what, key in (("an image", facts.voxels), ("a label map", case.label.resolve())):
+            other = first.setdefault(key, case)
+            if other is not case:
+                leak = "" if other.group == case.group else "; both groups go into one fold, or they would leak"
+                yield Fault(case.name, f"{what} should be there once, got that of {other.name} again{leak}", WARNING)
 
 
 def _united(cases: Sequence[tuple[Case, Facts]]) -> tuple[tuple[Case, Facts], ...]:
-    """Merge groups that share an image."""
+    """Merge groups that share an image or a label map."""
     home: dict[str, str] = {}
-    first: dict[str, str] = {}
+    first: dict[object, str] = {}
 
     def find(group: str) -> str:
         while (other := home.get(group, group)) != group:
@@ -189,6 +227,7 @@ def _united(cases: Sequence[tuple[Case, Facts]]) -> tuple[tuple[Case, Facts], ..
         return group
 
     for case, facts in cases:
-        one, two = sorted((find(case.group), find(first.setdefault(facts.voxels, case.group))))
-        home[two] = one
+        for key in (facts.voxels, case.label.resolve()):
+            one, two = sorted((find(case.group), find(first.setdefault(key, case.group))))
+            home[two] = one
     return tuple((replace(case, group=find(case.group)), facts) for case, facts in cases)

@@ -1,14 +1,43 @@
 """A data set of any layout: cases, names of channels and labels, and faults."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import AmbiguityError, InputError
 
 ERROR, WARNING = "error", "warning"
-SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr](?:[^a-z]|$)", re.IGNORECASE)  # in a label's name
+SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr]h?(?:[^a-z]|$)", re.IGNORECASE)  # in a label's name
+NAMELESS = ("", "n/a")
+WORDS = {  # in a channel's name, or stated -> DICOM's modality
+    "CT": ("ct", "cbct", "ldct", "cta"),
+    "MR": (
+        "mr",
+        "mri",
+        "t1",
+        "t1w",
+        "t1c",
+        "t1ce",
+        "t1gd",
+        "t2",
+        "t2w",
+        "flair",
+        "dwi",
+        "adc",
+        "pd",
+        "pdw",
+        "swi",
+        "lge",
+    ),
+    "PT": ("pt", "pet"),
+    "US": ("us", "ultrasound"),
+    "MG": ("mg",),
+    "DX": ("dx", "xr", "xray"),
+    "OPT": ("oct", "opt"),
+    "SM": ("sm", "microscopy"),
+    "EM": ("em",),
+}
 IDENTIFIER = re.compile(r"(.*\d)[_\-.][^_\-.]+")  # a case name with a part after a number, as patient001_frame01
 
 
@@ -59,6 +88,16 @@ def check_names(cases: Iterable[Case]) -> None:
                 f"cases must have different names, got {case.name} of {other.images[0]} and of {case.images[0]}; "
                 "rename one"
             )
+
+
+def name_faults(labels: Mapping[int, str]) -> Iterator[Fault]:
+    """Find labels without a name, or with that of another label or the background."""
+    for value, name in labels.items():
+        if name.strip() in NAMELESS:
+            yield Fault("", f"every label must have a name, got {name!r} for {value}; name it")
+    names = ["background", *(name for name in labels.values() if name.strip() not in NAMELESS)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Fault("", f"labels and the background must have different names, got {name!r} twice; rename one")
 
 
 def sided_labels(labels: Mapping[int, str]) -> list[str]:
@@ -116,3 +155,10 @@ def _groups_missing(names: Sequence[str]) -> tuple[Fault, ...]:
             WARNING,
         ),
     )
+
+
+def modality_of(text: str) -> str | None:
+    """Return DICOM's modality for a word in a channel's name; None: none, or several."""
+    parts = set(re.split(r"[^a-z0-9]+", text.lower()))
+    found = [modality for modality, words in WORDS.items() if parts & set(words)]
+    return found[0] if len(found) == 1 else None

@@ -22,6 +22,7 @@ from .label_maps import LARGEST, MOST, LabelShape, label_shapes, value_counts
 GRID_TOLERANCE = 0.1  # most distance in voxels between corners of image and label
 SAMPLE = 1 << 16  # voxels to estimate the fraction of zeros, and whether numbers are whole
 FOREGROUND = 10_000  # foreground voxels kept per case and channel
+ROUNDED = 1e-3  # largest distance to a whole number that may be a rounding error
 SHOWN = 5  # most values in a row
 
 
@@ -72,6 +73,9 @@ def examine(case: Case, labels: Sequence[int] = ()) -> Examined:
     """
     faults: list[Fault] = []
     try:
+        files = [path.resolve() for path in (*case.images, case.label)]
+        if twice := [path.name for path in files if files.count(path) > 1]:
+            faults.append(Fault(case.name, f"channels and label map must be different files, got {twice[0]} twice"))
         image = _read_image(case, faults)
         label = _read_label(case, faults)
         counts = {} if label is None else _check_values(case, label, labels, faults)
@@ -123,7 +127,8 @@ def _read_image(case: Case, faults: list[Fault]) -> Volume | None:
 def _read_label(case: Case, faults: list[Fault]) -> Volume | None:
     try:
         if not case.label.exists():
-            faults.append(Fault(case.name, f"every image must have a label map, found no {case.label}"))
+            what = f"every image must have a label map, found no {case.label}; add it, or remove the image"
+            faults.append(Fault(case.name, what))
             return None
         volume = read_volume(case.label, labels=True)
         label_array(volume, name=case.label)
@@ -138,8 +143,9 @@ def _check_values(case: Case, label: Volume, known: Sequence[int], faults: list[
     found, whole = value_counts(label.array[0])
     name = case.label.name
     if not whole:
-        shown = _values(sorted(found))
-        faults.append(Fault(case.name, f"a label map must have whole numbers, got {shown} in {name}; is it an image?"))
+        shown, off = _values(sorted(found), digits=9), max(abs(value - round(value)) for value in found)
+        way_out = "round them" if off < ROUNDED else "is it an image, or was it interpolated?"
+        faults.append(Fault(case.name, f"a label map must have whole numbers, got {shown} in {name}; {way_out}"))
         return {}
     counts = {int(value): count for value, count in found.items()}
     if outside := [value for value in counts if not 0 <= value <= LARGEST]:
@@ -253,6 +259,6 @@ def _times(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _values(values: Sequence[float]) -> str:
-    shown = ", ".join(f"{value:.6g}" for value in values[:SHOWN])
+def _values(values: Sequence[float], digits: int = 6) -> str:
+    shown = ", ".join(f"{value:.{digits}g}" for value in values[:SHOWN])
     return shown + (", ..." if len(values) > SHOWN else "")

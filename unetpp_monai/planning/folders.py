@@ -2,20 +2,22 @@
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..csv_files import check_separator, is_case_name
 from ..errors import AmbiguityError, InputError
 from ..files import is_zip
 from ..io import case_name
-from ..io.cases import image_files
+from ..io.cases import image_files, visible
+from ..io.reader import SUFFIXES, is_image_file
 from .dataset import WARNING, Case, Dataset, Fault
 
 IMAGES = ("imagesTr", "images")
 LABELS = ("labelsTr", "labels", "masks")
 SEVERAL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # file of one channel
-COLUMN = re.compile(r"image(_([2-9]|[1-9]\d))?|label|name|group|fold")
+COMPANIONS = (".img", ".img.gz", ".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".md")  # of images, and notes
+SHOWN = 3  # most names in an error
 
 
 def read_folders(root: Path) -> Dataset:
@@ -26,21 +28,47 @@ def read_folders(root: Path) -> Dataset:
         AmbiguityError: several such folders, or two files with one name.
     """
     images, labels = _folder(root, IMAGES), _folder(root, LABELS)
-    maps = _by_name(labels)
-    channels: dict[str, list[Path]] = {}
+    maps, faults = _by_name(labels), [*skipped(images, is_image_file), *skipped(labels, is_image_file)]
+    channels: dict[str, dict[str, Path]] = {}  # case -> number of the channel, "": none, -> file
     for name, file in _by_name(images).items():
         match = SEVERAL.fullmatch(name)
-        case = match["case"] if match and name not in maps and match["case"] in maps else name
-        channels.setdefault(case, []).append(file)
+        if match and name not in maps and match["case"] in maps:
+            channels.setdefault(match["case"], {})[match["channel"]] = file
+        else:
+            channels.setdefault(name, {})[""] = file
+    if not channels:
+        raise InputError(f"images must be {', '.join(SUFFIXES)}, got {some_names(images)} in {images}; convert them")
     cases = []
     for name, files in sorted(channels.items()):
-        cases.append(Case(name, tuple(sorted(files)), maps.get(name, labels / files[0].name)))
-    extra = [
+        numbers, paths = sorted(files), tuple(files[number] for number in sorted(files))
+        cases.append(Case(name, paths, maps.get(name, labels / paths[0].name)))
+        if numbers != [""] and numbers != [f"{number:04d}" for number in range(len(files))]:
+            what = (
+                f"channels must be files _0000, _0001, ..., got {', '.join(path.name for path in paths)}; rename them"
+            )
+            faults.append(Fault(name, what))
+    faults += [
         Fault(name, f"a label map must have an image, {file.name} has none; it is skipped", WARNING)
         for name, file in maps.items()
         if name not in channels
     ]
-    return Dataset(f"folders {images.name} and {labels.name}", root, tuple(cases), faults=tuple(extra))
+    return Dataset(f"folders {images.name} and {labels.name}", root, tuple(cases), faults=tuple(faults))
+
+
+def some_names(folder: Path) -> str:
+    """Return the first names in a folder."""
+    return ", ".join(entry.name for entry in visible(folder)[:SHOWN]) or "no file"
+
+
+def skipped(folder: Path, is_read: Callable[[Path], bool]) -> list[Fault]:
+    """Warn about files that are not read, except for notes."""
+    others = [
+        entry.name
+        for entry in (visible(folder) if folder.is_dir() else ())
+        if not is_read(entry) and not entry.name.lower().endswith(COMPANIONS) and entry.is_file()
+    ]
+    what = f"files of other kinds are skipped, got {len(others)} in {folder.name} such as {(others or [''])[0]}"
+    return [Fault("", what, WARNING)] if others else []
 
 
 def _folder(root: Path, names: tuple[str, ...]) -> Path:
@@ -78,16 +106,17 @@ def read_table(path: Path) -> Dataset:
         raise InputError(f"a data set must be a folder or a CSV table, got the zip {path}; unzip it first")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, restval=""))
+            table = csv.DictReader(file, restval="")
+            columns, rows = list(table.fieldnames or ()), list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a readable CSV table ({error}); write it as UTF-8 with commas") from error
-    columns = [column for column in (rows[0] if rows else {}) if column is not None]
     check_separator(columns, path)
-    wrong = [column for column in columns if not COLUMN.fullmatch(column)]
-    if wrong or not {"image", "label"} <= set(columns):
+    count = sum(column.startswith("image_") for column in columns)
+    known = {"image", "label", "name", "group", "fold", *(f"image_{number}" for number in range(2, count + 2))}
+    if not set(columns) <= known or len(set(columns)) < len(columns) or not {"image", "label"} <= set(columns):
         raise InputError(
-            f"a table of cases must have the columns image, label and optionally image_2 ..., name, group, fold, got "
-            f"{', '.join(columns) or 'no row'} in {path}"
+            f"a table of cases must have the columns image, label and optionally image_2 ..., name, group, fold, each "
+            f"once, got {', '.join(columns) or 'no row'} in {path}"
         )
     names = _names(rows, path)
     cases = tuple(sorted((_case(path, row, name) for row, name in zip(rows, names, strict=True)), key=lambda c: c.name))
@@ -98,8 +127,8 @@ def read_table(path: Path) -> Dataset:
 
 
 def _case(path: Path, row: Mapping[str, str], name: str) -> Case:
-    columns = sorted((key for key in row if key.startswith("image_")), key=lambda key: int(key.removeprefix("image_")))
-    images = [row["image"], *(row[column] for column in columns)]
+    numbers = range(2, len(row) + 1)
+    images = [row["image"], *(row[f"image_{number}"] for number in numbers if f"image_{number}" in row)]
     fold = row.get("fold", "").strip()
     if not all(images) or not row["label"] or None in row or (fold and not fold.isdecimal()):
         raise InputError(

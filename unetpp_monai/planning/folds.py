@@ -74,7 +74,7 @@ def choose_folds(checked: Checked, stated: int) -> tuple[dict[str, int], str]:
         Case -> fold, from 0; and the reason as text.
 
     Raises:
-        InputError: invalid folds, or folds that split a group.
+        InputError: a number of folds that does not fit.
     """
     cases = checked.cases
     given = [case.fold for case, _ in cases if case.fold is not None]
@@ -84,11 +84,6 @@ def choose_folds(checked: Checked, stated: int) -> tuple[dict[str, int], str]:
     if given:
         if stated:
             raise InputError("folds must be stated once, got them in the table as well", option="folds")
-        if sorted(set(given)) != list(range(max(given) + 1)) or len(set(given)) < 2:
-            raise InputError(f"folds must be 0, 1, ... with a case in each, got {sorted(set(given))}")
-        homes = {case.group: case.fold for case, _ in cases}
-        if parted := [case.group for case, _ in cases if case.fold != homes[case.group]]:
-            raise InputError(f"cases of a group must share a fold, got {parted[0]} in two or more; correct the table")
         return {case.name: case.fold or 0 for case, _ in cases}, f"stated for {counted(len(given), 'case')}"
     folds = assign_folds(groups, fold_count(len(groups), len(cases), stated))
     return {

@@ -16,6 +16,7 @@ WINDOW = 0.25  # fraction of the median image below which a patch may have too l
 AROUND = 1.2  # size of a patch relative to the labels' box in 90 % of the cases
 COARSER = 1.05  # factor of a step towards coarser voxels
 DETAIL = 4.0  # fewest voxels across the 10th percentile of the components of the smallest label
+MOST_VOXELS = 1 << 31  # of a median image, resampled; 8 GiB
 BATCH = 2  # fewest patches per step
 
 
@@ -33,11 +34,16 @@ class Grid:
 def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: Choices, network: Shape) -> Grid:
     """Find spacing and patch size."""
     spacings = [each.spacing for each in facts]
-    if choices.spacing and (facts[0].picture or len(choices.spacing) != 3 or min(choices.spacing) <= 0):
-        raise InputError(
-            f"spacing must be 3 numbers > 0 (mm), and none for pictures, got {choices.spacing}", option="spacing"
-        )
+    if choices.spacing and facts[0].picture:
+        raise InputError(f"pictures have pixels and no spacing in mm, got {choices.spacing}", option="spacing")
     spacing = np.array(choices.spacing or median_spacing(spacings, shapes))
+    extent = np.median(np.array(shapes) * np.array(spacings), axis=0)  # mm
+    if (spacing > extent).any() or np.prod(extent / spacing) > MOST_VOXELS:
+        raise InputError(
+            f"spacing must leave 1 to {MOST_VOXELS} voxels of the median image, {times(extent.round(3).tolist())} mm, "
+            f"got {times(spacing.tolist())} mm; is it in mm?",
+            option="spacing",
+        )
     first, budget = spacing.copy(), SHARE * choices.budget.bytes
     rule = "as stated" if choices.spacing else "median per axis; 10th percentile along thick slices"
 

@@ -1,6 +1,5 @@
 """Detect the modality of each channel, and choose its intensity normalisation."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,39 +8,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..words import counted
-from .checking import Checked
+from .checking import AIR, Checked
+from .dataset import WORDS, modality_of
 
-AIR = -900  # HU reached by images in Hounsfield units
 CLIP = (0.5, 99.5)  # percentiles of the foreground that a CT is clipped to
 MASKED = 0.25  # fraction of zeros above which an MR was skull-stripped or padded
-WORDS = {  # in a channel's name, or stated -> DICOM's modality
-    "CT": ("ct", "cbct", "ldct", "cta"),
-    "MR": (
-        "mr",
-        "mri",
-        "t1",
-        "t1w",
-        "t1c",
-        "t1ce",
-        "t1gd",
-        "t2",
-        "t2w",
-        "flair",
-        "dwi",
-        "adc",
-        "pd",
-        "pdw",
-        "swi",
-        "lge",
-    ),
-    "PT": ("pt", "pet"),
-    "US": ("us", "ultrasound"),
-    "MG": ("mg",),
-    "DX": ("dx", "xr", "xray"),
-    "OPT": ("oct", "opt"),
-    "SM": ("sm", "microscopy"),
-    "EM": ("em",),
-}
 UNKNOWN = "n/a"
 
 
@@ -65,41 +36,47 @@ def channel_kinds(checked: Checked, stated: str) -> tuple[Kind, ...]:
     """
     count = len(checked.cases[0][1].channels)
     names = checked.dataset.channels or tuple(f"channel {number}" for number in range(count))
-    words = [word.strip() for word in stated.split(",")] if stated else []
+    words = check_words(stated)
     if words and len(words) not in (1, count):
         raise InputError(f"modality must be 1 word or {count}, one per channel, got {stated!r}", option="modality")
     return tuple(
-        _stated(words[number if len(words) > 1 else 0]) if words else _found(checked, number, name)
+        Kind(modality_of(words[number if len(words) > 1 else 0]) or UNKNOWN, "as stated")
+        if words
+        else _found(checked, number, name)
         for number, name in enumerate(names)
     )
 
 
-def _stated(word: str) -> Kind:
-    modality = _modality_of(word)
-    if modality is None:
-        known = ", ".join(sorted(key.lower() for key in WORDS))
-        raise InputError(f"modality must be one of {known}, got {word!r}", option="modality")
-    return Kind(modality, "as stated")
+def check_words(stated: str) -> list[str]:
+    """Split a stated modality into its words.
 
-
-def _modality_of(text: str) -> str | None:
-    parts = set(re.split(r"[^a-z0-9]+", text.lower()))
-    found = [modality for modality, words in WORDS.items() if parts & set(words)]
-    return found[0] if len(found) == 1 else None
+    Raises:
+        InputError: an unknown word.
+    """
+    words = [word.strip() for word in stated.split(",")] if stated else []
+    for word in words:
+        if modality_of(word) is None:
+            known = ", ".join(sorted(key.lower() for key in WORDS))
+            raise InputError(f"modality must be one of {known}, got {word!r}", option="modality")
+    return words
 
 
 def _found(checked: Checked, number: int, name: str) -> Kind:
-    if modality := _modality_of(name):
+    if modality := modality_of(name):
         return Kind(modality, f"channel {number} is named {name}")
     channels = [(case.name, facts.channels[number]) for case, facts in checked.cases]
     whole = [(case, channel.lowest) for case, channel in channels if channel.whole]
     if len(whole) == len(channels) and float(np.median([lowest for _, lowest in whole])) <= AIR:
         return Kind("CT", f"whole numbers down to {AIR} or less in half of the cases or more, as Hounsfield units")
-    negative = [(case, lowest) for case, lowest in whole if lowest < 0]
+    negative = [
+        (case, channel.lowest)
+        for case, channel in channels
+        if channel.lowest < 0 and (channel.whole or channel.lowest <= AIR)
+    ]
     if negative:
         case, lowest = negative[0]
         raise InputError(
-            f"whole numbers below 0 may be Hounsfield units or not, got {lowest:g} in {name} of "
+            f"numbers below 0 may be Hounsfield units or not, got {lowest:g} in {name} of "
             f"{counted(len(negative), 'case')} such as {case}; state the modality, such as ct or mr",
             option="modality",
         )

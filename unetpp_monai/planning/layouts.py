@@ -1,17 +1,19 @@
 """Detect the layout of a data set, and list the cases of nnU-Net v2 and MSD."""
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..csv_files import is_case_name
 from ..errors import AmbiguityError, InputError
 from ..io import case_name
-from ..io.cases import image_files
+from ..io.cases import image_files, visible
 from ..json_files import read_object
 from .bids import read_bids
 from .dataset import ERROR, WARNING, Case, Dataset, Fault, check_names, grouped
-from .folders import IMAGES, LABELS, read_folders, read_table
+from .folders import IMAGES, LABELS, read_folders, read_table, skipped, some_names
 
 NNUNET, MSD, BIDS = "dataset.json", "dataset.json", "dataset_description.json"
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # of a file's name without its ending
@@ -86,16 +88,34 @@ def _read_nnunet(root: Path, stated: Mapping[str, Any]) -> Dataset:
     channels = _channels(stated["channel_names"], root)
     labels = _labels(_mapping(stated, "labels", root).items(), root)
     ending, listed = str(stated["file_ending"]), stated.get("dataset")
+    name = str(stated.get("name", ""))
     if listed is not None:
-        entries = listed.items() if isinstance(listed, Mapping) else [("", entry) for entry in listed]
+        entries = (
+            listed.items() if isinstance(listed, Mapping) else [("", entry) for entry in _list(stated, "dataset", root)]
+        )
         cases = [_listed_case(root, name, entry) for name, entry in entries]
-        return Dataset("nnU-Net v2, listed", root, _sorted(cases), str(stated.get("name", "")), channels, labels)
+        faults = _miscounted(stated, cases)
+        return Dataset("nnU-Net v2, listed", root, _sorted(cases), name, channels, labels, tuple(faults))
+    cases, faults = _paired(root, ending)
+    faults += _miscounted(stated, cases)
+    return Dataset("nnU-Net v2", root, _sorted(cases), name, channels, labels, tuple(faults))
+
+
+def _paired(root: Path, ending: str) -> tuple[list[Case], list[Fault]]:
+    """Pair the channels in imagesTr with the label maps in labelsTr."""
     folder, label_folder = root / "imagesTr", root / "labelsTr"
     if not folder.is_dir():
         raise InputError(f"an nnU-Net data set must have a folder imagesTr, found none in {root}")
+    images = [entry for entry in visible(folder) if ending and entry.name.endswith(ending)]
+    faults = [
+        fault for each in (folder, label_folder) for fault in skipped(each, lambda file: file.name.endswith(ending))
+    ]
+    if not images:
+        raise InputError(
+            f"images must end in file_ending, {ending!r}, got {some_names(folder)} in {folder}; correct {NNUNET}"
+        )
     files: dict[str, dict[int, Path]] = {}
-    faults = []
-    for file in (entry for entry in sorted(folder.iterdir()) if entry.name.endswith(ending)):
+    for file in images:
         if match := CHANNEL.fullmatch(file.name.removesuffix(ending)):
             files.setdefault(match["case"], {})[int(match["channel"])] = file
         else:
@@ -108,8 +128,20 @@ def _read_nnunet(root: Path, stated: Mapping[str, Any]) -> Dataset:
         if sorted(found) != list(range(len(found))):
             words = ", ".join(f"_{key:04d}" for key in sorted(found))
             faults.append(Fault(name, f"channels must be files _0000, _0001, ..., got {words}; add the missing ones"))
-    faults += unused(label_folder, [case.label for case in cases])
-    return Dataset("nnU-Net v2", root, _sorted(cases), str(stated.get("name", "")), channels, labels, tuple(faults))
+    return cases, [*faults, *unused(label_folder, [case.label for case in cases])]
+
+
+def _list(stated: Mapping[str, Any], key: str, root: Path) -> list[Any]:
+    if not isinstance(stated[key], list):
+        raise InputError(f"{key} must be a list of cases in {root / NNUNET}, got {stated[key]!r}")
+    return list(stated[key])
+
+
+def _miscounted(stated: Mapping[str, Any], cases: Sequence[Case]) -> list[Fault]:
+    """Warn if `numTraining` is not the number of cases."""
+    count = stated.get("numTraining", len(cases))
+    what = f"numTraining of dataset.json should be the number of cases, {len(cases)}, got {count}; are files missing?"
+    return [] if count == len(cases) else [Fault("", what, WARNING)]
 
 
 def _listed_case(root: Path, name: str, entry: Any) -> Case:
@@ -117,11 +149,14 @@ def _listed_case(root: Path, name: str, entry: Any) -> Case:
         images = [entry["images"]] if isinstance(entry["images"], str) else list(entry["images"])
         paths = tuple(root / image for image in images)
         match = CHANNEL.fullmatch(case_name(paths[0]))
-        return Case(name or (match["case"] if match else case_name(paths[0])), paths, root / entry["label"])
+        case = Case(name or (match["case"] if match else case_name(paths[0])), paths, root / entry["label"])
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(
             f"entries of dataset must be {{images: [...], label: ...}}, got {entry!r} in {root / NNUNET}"
         ) from error
+    if not is_case_name(case.name):
+        raise InputError(f"a name of a case must be a possible file name, got {case.name!r} in {root / NNUNET}")
+    return case
 
 
 def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
@@ -129,7 +164,7 @@ def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
     names = _mapping(stated, "labels", root)
     labels = _labels(((name, value) for value, name in names.items()), root)
     cases = []
-    for entry in stated["training"]:
+    for entry in _list(stated, "training", root):
         try:
             image, label = root / entry["image"], root / entry["label"]
         except (KeyError, TypeError) as error:
@@ -140,6 +175,7 @@ def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
     faults = [
         fault for folder in {case.label.parent for case in cases} for fault in unused(folder, [c.label for c in cases])
     ]
+    faults += _miscounted(stated, cases)
     channels = _channels(stated["modality"], root)
     return Dataset(
         "Medical Segmentation Decathlon",
@@ -194,9 +230,9 @@ def _labels(names: Iterable[tuple[Any, Any]], root: Path) -> dict[int, str]:
                 f"every voxel must have a label, got an ignore label ({value}) in {root / NNUNET}; label these voxels"
             )
         try:
-            number = int(value)
+            number = int(value) if isinstance(value, str) else operator.index(value)
         except (TypeError, ValueError) as error:
-            raise InputError(f"labels must be whole numbers, got {value!r} in {root / NNUNET}") from error
+            raise InputError(f"labels must be whole numbers, got {value!r} for {name!r} in {root / NNUNET}") from error
         if number in labels or number < 0:
             raise InputError(
                 f"labels must be whole numbers >= 0, each once, got {value!r} twice or below 0 in {root / NNUNET}"

@@ -1,26 +1,28 @@
 """Write a task folder for a checked data set: its values, each with a reason."""
 
 import json
-import re
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..dicom.vocabulary import proposed_code
+from ..durations import seconds_of
 from ..errors import InputError, OutputError
 from ..files import complete_folder, whole_folder
 from ..task import DESCRIPTION, VALUES, check_task
 from ..words import counted
-from .budget import memory_budget
+from .budget import memory_budget, stated_gib
 from .checking import Checked
 from .dataset import ERROR
 from .decision import Choices
 from .decisions import Decided, decide
 from .describe import cases_list, fingerprint, label_names, metadata
+from .intensity import check_words
 
+DIMS = 3  # of a stated spacing
 CASES, FINGERPRINT, REPORT = "cases.json", "fingerprint.json", "plan.md"
-DURATION = re.compile(r"(?=\d)(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*min)?\s*(?:(\d+(?:\.\d+)?)\s*s)?")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def plan(checked: Checked, output: str | Path, *, options: Options | None = None
             f"a data set must have no errors, got {checked.errors}, the first {_where(first.case)}{first.what}"
         )
     check_folder(folder, overwrite=overwrite)
-    _check_time(options.time)
+    check_options(options)
     budget = memory_budget(options.memory)
     decided = decide(checked, Choices(budget, options.modality, options.spacing, options.folds, options.interactive))
     name = folder.resolve().name
@@ -87,9 +89,21 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"a task must be a folder, got the file {folder}; choose another place")
 
 
-def _check_time(text: str) -> None:
-    if text and DURATION.fullmatch(text.strip().lower()) is None:
-        raise InputError(f"time must be such as 2h, 45min or 1h30min, got {text!r}", option="time")
+def check_options(options: Options) -> None:
+    """Check what can be checked without data.
+
+    Raises:
+        InputError: an invalid option.
+    """
+    if options.time:
+        seconds_of(options.time)
+    if options.memory.lower() != "auto":
+        stated_gib(options.memory)
+    check_words(options.modality)
+    if options.spacing and not (len(options.spacing) == DIMS and all(0 < mm < math.inf for mm in options.spacing)):
+        raise InputError(f"spacing must be 3 numbers > 0 (mm), got {options.spacing}", option="spacing")
+    if options.folds < 0 or options.folds == 1:
+        raise InputError(f"folds must be 2 or more, or 0: as many as fit, got {options.folds}", option="folds")
 
 
 def _json(content: Any) -> str:
@@ -128,7 +142,7 @@ def _report(checked: Checked, decided: Decided, options: Options, name: str) -> 
 def summary(checked: Checked) -> str:
     """Describe the data set in one line."""
     dataset = checked.dataset
-    channels = len(checked.cases[0][1].channels) if checked.cases else len(dataset.channels)
+    channels = len(dataset.channels) or (len(checked.cases[0][1].channels) if checked.cases else 0)
     named = f" ({', '.join(dataset.channels)})" if dataset.channels else ""
     labels = ", ".join(f"{index} {label}" for index, label in list(label_names(checked).items())[1:])
     groups = len({case.group for case in dataset.cases})

@@ -4,6 +4,7 @@ Weights are read without executing code, and refused if they are damaged, not fi
 """
 
 import logging
+import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,8 @@ def read_weights(path: Path) -> State:
         sound = all(_is_sound(tensor) for tensor in stored.values())
     except UNREADABLE_WEIGHTS as error:
         said = clipped(" ".join(str(error).split()) or type(error).__name__, SAID)
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to let the file run code
+            said = "no file of tensors"
         raise InputError(f"initial weights must be readable, got {said} for {at(path)}; choose others") from error
     if not stored or not sound:
         raise InputError(f"initial weights must be tensors of finite numbers, got others in {at(path)}; choose others")

@@ -1,8 +1,9 @@
 """What the folds of a task say together: figures per depth, which depth is enough, which pieces are to be kept."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from ..errors import BundleError
 from ..files import sha256
+from ..json_files import clipped
 from ..task import ALL, RECORD, RUNS, TRAINED, Task
 from ..words import counted
 from .evaluate import CaseMetrics, interval
 from .validation import VALIDATION, Validation, fold_bundle, read_validation
 
 LABEL_LOSS = 0.005  # of a label's mean Dice that a shallower depth may cost
+SAID = 200  # characters of differences in a message
 BOUND = 0.005  # what it costs at most, as far as the cases can say: 95 % bootstrap interval over cases
 
 
@@ -119,6 +122,23 @@ def finished_runs(task: Task) -> dict[str, Run]:
         except (OSError, ValueError, TypeError) as error:
             raise BundleError(f"{path} must be what train wrote, got {error!r}; train this fold again") from error
     return runs
+
+
+def check_alike(runs: Iterable[Run]) -> None:
+    """Check that trainings have the same values; lengths may differ.
+
+    Raises:
+        BundleError: the message lists the differences.
+    """
+    known = [run for run in runs if run.record.get("values")]
+    for first, run in pairwise(known):
+        mine, theirs = first.record["values"], run.record["values"]
+        if differ := [key for key in mine if key in theirs and mine[key] != theirs[key]]:
+            found = ", ".join(f"{key} {mine[key]} and {theirs[key]}" for key in differ)
+            raise BundleError(
+                f"trainings must have the same values to judge each other, got {clipped(found, SAID)} in {first.name} "
+                f"and {run.name}; train one again, or remove its folder"
+            )
 
 
 def collect(task: Task, runs: Mapping[str, Run]) -> CrossValidation | None:

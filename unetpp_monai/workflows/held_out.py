@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, cause_of
 from ..io import case_name, channel_files, is_picture
-from ..io.case_list import case_names
+from ..io.case_list import case_names, files_of
 from ..io.channels import read_channels
 from ..task import Task, base_config
 from ..volume import Volume
@@ -63,7 +64,10 @@ def held_out_cases(task: Task, fold: int) -> list[HeldOut]:
     if listed := values.get("cases_file"):
         values["cases_file"] = str(task.folder / listed)
     parser = ConfigParser({**base_config("train"), **values})
-    folds = parser.get_parsed_content("folds")
+    try:
+        folds = parser.get_parsed_content("folds")
+    except RuntimeError as error:  # of MONAI, around ours
+        raise cause_of(error) from None
     if not folds:
         raise InputError(f"the cases of {task.name} must lie where its dataset_dir says, found none; state it")
     known = case_names(values["cases_file"], parser.get_parsed_content("dataset_dir")) if listed else {}
@@ -72,9 +76,9 @@ def held_out_cases(task: Task, fold: int) -> list[HeldOut]:
 
 
 def _cases(
-    entries: Sequence[Mapping[str, object]], known: Mapping[str, str], suffixes: Sequence[str]
+    entries: Sequence[Mapping[str, Any]], known: Mapping[tuple[str, ...], str], suffixes: Sequence[str]
 ) -> Iterator[HeldOut]:
     for entry in entries:
         image, label = entry["image"], str(entry["label"])
         paths = tuple(map(Path, image)) if isinstance(image, list) else channel_files(Path(str(image)), suffixes)
-        yield HeldOut(known.get(label) or case_name(paths[0], suffixes), paths, Path(label))
+        yield HeldOut(known.get(files_of(entry)) or case_name(paths[0], suffixes), paths, Path(label))

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import BundleError, InputError
+from ..files import results_folder
 from ..segmenter import Segmenter
 from ..task import ALL, RUNS, TRAINED, Task
 from ..volume import Volume
@@ -24,6 +25,7 @@ from .cross_validation import (
     CrossValidation,
     DepthChoice,
     Run,
+    check_alike,
     choose_components,
     choose_depth,
     collect,
@@ -97,20 +99,23 @@ def pack_runs(
         raise InputError(f"max_loss and calibration must be >= 0, got {options.max_loss} and {options.calibration}")
     runs = finished_runs(task)
     run = _chosen(task, runs, options.weights)
-    free_targets(Path(output_dir), task.metadata["name"])
+    output = Path(output_dir)
+    free_targets(output, task.metadata["name"])
     if options.dataset_dir is not None:
         task = replace(task, values={**task.values, "dataset_dir": str(options.dataset_dir)})
     found = collect(task, runs)
+    if found is not None:
+        check_alike(runs[name] for name in dict.fromkeys((run.name, *found.folds)))
     for line in _doubts(run, runs, found):
         say(f"warning: {line}")
-    with tempfile.TemporaryDirectory() as temporary:
+    with results_folder(output), tempfile.TemporaryDirectory() as temporary:
         folder = _task_folder(task, run, Path(temporary))
         if found is None:
             say("no fold was validated: no table of depths, no thresholds; train fold 0, too")
             wished = None if options.depth == CHOSEN else options.depth
-            return pack(output_dir, task=replace(task, folder=folder), depth=wished)
+            return pack(output, task=replace(task, folder=folder), depth=wished)
         ready, depth, check = _find(task, run, found, options, folder=folder, say=say)
-        packed = pack(output_dir, task=replace(ready, folder=folder), depth=depth, check=check)
+        packed = pack(output, task=replace(ready, folder=folder), depth=depth, check=check)
     say("the zip, unpacked, segments a held-out case to the same voxels")
     return packed
 

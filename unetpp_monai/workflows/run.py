@@ -49,11 +49,18 @@ def run(
         OutputError: the folder holds another plan, or cannot be written.
         BundleError: what was trained cannot be packed.
     """
+    if seconds is not None and steps is not None:
+        raise InputError("a training takes a time or a number of steps, got both; give one", option="time")
     root, options = Path(output), pack_options or Options()
     task = _planned(checked, root, plan_options or PlanOptions(), say)
     for fold in PARTS:
         each = None if seconds is None else seconds / len(PARTS)
-        train(task, fold=fold if fold == ALL else int(fold), time=each, steps=steps, device=options.device)
+        try:
+            train(task, fold=fold if fold == ALL else int(fold), time=each, steps=steps, device=options.device)
+        except InputError as error:
+            if error.option != "fresh":
+                raise
+            raise InputError(f"{error}: unetpp train {task} --fold {fold} --fresh; or choose another folder") from error
     found = check_task(task)
     targets = targets_of(root / DIST, found.metadata["name"])
     if targets.archive.is_file():

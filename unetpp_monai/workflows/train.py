@@ -12,7 +12,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
-from ..files import complete_file, in_the_way
+from ..files import complete_file, in_the_way, sha256
 from ..json_files import clipped
 from ..label_rules import has_locator
 from ..labels import read_labels
@@ -20,13 +20,13 @@ from ..posix_only import locked
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
 from .training_length import LENGTH, fix_length, length_in_words, length_of
 from .training_log import log_into, log_warnings
-from .training_run import CACHE, Run, carry_out, check_mlflow, rank
+from .training_run import CACHE, Run, carry_out, cases_file, check_cases, check_mlflow, rank
 
 LOCK = ".training"  # in a run's folder
 SCHEMA = 2  # version of the record
 MOST_LISTED = 10  # folds that a message lists one by one
 SAID = 50  # characters of a value in a message
-IDENTITY = ("schema", "task", "fold", "num_folds", "seed")  # of a run
+IDENTITY = ("schema", "task", "fold", "num_folds", "seed", "cases_sha256")  # of a run
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,8 @@ def train(  # noqa: PLR0913 - a run is its list of choices
     output = home / (RUNS if home == checked.folder else "") / name if output_dir is None else Path(output_dir)
     cache = (home if output_dir is None or home == checked.folder else output) / CACHE
     run = Run(checked, output, values, device, mlflow, known, cache)
+    if not (output / TRAINED).is_file():  # else the data may be gone
+        check_cases(run)
     with _run_folder(output):
         noted = {} if fresh else _noted(output)
         record = _record(run, noted, time, steps)
@@ -214,17 +216,21 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
         "schema": SCHEMA,
         "task": run.task.name,
         **{key: run.known[key] for key in ("fold", "num_folds", "seed")},
+        "cases_sha256": sha256(listed)[:16] if (listed := cases_file(run)) else None,
         "values": _identity(run.known),
         "software": {"unetpp_monai": __version__, "torch": version("torch"), "monai": version("monai")},
         "finished": False,
     }
-    differences = _differences({key: noted[key] for key in IDENTITY if noted}, record)
+    own = run.output.resolve().is_relative_to(run.task.folder.resolve())  # then the task may be renamed
+    identity = [key for key in IDENTITY if key in noted and not (own and key == "task")]
+    differences = _differences({key: noted[key] for key in identity}, record)
     if noted.get("finished"):  # what goes on compares its checkpoint itself
         differences += _differences(noted.get("values", {}), record["values"])
     if differences:
         raise InputError(
             f"progress must be that of the same run, got {', '.join(differences)} in {run.output}; choose another "
-            "folder, or begin anew"
+            "folder, or begin anew",
+            option="fresh",
         )
     wished = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
     fixed = {key: noted[key] for key in ("time", "steps") if key in noted}
@@ -246,7 +252,10 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
 def _identity(known: Mapping[str, Any]) -> dict[str, Any]:
     """The values that make a training what it is, and the hash of the weights with which it begins."""
     from ..training import weights_digest
+    from ..training.initial_weights import read_weights, weights_file
 
+    if known["initial_weights"]:
+        read_weights(weights_file(known["initial_weights"]))  # before cases are prepared
     stated = base_config("train")["run_identity"]
     values = {key: known[key] for key in stated if stated[key] == f"@{key}" and key not in (*IDENTITY, *LENGTH)}
     return {**values, "initial_weights": weights_digest(known["initial_weights"])}

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,24 @@ python_warnings = logging.getLogger("py.warnings")
 python_warnings.addHandler(logging.NullHandler())  # of processes without a log, so that nothing is printed
 
 
+class _Log(logging.FileHandler):
+    """A log that neither ends a training nor prints if the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Lose the record."""
+
+    def close(self) -> None:
+        """Close the file, with what could be written."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def log_into(folder: Path) -> Iterator[None]:
     """Write what all libraries log into a file while the block lasts."""
     root = logging.getLogger()
     before = root.level
-    handler = logging.FileHandler(folder / LOG)
+    handler = _Log(folder / LOG)
     handler.setFormatter(logging.Formatter(FORMAT))
     root.addHandler(handler)
     root.setLevel(logging.INFO)

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import InputError, TrainingError, UnetppError, cause_of
+from ..io import listed_folds
+from ..io.case_list import changed_files
 from ..task import BASE, DESCRIPTION, VALUES, Task, base_config
+from ..task_rules import is_structure
+from ..words import counted
 from .training_log import LOG, quiet
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ CACHE = "cache"  # folder of prepared cases
 SAVE_SECONDS = 240.0  # between two checkpoints, so that at most five minutes are lost
 UNENDING = 10**9  # epochs
 
+logger = logging.getLogger(__name__)
 trace = logging.getLogger("training")  # no part of what a terminal shows
 
 
@@ -49,6 +54,30 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def cases_file(run: Run) -> Path | None:
+    """Path of the list of cases; None: the task has none."""
+    if own := run.values.get("cases_file"):
+        return Path(own)
+    listed = run.task.values.get("cases_file")
+    return run.task.folder / listed if listed else None
+
+
+def check_cases(run: Run) -> None:
+    """Check the list of cases, and that it has as many folds as the task states; warn about changed files.
+
+    Raises:
+        InputError: invalid list, missing files, or another number of folds.
+    """
+    path, root, count = cases_file(run), run.known["dataset_dir"], run.known["num_folds"]
+    if path is None or is_structure(root):
+        return
+    if (found := len(listed_folds(path, root))) != count:
+        raise InputError(f"num_folds must be the folds of {path}, {found}, got {count}; plan again for others")
+    if rank() == 0 and (changed := changed_files(path, root)):
+        what = "warning: cases should be as they were planned, %s changed, such as %s; plan again"
+        logger.warning(what, counted(len(changed), "file"), changed[0])
+
+
 def processes() -> int:
     """How many train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -63,7 +92,10 @@ def usual_steps(run: Run) -> int:
     parser = ConfigParser()
     parser.read_config(_configs(run))
     parser.update({**_places(run, run.output), **run.values})
-    cases = len(parser.get_parsed_content("train#dataset#data"))
+    try:
+        cases = len(parser.get_parsed_content("train#dataset#data"))
+    except RuntimeError as error:  # of MONAI, around ours
+        raise cause_of(error) from None
     return max(-(-cases // int(run.known["batch_size"])), 1)
 
 
@@ -186,8 +218,8 @@ def _configs(run: Run) -> list[str]:
 def _places(run: Run, output: Path) -> dict[str, Any]:
     places: dict[str, Any] = {key: str(output) for key in ("bundle_root", "ckpt_dir", "output_dir")}
     places["cache_dir"] = str(run.cache / _preparation(run.known))
-    if listed := run.task.values.get("cases_file"):
-        places["cases_file"] = str(run.task.folder / listed)
+    if listed := cases_file(run):
+        places["cases_file"] = str(listed)
     if run.device != "auto":
         from ..runtimes.backend import choose_device
 
