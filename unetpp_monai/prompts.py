@@ -82,6 +82,13 @@ def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
     return np.asarray(marks == numbers, np.float32) * np.float32(MARKED)
 
 
+def bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the smallest box around a mask `(*spatial)` that is not empty."""
+    axes = range(mask.ndim)
+    seen = [np.flatnonzero(mask.any(tuple(other for other in axes if other != axis))) for axis in axes]
+    return tuple(slice(int(places[0]), int(places[-1]) + 1) for places in seen)
+
+
 def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the inner half of a mask `(*spatial)`: at least half as far from the border as the deepest voxel.
 
@@ -90,9 +97,7 @@ def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     found = np.zeros(mask.shape, bool)
     if not mask.any():
         return found
-    axes = range(mask.ndim)
-    seen = [np.flatnonzero(mask.any(tuple(other for other in axes if other != axis))) for axis in axes]
-    box = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in seen)  # the rest takes time and memory
+    box = bounds(mask)  # the rest takes time and memory
     layer = torch.from_numpy(np.pad(mask[box], 1))[None, None].float()
     pool = torch.nn.functional.max_pool3d if mask.ndim == 3 else torch.nn.functional.max_pool2d
     depth = torch.zeros_like(layer)
