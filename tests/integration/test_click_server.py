@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -388,6 +389,26 @@ def test_what_cannot_be_served_is_refused(segmenter, root):
     ):
         with pytest.raises(InputError, match=message):
             ClickServer(one, ServerOptions(setting, port=0))
+
+
+def test_a_prediction_ends_with_the_server(segmenter, monkeypatch):
+    running, computes = serving(segmenter), threading.Event()
+
+    def forever(clicked):
+        computes.set()
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr("unetpp_monai.click_server.clicked.Clicked.predict", forever)
+    _, lease = ask(running, "/claim")
+    head = f"POST /predict HTTP/1.1\r\nX-Lease-Token: {lease['lease_token']}\r\n\r\n"
+    with socket.create_connection(running.server_address[:2], timeout=20) as connection:
+        connection.sendall(head.encode())
+        assert computes.wait(20)
+        running.end_prediction()
+        assert connection.recv(9) == b"" and not running.worker.is_alive()
+    running.shutdown()
+    running.server_close()
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ class Serves(Protocol):
     leases: Leases
     capabilities: dict[str, Any]
     predicting: threading.Lock  # one at a time
+    worker: threading.Thread  # of the last prediction
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -127,6 +128,7 @@ class Connection(BaseHTTPRequestHandler):
                 self._read()  # before others have to wait for this client
                 try:
                     with self.server.predicting:
+                        self.server.worker = threading.current_thread()
                         return action(lease)
                 finally:
                     self.server.leases.used(lease)
