@@ -13,7 +13,7 @@ from helpers.interactive import interactive_bundle, tiny_interactive
 from helpers.reports import valid_report
 
 from unetpp_monai import Segmenter, Volume
-from unetpp_monai.annotation.corrections import Clicks, Corrected, Corrections
+from unetpp_monai.annotation.corrections import Clicks, Corrected, Corrections, clicks_of
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.interactive import InitialLabels, Point, Scribble
@@ -311,6 +311,17 @@ def test_a_thousand_prompts_are_enough_and_automatic_bundles_take_none(segmenter
     assert session.steps == MOST_PROMPTS and session.labels(1).array.shape == (1, *SHAPE)
     with pytest.raises(InputError, match="a bundle must take prompts to be corrected, this one takes none"):
         Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager").session(volume)
+
+
+def test_points_of_requests_are_voxels_with_all_numbers():
+    names = ["background", "liver"]
+    assert clicks_of({"scribbles": {"liver": []}, "liver": [], "foreground": []}, names) == []
+    flat = [Clicks("liver", ((1.0, 2.0, 0.0),), scribbled=False)]
+    assert clicks_of({"foreground": [[1, 2]]}, names, spatial_dims=2) == flat
+    for wrong in ([[1, 2]], [[10**400, 2, 3]], [[True, 2, 3]], [[]], [1, 2, 3], "x"):
+        for asked in ({"liver": wrong}, {"foreground": wrong}, {"scribbles": {"liver": wrong}}):
+            with pytest.raises(InputError, match=r"must be a list of voxels \[i, j, k\], got"):
+                clicks_of(asked, names)
 
 
 def test_files_of_a_corrected_result_say_that_a_person_had_a_part(tmp_path, segmenter):
