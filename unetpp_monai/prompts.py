@@ -4,7 +4,6 @@ Used by training and interactive sessions alike. Voxels only, independent of fil
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ Marks = NDArray[np.int16]  # (*spatial): number of the channel that a voxel is m
 NO_MARK = -1
 MARKED = 16.0  # of a marked voxel in a map. Adam moves each weight by at most about the learning rate a step: with 1,
 # kernels of prompts only learn at rates that spoil the automatic result
+AT_ONCE = 1 << 20  # voxels that are marked at once, for memory
 
 
 def no_marks(shape: Sequence[int]) -> Marks:
@@ -41,12 +41,23 @@ def ball(radius: float, pixdim: Sequence[float]) -> NDArray[np.int64]:
 
 def line(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return voxels `(N, axes)` along a polyline with corners `(M, axes)` in voxels, without gaps."""
-    found = [np.rint(corners[:1])]
-    for start, stop in pairwise(corners):
-        steps = max(int(np.ceil(2 * np.abs(stop - start).max())), 1)  # half a voxel each
-        found.append(np.rint(start + (stop - start) * np.arange(1, steps + 1)[:, None] / steps))
-    voxels = np.concatenate(found).astype(np.int64)
+    voxels = np.rint(walk(corners)).astype(np.int64)
     return np.asarray(voxels[np.append(True, (voxels[1:] != voxels[:-1]).any(1))])
+
+
+def walk(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places `(N, axes)` along a polyline with corners `(M, axes)` in voxels, half a voxel apart or less."""
+    ahead, steps = np.diff(corners, axis=0), steps_of(corners)
+    segment = np.repeat(np.arange(len(steps)), steps)
+    step = np.arange(1, len(segment) + 1) - np.repeat(np.cumsum(steps) - steps, steps)
+    along = corners[segment] + ahead[segment] * step[:, None] / steps[segment, None]
+    return np.concatenate([corners[:1], along])
+
+
+def steps_of(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count the steps of `walk` between each two corners `(M, axes)` in voxels."""
+    longest = np.abs(np.diff(corners, axis=0)).max(1, initial=0.0)
+    return np.asarray(np.maximum(np.ceil(2 * longest), 1), np.int64)
 
 
 def mark(marks: Marks, voxels: NDArray[np.int64], channel: int, offsets: NDArray[np.int64]) -> None:
@@ -58,9 +69,11 @@ def mark(marks: Marks, voxels: NDArray[np.int64], channel: int, offsets: NDArray
         channel: 0, 1, ...
         offsets: from `ball`.
     """
-    places = (voxels[:, None] + offsets).reshape(-1, marks.ndim)
-    inside = ((places >= 0) & (places < marks.shape)).all(1)
-    marks[tuple(places[inside].T)] = channel
+    each = max(AT_ONCE // len(offsets), 1)
+    for start in range(0, len(voxels), each):
+        places = (voxels[start : start + each, None] + offsets).reshape(-1, marks.ndim)
+        inside = ((places >= 0) & (places < marks.shape)).all(1)
+        marks[tuple(places[inside].T)] = channel
 
 
 def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
@@ -69,18 +82,28 @@ def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
     return np.asarray(marks == numbers, np.float32) * np.float32(MARKED)
 
 
+def bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the smallest box around a mask `(*spatial)` that is not empty."""
+    axes = range(mask.ndim)
+    seen = [np.flatnonzero(mask.any(tuple(other for other in axes if other != axis))) for axis in axes]
+    return tuple(slice(int(places[0]), int(places[-1]) + 1) for places in seen)
+
+
 def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the inner half of a mask `(*spatial)`: at least half as far from the border as the deepest voxel.
 
     People scribble at a similar distance from borders. An empty mask gives an empty one.
     """
-    layer = torch.from_numpy(np.pad(mask, 1))[None, None].float()
+    found = np.zeros(mask.shape, bool)
+    if not mask.any():
+        return found
+    box = bounds(mask)  # the rest takes time and memory
+    layer = torch.from_numpy(np.pad(mask[box], 1))[None, None].float()
     pool = torch.nn.functional.max_pool3d if mask.ndim == 3 else torch.nn.functional.max_pool2d
     depth = torch.zeros_like(layer)
     while layer.any():
         depth += layer
         layer = -pool(-layer, 3, 1, 1)
-    found: NDArray[np.bool_] = (
-        mask.astype(bool) & (depth[0, 0].numpy() > depth.max().item() / 2)[(slice(1, -1),) * mask.ndim]
-    )
+    inside = depth[0, 0].numpy()[(slice(1, -1),) * mask.ndim]
+    found[box] = inside > inside.max() / 2
     return found

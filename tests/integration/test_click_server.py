@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -163,6 +164,30 @@ def test_an_initial_segmentation_is_shown_and_then_refined(client, image, ours):
     assert client.undo() and np.array_equal(buffer, initial)
 
 
+def test_a_heartbeat_leaves_the_connection_to_the_next_request(server, client, image):
+    buffer = begun(client, image)
+    for _ in range(2):
+        client.heartbeat()
+        client.add_point_interaction([5, 6, 7], True)
+    client.heartbeat()
+    assert buffer.any() and client.lease_status()["remaining_seconds"] > 0
+
+
+def test_an_initial_segmentation_that_is_refined_or_refused_leaves_the_clients_buffer_right(server, client, image):
+    buffer = begun(client, image)
+    clicked = server.leases.find(client._lease_token, active=True).clicked
+    client.add_point_interaction([5, 6, 7], True)
+    initial = (phantom(SHAPE)[1] == 2).astype(np.uint8)
+    client.add_initial_seg_interaction(initial, run_prediction=True)
+    assert np.array_equal(buffer > 0, clicked._shown) and not np.array_equal(buffer, initial)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unetpp_monai.interactive.session.core", np.zeros_like)  # as of one voxel of a fine image
+        assert "must have a label that takes prompts" in refused(lambda: client.add_initial_seg_interaction(initial))
+    assert np.array_equal(buffer > 0, clicked._shown) and not client.undo()
+    client.add_point_interaction([5, 6, 7], True)
+    assert np.array_equal(buffer > 0, clicked._shown) and not np.array_equal(buffer, initial)
+
+
 def refused(call, status=400):
     with pytest.raises(httpx.HTTPStatusError) as caught:
         call()
@@ -180,18 +205,29 @@ def test_what_cannot_be_done_is_said_in_a_line(client, image):
     client.set_image(image, {"spacing": SPACING})
     assert "a target buffer must come before" in refused(lambda: client.add_point_interaction([1, 2, 3], True))
     small = np.zeros((3, 3, 3), np.uint8)
+    assert "must be of bool, uint8" in refused(lambda: client.set_target_buffer(np.zeros(SHAPE, complex)))
     assert "shape of the image, [20, 30, 22]" in refused(lambda: client.set_target_buffer(small))
     buffer = begun(client, image)
     assert "not boxes" in refused(lambda: client.add_bbox_interaction([[1, 5], [1, 5], [3, 4]], True))
     assert "within the image" in refused(lambda: client.add_point_interaction([20, 2, 3], True))
     assert "three numbers" in refused(lambda: client.add_point_interaction([2, 3], True))
     assert "must be finite" in refused(lambda: client.add_point_interaction([float("nan"), 3, 3], True))
+    assert "three numbers" in refused(lambda: client.add_point_interaction([True, 2, 3], True))
+    assert "triples of numbers" in refused(lambda: client.add_point_interaction([10**400, 2, 3], True))
+    for spacing in ([0, 1, 1], [-1, 1, 1], [1, 1], "1,1,1", [10**400, 1, 1], [1, 1, float("nan")]):
+        assert "must have spacing" in refused(lambda spacing=spacing: client.set_image(image, {"spacing": spacing}))
+    begun(client, image)
     assert "image's shape" in refused(lambda: client.add_scribble_interaction(small, True))
-    assert "must mark a voxel" in refused(lambda: client.add_scribble_interaction(np.zeros(SHAPE, np.uint8), True))
-    assert "must mark a voxel" in refused(lambda: client.add_initial_seg_interaction(np.zeros(SHAPE, np.uint8)))
+    empty = np.zeros(SHAPE, np.uint8)
+    assert "must mark 1 to 1000000 voxels, got none" in refused(lambda: client.add_scribble_interaction(empty, True))
+    assert "must mark a voxel" in refused(lambda: client.add_initial_seg_interaction(empty))
     box = [[0, 3], [0, 3], [20, 23]]
     assert "or of its box's" in refused(lambda: client.add_scribble_interaction(small, True, interaction_bbox=box))
+    assert "or of its box's" in refused(
+        lambda: client.add_scribble_interaction(small, True, interaction_bbox=[[0, 3], [0, 3], [0, 3.5]])
+    )
     assert not buffer.any()
+    buffer = begun(client, image.astype(np.int64))
     client.add_point_interaction([5, 6, 7], True)
     assert buffer.any()
 
@@ -239,6 +275,10 @@ def test_leases_end_when_idle_or_silent_and_not_before(segmenter):
     with lease.lock:  # it is being answered
         now[0] += 1000
         assert len(leases) == 1
+        leases.used(lease)
+    now[0] += 9
+    assert len(leases) == 1
+    now[0] += 2
     assert len(leases) == 0
     leases.release("nothing")
 
@@ -248,6 +288,9 @@ def test_a_session_that_ended_is_told(server, client, image):
     server.leases.release(client._lease_token)
     with pytest.raises(remote.SessionExpiredError, match="released, idle or silent"):
         client.add_point_interaction([5, 6, 7], True)
+    large = np.random.default_rng(0).random((1, 80, 160, 160), np.float32)  # 8 MB, still on their way
+    with pytest.raises(remote.SessionExpiredError, match="released, idle or silent"):
+        client.set_image(large, {"spacing": SPACING})
 
 
 def test_the_token_is_asked_of_everything_but_health(segmenter):
@@ -274,17 +317,33 @@ def ask(server, path, *, method="POST", body=b"", **headers):
 def test_requests_of_nobody(server, client, image):
     lease = {"X_Lease_Token": client._lease_token}
     assert ask(server, "/claim", Origin="http://evil.example")[0] == 403
+    assert ask(server, "/claim", Sec_Fetch_Site="cross-site")[0] == 403
+    for host, status in (("evil.example", 403), ("", 403), ("localhost:1", 200), ("[::1]", 200), ("10.0.0.7:1", 200)):
+        assert ask(server, "/capabilities", method="GET", Host=host)[0] == status
     assert ask(server, "/nothing") == (404, {"detail": "no such path: /nothing"})
     assert ask(server, "/set_image", body=b"x" * 99)[0] == 410
     assert ask(server, "/set_image", body=b"x" * 99, **lease)[0] == 400
     assert ask(server, "/set_image", X_Meta="[1]", **lease)[0] == 400
-    assert ask(server, "/add_point_interaction", body=b"{", **lease)[0] == 400
+    for body in (b"{", b"[" * 200_000, b"null", b"\xff"):
+        assert ask(server, "/add_point_interaction", body=body, **lease)[0] == 400
     assert ask(server, "/set_image", Content_Length=str(1 << 40), **lease)[0] == 413
     begun(client, image)
     assert ask(server, "/add_point_interaction", body=b'{"coordinates": [1, 2, 3]}', **lease) == (
         400,
         {"detail": "include_interaction must be true or false, got None"},
     )
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"PUT /claim HTTP/1.1", b"\x16\x03\x01", b"GET / HTTP/9", b"GET /" + b"a" * 70000]
+)
+def test_what_is_no_request_is_answered_in_a_line(server, request_line):
+    with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+        connection.sendall(request_line + b"\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 ") and b"must be of HTTP/1.1, and GET or POST" in content
+    assert len(json.loads(content)["detail"].splitlines()) == 1
 
 
 def test_a_client_that_breaks_off_disturbs_nobody(server, client, image):
@@ -330,6 +389,26 @@ def test_what_cannot_be_served_is_refused(segmenter, root):
     ):
         with pytest.raises(InputError, match=message):
             ClickServer(one, ServerOptions(setting, port=0))
+
+
+def test_a_prediction_ends_with_the_server(segmenter, monkeypatch):
+    running, computes = serving(segmenter), threading.Event()
+
+    def forever(clicked):
+        computes.set()
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr("unetpp_monai.click_server.clicked.Clicked.predict", forever)
+    _, lease = ask(running, "/claim")
+    head = f"POST /predict HTTP/1.1\r\nX-Lease-Token: {lease['lease_token']}\r\n\r\n"
+    with socket.create_connection(running.server_address[:2], timeout=20) as connection:
+        connection.sendall(head.encode())
+        assert computes.wait(20)
+        running.end_prediction()
+        assert connection.recv(9) == b"" and not running.worker.is_alive()
+    running.shutdown()
+    running.server_close()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from helpers.interactive import interactive_bundle, tiny_interactive
 from helpers.reports import valid_report
 
 from unetpp_monai import Segmenter, Volume
-from unetpp_monai.annotation.corrections import Clicks, Corrected, Corrections
+from unetpp_monai.annotation.corrections import Clicks, Corrected, Corrections, clicks_of
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.interactive import InitialLabels, Point, Scribble
@@ -171,9 +171,9 @@ def test_resampled_images_are_marked_where_they_were_clicked(segmenter, volume):
     coarse = Volume(phantom((11, 15, 10))[0][None], AFFINE @ np.diag([2, 2, 2, 1]))
     session = segmenter.session(coarse)
     session.add(Point(at(coarse, 5, 7, 4), 1))
-    (channel, voxels), grid = session._states[-1].drawn[0], session._prepared.data["image"]
-    assert channel == 1 and len(voxels) == 1
-    place = np.asarray(grid.affine) @ [*voxels[0], 1]
+    drawn, grid = session._states[-1].drawn[0], session._prepared.data["image"]
+    assert drawn.channel == 1 and len(drawn.voxels) == 1
+    place = np.asarray(grid.affine) @ [*drawn.voxels[0], 1]
     assert np.abs(place[:3] - at(coarse, 5, 7, 4)).max() <= 0.5
     assert session.labels(1).same_grid(coarse)
 
@@ -199,10 +199,10 @@ def test_labels_from_elsewhere_are_scribbles(segmenter, volume):
     before = session.labels(1).array
     session.add(InitialLabels(Volume(labels, AFFINE)))
     assert session.steps == 1 and not np.array_equal(session.labels(1).array, before)
-    for channel, voxels in session._states[-1].drawn:
-        places = np.asarray(session._prepared.data["image"].affine) @ [*voxels[0], 1]
+    for drawn in session._states[-1].drawn:
+        places = np.asarray(session._prepared.data["image"].affine) @ [*drawn.voxels[0], 1]
         voxel = np.rint(np.linalg.inv(AFFINE) @ places)[:3].astype(int)
-        assert labels[0][tuple(voxel)] == channel > 0
+        assert labels[0][tuple(voxel)] == drawn.channel > 0
     session.undo()
     assert np.array_equal(session.labels(1).array, before)
 
@@ -216,11 +216,21 @@ def test_labels_from_elsewhere_are_scribbles(segmenter, volume):
         (Point((21.0, -31.0, 7.0), 1), r"within the image of \(22, 30, 20\) voxels, got \(21, -31, 7\) mm RAS, which"),
         (Point((float("nan"), 0, 0), 1), "positions must be finite, got NaN or infinite ones"),
         (Point((float("inf"), 0, 0), 1), "positions must be finite"),
-        (Point((1.0, 2.0), 1), "positions must be 1 to 1000000 triples of x, y and z in mm, got another shape"),
+        (Point((1.0, 2.0), 1), "positions must be 1 to 1000000 triples of numbers x, y and z, got others"),
         (Point(("a", 2.0, 3.0), 1), "positions must be 1 to"),
         (Point((20.0, -31.0, 7.0), 1, space="LAS"), "the space of positions must be RAS or LPS, got 'LAS'"),
+        (Point(("1", "2", "3"), 1), "positions must be 1 to"),
+        (Point((True, False, True), 1), "positions must be 1 to"),
+        (Point((10**400, 0, 0), 1), "positions must be 1 to"),
+        (Point((1e308, -1e308, 1e308), 1), "positions must be within the image"),
+        (Point((20.0, -31.0, 7.0), np.ones((3, 3))), "a label must be one of .*, or its index, got array"),
+        (Point((20.0, -31.0, 7.0), 1, space=["RAS"]), r"the space of positions must be RAS or LPS, got \['RAS'\]"),
+        ((20.0, -31.0, 7.0), "a prompt must be a Point, Scribble or InitialLabels, got tuple"),
+        (Scribble([(20.0, -31.0, 7.0), (0, -2.0, 26.0)] * 20000, 1), "at most 1000000 voxels long, got 11[0-9]{5}"),
         (Scribble(np.zeros((0, 3)), 1), "positions must be 1 to"),
         (Scribble(np.zeros((MOST_POSITIONS + 1, 3)), 1), "positions must be 1 to"),
+        (InitialLabels(np.ones((1, *SHAPE))), "initial labels must be a Volume, got ndarray"),
+        (InitialLabels(Volume(np.full((1, *SHAPE), np.nan), AFFINE)), r"initial labels must be 0 to 2, got \[nan\]"),
         (InitialLabels(Volume(np.ones((1, 4, 4, 4)), AFFINE)), "initial labels must be .* on another"),
         (InitialLabels(Volume(np.full((1, *SHAPE), 9), AFFINE)), r"initial labels must be 0 to 2, got \[9\]"),
         (InitialLabels(Volume(np.zeros((1, *SHAPE)), AFFINE)), "must have a label that takes prompts, got none"),
@@ -233,6 +243,40 @@ def test_what_is_no_prompt_is_refused_and_changes_nothing(segmenter, volume, pro
     with pytest.raises(InputError, match="must have a prompt to be undone, got none"):
         session.undo()
     assert session.steps == 0
+
+
+def test_numbers_of_numpy_are_numbers(segmenter, volume):
+    found = []
+    for position, label in (((15.0, -25.0, 14.0), 2), (np.array([15, -25, 14], np.int16), np.uint8(2))):
+        session = segmenter.session(volume)
+        session.add(Point(position, label))
+        found.append(session.labels(1).array)
+    assert np.array_equal(*found)
+    with pytest.raises(InputError, match="triples of numbers x, y and z, got others"):
+        session.position((1, 2))
+
+
+def test_a_click_in_a_thinner_slice_than_the_networks_is_on_its_side(segmenter):
+    image = Volume(phantom((30, 44, 24))[0][None], AFFINE @ np.diag([0.5, 0.5, 0.5, 1]))
+    session = segmenter.session(image)
+    before, seen = session.labels(1).array[0], set()
+    for voxel in map(tuple, np.argwhere(before > 0)[::501]):
+        session.add(Point(at(image, *voxel), int(3 - before[voxel])))
+        after = session.labels(1).array[0][voxel]
+        assert after in (0, 3 - before[voxel])
+        session.undo()
+        seen.add((voxel[1] % 2, after))
+    assert len(seen - {(0, 0), (1, 0)}) == 4
+
+
+def test_prompts_of_a_session_are_bounded_in_all(segmenter, volume, monkeypatch):
+    monkeypatch.setattr("unetpp_monai.interactive.session.MOST_IN_ALL", 100)
+    session = segmenter.session(volume)
+    many = Scribble([at(volume, 5, 6, 7)] * 60, 1, connected=False)
+    session.add(many)
+    with pytest.raises(InputError, match="a session takes at most 100 positions, got 120; undo some, or reset it"):
+        session.add(many)
+    assert session.steps == 1
 
 
 @pytest.mark.parametrize(
@@ -267,6 +311,17 @@ def test_a_thousand_prompts_are_enough_and_automatic_bundles_take_none(segmenter
     assert session.steps == MOST_PROMPTS and session.labels(1).array.shape == (1, *SHAPE)
     with pytest.raises(InputError, match="a bundle must take prompts to be corrected, this one takes none"):
         Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager").session(volume)
+
+
+def test_points_of_requests_are_voxels_with_all_numbers():
+    names = ["background", "liver"]
+    assert clicks_of({"scribbles": {"liver": []}, "liver": [], "foreground": []}, names) == []
+    flat = [Clicks("liver", ((1.0, 2.0, 0.0),), scribbled=False)]
+    assert clicks_of({"foreground": [[1, 2]]}, names, spatial_dims=2) == flat
+    for wrong in ([[1, 2]], [[10**400, 2, 3]], [[True, 2, 3]], [[]], [1, 2, 3], "x"):
+        for asked in ({"liver": wrong}, {"foreground": wrong}, {"scribbles": {"liver": wrong}}):
+            with pytest.raises(InputError, match=r"must be a list of voxels \[i, j, k\], got"):
+                clicks_of(asked, names)
 
 
 def test_files_of_a_corrected_result_say_that_a_person_had_a_part(tmp_path, segmenter):

@@ -1,5 +1,7 @@
 """Prompts on the network's grid: what is drawn, what a training draws, and that without them nothing changes."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,16 @@ def test_balls_are_round_in_mm_and_lines_have_no_gaps():
     assert tuple(voxels[0]) == (0, 0, 0) and tuple(voxels[-1]) == (7, 9, 1)
     assert (np.abs(np.diff(voxels, axis=0)).max(1) == 1).all()
     assert line(np.array([[2.2, 3.9]])).tolist() == [[2, 4]]
+
+
+def test_many_voxels_are_marked_with_little_memory():
+    voxels = np.stack(np.unravel_index(np.arange(200_000), (80, 80, 80)), -1)
+    tracemalloc.start()
+    marks = no_marks((80, 80, 80))
+    mark(marks, voxels, 1, ball(3.0, PIXDIM))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert marks.any() and peak < 150e6  # bytes; all at once takes 1.2e9
 
 
 def test_the_latest_mark_of_a_voxel_counts_and_ends_of_the_grid_cut():

@@ -4,12 +4,12 @@ A client sends all its points each time, as voxels of the image it has.
 """
 
 import hashlib
-import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..segmentation import Prompted, Segmentation, voxel_counts
 from ..segmenter import Segmenter
 from ..volume import Volume
 
+FAR = 1e9  # voxels; nothing is clicked further away
 HELD, IDLE = 4, 600.0  # most sessions, and idle seconds until one is released
 FOREGROUND, LABEL, SCRIBBLES = "foreground", "label", "scribbles"  # keys of a request, besides label names
 
@@ -38,39 +39,42 @@ class Clicks:
     scribbled: bool  # voxels of a scribble instead of clicks
 
 
-def clicks_of(asked: Mapping[str, Any], names: Sequence[str]) -> list[Clicks]:
+def clicks_of(asked: Mapping[str, Any], names: Sequence[str], *, spatial_dims: int = 3) -> list[Clicks]:
     """Read the points of a request, by label name, or as foreground and background.
 
     Args:
         asked: "label" of the "foreground" points; points by label, including "background"; "scribbles", voxels by
             label.
         names: of the labels by index, the background first.
+        spatial_dims: of the image; voxels of pictures may have two numbers.
 
     Raises:
         InputError: an unknown label, or invalid voxels.
     """
-    found = [Clicks(name, _voxels(asked[name], name), scribbled=False) for name in names if asked.get(name)]
+    voxels = partial(_voxels, least=spatial_dims)
+    found = [Clicks(name, voxels(asked[name], name), scribbled=False) for name in names if asked.get(name)]
     if points := asked.get(FOREGROUND):
         label = asked.get(LABEL) or (names[1] if len(names) == 2 else None)
         if label not in names:
             raise InputError(f"label of the points must be one of {', '.join(names[1:])}, got {label!r}")
-        found.append(Clicks(str(label), _voxels(points, FOREGROUND), scribbled=False))
+        found.append(Clicks(str(label), voxels(points, FOREGROUND), scribbled=False))
     scribbles = asked.get(SCRIBBLES) or {}
     if not isinstance(scribbles, dict) or not set(scribbles) <= set(names):
         raise InputError(f"scribbles must be voxels by label, of {', '.join(names)}, got {str(scribbles)[:60]!r}")
-    return [*found, *(Clicks(name, _voxels(voxels, name), scribbled=True) for name, voxels in scribbles.items())]
+    return [*found, *(Clicks(name, voxels(each, name), scribbled=True) for name, each in scribbles.items() if each)]
 
 
-def _voxels(stated: Any, name: str) -> tuple[tuple[float, float, float], ...]:
+def _voxels(stated: Any, name: str, *, least: int) -> tuple[tuple[float, float, float], ...]:
     points = stated if isinstance(stated, list) else [stated]
-    if not all(isinstance(point, list) and len(point) in (2, 3) and all(map(_is_number, point)) for point in points):
+    lists = all(isinstance(point, list) and least <= len(point) <= 3 for point in points)
+    if not lists or not all(all(map(_is_number, point)) for point in points):
         raise InputError(f"points of {name!r} must be a list of voxels [i, j, k], got {str(stated)[:60]!r}")
     i_j_k = ((*point, 0.0)[:3] for point in points)  # a picture has one slice
     return tuple((float(i), float(j), float(k)) for i, j, k in i_j_k)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -FAR < value < FAR
 
 
 @dataclass

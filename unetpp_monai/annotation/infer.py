@@ -97,7 +97,8 @@ class SegmentTask(InferTask):
         with self.served.lock:
             segmenter = self.served.segmenter(option_value(request.get("device")))
             source = self.source(image)
-            if clicks := clicks_of(request.get("prompts") or {}, self._names(segmenter.bundle)):
+            names, dims = self._names(segmenter.bundle), segmenter.spatial_dims
+            if clicks := clicks_of(request.get("prompts") or {}, names, spatial_dims=dims):
                 affine = None if source == image else read_volume(image).affine
                 held = None if request.get("file") else image
                 segmenter = Corrected(segmenter, self.corrections, clicks, image=held, affine=affine)  # type: ignore[assignment]

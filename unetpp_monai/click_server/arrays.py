@@ -14,7 +14,8 @@ from ..errors import InputError
 MAGIC, VERSION, CODEC = b"NNIA", 1, 1  # ZSTD
 HEAD, LENGTHS = struct.Struct("<4sBBBB"), struct.Struct("<QQ")
 MOST_BYTES = 1 << 30  # of an array, and of one chunk
-DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
+WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+DTYPES = ("bool", *WHOLE, "float16", "float32", "float64")
 NEEDED = "a server for viewers needs blosc2; pip install 'unetpp_monai[clicks]'"
 
 

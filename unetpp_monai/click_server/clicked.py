@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from ..depth import DepthLike
 from ..errors import InputError
 from ..interactive import BACKGROUND, InitialLabels, Point, Scribble, Session
-from ..prompts import core
+from ..interactive.session import MOST_POSITIONS
+from ..label_rules import is_number
+from ..prompts import bounds, core
 from ..segmenter import Segmenter
 from ..volume import Volume
+from .arrays import DTYPES
 
 AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}  # letter -> RAS axis, sign
+LONGEST = 1e6  # mm, of a voxel
 Mask = NDArray[np.bool_]
 
 
@@ -84,8 +88,8 @@ class Clicked:
         expected = list(self._image().volume.shape)
         if shape != expected:
             raise InputError(f"a target buffer must have the shape of the image, {expected}, got {str(shape)[:60]}")
-        if not isinstance(dtype, str) or dtype not in ("bool", "uint8", "uint16", "int16", "int32", "float32"):
-            raise InputError(f"a target buffer must be of bool, uint8, uint16, int16, int32 or float32, got {dtype!r}")
+        if dtype not in DTYPES:
+            raise InputError(f"a target buffer must be of {', '.join(DTYPES)}, got {str(dtype)[:60]!r}")
         self._shown = np.zeros(expected, bool)
         self._image().reset()
         self._begun = []
@@ -94,7 +98,7 @@ class Clicked:
         """Add a click on a voxel, in the order of the array's axes."""
         session = self._ready()
         sound = isinstance(coordinates, list) and len(coordinates) == 3
-        if not sound or not all(isinstance(each, int | float) for each in coordinates):
+        if not sound or not all(map(is_number, coordinates)):
             raise InputError(f"coordinates must be three numbers, got {str(coordinates)[:60]}")
         session.add(Point(session.position(coordinates), self._label(include)))
         return self._after(run)
@@ -110,10 +114,11 @@ class Clicked:
             filled: whether it is a lasso.
         """
         session = self._ready()
+        corner = self._corner(mask.shape, box)
         marked = _flat_core(mask > 0) if filled else mask > 0
-        voxels = np.argwhere(marked) + self._corner(mask.shape, box)
-        if not len(voxels):
-            raise InputError("a scribble must mark a voxel, got none")
+        if not 0 < (count := np.count_nonzero(marked)) <= MOST_POSITIONS:
+            raise InputError(f"a scribble must mark 1 to {MOST_POSITIONS} voxels, got {count or 'none'}")
+        voxels = np.argwhere(marked) + corner
         affine = session.volume.affine
         positions = voxels @ affine[:3, :3].T + affine[:3, 3]
         session.add(Scribble(positions, self._label(include), connected=False))
@@ -128,9 +133,10 @@ class Clicked:
             raise InputError("an initial segmentation must mark a voxel, got none")
         index = session.names.index(self.setting.label)
         session.reset()
+        self._shown, self._begun = mask > 0, []  # the client shows it before it asks
         session.add(InitialLabels(Volume((mask > 0)[None].astype(np.uint8) * np.uint8(index), session.volume.affine)))
         self._begun = [None if run else mask > 0]
-        return self._now() if run else self._show(mask > 0, ran=False)
+        return self._now() if run else Change(ran=False)
 
     def undo(self) -> Change:
         """Undo the last step and restore the buffer."""
@@ -183,10 +189,10 @@ class Clicked:
         """Return the first voxel of a part of the image."""
         whole = self._image().volume.shape
         try:
-            ends = np.array([[0, size] for size in whole] if box is None else box, np.int64)
-            sound = ends.shape == (3, 2) and tuple(ends[:, 1] - ends[:, 0]) == shape
+            ends = np.array([[0, size] for size in whole] if box is None else box)
+            sound = ends.dtype.kind == "i" and ends.shape == (3, 2) and tuple(ends[:, 1] - ends[:, 0]) == shape
             sound = sound and bool((ends[:, 0] >= 0).all() and (ends[:, 1] <= whole).all())
-        except (TypeError, ValueError, OverflowError):
+        except ValueError:  # not a table
             sound = False
         if not sound:
             raise InputError(f"a mask must be of the image's shape, {list(whole)}, or of its box's, got {list(shape)}")
@@ -200,19 +206,19 @@ class Clicked:
         """Return the change to the result of the last step."""
         session = self._ready()
         if not session.steps:
-            return self._show(np.zeros(session.volume.shape, bool), ran=True)
+            return self._show(np.zeros(session.volume.shape, bool))
         if (begun := self._begun[-1]) is not None:
-            return self._show(begun, ran=True)
+            return self._show(begun)
         labels = session.labels(self.setting.depth).array[0]
-        return self._show(labels == session.names.index(self.setting.label), ran=True)
+        return self._show(labels == session.names.index(self.setting.label))
 
-    def _show(self, mask: Mask, *, ran: bool) -> Change:
-        before, self._shown = self._shown, mask
-        places = np.argwhere(mask != before)
-        if not ran or not len(places):
-            return Change(ran)
-        box = [[int(low), int(high) + 1] for low, high in zip(places.min(0), places.max(0), strict=True)]
-        return Change(ran, box, mask[tuple(slice(*ends) for ends in box)].astype(np.uint8))
+    def _show(self, mask: Mask) -> Change:
+        changed = mask != self._shown
+        self._shown = mask
+        if not changed.any():
+            return Change(ran=True)
+        box = bounds(changed)
+        return Change(ran=True, box=[[ends.start, ends.stop] for ends in box], part=mask[box].astype(np.uint8))
 
 
 def affine_of(axes: str, spacing: Sequence[float]) -> NDArray[np.float64]:
@@ -239,16 +245,16 @@ def check_axes(axes: str) -> str:
 
 
 def _is_length(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    return is_number(value) and 0 < value < LONGEST  # type: ignore[operator]
 
 
 def _flat_core(mask: Mask) -> Mask:
     """Erode a lasso, which is one slice thick."""
-    flat = [axis for axis, size in enumerate(np.ptp(np.argwhere(mask), axis=0) + 1) if size == 1] if mask.any() else []
+    box = bounds(mask) if mask.any() else ()
+    flat = [axis for axis, ends in enumerate(box) if ends.stop - ends.start == 1]
     if len(flat) != 1:
         return core(mask)
     found = np.zeros_like(mask)
-    at = int(np.argwhere(mask)[0, flat[0]])
-    place = tuple(at if axis == flat[0] else slice(None) for axis in range(3))
+    place = tuple(ends.start if axis == flat[0] else slice(None) for axis, ends in enumerate(box))
     found[place] = core(mask[place])
     return found

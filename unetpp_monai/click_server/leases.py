@@ -92,6 +92,11 @@ class Leases:
             lease.used = lease.seen if active else lease.used
             return lease
 
+    def used(self, lease: Lease) -> None:
+        """Note that a request was answered now; it may have taken longer than a lease may be silent."""
+        with self._lock:
+            lease.seen = lease.used = self._clock()
+
     def left(self, lease: Lease) -> float:
         """Return the seconds until a lease ends without user action."""
         return max(0.0, self.idle - (self._clock() - lease.used))

@@ -9,7 +9,10 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address
+from socket import gethostname
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from ..errors import InputError, UnetppError
 from .arrays import MOST_BYTES, pack, unpack
@@ -40,6 +43,7 @@ class Serves(Protocol):
     leases: Leases
     capabilities: dict[str, Any]
     predicting: threading.Lock  # one at a time
+    worker: threading.Thread  # of the last prediction
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -74,15 +78,21 @@ class Connection(BaseHTTPRequestHandler):
     def _answer(self, known: Mapping[str, Callable[[], Any]]) -> None:
         self._body: bytes | None = None
         try:
-            self._send_found(self._found(known))
-        except ConnectionError:
+            found = self._found(known)
+            self._skip()
+            self._send_found(found)
+        except (ConnectionError, TimeoutError):
             raise
         except Exception as error:  # noqa: BLE001 - the boundary of a request; the trace is logged
-            self._refuse(*self._told(error))
+            status, detail = self._told(error)
+            self._skip()
+            self._refuse(status, detail)
 
     def _found(self, known: Mapping[str, Callable[[], Any]]) -> Any:
-        if self.headers.get("Origin"):
+        if "Origin" in self.headers or self.headers.get("Sec-Fetch-Site", "none") != "none":
             raise Refusal(403, "requests must come from a viewer, got one from a web page")
+        if not is_ours(self.headers.get("Host", "localhost"), self.server.options.host):
+            raise Refusal(403, "Host must be this server's address or name, got another")
         if self.path not in known:
             raise Refusal(404, f"no such path: {self.path[:80]}")
         if self.path != "/healthz":
@@ -116,8 +126,12 @@ class Connection(BaseHTTPRequestHandler):
             lease = self.server.leases.find(self.headers.get(LEASE), active=True)
             with lease.lock:
                 self._read()  # before others have to wait for this client
-                with self.server.predicting:
-                    return action(lease)
+                try:
+                    with self.server.predicting:
+                        self.server.worker = threading.current_thread()
+                        return action(lease)
+                finally:
+                    self.server.leases.used(lease)
 
         return run
 
@@ -186,6 +200,18 @@ class Connection(BaseHTTPRequestHandler):
                 raise ConnectionResetError("the client disconnected")
         return self._body
 
+    def _skip(self) -> None:
+        """Read what is left of a request, which would be taken for the next; clients that still send hear no answer."""
+        left = 0 if self._body is not None else self._length()
+        if self.headers.get("Transfer-Encoding") or not 0 <= left <= MOST_BYTES:
+            self.close_connection = True
+            return
+        while left:
+            part = self.rfile.read(min(left, MOST_TEXT))
+            if not part:
+                raise ConnectionResetError("the client disconnected")
+            left -= len(part)
+
     def _length(self) -> int:
         """Return the body's length in bytes; -1: not stated."""
         stated = self.headers.get("Content-Length") or "0"
@@ -205,9 +231,12 @@ class Connection(BaseHTTPRequestHandler):
         content = b"" if found.part is None else pack(found.part)
         self._send(200, content, "application/octet-stream", {META: json.dumps(meta)})
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what is no request of this protocol, and end the connection."""
+        self.close_connection, self.request_version = True, self.protocol_version
+        self._refuse(code, f"a request must be of HTTP/1.1, and GET or POST, got {(message or str(code))[:80]}")
+
     def _refuse(self, status: int, detail: str) -> None:
-        if self._body is None and (self._length() or self.headers.get("Transfer-Encoding")):
-            self.close_connection = True  # unread bytes would be taken for the next request
         self._send(status, json.dumps({"detail": detail}).encode(), "application/json")
 
     def _send(self, status: int, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
@@ -229,10 +258,19 @@ class Connection(BaseHTTPRequestHandler):
         logger.debug(format, *args)
 
 
+def is_ours(host: str, own: str) -> bool:
+    """Tell whether `Host` is an address or a name of this computer, not one that a web page chose (DNS rebinding)."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        return name in ("localhost", own.lower(), gethostname().lower()) or bool(ip_address(name))
+    except ValueError:
+        return False
+
+
 def _object(content: bytes, what: str) -> dict[str, Any]:
     try:
         found = json.loads(content) if len(content) <= MOST_TEXT else None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise InputError(f"{what} must be a JSON object of at most {MOST_TEXT} bytes, got another")

@@ -1,5 +1,6 @@
 """HTTP server with one thread per connection and one prediction at a time. Loopback by default."""
 
+import ctypes
 import logging
 import threading
 from http.server import ThreadingHTTPServer
@@ -45,7 +46,7 @@ class ClickServer(ThreadingHTTPServer):
             raise InputError(NEEDED)
         check_axes(options.setting.axes)
         self.segmenter, self.options = segmenter, options
-        self.predicting = threading.Lock()
+        self.predicting, self.worker = threading.Lock(), threading.current_thread()
         self.leases = Leases(
             lambda: Clicked(segmenter, options.setting), most=options.most, idle=options.idle, silent=options.silent
         )
@@ -75,6 +76,14 @@ class ClickServer(ThreadingHTTPServer):
         finally:
             self._places.release()
 
+    def end_prediction(self) -> None:
+        """End the running prediction, and begin no other; a thread that computes crashes a process that ends."""
+        while not self.predicting.acquire(timeout=0.1):
+            number = ctypes.c_ulong(self.worker.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(ConnectionAbortedError))
+        if self.worker is not threading.current_thread():
+            self.worker.join(1)  # s; it may wait for its client's next request
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore a broken connection, which affects no other client."""
         logger.debug("a connection ended early", exc_info=True)
@@ -98,4 +107,7 @@ def serve(segmenter: Segmenter, options: ServerOptions) -> None:
     """
     with ClickServer(segmenter, options) as server:
         logger.info("%s at http://%s:%d", server.capabilities["model"], *server.server_address[:2])
-        server.serve_forever()
+        try:
+            server.serve_forever()
+        finally:
+            server.end_prediction()

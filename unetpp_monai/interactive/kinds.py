@@ -115,10 +115,11 @@ class Prompting:
         Raises:
             InputError: no such label.
         """
-        known = isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.names)
-        if not known and label not in self.names:
-            raise InputError(f"a label must be one of {', '.join(self.names)}, or its index, got {label!r}")
-        return self.names.index(label) if isinstance(label, str) else label
+        if isinstance(label, str) and label in self.names:
+            return self.names.index(label)
+        if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < len(self.names):
+            return int(label)
+        raise InputError(f"a label must be one of {', '.join(self.names)}, or its index, got {shown(label)}")
 
     def channel(self, label: str | int) -> int:
         """Return the prompt channel of a label.
@@ -130,3 +131,8 @@ class Prompting:
             names = ", ".join(self.names[each] for each in self.labels)
             raise InputError(f"a prompt's label must be one of {names}, got {label!r}")
         return self.labels.index(index)
+
+
+def shown(value: object) -> str:
+    """Return any value in one short line, for messages."""
+    return " ".join(repr(value)[:60].split())

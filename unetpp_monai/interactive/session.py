@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ..depth import DepthLike
 from ..errors import InputError
 from ..inference import Predictor, Windows
-from ..prompts import ball, core, line, mark, no_marks, prompt_maps
+from ..prompts import ball, core, mark, no_marks, prompt_maps, steps_of, walk
 from ..segmentation import Prepared
 from ..volume import Volume
 from .held_windows import HeldWindows
-from .kinds import InitialLabels, Point, Prompt, Prompting
+from .kinds import InitialLabels, Point, Prompt, Prompting, Scribble, shown
 
-MOST_PROMPTS, MOST_POSITIONS = 1000, 1_000_000  # of a session, of one scribble
+MOST_PROMPTS, MOST_POSITIONS, MOST_IN_ALL = 1000, 1_000_000, 5_000_000  # of a session, of a scribble, of a session
 SPACES = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1)}  # signs to convert to RAS
 
 
@@ -43,10 +43,19 @@ class Segments(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What a prompt marks, on the network's grid."""
+
+    channel: int
+    voxels: NDArray[np.int64]  # (N, axes), each once
+    places: NDArray[np.float64]  # (M, axes), between voxels: what was clicked
+
+
+@dataclass(frozen=True, eq=False)
 class _State:
     """Result of all prompts so far; each step makes a new one, for undo."""
 
-    drawn: tuple[tuple[int, NDArray[np.int64]], ...] = ()  # channel, and its voxels (N, axes) on the network's grid
+    drawn: tuple[_Drawn, ...] = ()
     locked: tuple[int, ...] = ()  # labels that must not change
     kept: NDArray[np.generic] | None = None  # labels (1, X, Y, Z) when they were locked
 
@@ -116,10 +125,11 @@ class Session:
         if isinstance(prompt, InitialLabels):
             drawn = self._deep_in(prompt.labels)
         elif isinstance(prompt, Point):
-            drawn = [(self._prompting.channel(prompt.label), self._voxels([prompt.position], prompt.space))]
+            drawn = [self._drawn(prompt.label, [prompt.position], prompt.space)]
+        elif isinstance(prompt, Scribble):
+            drawn = [self._drawn(prompt.label, prompt.positions, prompt.space, connected=prompt.connected)]
         else:
-            channel = self._prompting.channel(prompt.label)
-            drawn = [(channel, self._voxels(prompt.positions, prompt.space, connected=prompt.connected))]
+            raise InputError(f"a prompt must be a Point, Scribble or InitialLabels, got {type(prompt).__name__}")
         state = self._states[-1]
         self._push(replace(state, drawn=(*state.drawn, *drawn)))
 
@@ -161,8 +171,8 @@ class Session:
             InputError: the network has no such depth.
         """
         state, marks = self._states[-1], no_marks(self._shape)
-        for channel, voxels in state.drawn:
-            mark(marks, voxels, channel, self._offsets)
+        for each in state.drawn:
+            mark(marks, each.voxels, each.channel, self._offsets)
         predictor = self._segmenter.predictor(depth)
         prompts = torch.from_numpy(prompt_maps(marks, len(self._prompting.labels)))
         places = self._places(state)
@@ -174,52 +184,68 @@ class Session:
         return Volume(np.where(stays, state.kept, found.array), found.affine)
 
     def position(self, voxel: Sequence[float]) -> tuple[float, float, float]:
-        """Return the position of a voxel by its index (0-based, X, Y, Z), mm, RAS."""
-        x, y, z = (self.volume.affine @ (*voxel, 1.0))[:3]
+        """Return the position of a voxel by its index (0-based, X, Y, Z), mm, RAS.
+
+        Raises:
+            InputError: not three numbers.
+        """
+        x, y, z = (self.volume.affine @ (*_triples([voxel])[0], 1.0))[:3]
         return float(x), float(y), float(z)
 
     def _places(self, state: _State) -> dict[int, torch.Tensor]:
         """Return positions `(N, 3)` of the prompts, without the balls around them, RAS mm, by label index."""
         dims, marks = len(self._shape), no_marks(self._shape)
-        for channel, voxels in state.drawn:
-            mark(marks, voxels, channel, np.zeros((1, dims), np.int64))
+        if dims != 3:
+            return {}
+        for each in state.drawn:
+            mark(marks, each.voxels, each.channel, np.zeros((1, dims), np.int64))
         to_mm = np.linalg.inv(self._to_voxels)
-        places = {
-            index: np.argwhere(marks == channel) @ to_mm[:dims, :dims].T + to_mm[:dims, dims]
-            for channel, index in enumerate(self._prompting.labels)
-        }
-        return {index: torch.from_numpy(found) for index, found in places.items() if dims == 3}
+        found: dict[int, list[NDArray[np.float64]]] = {}
+        for each in state.drawn:
+            counts = each.places[marks[tuple(self._nearest(each.places).T)] == each.channel]
+            found.setdefault(self._prompting.labels[each.channel], []).append(counts @ to_mm[:3, :3].T + to_mm[:3, 3])
+        return {index: torch.from_numpy(np.concatenate(places)) for index, places in found.items()}
 
     def _push(self, state: _State) -> None:
         if self.steps >= MOST_PROMPTS:
             raise InputError(f"a session takes at most {MOST_PROMPTS} prompts, got one more; undo some, or reset it")
+        if (count := sum(len(each.places) for each in state.drawn)) > MOST_IN_ALL:
+            raise InputError(f"a session takes at most {MOST_IN_ALL} positions, got {count}; undo some, or reset it")
         self._states.append(state)
 
-    def _voxels(self, positions: Any, space: str, *, connected: bool = False) -> NDArray[np.int64]:
-        """Convert positions `(N, 3)` to voxels `(N, axes)` of the network's grid."""
-        if space not in SPACES:
-            raise InputError(f"the space of positions must be {' or '.join(SPACES)}, got {space!r}")
-        try:
-            found = np.asarray(positions, np.float64) * SPACES[space]
-        except (TypeError, ValueError):
-            found = np.zeros(0)
-        if found.ndim != 2 or found.shape[1] != 3 or not 0 < len(found) <= MOST_POSITIONS:
-            raise InputError(f"positions must be 1 to {MOST_POSITIONS} triples of x, y and z in mm, got another shape")
+    def _drawn(self, label: str | int, positions: Any, space: str, *, connected: bool = False) -> _Drawn:
+        """Convert positions `(N, 3)` to voxels of the network's grid."""
+        channel = self._prompting.channel(label)
+        if not isinstance(space, str) or space not in SPACES:
+            raise InputError(f"the space of positions must be {' or '.join(SPACES)}, got {shown(space)}")
+        found = _triples(positions) * SPACES[space]
         self._check_inside(found)
         dims = len(self._shape)
         places = found[:, :dims] @ self._to_voxels[:dims, :dims].T + self._to_voxels[:dims, dims]
-        voxels = line(places) if connected else np.rint(places).astype(np.int64)
-        seen = voxels[((voxels >= -1) & (voxels <= self._shape)).all(1)]  # the grid may end one voxel before the image
+        if connected:
+            if (count := int(steps_of(places).sum())) > 2 * MOST_POSITIONS:  # two steps a voxel
+                raise InputError(f"a scribble must be at most {MOST_POSITIONS} voxels long, got {count // 2}")
+            places = walk(places)
+        return self._marked(channel, places)
+
+    def _marked(self, channel: int, places: NDArray[np.float64]) -> _Drawn:
+        """Keep places on the network's grid, which may end one voxel before the image."""
+        seen = places[((np.rint(places) >= -1) & (np.rint(places) <= self._shape)).all(1)]
         if not len(seen):
             raise InputError("positions must be inside the foreground crop, got some where the image is all 0")
-        return np.unique(np.clip(seen, 0, np.array(self._shape) - 1), axis=0)
+        numbers = np.unique(np.ravel_multi_index(tuple(self._nearest(seen).T), self._shape))
+        return _Drawn(channel, np.stack(np.unravel_index(numbers, self._shape), -1), seen)
+
+    def _nearest(self, places: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.clip(np.rint(places).astype(np.int64), 0, np.array(self._shape) - 1)
 
     def _check_inside(self, positions: NDArray[np.float64]) -> None:
         if not np.isfinite(positions).all():
             raise InputError("positions must be finite, got NaN or infinite ones")
         to_voxels = np.linalg.inv(self.volume.affine)
-        voxels = positions @ to_voxels[:3, :3].T + to_voxels[:3, 3]
-        outside = ((voxels < -0.5) | (voxels >= np.array(self.volume.shape) - 0.5)).any(1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            voxels = positions @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        outside = ~((voxels >= -0.5) & (voxels < np.array(self.volume.shape) - 0.5)).all(1)
         if outside.any():
             place = ", ".join(f"{value:.4g}" for value in positions[outside][0])
             voxel = ", ".join(f"{value:.4g}" for value in voxels[outside][0])
@@ -228,8 +254,10 @@ class Session:
                 f"voxel ({voxel}); are they of this image, and RAS or LPS?"
             )
 
-    def _deep_in(self, labels: Volume) -> list[tuple[int, NDArray[np.int64]]]:
+    def _deep_in(self, labels: Volume) -> list[_Drawn]:
         """Return the eroded region of each foreground label with prompts, from labels on the image's grid."""
+        if not isinstance(labels, Volume):
+            raise InputError(f"initial labels must be a Volume, got {type(labels).__name__}")
         if len(labels.array) != 1 or not labels.same_grid(self.volume):
             raise InputError(
                 f"initial labels must be (1, X, Y, Z) on the grid of the image, {self.volume.shape}, got "
@@ -238,8 +266,9 @@ class Session:
         if unknown := sorted(set(np.unique(labels.array).tolist()) - set(range(len(self.names)))):
             raise InputError(f"initial labels must be 0 to {len(self.names) - 1}, got {unknown[:3]}")
         on_grid = self._on_network_grid(labels)
-        pairs = ((channel, np.argwhere(core(on_grid == label))) for channel, label in enumerate(self._prompting.labels))
-        found = [(channel, voxels) for channel, voxels in pairs if len(voxels) and self._prompting.labels[channel]]
+        prompted = ((channel, label) for channel, label in enumerate(self._prompting.labels) if label)
+        cores = ((channel, np.argwhere(core(on_grid == label))) for channel, label in prompted)
+        found = [self._marked(channel, voxels.astype(float)) for channel, voxels in cores if len(voxels)]
         if not found:
             raise InputError("initial labels must have a label that takes prompts, got none")
         return found
@@ -248,8 +277,23 @@ class Session:
         """Resample labels to the network's grid, nearest voxel."""
         dims = len(self._shape)
         to_source = np.linalg.inv(to_affine_nd(dims, labels.affine)) @ np.linalg.inv(self._to_voxels)
-        grid = np.stack(np.meshgrid(*map(np.arange, self._shape), indexing="ij"), -1).reshape(-1, dims)
-        voxels = np.rint(grid @ to_source[:dims, :dims].T + to_source[:dims, dims]).astype(np.int64)
-        voxels = np.clip(voxels, 0, np.array(self.volume.shape[:dims]) - 1)
+        rest = np.stack(np.meshgrid(*map(np.arange, self._shape[1:]), indexing="ij"), -1).reshape(-1, dims - 1)
         array = labels.array[0] if dims == 3 else labels.array[0, :, :, 0]
-        return np.asarray(array[tuple(voxels.T)].reshape(self._shape))
+        found = np.empty(self._shape, array.dtype)
+        for row in range(self._shape[0]):  # all at once takes much memory
+            grid = np.insert(rest, 0, row, axis=1)
+            voxels = np.rint(grid @ to_source[:dims, :dims].T + to_source[:dims, dims]).astype(np.int64)
+            voxels = np.clip(voxels, 0, np.array(self.volume.shape[:dims]) - 1)
+            found[row] = array[tuple(voxels.T)].reshape(self._shape[1:])
+        return found
+
+
+def _triples(positions: Any) -> NDArray[np.float64]:
+    """Check positions `(N, 3)`."""
+    try:
+        found = np.asarray(positions)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.dtype.kind not in "iuf" or found.ndim != 2 or found.shape[1] != 3 or not 0 < len(found) <= MOST_POSITIONS:
+        raise InputError(f"positions must be 1 to {MOST_POSITIONS} triples of numbers x, y and z, got others")
+    return found.astype(np.float64)
