@@ -15,6 +15,7 @@ sys.path.insert(0, str(DOCS))  # scripts beside this file are no package
 import reference  # noqa: E402
 
 project = "unetpp_monai"
+html_show_copyright = False
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
