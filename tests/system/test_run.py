@@ -52,7 +52,7 @@ def test_ways_out_are_those_of_this_command(tmp_path, monkeypatch):
 
     monkeypatch.setattr(workflow, "train", refuse)
     checked, options = check(find_dataset(tmp_path / "data")), Options(modality="ct")
-    with pytest.raises(InputError, match=r"begin anew: unetpp train .*data --fold 0 --fresh; or choose") as raised:
+    with pytest.raises(InputError, match=r"begin anew, by a fresh training of .*data, fold 0") as raised:
         workflow.run(checked, tmp_path / "work", plan_options=options, steps=3)
     assert raised.value.option is None
     with pytest.raises(InputError, match="got both; give one"):

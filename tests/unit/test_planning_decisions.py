@@ -266,3 +266,11 @@ def test_a_spacing_of_another_unit_is_refused(spacing):
 def test_every_decision_says_its_rule_its_input_and_another_way():
     for decision in decide(made(made_facts((200, 200, 12), (1.0, 1.0, 8.0))), Choices(SMALL)).decisions:
         assert decision.rule and decision.inputs and decision.override, decision.key
+
+
+def test_prompts_are_a_tenth_of_the_smallest_label_or_one_and_a_half_voxels():
+    labels = {1: LabelShape(1000, (50.0,) * 3, (46.0, 5.0)), 2: LabelShape(1000, (50.0,) * 3, (60.0,))}
+    both = {1: "organ", 2: "other"}
+    assert values(made(made_facts(labels=labels), labels=both), interactive=True)["prompt_radius"] == pytest.approx(4.6)
+    labels[1] = LabelShape(10, (3.0,) * 3, (3.0,))
+    assert values(made(made_facts(labels=labels), labels=both), interactive=True)["prompt_radius"] == pytest.approx(1.5)

@@ -22,7 +22,8 @@ WORTH = 0.9  # fraction of a case's voxels below which cropping zeros pays
 SEEN = 0.05  # largest fraction of all voxels in one step
 STEPS = {False: 50, True: 250}  # per epoch, without and with a GPU
 EPOCHS = {False: 50, True: 200}
-RADIUS = 1.5  # of prompts, in voxels of the finest axis
+RADIUS = 1.5  # of prompts at least, in voxels of the finest axis
+TENTH = 0.1  # of the diameter of the smallest label, the radius of prompts
 FOREGROUND = 0.33  # fraction of patches centred on a labelled voxel
 
 
@@ -66,7 +67,7 @@ def decide(checked: Checked, choices: Choices) -> Decided:
         *_of_images(checked, kinds, rules),
         Decision("crop_foreground", crop, "crop zeros if that saves enough and cuts no label", why, EDIT),
         *_of_network(grid, network, choices),
-        *(_of_prompts(labels, grid) if choices.interactive else []),
+        *(_of_prompts(labels, grid, facts) if choices.interactive else []),
         *_of_training(checked, grid, network, choices),
         Decision(
             "num_folds",
@@ -161,12 +162,18 @@ def _of_network(grid: Grid, network: Shape, choices: Choices) -> list[Decision]:
     return found
 
 
-def _of_prompts(labels: int, grid: Grid) -> Iterator[Decision]:
+def _of_prompts(labels: int, grid: Grid, facts: Sequence[Facts]) -> Iterator[Decision]:
     """Choose the labels with prompts, and their radius."""
     every = list(range(labels))
     yield Decision("prompt_labels", every, "every label, the background too", "option interactive", EDIT)
-    radius = round(RADIUS * min(grid.spacing), 3)
-    yield Decision("prompt_radius", radius, f"mm, {RADIUS:g} voxels of the finest axis", "pixdim", EDIT)
+    diameters: dict[int, list[float]] = {}
+    for each in facts:
+        for value, shape in each.labels.items():
+            diameters.setdefault(value, []).append(shape.components[0])
+    smallest = min(float(np.median(found)) for found in diameters.values())
+    radius = round(max(RADIUS * min(grid.spacing), TENTH * smallest), 3)
+    rule = f"mm, a tenth of the diameter of the smallest label, at least {RADIUS:g} voxels of the finest axis"
+    yield Decision("prompt_radius", radius, rule, f"pixdim, a ball as large as that label has {smallest:.1f} mm", EDIT)
 
 
 def _steps(grid: Grid) -> Iterator[Decision]:

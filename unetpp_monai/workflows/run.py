@@ -60,7 +60,7 @@ def run(
         except InputError as error:
             if error.option != "fresh":
                 raise
-            raise InputError(f"{error}: unetpp train {task} --fold {fold} --fresh; or choose another folder") from error
+            raise InputError(f"{error}, by a fresh training of {task}, fold {fold}") from error
     found = check_task(task)
     targets = targets_of(root / DIST, found.metadata["name"])
     if targets.archive.is_file():
