@@ -84,9 +84,10 @@ def prompt_maps(marks: Marks, channels: int) -> NDArray[np.float32]:
 
 def bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     """Return the smallest box around a mask `(*spatial)` that is not empty."""
-    axes = range(mask.ndim)
-    seen = [np.flatnonzero(mask.any(tuple(other for other in axes if other != axis))) for axis in axes]
-    return tuple(slice(int(places[0]), int(places[-1]) + 1) for places in seen)
+    from scipy import ndimage
+
+    (box,) = ndimage.find_objects(mask.view(np.uint8), 1)
+    return tuple(box)
 
 
 def core(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
