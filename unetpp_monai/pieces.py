@@ -5,10 +5,21 @@ import torch
 from numpy.typing import NDArray
 
 
-def largest_component(mask: NDArray[np.bool_]) -> torch.Tensor:
-    """Return the largest component of a mask `(*spatial)`; the first of equals; empty if empty."""
-    pieces, _ = components(mask, 1)
-    return torch.from_numpy(pieces[0] if pieces else np.zeros_like(mask))
+def largest_component(mask: NDArray[np.bool_], marked: NDArray[np.int64] | None = None) -> torch.Tensor:
+    """Return the largest component of a mask `(*spatial)`, and those with a marked voxel.
+
+    Args:
+        mask: of an empty one, an empty one is returned; of equal components, the first counts.
+        marked: voxels `(N, axes)`; None: no voxel.
+    """
+    numbers, sizes = _numbered(mask)
+    kept = {int(sizes.argmax()) + 1} if len(sizes) else set()
+    if marked is not None:
+        kept |= set(numbers[tuple(marked.T)].tolist()) - {0}
+    found = np.zeros(mask.shape, bool)
+    for number in kept:
+        found |= numbers == number
+    return torch.from_numpy(found)
 
 
 def components(mask: NDArray[np.bool_], count: int) -> tuple[list[NDArray[np.bool_]], list[int]]:
@@ -16,10 +27,15 @@ def components(mask: NDArray[np.bool_], count: int) -> tuple[list[NDArray[np.boo
 
     Equal ones keep their order.
     """
+    numbers, sizes = _numbered(mask)
+    order = np.argsort(-sizes, kind="stable")
+    return [numbers == number + 1 for number in order[:count]], sizes[order].tolist()
+
+
+def _numbered(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Number the components of a mask from 1, and count their voxels."""
     import SimpleITK
 
     pieces = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.astype(np.uint8)), True)
-    numbers = SimpleITK.GetArrayViewFromImage(pieces)
-    sizes = np.bincount(numbers.ravel())[1:]
-    order = np.argsort(-sizes, kind="stable")
-    return [numbers == number + 1 for number in order[:count]], sizes[order].tolist()
+    numbers = SimpleITK.GetArrayFromImage(pieces)
+    return numbers, np.bincount(numbers.ravel())[1:]

@@ -1,6 +1,6 @@
 """Volume in, label volume out: the steps of a bundle's `inference.json` without its files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from .bundle.judge import Judge
 from .bundle.trial import build_steps, try_steps
 from .depth import Depth, DepthLike
 from .errors import InputError, cause_of
-from .inference import AnytimeNetwork, Clock, Predictor, Progress, TimedInference, Windows, as_tensor
+from .inference import AnytimeNetwork, Clock, Predictor, Progress, Slab, TimedInference, Windows, as_tensor
 from .intensities import check_image
 from .interactive import Prompting, Session
 from .io.monai_reader import float_array, metadata
@@ -266,6 +266,7 @@ class Segmenter:
         *,
         prompts: torch.Tensor | None = None,
         marks: Mapping[int, torch.Tensor] | None = None,
+        correct: Callable[[Iterable[Slab]], Iterator[Slab]] | None = None,
     ) -> Volume:
         """Segment with another predictor, such as one that records the heads, or answers from a record.
 
@@ -274,13 +275,16 @@ class Segmenter:
             predictor: called with the windows `(B, C, *spatial)` that `__call__` would evaluate, in the same order.
             located: by `locate`; None: it is called if there is a locator.
             prompts: maps `(P, *network grid)` that windows have behind the image's channels; None: none.
-            marks: positions `(N, 3)` of prompts, RAS mm, by label index; planes obey them.
+            marks: positions `(N, axes)` of prompts, RAS mm, by label index; planes obey them, and components that
+                are marked stay.
+            correct: changes the logits on the network's grid; None: they stay.
 
         Returns:
             Labels as `__call__` gives them.
         """
         image = torch.cat([self._batch(prepared), *([] if prompts is None else [prompts[None].to(self.device)])], 1)
-        data = self._invert.from_slabs(prepared.data, self._inferer.slabs(image, predictor, located))
+        slabs = self._inferer.slabs(image, predictor, located)
+        data = self._invert.from_slabs(prepared.data, correct(slabs) if correct else slabs)
         return on_grid_of(self._postprocessing({**data, "pred_marks": marks or {}})["pred"], prepared.volume)
 
     def _batch(self, prepared: Prepared) -> torch.Tensor:

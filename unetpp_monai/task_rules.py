@@ -46,6 +46,7 @@ AT_LEAST = {
     "weight_decay": 0,
     "noise_std": 0,
     "prompt_radius": 0,
+    "prompt_reach": 0,
     "prompt_rounds": 1,
     "prompt_jitter": 0,
 }

@@ -5,11 +5,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import torch
 from monai import transforms
 from monai.config import KeysCollection
 from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
 from monai.utils import MetaKeys
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..label_rules import boundary_pairs
@@ -109,10 +112,11 @@ class NormalizeChannelsd(transforms.MapTransform):
 
 
 class LargestComponentd(transforms.MapTransform):
-    """Keep only the largest connected component of some labels; diagonals are connected.
+    """Keep only the largest connected component of some labels, and those that a user marked; diagonals are connected.
 
     Args:
-        keys: labels `(1, *spatial)`, integers; replaced, same shape and dtype, other pieces become background.
+        keys: labels `(1, *spatial)`, integers; replaced, same shape and dtype, other pieces become background. The
+            entry `<key>_marks`, if any, has positions `(N, axes)`, RAS mm, by label index; labels then have an affine.
         labels: indices of the labels, each treated separately.
     """
 
@@ -126,10 +130,21 @@ class LargestComponentd(transforms.MapTransform):
         for key in self.key_iterator(data):
             found[key] = data[key].clone()
             array = found[key].as_tensor() if isinstance(found[key], MetaTensor) else found[key]
+            marks = data.get(f"{key}_marks", {})
             for label in self.labels:
                 mask = array[0] == label
-                array[0][mask & ~largest_component(mask.cpu().numpy()).to(mask.device)] = 0
+                marked = _voxels(marks[label], data[key]) if label in marks else None
+                kept = largest_component(mask.cpu().numpy(), marked)
+                array[0][mask & ~kept.to(mask.device)] = 0
         return found
+
+
+def _voxels(positions: torch.Tensor, labels: MetaTensor) -> NDArray[np.int64]:
+    """Voxels `(N, axes)` of positions (RAS, mm) in labels `(1, *spatial)`, those outside at the border."""
+    shape = np.array(labels.shape[1:])
+    to_voxels = np.linalg.inv(to_affine_nd(len(shape), labels.affine.cpu().numpy()))
+    voxels = positions.cpu().numpy() @ to_voxels[:-1, :-1].T + to_voxels[:-1, -1]
+    return np.asarray(np.clip(np.rint(voxels).astype(np.int64), 0, shape - 1))
 
 
 class InvertLabelsd(transforms.MapTransform):

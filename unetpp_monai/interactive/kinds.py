@@ -68,13 +68,14 @@ class Prompting:
     """The prompts that a bundle supports.
 
     Example:
-        >>> Prompting(("background", "liver"), (0, 1), 3.0, (1.5, 1.5, 1.5)).channel("liver")
+        >>> Prompting(("background", "liver"), (0, 1), 3.0, 10.0, (1.5, 1.5, 1.5)).channel("liver")
         1
     """
 
     names: tuple[str, ...]  # of every label by index, the background first
     labels: tuple[int, ...]  # with prompts, one channel each, in this order; empty: the bundle is automatic
     radius: float  # of a point, mm
+    reach: float  # of the correction around prompts, standard deviation, mm; 0: prompts only enter the network
     pixdim: tuple[float, ...]  # spacing of the network's grid, mm
 
     @classmethod
@@ -91,7 +92,7 @@ class Prompting:
         """
         names = (BACKGROUND, *(label.name for label in sorted(labels, key=lambda label: label.index)))
         if not channels and not parser.config.get("prompt_labels"):
-            return cls(names, (), 0.0, ())
+            return cls(names, (), 0.0, 0.0, ())
 
         def stated(key: str, kind: type) -> tuple[Any, ...]:
             found = attempt(lambda: parser.get_parsed_content(key), f"{key} must be stated")
@@ -103,11 +104,12 @@ class Prompting:
             stated("prompt_radius", float),
             stated("pixdim", float),
         )
+        reach, *_ = stated("prompt_reach", float) if "prompt_reach" in parser.config else (0.0,)
         if len(prompted) != channels or not set(prompted) <= set(range(len(names))):
             raise BundleError(
                 f"prompt_labels must be {channels} labels (prompt_channels of network_def), got {prompted}"
             )
-        return cls(names, prompted, radius, pixdim)
+        return cls(names, prompted, radius, reach, pixdim)
 
     def index(self, label: str | int) -> int:
         """Return the index of a label by name or index.

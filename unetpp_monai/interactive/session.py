@@ -3,7 +3,7 @@
 Positions are mm in the patient, RAS unless said otherwise; the image may have any orientation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from ..depth import DepthLike
 from ..errors import InputError
-from ..inference import Predictor, Windows
+from ..inference import Predictor, Slab, Windows, as_tensor
 from ..prompts import ball, core, mark, no_marks, prompt_maps, steps_of, walk
 from ..segmentation import Prepared
 from ..volume import Volume
 from .held_windows import HeldWindows
 from .kinds import InitialLabels, Point, Prompt, Prompting, Scribble, shown
+from .reach import Marked, Reach
 
 MOST_PROMPTS, MOST_POSITIONS, MOST_IN_ALL = 1000, 1_000_000, 5_000_000  # of a session, of a scribble, of a session
 SPACES = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1)}  # signs to convert to RAS
@@ -38,24 +39,16 @@ class Segments(Protocol):
         *,
         prompts: torch.Tensor | None = None,
         marks: Mapping[int, torch.Tensor] | None = None,
+        correct: Callable[[Iterable[Slab]], Iterator[Slab]] | None = None,
     ) -> Volume:
         """Segment with another predictor."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """What a prompt marks, on the network's grid."""
-
-    channel: int
-    voxels: NDArray[np.int64]  # (N, axes), each once
-    places: NDArray[np.float64]  # (M, axes), between voxels: what was clicked
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
     """Result of all prompts so far; each step makes a new one, for undo."""
 
-    drawn: tuple[_Drawn, ...] = ()
+    drawn: tuple[Marked, ...] = ()
     locked: tuple[int, ...] = ()  # labels that must not change
     kept: NDArray[np.generic] | None = None  # labels (1, X, Y, Z) when they were locked
 
@@ -102,6 +95,7 @@ class Session:
         self._channels = len(image)
         self._offsets = ball(prompting.radius, prompting.pixdim)
         self._held = HeldWindows(self._channels)
+        self._reach: Reach | None = None
         self._states = [_State()]
         self._last: DepthLike = None
 
@@ -176,7 +170,10 @@ class Session:
         predictor = self._segmenter.predictor(depth)
         prompts = torch.from_numpy(prompt_maps(marks, len(self._prompting.labels)))
         places = self._places(state)
-        found = self._segmenter.replay(self._prepared, self._held.over(predictor), prompts=prompts, marks=places)
+        correct = self._correction(state)
+        found = self._segmenter.replay(
+            self._prepared, self._held.over(predictor), prompts=prompts, marks=places, correct=correct
+        )
         self._last = depth
         if state.kept is None:
             return found
@@ -192,18 +189,26 @@ class Session:
         x, y, z = (self.volume.affine @ (*_triples([voxel])[0], 1.0))[:3]
         return float(x), float(y), float(z)
 
+    def _correction(self, state: _State) -> Callable[[Iterable[Slab]], Iterator[Slab]] | None:
+        """Return what corrects the logits around prompts, if there are any."""
+        if not state.drawn or not self._prompting.reach:
+            return None
+        if self._reach is None:
+            sigma = [self._prompting.reach / length for length in self._prompting.pixdim]
+            self._reach = Reach(as_tensor(self._prepared.data["image"]), sigma)
+        self._reach.follow(state.drawn)
+        return self._reach.over
+
     def _places(self, state: _State) -> dict[int, torch.Tensor]:
-        """Return positions `(N, 3)` of the prompts, without the balls around them, RAS mm, by label index."""
+        """Return positions `(N, axes)` of the prompts, without the balls around them, RAS mm, by label index."""
         dims, marks = len(self._shape), no_marks(self._shape)
-        if dims != 3:
-            return {}
         for each in state.drawn:
             mark(marks, each.voxels, each.channel, np.zeros((1, dims), np.int64))
         to_mm = np.linalg.inv(self._to_voxels)
         found: dict[int, list[NDArray[np.float64]]] = {}
         for each in state.drawn:
             counts = each.places[marks[tuple(self._nearest(each.places).T)] == each.channel]
-            found.setdefault(self._prompting.labels[each.channel], []).append(counts @ to_mm[:3, :3].T + to_mm[:3, 3])
+            found.setdefault(self._prompting.labels[each.channel], []).append(counts @ to_mm[:dims, :dims].T + to_mm[:dims, dims])
         return {index: torch.from_numpy(np.concatenate(places)) for index, places in found.items()}
 
     def _push(self, state: _State) -> None:
@@ -213,7 +218,7 @@ class Session:
             raise InputError(f"a session takes at most {MOST_IN_ALL} positions, got {count}; undo some, or reset it")
         self._states.append(state)
 
-    def _drawn(self, label: str | int, positions: Any, space: str, *, connected: bool = False) -> _Drawn:
+    def _drawn(self, label: str | int, positions: Any, space: str, *, connected: bool = False) -> Marked:
         """Convert positions `(N, 3)` to voxels of the network's grid."""
         channel = self._prompting.channel(label)
         if not isinstance(space, str) or space not in SPACES:
@@ -228,13 +233,13 @@ class Session:
             places = walk(places)
         return self._marked(channel, places)
 
-    def _marked(self, channel: int, places: NDArray[np.float64]) -> _Drawn:
+    def _marked(self, channel: int, places: NDArray[np.float64]) -> Marked:
         """Keep places on the network's grid, which may end one voxel before the image."""
         seen = places[((np.rint(places) >= -1) & (np.rint(places) <= self._shape)).all(1)]
         if not len(seen):
             raise InputError("positions must be inside the foreground crop, got some where the image is all 0")
         numbers = np.unique(np.ravel_multi_index(tuple(self._nearest(seen).T), self._shape))
-        return _Drawn(channel, np.stack(np.unravel_index(numbers, self._shape), -1), seen)
+        return Marked(self._prompting.labels[channel], channel, np.stack(np.unravel_index(numbers, self._shape), -1), seen)
 
     def _nearest(self, places: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.clip(np.rint(places).astype(np.int64), 0, np.array(self._shape) - 1)
@@ -254,7 +259,7 @@ class Session:
                 f"voxel ({voxel}); are they of this image, and RAS or LPS?"
             )
 
-    def _deep_in(self, labels: Volume) -> list[_Drawn]:
+    def _deep_in(self, labels: Volume) -> list[Marked]:
         """Return the eroded region of each foreground label with prompts, from labels on the image's grid."""
         if not isinstance(labels, Volume):
             raise InputError(f"initial labels must be a Volume, got {type(labels).__name__}")

@@ -24,6 +24,7 @@ STEPS = {False: 50, True: 250}  # per epoch, without and with a GPU
 EPOCHS = {False: 50, True: 200}
 RADIUS = 1.5  # of prompts at least, in voxels of the finest axis
 TENTH = 0.1  # of the diameter of the smallest label, the radius of prompts
+REACH = 3.3  # of prompt_radius: what gained most of 15 to 35 mm on ACDC and the left atrium (docs/clicks.md)
 FOREGROUND = 0.33  # fraction of patches centred on a labelled voxel
 
 
@@ -174,6 +175,8 @@ def _of_prompts(labels: int, grid: Grid, facts: Sequence[Facts]) -> Iterator[Dec
     radius = round(max(RADIUS * min(grid.spacing), TENTH * smallest), 3)
     rule = f"mm, a tenth of the diameter of the smallest label, at least {RADIUS:g} voxels of the finest axis"
     yield Decision("prompt_radius", radius, rule, f"pixdim, a ball as large as that label has {smallest:.1f} mm", EDIT)
+    rule = f"mm, standard deviation, {REACH:g} times prompt_radius"
+    yield Decision("prompt_reach", round(REACH * radius, 3), rule, "how far what is around a prompt follows it", EDIT)
 
 
 def _steps(grid: Grid) -> Iterator[Decision]:
