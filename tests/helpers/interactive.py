@@ -14,8 +14,8 @@ from unetpp_monai.training.initial_weights import fit_weights
 FIRST = "nodes.x_0_0.block.conv_0.conv.weight"
 
 
-def interactive_bundle(folder, *, strength=0.5 / MARKED):
-    """Write the bundle of `hippocampus_interactive` into a folder; without strength, prompts change nothing."""
+def interactive_bundle(folder, *, strength=0.5 / MARKED, reach=None):
+    """Write the bundle of `hippocampus_interactive` into a folder; without strength and reach, prompts change nothing."""
     task = check_task("hippocampus_interactive")
     network = UNetPlusPlus(3, 1, 3, task.values["features"], prompt_channels=3, deep_supervision=False)
     stored = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
@@ -24,16 +24,23 @@ def interactive_bundle(folder, *, strength=0.5 / MARKED):
     folder.mkdir(parents=True)
     torch.save(state, folder / "weights.pt")
     write_bundle(task, folder / "bundle", weights=folder / "weights.pt")
+    if reach is not None:
+        restate(folder / "bundle", prompt_reach=reach)
     return folder / "bundle"
+
+
+def restate(root, **values):
+    """State other values in a bundle."""
+    path = root / "configs" / "inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    (root / "SHA256SUMS").unlink(missing_ok=True)
 
 
 def tiny_interactive(folder, seed=4):
     """The same with a network of random weights and windows of 16 voxels, for tests of what is around it."""
     root = interactive_bundle(folder)
-    values = {"features": [4, 8, 8, 8], "roi_size": [16, 16, 16]}
-    path = root / "configs" / "inference.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-    network = UNetPlusPlus(3, 1, 3, values["features"], prompt_channels=3, deep_supervision=False, seed=seed)
+    features = [4, 8, 8, 8]
+    restate(root, features=features, roi_size=[16, 16, 16])
+    network = UNetPlusPlus(3, 1, 3, features, prompt_channels=3, deep_supervision=False, seed=seed)
     torch.save(network.state_dict(), root / "models" / "model.pt")
-    (root / "SHA256SUMS").unlink(missing_ok=True)
     return root

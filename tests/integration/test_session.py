@@ -71,7 +71,8 @@ def test_without_prompts_it_is_what_the_automatic_bundle_gives(tmp_path):
 
 @pytest.mark.slow
 def test_a_click_is_on_its_side_of_the_plane_between_labels(tmp_path):
-    segmenter = Segmenter.from_bundle(interactive_bundle(tmp_path / "made", strength=0), device="cpu", runtime="eager")
+    root = interactive_bundle(tmp_path / "made", strength=0, reach=0)
+    segmenter = Segmenter.from_bundle(root, device="cpu", runtime="eager")
     volume = Volume(phantom((34, 50, 36))[0][None], AFFINE)
     session = segmenter.session(volume)
     before = session.labels(1).array[0]

@@ -31,19 +31,26 @@ class HeldWindows:
         self._found: OrderedDict[tuple[object, ...], Windows] = OrderedDict()
         self._bytes = 0
 
-    def over(self, predictor: Predictor) -> Callable[[torch.Tensor], Windows]:
+    def over(self, predictor: Predictor, *, both: bool = False) -> Callable[[torch.Tensor], Windows]:
         """Return a predictor for one pass over the image that calls another only for missing windows.
 
         Args:
             predictor: for the depth.
+            both: return maps, too: the logits of the same windows without prompts.
         """
         place = 0  # of the next window; the order is the same in each pass
 
         def answer(windows: torch.Tensor) -> Windows:
             nonlocal place
-            found = [self._of(predictor, place + number, window[None]) for number, window in enumerate(windows)]
+            numbers = range(place, place + len(windows))
             place += len(windows)
-            return Windows(*(torch.cat(layer) for layer in zip(*(each.layers for each in found), strict=True)))
+            found = [self._of(predictor, *each) for each in zip(numbers, windows.split(1), strict=True)]
+            result = Windows(*(torch.cat(layer) for layer in zip(*(each.layers for each in found), strict=True)))
+            if not both:
+                return result
+            bare = windows[:, : self.channels].contiguous().split(1)
+            alone = [self._of(predictor, *each).logits for each in zip(numbers, bare, strict=True)]
+            return Windows(result.logits, torch.cat(alone))
 
         return answer
 

@@ -1,9 +1,9 @@
 """Correct the logits around prompts, so that what is marked gets its label and its surroundings follow.
 
 A network learns from clicks, but may still not do what they say. So the margin by which the label of a prompt loses
-there is added to it, weighted by a squared exponential kernel of distance and intensity, as in the Gaussian process of
-GPCIS (Zhou et al. 2023, arXiv 2302.14578); but each voxel follows one prompt, that with the highest weight, and nothing
-is learned.
+there without prompts is added to it, weighted by a squared exponential kernel of distance and intensity, as in the
+Gaussian process of GPCIS (Zhou et al. 2023, arXiv 2302.14578); but each voxel follows one prompt, that with the highest
+weight, and nothing is learned.
 """
 
 from collections import deque
@@ -58,6 +58,7 @@ class Reach:
         known = len(self._prompts)
         if known > len(prompts) or any(one is not other for one, other in zip(self._prompts, prompts, strict=False)):
             self.weight.fill(0)
+            self.number.fill(0)
             self._prompts, self._rows, known = [], [], 0
         for prompt in prompts[known:]:
             self._add(prompt)
@@ -114,7 +115,8 @@ class Reach:
         """Correct the logits of the image.
 
         Args:
-            slabs: of the image, first to last; each waits until every prompt that reaches it was seen.
+            slabs: of the image, first to last, whose maps are the logits without prompts; each waits until every prompt
+                that reaches it was seen.
 
         Yields:
             The same slabs; marked voxels have the label of their prompt.
@@ -122,7 +124,7 @@ class Reach:
         losses = torch.zeros(2, len(self._prompts))  # sum over the voxels of each prompt, and their number
         waiting: deque[Slab] = deque()
         for slab in slabs:
-            self._count(slab, losses)
+            self._count(slab.start, slab.logits if slab.maps is None else slab.maps, losses)
             waiting.append(slab)
             while waiting and self._known(waiting[0], before=_rows(slab).stop):
                 yield self._corrected(waiting.popleft(), losses)
@@ -133,22 +135,22 @@ class Reach:
         rows = _rows(slab)
         return all(own < before for first, last, own in self._rows if first < rows.stop and last >= rows.start)
 
-    def _count(self, slab: Slab, losses: torch.Tensor) -> None:
-        """Add what the prompts' labels lose by in a slab."""
-        rows = _rows(slab)
+    def _count(self, start: int, logits: torch.Tensor, losses: torch.Tensor) -> None:
+        """Add what the prompts' labels lose by in the rows of a slab, with its logits without prompts."""
         for number, prompt in enumerate(self._prompts):
-            voxels = prompt.voxels[(prompt.voxels[:, 0] >= rows.start) & (prompt.voxels[:, 0] < rows.stop)]
+            row = prompt.voxels[:, 0] - start
+            inside = (row >= 0) & (row < logits.shape[1])
+            voxels = prompt.voxels[inside]
             if len(voxels):
-                at = (slice(None), *torch.from_numpy(voxels - [rows.start, *[0] * (voxels.shape[1] - 1)]).T)
-                logits = slab.logits[at].cpu()
-                lost = _lost(logits, torch.full((1, len(voxels)), prompt.label))
+                there = logits[(slice(None), torch.from_numpy(row[inside]), *torch.from_numpy(voxels[:, 1:]).T)].cpu()
+                lost = _lost(there, torch.full((1, len(voxels)), prompt.label))
                 losses[:, number] += torch.stack([lost.sum(), torch.tensor(float(len(voxels)))])
 
     def _corrected(self, slab: Slab, losses: torch.Tensor) -> Slab:
         rows, device = _rows(slab), slab.logits.device
         reached = self.weight[rows]
         if not reached.any():
-            return slab
+            return replace(slab, maps=None)
         box = bounds(reached > 0)
         weight = torch.from_numpy(reached[box]).to(device)
         number = torch.from_numpy(self.number[rows][box]).to(device).long()
@@ -157,7 +159,7 @@ class Reach:
         logits = slab.logits.clone()  # windows that are kept must stay
         part = logits[(slice(None), *box)]
         part.scatter_add_(0, label, torch.where(weight == 1, _lost(part, label)[0], weight * mean[number])[None])
-        return replace(slab, logits=logits)
+        return replace(slab, logits=logits, maps=None)
 
 
 def _rows(slab: Slab) -> slice:

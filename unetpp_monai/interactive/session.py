@@ -171,9 +171,8 @@ class Session:
         prompts = torch.from_numpy(prompt_maps(marks, len(self._prompting.labels)))
         places = self._places(state)
         correct = self._correction(state)
-        found = self._segmenter.replay(
-            self._prepared, self._held.over(predictor), prompts=prompts, marks=places, correct=correct
-        )
+        windows = self._held.over(predictor, both=correct is not None)
+        found = self._segmenter.replay(self._prepared, windows, prompts=prompts, marks=places, correct=correct)
         self._last = depth
         if state.kept is None:
             return found
