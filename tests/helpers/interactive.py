@@ -15,7 +15,7 @@ FIRST = "nodes.x_0_0.block.conv_0.conv.weight"
 
 
 def interactive_bundle(folder, *, strength=0.5 / MARKED, reach=None):
-    """Write the bundle of `hippocampus_interactive` into a folder; without strength and reach, prompts change nothing."""
+    """Write the bundle of `hippocampus_interactive` into a folder; without both, prompts change nothing."""
     task = check_task("hippocampus_interactive")
     network = UNetPlusPlus(3, 1, 3, task.values["features"], prompt_channels=3, deep_supervision=False)
     stored = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)

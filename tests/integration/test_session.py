@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from helpers import BUNDLE, phantom
 from helpers.dicom_phantoms import make_series
-from helpers.interactive import interactive_bundle, tiny_interactive
+from helpers.interactive import interactive_bundle, restate, tiny_interactive
 from helpers.reports import valid_report
 
 from unetpp_monai import Segmenter, Volume
@@ -18,6 +18,7 @@ from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.interactive import InitialLabels, Point, Scribble
 from unetpp_monai.interactive.session import MOST_POSITIONS, MOST_PROMPTS
+from unetpp_monai.pieces import components
 from unetpp_monai.workflows.request import Request
 from unetpp_monai.workflows.segment import segment_case
 
@@ -83,6 +84,36 @@ def test_a_click_is_on_its_side_of_the_plane_between_labels(tmp_path):
     assert ((before > 0) == (after > 0)).all() and np.argwhere(after == 1)[:, 1].min() == ahead + 3
     session.undo()
     assert np.array_equal(session.labels(1).array[0], before)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 1.3, 0.9), (0.4, 2.5, 1.0)])
+@pytest.mark.parametrize("turn", [(0, 1, 2), (2, 0, 1)])
+def test_a_clicked_voxel_has_its_label_whatever_the_grid(segmenter, spacing, turn):
+    affine = np.zeros((4, 4))
+    affine[turn, range(3)] = np.array(spacing) * (-1, 1, -1)
+    affine[:, 3] = 12.3, -40.1, 7.7, 1
+    shape = tuple(round(20 / length) for length in spacing)
+    volume, rng = Volume(phantom(shape)[0][None], affine), np.random.default_rng(0)
+    session, clicked = segmenter.session(volume), {}
+    for label in (0, 1, 2, 0):  # two sides of a plane are another rule
+        voxel = tuple(int(rng.integers(0, size)) for size in shape)
+        clicked[voxel] = label if label == 0 else 1
+        session.add(Point(session.position(voxel), clicked[voxel]))
+        for depth in (1, "full"):
+            found = session.labels(depth).array[0]
+            assert {place: int(found[place]) for place in clicked} == clicked
+
+
+@pytest.mark.slow
+def test_what_a_click_marks_is_no_small_piece(tmp_path):
+    root = interactive_bundle(tmp_path / "made", strength=0)
+    restate(root, largest_component=[1], label_boundary=[])
+    volume = Volume(phantom((34, 50, 36))[0][None], AFFINE)
+    session = Segmenter.from_bundle(root, device="cpu", runtime="eager").session(volume)
+    piece = session.labels(1).array[0] == 1
+    session.add(Point(at(volume, 2, 3, 33), 1))  # far from it
+    found = session.labels(1).array[0] == 1
+    assert found[2, 3, 33] and not piece[2, 3, 33] and (found >= piece).all() and len(components(found, 9)[1]) == 2
 
 
 @pytest.mark.parametrize("runtime", ["eager", "openvino"])
@@ -287,6 +318,7 @@ def test_prompts_of_a_session_are_bounded_in_all(segmenter, volume, monkeypatch)
         ({"prompt_labels": []}, "prompt_labels must be 3 labels"),
         ({"prompt_radius": "@out_channels"}, None),
         ({"prompt_radius": "$'x'"}, "prompt_radius must"),
+        ({"prompt_reach": "$'x'"}, "prompt_reach must"),
         ({"prompt_labels": [0, 1, 5]}, "prompt_labels must name labels from 0"),
     ],
 )

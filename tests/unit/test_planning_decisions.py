@@ -271,6 +271,7 @@ def test_every_decision_says_its_rule_its_input_and_another_way():
 def test_prompts_are_a_tenth_of_the_smallest_label_or_one_and_a_half_voxels():
     labels = {1: LabelShape(1000, (50.0,) * 3, (46.0, 5.0)), 2: LabelShape(1000, (50.0,) * 3, (60.0,))}
     both = {1: "organ", 2: "other"}
-    assert values(made(made_facts(labels=labels), labels=both), interactive=True)["prompt_radius"] == pytest.approx(4.6)
+    found = values(made(made_facts(labels=labels), labels=both), interactive=True)
+    assert (found["prompt_radius"], found["prompt_reach"]) == pytest.approx((4.6, 3.3 * 4.6))
     labels[1] = LabelShape(10, (3.0,) * 3, (3.0,))
     assert values(made(made_facts(labels=labels), labels=both), interactive=True)["prompt_radius"] == pytest.approx(1.5)

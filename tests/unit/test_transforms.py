@@ -162,6 +162,23 @@ def test_the_largest_piece_of_a_label_is_kept(shape):
     assert not LargestComponentd("pred", [1])({"pred": torch.zeros(shape)})["pred"].any()
 
 
+@pytest.mark.parametrize("shape", [(1, 9, 9, 9), (1, 12, 9)])
+def test_pieces_that_a_user_marked_are_kept_too(shape):
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    labels[0, :3, :3], labels[0, 7:9, 7:9], labels[0, 5, 0] = 1, 1, 1
+    affine = torch.diag(torch.tensor([-2.0, 3.0, 1.0, 1.0], dtype=torch.float64))
+    affine[:3, 3] = torch.tensor([5.0, 7.0, 9.0])
+    position = (affine @ torch.tensor([7.8, 7.0, 0.0, 1.0], dtype=torch.float64))[: len(shape) - 1]
+    marks = {1: position[None], 2: position[None]}
+    item = {"pred": MetaTensor(labels, affine=affine), "pred_marks": marks}
+    found = LargestComponentd("pred", [1, 2])(item)["pred"]
+    wanted = labels.clone()
+    wanted[0, 5, 0] = 0
+    if len(shape) == 4:
+        wanted[0, 7:9, 7:9] = 1
+    assert torch.equal(found.as_tensor(), wanted)
+
+
 def test_each_pair_of_labels_meets_in_a_slice_of_its_own():
     labels = torch.zeros(1, 8, 9, 4, dtype=torch.uint8)
     labels[:, 1:3, 1:4, 1:3], labels[:, 1:3, 4:8, 1:3] = 2, 1

@@ -47,9 +47,10 @@ class Reach:
     """
 
     def __init__(self, image: torch.Tensor, sigma: Sequence[float]) -> None:
-        self.image, self.sigma = image.float().cpu().numpy(), np.asarray(sigma, np.float64)
-        self.weight = np.zeros(self.image.shape[1:], np.float32)
-        self.number = np.zeros(self.image.shape[1:], np.int32)
+        self.image: NDArray[np.float32] = image.float().cpu().numpy()
+        self.sigma = np.asarray(sigma, np.float64)
+        shape: tuple[int, ...] = self.image.shape[1:]
+        self.weight, self.number = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
         self._prompts: list[Marked] = []
         self._rows: list[tuple[int, int, int]] = []  # of each prompt: first and last that it reaches, last of its own
 
@@ -68,9 +69,10 @@ class Reach:
         low = np.maximum(prompt.voxels.min(0) - ends, 0)
         high = np.minimum(prompt.voxels.max(0) + ends + 1, shape)
         self._rows.append((int(low[0]), int(high[0]) - 1, int(prompt.voxels[:, 0].max())))
+        first, *others = map(slice, low.tolist(), high.tolist())
         rows = AT_ONCE // int((high - low)[1:].prod()) + 1 if len(prompt.places) > 1 else shape[0]
-        for start in range(low[0], high[0], rows):
-            box = (slice(start, min(start + rows, high[0])), *map(slice, low[1:], high[1:]))
+        for start in range(first.start, first.stop, rows):
+            box = (slice(start, min(start + rows, first.stop)), *others)
             self._merge(box, self._from_place(prompt, box) if len(prompt.places) == 1 else self._from_all(prompt, box))
         for rounded in product((np.floor, np.ceil), repeat=len(shape)):  # all that interpolation would mix there
             corners = [step(at) for step, at in zip(rounded, np.round(prompt.places, 3).T, strict=True)]
@@ -91,7 +93,7 @@ class Reach:
         for axis, (part, at) in enumerate(zip(box, prompt.places[0], strict=True)):
             steps = (np.arange(part.start, part.stop) - at) / self.sigma[axis]
             exponent += (steps**2).astype(np.float32).reshape([-1 if each == axis else 1 for each in range(len(box))])
-        return np.exp(exponent / -2)
+        return np.asarray(np.exp(exponent / -2))
 
     def _from_all(self, prompt: Marked, box: tuple[slice, ...]) -> NDArray[np.float32]:
         """Weights in some rows, of the nearest voxel of a prompt."""
@@ -109,7 +111,7 @@ class Reach:
         inside = slice(box[0].start - first, box[0].stop - first)
         marked = self.image[(slice(None), *(at[inside] + start for at, start in zip(nearest, low, strict=True)))]
         exponent = np.square(self.image[(slice(None), *box)] - marked).sum(0) / CONTRAST**2
-        return np.exp((exponent + distance[inside].astype(np.float32) ** 2) / -2)
+        return np.asarray(np.exp((exponent + distance[inside].astype(np.float32) ** 2) / -2))
 
     def over(self, slabs: Iterable[Slab]) -> Iterator[Slab]:
         """Correct the logits of the image.

@@ -207,7 +207,7 @@ class Session:
         found: dict[int, list[NDArray[np.float64]]] = {}
         for each in state.drawn:
             counts = each.places[marks[tuple(self._nearest(each.places).T)] == each.channel]
-            found.setdefault(self._prompting.labels[each.channel], []).append(counts @ to_mm[:dims, :dims].T + to_mm[:dims, dims])
+            found.setdefault(each.label, []).append(counts @ to_mm[:dims, :dims].T + to_mm[:dims, dims])
         return {index: torch.from_numpy(np.concatenate(places)) for index, places in found.items()}
 
     def _push(self, state: _State) -> None:
@@ -238,7 +238,8 @@ class Session:
         if not len(seen):
             raise InputError("positions must be inside the foreground crop, got some where the image is all 0")
         numbers = np.unique(np.ravel_multi_index(tuple(self._nearest(seen).T), self._shape))
-        return Marked(self._prompting.labels[channel], channel, np.stack(np.unravel_index(numbers, self._shape), -1), seen)
+        voxels = np.stack(np.unravel_index(numbers, self._shape), -1)
+        return Marked(self._prompting.labels[channel], channel, voxels, seen)
 
     def _nearest(self, places: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.clip(np.rint(places).astype(np.int64), 0, np.array(self._shape) - 1)
