@@ -12,6 +12,8 @@ from typing import Any
 
 from label_demo import free_port, label_python, running, say, show
 
+from unetpp_monai.words import counted
+
 FRONT, BACK = "anterior hippocampus", "posterior hippocampus"
 IN_FRONT, IN_BACK, OUTSIDE = [20, 26, 16], [18, 30, 14], [20, 9, 16]  # voxels of the sample
 CASE = "mni_hippocampus_right"
@@ -54,7 +56,8 @@ def by_monai_label(bundle: Path, sample: Path, folder: Path) -> None:
             params = {"depth": "1", **clicks}
             say(f">>> label, report = client.infer(model, {CASE!r}, {params})")
             report = client.infer(model, CASE, params)[1]
-            marked = [f"{one['positions']} {one['kind']} {one['label']}" for one in report.get("prompts", [])]
+            prompts = report.get("prompts", [])
+            marked = [f"{counted(one['positions'], one['kind'][:-1])} {one['label']}" for one in prompts]
             show({"ml": report["ml"], "prompts": marked, "seconds": report["latencies"]["total"]})
 
 

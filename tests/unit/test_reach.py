@@ -147,6 +147,14 @@ def test_slabs_come_once_nothing_can_change_them():
     assert seen[4:] == [(8, 14), (10, 14), (12, 14), (14, 14), (16, 16), (18, 18)]
 
 
+def test_what_has_an_outline_changes_nothing_around_it():
+    reach = Reach(torch.zeros(1, *SHAPE), SIGMA)
+    reach.follow([Marked(1, 0, np.array([[5, 5, 5], [6, 5, 5]]), np.array([[5.0, 5, 5], [6, 5, 5]]), spread=False)])
+    found = torch.zeros(2, *SHAPE)
+    found[0] = 0.1
+    assert corrected(reach, found).argmax(0).nonzero().tolist() == [[5, 5, 5], [6, 5, 5]]
+
+
 def test_slices_have_two_axes():
     reach = Reach(torch.zeros(2, 16, 16), (2.0, 2.0))
     place = np.array([[5.0, 6.0]])

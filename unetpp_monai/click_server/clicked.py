@@ -121,7 +121,7 @@ class Clicked:
         voxels = np.argwhere(marked) + corner
         affine = session.volume.affine
         positions = voxels @ affine[:3, :3].T + affine[:3, 3]
-        session.add(Scribble(positions, self._label(include), connected=False))
+        session.add(Scribble(positions, self._label(include), connected=False, spread=not filled))
         return self._after(run)
 
     def initial(self, mask: NDArray[Any], *, run: bool) -> Change:

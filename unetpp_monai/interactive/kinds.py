@@ -46,6 +46,7 @@ class Scribble:
     label: str | int  # name or index; "background" or 0
     connected: bool = True  # by straight lines, in order; False: separate points
     space: str = "RAS"  # of the positions, or "LPS" as DICOM has it
+    spread: bool = True  # what is around follows; False: only the voxels themselves, where an outline is known
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ class Marked:
     channel: int  # of the prompts
     voxels: NDArray[np.int64]  # (N, axes), each once
     places: NDArray[np.float64]  # (M, axes), between voxels: what was clicked
+    spread: bool = True  # what is around follows
 
 
 class Reach:
@@ -65,13 +66,13 @@ class Reach:
             self._add(prompt)
 
     def _add(self, prompt: Marked) -> None:
-        shape, ends = self.weight.shape, np.floor(FAR * self.sigma).astype(int)
+        shape, ends = self.weight.shape, np.floor(FAR * self.sigma * prompt.spread).astype(int)
         low = np.maximum(prompt.voxels.min(0) - ends, 0)
         high = np.minimum(prompt.voxels.max(0) + ends + 1, shape)
         self._rows.append((int(low[0]), int(high[0]) - 1, int(prompt.voxels[:, 0].max())))
         first, *others = map(slice, low.tolist(), high.tolist())
         rows = AT_ONCE // int((high - low)[1:].prod()) + 1 if len(prompt.places) > 1 else shape[0]
-        for start in range(first.start, first.stop, rows):
+        for start in range(first.start, first.stop if prompt.spread else 0, rows):
             box = (slice(start, min(start + rows, first.stop)), *others)
             self._merge(box, self._from_place(prompt, box) if len(prompt.places) == 1 else self._from_all(prompt, box))
         for rounded in product((np.floor, np.ceil), repeat=len(shape)):  # all that interpolation would mix there

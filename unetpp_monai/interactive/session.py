@@ -121,7 +121,8 @@ class Session:
         elif isinstance(prompt, Point):
             drawn = [self._drawn(prompt.label, [prompt.position], prompt.space)]
         elif isinstance(prompt, Scribble):
-            drawn = [self._drawn(prompt.label, prompt.positions, prompt.space, connected=prompt.connected)]
+            places = self._drawn(prompt.label, prompt.positions, prompt.space, connected=prompt.connected)
+            drawn = [replace(places, spread=prompt.spread)]
         else:
             raise InputError(f"a prompt must be a Point, Scribble or InitialLabels, got {type(prompt).__name__}")
         state = self._states[-1]
@@ -273,7 +274,8 @@ class Session:
         on_grid = self._on_network_grid(labels)
         prompted = ((channel, label) for channel, label in enumerate(self._prompting.labels) if label)
         cores = ((channel, np.argwhere(core(on_grid == label))) for channel, label in prompted)
-        found = [self._marked(channel, voxels.astype(float)) for channel, voxels in cores if len(voxels)]
+        marked = (self._marked(channel, voxels.astype(float)) for channel, voxels in cores if len(voxels))
+        found = [replace(each, spread=False) for each in marked]
         if not found:
             raise InputError("initial labels must have a label that takes prompts, got none")
         return found
