@@ -123,7 +123,7 @@ def test_the_real_client_gets_what_the_session_gives(client, image, ours):
     for number, prompt in enumerate((
         Point(ours.position((5, 6, 7)), LABEL),
         Scribble([ours.position(voxel) for voxel in np.argwhere(scribble)], "background", connected=False),
-        Scribble([ours.position(voxel) for voxel in np.argwhere(deep)], LABEL, connected=False),
+        Scribble([ours.position(voxel) for voxel in np.argwhere(deep)], LABEL, connected=False, spread=False),
     )):  # fmt: skip
         ours.add(prompt)
         assert np.array_equal(seen[number], shown(ours))
