@@ -68,12 +68,16 @@ def spatial_array(volume: Volume, spatial_dims: int) -> NDArray[np.generic]:
     """Return the voxels for a 3-D or 2-D network, `(C, X, Y, Z)` or `(C, X, Y)`.
 
     Raises:
-        InputError: several slices for a 2-D network.
+        InputError: several slices for a 2-D network, or one that is not axial.
     """
     if spatial_dims == 3:
         return volume.array
     if volume.shape[2] != 1:
         raise InputError(f"a 2-D network takes images of 1 slice, got {volume.shape[2]}; give the slices one by one")
+    across = np.abs(np.cross(*volume.affine[:3, :2].T))  # MONAI takes of a slice's axes what is in R and A
+    if across.argmax() != 2:
+        plane = ("sagittal", "coronal")[across.argmax()]
+        raise InputError(f"a 2-D network takes axial slices, got a {plane} one; save it as a picture or with axes R and A")
     return volume.array[..., 0]
 
 
