@@ -77,7 +77,7 @@ def spatial_array(volume: Volume, spatial_dims: int) -> NDArray[np.generic]:
     across = np.abs(np.cross(*volume.affine[:3, :2].T))  # MONAI takes of a slice's axes what is in R and A
     if across.argmax() != 2:
         plane = ("sagittal", "coronal")[across.argmax()]
-        raise InputError(f"a 2-D network takes axial slices, got a {plane} one; save it as a picture or with axes R and A")
+        raise InputError(f"a 2-D network takes axial slices, got a {plane} one; save it with axes R and A, or as PNG")
     return volume.array[..., 0]
 
 
