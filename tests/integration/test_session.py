@@ -357,6 +357,15 @@ def test_points_of_requests_are_voxels_with_all_numbers():
                 clicks_of(asked, names)
 
 
+def test_labels_may_have_the_names_of_other_keys():
+    names, at = ("background", "foreground", "label", "scribbles"), [[1, 2, 3]]
+    found = [Clicks(name, ((1.0, 2.0, 3.0),), scribbled=False) for name in names]
+    assert clicks_of(dict.fromkeys(names, at), names) == found
+    asked = {"label": "label", "foreground": at, "scribbles": {"scribbles": at, "label": at}}
+    drawn = [Clicks(name, ((1.0, 2.0, 3.0),), scribbled=True) for name in ("scribbles", "label")]
+    assert clicks_of(asked, names) == [found[1], *drawn]
+
+
 def test_files_of_a_corrected_result_say_that_a_person_had_a_part(tmp_path, segmenter):
     make_series(tmp_path / "series", np.diag([1.0, 1, 1, 1]), (24, 26, 20))
     image = read_dicom_series(tmp_path / "series").volume

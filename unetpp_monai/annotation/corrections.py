@@ -52,13 +52,15 @@ def clicks_of(asked: Mapping[str, Any], names: Sequence[str], *, spatial_dims: i
         InputError: an unknown label, or invalid voxels.
     """
     voxels = partial(_voxels, least=spatial_dims)
-    found = [Clicks(name, voxels(asked[name], name), scribbled=False) for name in names if asked.get(name)]
-    if points := asked.get(FOREGROUND):
+    keys = {LABEL: str, SCRIBBLES: dict}  # a label may have such a name, too: its points are lists
+    listed = [name for name in names if asked.get(name) and not isinstance(asked[name], keys.get(name, ()))]
+    found = [Clicks(name, voxels(asked[name], name), scribbled=False) for name in listed]
+    if FOREGROUND not in names and (points := asked.get(FOREGROUND)):
         label = asked.get(LABEL) or (names[1] if len(names) == 2 else None)
         if label not in names:
             raise InputError(f"label of the points must be one of {', '.join(names[1:])}, got {label!r}")
         found.append(Clicks(str(label), voxels(points, FOREGROUND), scribbled=False))
-    scribbles = asked.get(SCRIBBLES) or {}
+    scribbles = (SCRIBBLES not in listed and asked.get(SCRIBBLES)) or {}
     if not isinstance(scribbles, dict) or not set(scribbles) <= set(names):
         raise InputError(f"scribbles must be voxels by label, of {', '.join(names)}, got {str(scribbles)[:60]!r}")
     return [*found, *(Clicks(name, voxels(each, name), scribbled=True) for name, each in scribbles.items() if each)]
