@@ -15,7 +15,7 @@ from .early_exit import EarlyExit
 from .locator import Locator
 from .mirror import Mirrored
 from .slab import Slab, Windows, pack
-from .sliding_window import slide_windows, window_count
+from .sliding_window import relative_weights, slide_windows, window_count
 
 
 class DepthInferer(Inferer):
@@ -86,6 +86,15 @@ class DepthInferer(Inferer):
             return 1, tuple(shape)
         roi = fall_back_tuple(self.inferer.roi_size, shape)
         return window_count(shape, roi, float(self.inferer.overlap)), tuple(roi)
+
+    def relative_weights(self, shape: Sequence[int]) -> list[tuple[torch.Tensor, ...]]:
+        """Return how much each window of an image shape counts; see `sliding_window.relative_weights`.
+
+        An image that is one window gives 1 everywhere.
+        """
+        if not isinstance(self.inferer, SlidingWindowInferer):
+            return [tuple(map(torch.ones, shape))]
+        return relative_weights(shape, self.inferer)
 
     def slabs(
         self, image: torch.Tensor, predictor: Callable[[torch.Tensor], Windows], located: Located | None = None

@@ -38,20 +38,59 @@ def slide_windows(
         [0, 4, 8]
     """
     shape = tuple(image.shape[2:])
-    roi = fall_back_tuple(sliding.roi_size, shape)
-    margins = [(max(size - length, 0) // 2, max(size - length, 0)) for size, length in zip(roi, shape, strict=True)]
+    roi, margins, windows = _windows(shape, sliding)
     padding = [side for before, both in reversed(margins) for side in (before, both - before)]
     mode = str(getattr(sliding.padding_mode, "value", sliding.padding_mode))
     padded = pad(image, padding, mode, *([sliding.cval] if mode == "constant" else [])) if any(padding) else image
     interior = tuple(slice(before, before + length) for (before, _), length in zip(margins, shape, strict=True))
-    overlap = ensure_tuple_rep(sliding.overlap, len(shape))
-    windows = dense_patch_slices(padded.shape[2:], roi, _steps(padded.shape[2:], roi, overlap), return_slice=True)
     scale = ensure_tuple_rep(sliding.sigma_scale, len(shape))
-    weights = stitching_weights(tuple(roi), str(sliding.mode), scale, image.device, image.dtype)
+    weights = stitching_weights(roi, str(sliding.mode), scale, image.device, image.dtype)
     first, *other = interior
     for slab in _stitch(padded, windows, weights, predictor, sliding.sw_batch_size):
         inside = (slice(None), slice(max(first.start - slab.start, 0), first.stop - slab.start), *other)
         yield Slab(max(slab.start - first.start, 0), *(layer[inside] for layer in slab.layers))
+
+
+def relative_weights(shape: Sequence[int], sliding: SlidingWindowInferer) -> list[tuple[torch.Tensor, ...]]:
+    """Return how much each window counts at its voxels, relative to the window that counts most there.
+
+    Args:
+        shape: of the image, voxels per axis.
+        sliding: settings, as for `slide_windows`.
+
+    Returns:
+        For each window, in the order of `slide_windows`, a tensor per axis, `(roi,)`, above 0 to 1. Their product at a
+        voxel is its relative weight.
+
+    Example:
+        >>> first, *_ = relative_weights((16, 8), SlidingWindowInferer((8, 8), overlap=0.5, mode="gaussian"))
+        >>> [round(float(weight), 2) for weight in first[0]]
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.14, 0.0]
+    """
+    roi, margins, windows = _windows(shape, sliding)
+    scale = ensure_tuple_rep(sliding.sigma_scale, len(shape))
+    weights = stitching_weights(roi, str(sliding.mode), scale, torch.device("cpu"))
+    found: list[dict[int, torch.Tensor]] = []
+    for axis, (size, (_, both)) in enumerate(zip(shape, margins, strict=True)):
+        line = weights[tuple(slice(None) if other == axis else roi[other] // 2 for other in range(len(roi)))]
+        starts = sorted({window[axis].start for window in windows})
+        most = torch.zeros(size + both)
+        for start in starts:
+            part = most[start : start + roi[axis]]
+            torch.maximum(part, line, out=part)
+        found.append({start: line / most[start : start + roi[axis]] for start in starts})
+    return [tuple(each[part.start] for each, part in zip(found, window, strict=True)) for window in windows]
+
+
+def _windows(
+    shape: Sequence[int], sliding: SlidingWindowInferer
+) -> tuple[tuple[int, ...], list[tuple[int, int]], Sequence[tuple[slice, ...]]]:
+    """Return the shape of a window, the padding along each axis (before, in all), and the windows."""
+    roi = tuple(fall_back_tuple(sliding.roi_size, shape))
+    margins = [(max(size - length, 0) // 2, max(size - length, 0)) for size, length in zip(roi, shape, strict=True)]
+    padded = [length + both for length, (_, both) in zip(shape, margins, strict=True)]
+    steps = _steps(padded, roi, ensure_tuple_rep(sliding.overlap, len(shape)))
+    return roi, margins, dense_patch_slices(padded, roi, steps, return_slice=True)
 
 
 def _stitch(

@@ -1,7 +1,7 @@
 """Cache the results of windows of one image, so that only windows with changed prompts are computed again."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from ..inference import Predictor, Windows
 from ..memory import GIB
 
+LEAST = 0.5  # of the highest weight at a voxel: below, a window does not see its prompts
 HELD = GIB  # most bytes per image; the least recently used are removed first
 
 
@@ -16,18 +17,20 @@ class HeldWindows:
     """Cache of window results by depth, position and prompts.
 
     Each window is computed alone, so its result does not depend on others in the batch. Windows without prompts are
-    computed without prompt channels, like an automatic network.
+    computed without prompt channels, like an automatic network. So are those with prompts only where others count far
+    more: there, prompts would change little and cost most of the time.
 
     Args:
         channels: of the image; prompt channels follow.
+        weights: how much each window counts along each axis, as `relative_weights`.
         most: bytes in the cache.
 
     Attributes:
         computed: number of windows computed so far.
     """
 
-    def __init__(self, channels: int, *, most: int = HELD) -> None:
-        self.channels, self.most, self.computed = channels, most, 0
+    def __init__(self, channels: int, weights: Sequence[tuple[torch.Tensor, ...]], *, most: int = HELD) -> None:
+        self.channels, self.weights, self.most, self.computed = channels, weights, most, 0
         self._found: OrderedDict[tuple[object, ...], Windows] = OrderedDict()
         self._bytes = 0
 
@@ -44,7 +47,8 @@ class HeldWindows:
             nonlocal place
             numbers = range(place, place + len(windows))
             place += len(windows)
-            found = [self._of(predictor, *each) for each in zip(numbers, windows.split(1), strict=True)]
+            seen = (self._seen(*each) for each in zip(numbers, windows.split(1), strict=True))
+            found = [self._of(predictor, *each) for each in zip(numbers, seen, strict=True)]
             result = Windows(*(torch.cat(layer) for layer in zip(*(each.layers for each in found), strict=True)))
             if not both:
                 return result
@@ -53,6 +57,17 @@ class HeldWindows:
             return Windows(result.logits, torch.cat(alone))
 
         return answer
+
+    def _seen(self, place: int, window: torch.Tensor) -> torch.Tensor:
+        """Remove prompts of a window `(1, C, *roi)` where it counts little."""
+        if not window[0, self.channels :].any():
+            return window
+        dims, counts = window.dim() - 2, torch.ones(())
+        for axis, weights in enumerate(self.weights[place]):
+            counts = counts * weights.reshape([-1 if each == axis else 1 for each in range(dims)])
+        window = window.clone()
+        window[0, self.channels :] *= (counts >= LEAST).to(window.device)
+        return window
 
     def _of(self, predictor: Predictor, place: int, window: torch.Tensor) -> Windows:
         prompts = window[0, self.channels :]

@@ -32,6 +32,9 @@ class Segments(Protocol):
     def predictor(self, depth: DepthLike = None) -> Predictor:
         """Return the function that predicts windows at a depth."""
 
+    def relative_weights(self, prepared: Prepared) -> Sequence[tuple[torch.Tensor, ...]]:
+        """Return how much each window counts."""
+
     def replay(
         self,
         prepared: Prepared,
@@ -94,7 +97,7 @@ class Session:
         self._to_voxels = np.linalg.inv(to_affine_nd(len(self._shape), np.asarray(image.affine.cpu())))
         self._channels = len(image)
         self._offsets = ball(prompting.radius, prompting.pixdim)
-        self._held = HeldWindows(self._channels)
+        self._held = HeldWindows(self._channels, segmenter.relative_weights(prepared))
         self._reach: Reach | None = None
         self._states = [_State()]
         self._last: DepthLike = None
