@@ -257,8 +257,8 @@ class Segmenter:
         """What `__call__` would call with windows, at a depth; in the runtime for much work."""
         return self._inferer.predictor(self._network, self.check_depth(depth))
 
-    def relative_weights(self, prepared: Prepared) -> list[tuple[torch.Tensor, ...]]:
-        """Return how much each window counts at its voxels, along each axis, relative to the others."""
+    def relative_weights(self, prepared: Prepared) -> Callable[[int], torch.Tensor]:
+        """Return a function of a window's number: how much it counts at its voxels `(*roi)`, relative to the others."""
         return self._inferer.relative_weights(prepared.data["image"].shape[1:])
 
     @torch.inference_mode()

@@ -167,6 +167,16 @@ def test_little_memory_gives_the_same(segmenter, volume):
     assert little._held.computed > plenty._held.computed
 
 
+def test_windows_that_count_little_see_no_click(segmenter, volume):
+    session = segmenter.session(volume)
+    session.labels(1)
+    before = session._held.computed
+    session.add(Point(at(volume, 8, 15, 8), 1))  # near all of 2 x 3 x 2 windows
+    session.labels(1)
+    assert 0 < session._held.computed - before <= 4
+    assert session.labels(1).array[0, 8, 15, 8] == 1
+
+
 def test_any_orientation_and_both_spaces_are_the_same_patient(segmenter, volume):
     found = []
     for order, flips in (((0, 1, 2), ()), ((2, 0, 1), (0,)), ((1, 2, 0), (1, 2))):

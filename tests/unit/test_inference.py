@@ -1,5 +1,6 @@
 """Sweeping the network: depth, precision, windows."""
 
+import math
 import threading
 
 import pytest
@@ -18,6 +19,7 @@ from unetpp_monai.inference import (
     window_count,
 )
 from unetpp_monai.inference.slab import pack, unpack
+from unetpp_monai.inference.sliding_window import relative_weights, stitching_weights
 from unetpp_monai.networks import UNetPlusPlus
 
 
@@ -83,6 +85,28 @@ def test_slabs_are_the_bits_of_monais_sliding_window(shape, roi, overlap):
         slabs = list(slide_windows(image, lambda windows: Windows(network(windows)), sliding))
         assert [slab.start for slab in slabs[1:]] == [slab.start + slab.logits.shape[1] for slab in slabs[:-1]]
         assert torch.equal(torch.cat([slab.logits for slab in slabs], 1), sliding(image, network)[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "roi", "mode"),
+    [
+        ((40, 24), (16, 16), "gaussian"),
+        ((9, 30), (16, 12), "gaussian"),
+        ((18, 22, 16), (16, 12, 16), "gaussian"),
+        ((40, 24), (16, 16), "constant"),
+    ],
+)
+def test_relative_weights_are_those_of_the_stitching(shape, roi, mode):
+    sliding, cut = SlidingWindowInferer(roi, sw_batch_size=1, overlap=0.5, mode=mode), []
+    image = torch.arange(1.0, math.prod(shape) + 1).reshape(1, 1, *shape)  # 0 is padding
+    list(slide_windows(image, lambda window: cut.append(window[0, 0]) or Windows(window), sliding))
+    weights, most = stitching_weights(roi, mode, (0.125,) * len(roi), image.device), torch.zeros(image.numel() + 1)
+    for window in cut:
+        most[window.long()] = torch.maximum(most[window.long()], weights)
+    found = relative_weights(shape, sliding)
+    for number, window in enumerate(cut):
+        inside = window > 0
+        assert torch.allclose(found(number)[inside], (weights / most[window.long()])[inside], rtol=1e-4)
 
 
 class Unsure:

@@ -87,13 +87,14 @@ class DepthInferer(Inferer):
         roi = fall_back_tuple(self.inferer.roi_size, shape)
         return window_count(shape, roi, float(self.inferer.overlap)), tuple(roi)
 
-    def relative_weights(self, shape: Sequence[int]) -> list[tuple[torch.Tensor, ...]]:
-        """Return how much each window of an image shape counts; see `sliding_window.relative_weights`.
+    def relative_weights(self, shape: Sequence[int]) -> Callable[[int], torch.Tensor]:
+        """Return a function of the number of a window that gives how much it counts, as `relative_weights` does.
 
-        An image that is one window gives 1 everywhere.
+        Args:
+            shape: of the image, voxels per axis.
         """
         if not isinstance(self.inferer, SlidingWindowInferer):
-            return [tuple(map(torch.ones, shape))]
+            return lambda number: torch.ones(*shape)
         return relative_weights(shape, self.inferer)
 
     def slabs(

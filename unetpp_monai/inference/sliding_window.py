@@ -7,7 +7,7 @@ can still reach are in memory, instead of logits for the whole volume.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 
 import torch
@@ -51,35 +51,45 @@ def slide_windows(
         yield Slab(max(slab.start - first.start, 0), *(layer[inside] for layer in slab.layers))
 
 
-def relative_weights(shape: Sequence[int], sliding: SlidingWindowInferer) -> list[tuple[torch.Tensor, ...]]:
-    """Return how much each window counts at its voxels, relative to the window that counts most there.
+def relative_weights(shape: Sequence[int], sliding: SlidingWindowInferer) -> Callable[[int], torch.Tensor]:
+    """Return a function of the number of a window that gives how much it counts, relative to what counts most there.
 
     Args:
         shape: of the image, voxels per axis.
-        sliding: settings, as for `slide_windows`.
+        sliding: settings, as for `slide_windows`, which has the order of the windows.
 
     Returns:
-        For each window, in the order of `slide_windows`, a tensor per axis, `(roi,)`, above 0 to 1. Their product at a
-        voxel is its relative weight.
+        The function; its result `(*roi)` is above 0 to 1.
 
     Example:
-        >>> first, *_ = relative_weights((16, 8), SlidingWindowInferer((8, 8), overlap=0.5, mode="gaussian"))
-        >>> [round(float(weight), 2) for weight in first[0]]
+        >>> weights = relative_weights((16, 8), SlidingWindowInferer((8, 8), overlap=0.5, mode="gaussian"))
+        >>> [round(float(weight), 2) for weight in weights(0)[:, 4]]
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.14, 0.0]
     """
     roi, margins, windows = _windows(shape, sliding)
     scale = ensure_tuple_rep(sliding.sigma_scale, len(shape))
     weights = stitching_weights(roi, str(sliding.mode), scale, torch.device("cpu"))
-    found: list[dict[int, torch.Tensor]] = []
-    for axis, (size, (_, both)) in enumerate(zip(shape, margins, strict=True)):
-        line = weights[tuple(slice(None) if other == axis else roi[other] // 2 for other in range(len(roi)))]
-        starts = sorted({window[axis].start for window in windows})
-        most = torch.zeros(size + both)
-        for start in starts:
-            part = most[start : start + roi[axis]]
-            torch.maximum(part, line, out=part)
-        found.append({start: line / most[start : start + roi[axis]] for start in starts})
-    return [tuple(each[part.start] for each, part in zip(found, window, strict=True)) for window in windows]
+    least = float(weights.min())  # what MONAI raises lower weights to; all else is a product over the axes
+    centre, lines, most = tuple(length // 2 for length in roi), [], []
+    for axis, (length, (_, both)) in enumerate(zip(shape, margins, strict=True)):
+        line = weights[tuple(slice(None) if other == axis else at for other, at in enumerate(centre))]
+        lines.append(line / weights[centre] if axis else line)
+        highest = torch.zeros(length + both)
+        for start in {window[axis].start for window in windows}:
+            part = highest[start : start + roi[axis]]
+            torch.maximum(part, lines[axis], out=part)
+        most.append(highest)
+    alone = _product(lines).clamp(min=least)
+
+    def of(number: int) -> torch.Tensor:
+        parts = [highest[part] for highest, part in zip(most, windows[number], strict=True)]
+        return alone / _product(parts).clamp(min=least)
+
+    return of
+
+
+def _product(axes: Sequence[torch.Tensor]) -> torch.Tensor:
+    return reduce(torch.mul, torch.meshgrid(*axes, indexing="ij"))
 
 
 def _windows(

@@ -1,7 +1,7 @@
 """Cache the results of windows of one image, so that only windows with changed prompts are computed again."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 
 import torch
@@ -22,14 +22,14 @@ class HeldWindows:
 
     Args:
         channels: of the image; prompt channels follow.
-        weights: how much each window counts along each axis, as `relative_weights`.
+        weights: gives how much a window counts by its number, `(*roi)`, as `relative_weights`.
         most: bytes in the cache.
 
     Attributes:
         computed: number of windows computed so far.
     """
 
-    def __init__(self, channels: int, weights: Sequence[tuple[torch.Tensor, ...]], *, most: int = HELD) -> None:
+    def __init__(self, channels: int, weights: Callable[[int], torch.Tensor], *, most: int = HELD) -> None:
         self.channels, self.weights, self.most, self.computed = channels, weights, most, 0
         self._found: OrderedDict[tuple[object, ...], Windows] = OrderedDict()
         self._bytes = 0
@@ -62,11 +62,8 @@ class HeldWindows:
         """Remove prompts of a window `(1, C, *roi)` where it counts little."""
         if not window[0, self.channels :].any():
             return window
-        dims, counts = window.dim() - 2, torch.ones(())
-        for axis, weights in enumerate(self.weights[place]):
-            counts = counts * weights.reshape([-1 if each == axis else 1 for each in range(dims)])
         window = window.clone()
-        window[0, self.channels :] *= (counts >= LEAST).to(window.device)
+        window[0, self.channels :] *= (self.weights(place) >= LEAST).to(window.device)
         return window
 
     def _of(self, predictor: Predictor, place: int, window: torch.Tensor) -> Windows:

@@ -32,8 +32,8 @@ class Segments(Protocol):
     def predictor(self, depth: DepthLike = None) -> Predictor:
         """Return the function that predicts windows at a depth."""
 
-    def relative_weights(self, prepared: Prepared) -> Sequence[tuple[torch.Tensor, ...]]:
-        """Return how much each window counts."""
+    def relative_weights(self, prepared: Prepared) -> Callable[[int], torch.Tensor]:
+        """Return what gives how much a window counts."""
 
     def replay(
         self,
