@@ -14,6 +14,7 @@ from .bundle.trial import build_steps, try_steps
 from .depth import Depth, DepthLike
 from .errors import InputError, cause_of
 from .inference import AnytimeNetwork, Clock, Predictor, Progress, Slab, TimedInference, Windows, as_tensor
+from .inference.mirror import checked_axes
 from .intensities import check_image
 from .interactive import Prompting, Session
 from .io.monai_reader import float_array, metadata
@@ -117,8 +118,7 @@ class Segmenter:
             volume: `(C, X, Y, Z)`, any orientation and spacing.
             depth: how deep to evaluate the network, as `Depth.parse` takes it: 1 ... its depth, "full", "auto" (each
                 window as deep as it needs), or None: `default_depth`.
-            mirror_axes: spatial axes of the network's grid (0 = first) over which to average mirrored passes; None:
-                what `inference.json` says.
+            mirror_axes: spatial axes of the network's grid to average mirrored passes over; None: by `inference.json`.
             uncertainty: also give a voxel map, a score per label, and whether a person should look. There is no score
                 at depth 1 and "auto", since one head agrees with itself, and the bundle's threshold is for full depth.
             progress: called after each batch of windows.
@@ -184,11 +184,7 @@ class Segmenter:
         Raises:
             InputError: the network's grid does not have one.
         """
-        chosen = self._inferer.mirror_axes if axes is None else axes
-        if not set(chosen) <= set(range(self.spatial_dims)):
-            allowed = ", ".join(map(str, range(self.spatial_dims)))
-            raise InputError(f"axes to mirror must be of {allowed}, got {', '.join(map(str, chosen))}")
-        return tuple(sorted(set(chosen)))
+        return checked_axes(self._inferer.mirror_axes if axes is None else axes, self.spatial_dims)
 
     def batches_of(self, windows: int) -> int:
         """Evaluate so many windows at once from now on, for the same config; return how many it was."""
@@ -251,15 +247,14 @@ class Segmenter:
         Raises:
             InputError: as `prepare`, or the bundle takes no prompts.
         """
-        return Session(self, self.prepare(volume), self._prompting)
+        prepared = self.prepare(volume)
+        return Session(
+            self, prepared, self._prompting, self._inferer.relative_weights(prepared.data["image"].shape[1:])
+        )
 
     def predictor(self, depth: DepthLike = None) -> Predictor:
         """What `__call__` would call with windows, at a depth; in the runtime for much work."""
         return self._inferer.predictor(self._network, self.check_depth(depth))
-
-    def relative_weights(self, prepared: Prepared) -> Callable[[int], torch.Tensor]:
-        """Return a function of a window's number: how much it counts at its voxels `(*roi)`, relative to the others."""
-        return self._inferer.relative_weights(prepared.data["image"].shape[1:])
 
     @torch.inference_mode()
     def replay(
@@ -278,9 +273,8 @@ class Segmenter:
             prepared: by `prepare`.
             predictor: called with the windows `(B, C, *spatial)` that `__call__` would evaluate, in the same order.
             located: by `locate`; None: it is called if there is a locator.
-            prompts: maps `(P, *network grid)` that windows have behind the image's channels; None: none.
-            marks: positions `(N, axes)` of prompts, RAS mm, by label index; planes obey them, and components that
-                are marked stay.
+            prompts: maps `(P, *network grid)` behind the image's channels; None: without.
+            marks: positions `(N, axes)` of prompts, RAS mm, by label index; planes obey them, and components stay.
             correct: changes the logits on the network's grid; None: they stay.
 
         Returns:

@@ -5,6 +5,7 @@ from itertools import chain, combinations
 
 import torch
 
+from ..errors import InputError
 from .slab import Windows
 
 
@@ -34,3 +35,19 @@ class Mirrored:
             layers = self.predictor(windows.flip(flip)).layers
             sums = tuple(total + layer.flip(flip) for total, layer in zip(sums, layers, strict=True))
         return Windows(*(total / len(self.flips) for total in sums))
+
+
+def checked_axes(axes: Sequence[int], dims: int) -> tuple[int, ...]:
+    """Return axes to mirror in ascending order, each once.
+
+    Raises:
+        InputError: one is not of the `dims` axes.
+
+    Example:
+        >>> checked_axes([2, 0, 2], 3)
+        (0, 2)
+    """
+    if not set(axes) <= set(range(dims)):
+        allowed = ", ".join(map(str, range(dims)))
+        raise InputError(f"axes to mirror must be of {allowed}, got {', '.join(map(str, axes))}")
+    return tuple(sorted(set(axes)))

@@ -3,9 +3,9 @@
 Positions are mm in the patient, RAS unless said otherwise; the image may have any orientation.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,37 +14,17 @@ from numpy.typing import NDArray
 
 from ..depth import DepthLike
 from ..errors import InputError
-from ..inference import Predictor, Slab, Windows, as_tensor
+from ..inference import Slab, as_tensor
 from ..prompts import ball, core, mark, no_marks, prompt_maps, steps_of, walk
 from ..segmentation import Prepared
 from ..volume import Volume
 from .held_windows import HeldWindows
 from .kinds import InitialLabels, Point, Prompt, Prompting, Scribble, shown
 from .reach import Marked, Reach
+from .segments import Segments
 
 MOST_PROMPTS, MOST_POSITIONS, MOST_IN_ALL = 1000, 1_000_000, 5_000_000  # of a session, of a scribble, of a session
 SPACES = {"RAS": (1, 1, 1), "LPS": (-1, -1, 1)}  # signs to convert to RAS
-
-
-class Segments(Protocol):
-    """Interface of `Segmenter`."""
-
-    def predictor(self, depth: DepthLike = None) -> Predictor:
-        """Return the function that predicts windows at a depth."""
-
-    def relative_weights(self, prepared: Prepared) -> Callable[[int], torch.Tensor]:
-        """Return what gives how much a window counts."""
-
-    def replay(
-        self,
-        prepared: Prepared,
-        predictor: Callable[[torch.Tensor], Windows],
-        *,
-        prompts: torch.Tensor | None = None,
-        marks: Mapping[int, torch.Tensor] | None = None,
-        correct: Callable[[Iterable[Slab]], Iterator[Slab]] | None = None,
-    ) -> Volume:
-        """Segment with another predictor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +46,7 @@ class Session:
         segmenter: segments the image.
         prepared: the image.
         prompting: prompts that the bundle supports.
+        weights: how much a window counts, by its number; see `relative_weights`.
 
     Raises:
         InputError: the bundle supports no prompts.
@@ -87,7 +68,9 @@ class Session:
         0
     """
 
-    def __init__(self, segmenter: Segments, prepared: Prepared, prompting: Prompting) -> None:
+    def __init__(
+        self, segmenter: Segments, prepared: Prepared, prompting: Prompting, weights: Callable[[int], torch.Tensor]
+    ) -> None:
         if not prompting.labels:
             raise InputError("a bundle must take prompts to be corrected, this one takes none; train one that does")
         self.volume, self.names = prepared.volume, prompting.names
@@ -97,7 +80,7 @@ class Session:
         self._to_voxels = np.linalg.inv(to_affine_nd(len(self._shape), np.asarray(image.affine.cpu())))
         self._channels = len(image)
         self._offsets = ball(prompting.radius, prompting.pixdim)
-        self._held = HeldWindows(self._channels, segmenter.relative_weights(prepared))
+        self._held = HeldWindows(self._channels, weights)
         self._reach: Reach | None = None
         self._states = [_State()]
         self._last: DepthLike = None
