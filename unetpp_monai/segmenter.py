@@ -248,9 +248,7 @@ class Segmenter:
             InputError: as `prepare`, or the bundle takes no prompts.
         """
         prepared = self.prepare(volume)
-        return Session(
-            self, prepared, self._prompting, self._inferer.relative_weights(prepared.data["image"].shape[1:])
-        )
+        return Session(self, prepared, self._prompting, self._inferer.relative_weights(prepared.data["image"]))
 
     def predictor(self, depth: DepthLike = None) -> Predictor:
         """What `__call__` would call with windows, at a depth; in the runtime for much work."""

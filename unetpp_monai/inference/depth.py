@@ -87,12 +87,13 @@ class DepthInferer(Inferer):
         roi = fall_back_tuple(self.inferer.roi_size, shape)
         return window_count(shape, roi, float(self.inferer.overlap)), tuple(roi)
 
-    def relative_weights(self, shape: Sequence[int]) -> Callable[[int], torch.Tensor]:
+    def relative_weights(self, image: torch.Tensor) -> Callable[[int], torch.Tensor]:
         """Return a function of the number of a window that gives how much it counts, as `relative_weights` does.
 
         Args:
-            shape: of the image, voxels per axis.
+            image: `(C, *spatial)`.
         """
+        shape = image.shape[1:]
         if not isinstance(self.inferer, SlidingWindowInferer):
             return lambda number: torch.ones(*shape)
         return relative_weights(shape, self.inferer)
