@@ -28,4 +28,4 @@ def test_transcript_is_what_the_demo_does(tmp_path):
     run = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=DEADLINE)
     assert run.returncode == 0, run.stdout + run.stderr
     assert calls(run.stdout) == calls((ROOT / "docs" / "clicks_transcript.txt").read_text())
-    assert '"1 clicks anterior hippocampus"' in run.stdout and run.stdout.endswith("0 new, 0 gone\n")
+    assert '"1 click anterior hippocampus"' in run.stdout and run.stdout.endswith("0 new, 0 gone\n")
