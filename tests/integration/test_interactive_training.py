@@ -24,7 +24,8 @@ def test_a_plan_can_be_interactive(tmp_path):
     plan(data, "-o", tmp_path / "plain", "--modality", "mr,ct", "--memory", "2GiB")
     plan(data, "-o", tmp_path / "task", "--modality", "mr,ct", "--memory", "2GiB", "--interactive")
     values, plain = values_of(tmp_path / "task"), values_of(tmp_path / "plain")
-    assert values["prompt_labels"] == [0, 1, 2] and values["prompt_radius"] >= 1.5 * 0.7
+    assert values["prompt_labels"] == [0, 1, 2] and values["prompt_radius"] == pytest.approx(1.5 * 0.7)
+    assert values["prompt_reach"] == pytest.approx(3.3 * 1.5 * 0.7)
     assert not any("prompt" in key for key in plain)
     assert "| `prompt_labels` | `[0, 1, 2]` | every label" in (tmp_path / "task" / "plan.md").read_text()
     check_task(tmp_path / "task")

@@ -28,7 +28,7 @@ AT_ONCE = 1 << 22  # voxels whose nearest mark is sought at once, for memory
 class Marked:
     """What a prompt marks, on the network's grid."""
 
-    label: int
+    label: int  # index
     channel: int  # of the prompts
     voxels: NDArray[np.int64]  # (N, axes), each once
     places: NDArray[np.float64]  # (M, axes), between voxels: what was clicked
