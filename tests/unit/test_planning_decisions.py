@@ -21,7 +21,7 @@ from unetpp_monai.planning.planner import Options, check_options
 from unetpp_monai.planning.topology import Topology, fit_patch, median_spacing, pooling
 
 ISOTROPIC = {levels: Topology(((2, 2, 2),) * levels, ((3, 3, 3),) * (levels + 1)) for levels in (2, 3, 4)}
-SMALL = Budget(2, "as stated", gpu=False)
+SMALL, LARGE = Budget(2, "as stated", gpu=False), Budget(8, "as stated", gpu=True)
 
 
 def made_facts(shape=(100, 90, 80), spacing=(1.0, 1.0, 1.0), *, lowest=0.0, whole=True, zeros=0.0, **others):
@@ -184,17 +184,28 @@ def test_what_is_0_is_cut_off_only_where_no_label_is():
 
 
 def test_labels_with_sides_are_not_mirrored():
-    assert values(made(made_facts()))["flip_axes"] == [0, 1, 2]
-    assert values(made(made_facts(), labels={1: "Kidney_L"}))["flip_axes"] == [1, 2]
+    kidney = {1: "Kidney_L"}
+    assert values(made(made_facts()))["flip_axes"] == [0]
+    assert values(made(made_facts(), labels=kidney))["flip_axes"] == []
+    assert values(made(made_facts()), LARGE)["flip_axes"] == [0, 1, 2]
+    assert values(made(made_facts(), labels=kidney), LARGE)["flip_axes"] == [1, 2]
     found = sided_labels(dict(enumerate(("left atrium", "L_kidney", "kidney R", "liver", "Lung", "ulna", "cleft"))))
     assert found == ["left atrium", "L_kidney", "kidney R", "cleft"]  # better one too many
 
 
 def test_flat_patches_turn_within_their_plane():
-    flat = values(made(made_facts((200, 200, 12), (1.0, 1.0, 8.0))))
+    checked = made(made_facts((200, 200, 12), (1.0, 1.0, 8.0)))
+    flat = values(checked, LARGE)
     assert flat["rotate_range"] == [0.0, 0.0, round(math.pi, 4)] and flat["scale_range"] == [0.25, 0.25, 0.0]
     assert flat["strides"][0] == [2, 2, 1] and flat["kernel_size"][0] == [3, 3, 1]
-    assert values(made(made_facts()))["rotate_range"] == [0.5] * 3
+    flat = values(checked)
+    assert flat["rotate_range"] == [0.0, 0.0, 0.2] and flat["scale_range"] == [0.12, 0.12, 0.0]
+
+
+def test_short_trainings_of_volumes_change_them_less():
+    short, long = values(made(made_facts())), values(made(made_facts()), LARGE)
+    assert short["rotate_range"] == [0.2] * 3 and short["scale_range"] == [0.12] * 3
+    assert long["rotate_range"] == [0.5] * 3 and long["scale_range"] == [0.25] * 3
 
 
 def test_heads_are_weighed_by_halves_and_as_many_as_there_are_steps():

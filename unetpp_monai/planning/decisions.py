@@ -216,5 +216,5 @@ def _of_training(checked: Checked, grid: Grid, network: Shape, choices: Choices)
         Decision(
             "foreground_share", FOREGROUND, "a third of the patches has a labelled voxel in its centre", "none", EDIT
         ),
-        *augmentation(checked, grid),
+        *augmentation(checked, grid, STEPS[gpu] * EPOCHS[gpu]),
     ]
