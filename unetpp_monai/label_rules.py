@@ -77,6 +77,8 @@ def _prompt_faults(values: Values) -> Iterator[str]:
     prompted, own = values.get("prompt_labels", []), range(values["out_channels"])
     if not set(map(repr, prompted)) <= set(map(str, own)) or len(set(map(repr, prompted))) < len(prompted):
         yield f"prompt_labels must name labels from 0 (background) to {own[-1]}, each once, got {prompted}"
+    if prompted and values.get("resize"):  # then a voxel of the network has no size in mm
+        yield f"resize must be none for a network that takes prompts, got {values['resize']}"
 
 
 def locator_faults(values: Values) -> Iterator[str]:

@@ -44,7 +44,7 @@ class Segmenter:
         default_depth: what a call without depth gives.
         depths: numbers of anti-diagonals that can be evaluated; `Depth` "auto" can be if the first is 1.
         full_depth: of the bundle's network, however deep it was built.
-        spatial_dims, in_channels: of an image, 2 or 3 and 1 or more.
+        spatial_dims, in_channels, prompting: of an image, 2 or 3 and 1 or more; and its prompts, if it takes any.
 
     Raises:
         BundleError: the bundle's parts do not fit each other.
@@ -79,7 +79,7 @@ class Segmenter:
         self.depths = range(network.first_head, network.depth + 1)
         self._runtimes = ByWork(network, runtime, device=self.device, precision=precision, volumes=volumes)
         self._network: AnytimeNetwork = self._runtimes.network
-        self._prompting = Prompting.of(parser, bundle.labels, network.prompt_channels)
+        self.prompting = Prompting.of(parser, bundle.labels, network.prompt_channels)
         steps, heads = build_steps(parser, name), range(network.first_head, self.full_depth + 1)
         self._preprocessing, self._inferer = steps.preprocessing, steps.inferer
         self._invert: Any = steps.invert
@@ -248,7 +248,7 @@ class Segmenter:
             InputError: as `prepare`, or the bundle takes no prompts.
         """
         prepared = self.prepare(volume)
-        return Session(self, prepared, self._prompting, self._inferer.relative_weights(prepared.data["image"]))
+        return Session(self, prepared, self.prompting, self._inferer.relative_weights(prepared.data["image"]))
 
     def predictor(self, depth: DepthLike = None) -> Predictor:
         """What `__call__` would call with windows, at a depth; in the runtime for much work."""
@@ -273,14 +273,14 @@ class Segmenter:
             located: by `locate`; None: it is called if there is a locator.
             prompts: maps `(P, *network grid)` behind the image's channels; None: without.
             marks: positions `(N, axes)` of prompts, RAS mm, by label index; planes obey them, and components stay.
-            correct: changes the logits on the network's grid; None: they stay.
+            correct: changes the logits on the network's grid; then voxels at `marks` get their labels. None: neither.
 
         Returns:
             Labels as `__call__` gives them.
         """
         image = torch.cat([self._batch(prepared), *([] if prompts is None else [prompts[None].to(self.device)])], 1)
         slabs = self._inferer.slabs(image, predictor, located)
-        data = self._invert.from_slabs(prepared.data, correct(slabs) if correct else slabs)
+        data = self._invert.from_slabs(prepared.data, correct(slabs) if correct else slabs, marks if correct else None)
         return on_grid_of(self._postprocessing({**data, "pred_marks": marks or {}})["pred"], prepared.volume)
 
     def _batch(self, prepared: Prepared) -> torch.Tensor:

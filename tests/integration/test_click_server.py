@@ -15,6 +15,7 @@ import pytest
 from helpers import BUNDLE, phantom
 from helpers.interactive import tiny_interactive
 from helpers.orthanc import free_port
+from monai.bundle import ConfigParser
 
 from unetpp_monai import Segmenter, Volume
 from unetpp_monai.click_server import ClickServer, ServerOptions, Setting
@@ -22,7 +23,7 @@ from unetpp_monai.click_server.arrays import pack, unpack
 from unetpp_monai.click_server.clicked import affine_of
 from unetpp_monai.click_server.leases import FullError, Leases, NoLeaseError
 from unetpp_monai.errors import InputError
-from unetpp_monai.interactive import InitialLabels, Point, Scribble
+from unetpp_monai.interactive import InitialLabels, Point, Prompting, Scribble
 from unetpp_monai.prompts import core
 
 httpx = pytest.importorskip("httpx")
@@ -181,7 +182,7 @@ def test_an_initial_segmentation_that_is_refined_or_refused_leaves_the_clients_b
     client.add_initial_seg_interaction(initial, run_prediction=True)
     assert np.array_equal(buffer > 0, clicked._shown) and not np.array_equal(buffer, initial)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unetpp_monai.interactive.session.core", np.zeros_like)  # as of one voxel of a fine image
+        patch.setattr("unetpp_monai.interactive.marking.core", np.zeros_like)  # as of one voxel of a fine image
         assert "must have a label that takes prompts" in refused(lambda: client.add_initial_seg_interaction(initial))
     assert np.array_equal(buffer > 0, clicked._shown) and not client.undo()
     client.add_point_interaction([5, 6, 7], True)
@@ -381,9 +382,13 @@ def test_arrays_survive_and_wrong_ones_are_refused():
 
 def test_what_cannot_be_served_is_refused(segmenter, root):
     automatic = Segmenter.from_bundle(BUNDLE, device="cpu", runtime="eager")
+    parser = ConfigParser({"prompt_labels": [0, 1], "prompt_radius": 1.0, "pixdim": [1.0] * 3})
+    half = Segmenter.from_bundle(root, device="cpu", runtime="eager")
+    half.prompting = Prompting.of(parser, half.bundle.labels, 2)
     for one, setting, message in (
         (automatic, Setting(LABEL, AXES), "a bundle must support prompts to serve clicks"),
         (segmenter, Setting("liver", AXES), "a label must be one of anterior hippocampus, posterior"),
+        (half, Setting("posterior hippocampus", AXES), "a prompt's label must be one of background, anterior hip"),
         (segmenter, Setting(LABEL, "SPX"), "axes must be one of R L, one of A P and one of S I"),
         (segmenter, Setting(LABEL, "SPI"), "axes must be one of"),
     ):

@@ -17,8 +17,10 @@ from unetpp_monai.annotation.corrections import Clicks, Corrected, Corrections, 
 from unetpp_monai.dicom.series import read_dicom_series
 from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.interactive import InitialLabels, Point, Scribble
-from unetpp_monai.interactive.session import MOST_POSITIONS, MOST_PROMPTS
+from unetpp_monai.interactive.marking import MOST_POSITIONS
+from unetpp_monai.interactive.session import MOST_PROMPTS
 from unetpp_monai.pieces import components
+from unetpp_monai.prompts import core
 from unetpp_monai.workflows.request import Request
 from unetpp_monai.workflows.segment import segment_case
 
@@ -102,6 +104,74 @@ def test_a_clicked_voxel_has_its_label_whatever_the_grid(segmenter, spacing, tur
         for depth in (1, "full"):
             found = session.labels(depth).array[0]
             assert {place: int(found[place]) for place in clicked} == clicked
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 5.0), (0.5, 0.5, 0.5), (2.0, 1.0, 1.0)])
+def test_every_position_in_a_voxel_is_that_voxel(segmenter, spacing):
+    shape = tuple(round(20 / length) for length in spacing)
+    volume, rng = Volume(phantom(shape)[0][None], np.diag([*spacing, 1])), np.random.default_rng(0)
+    session, clicked = segmenter.session(volume), {}
+    for number in range(8):
+        voxel = (
+            tuple(int(rng.integers(0, size)) for size in shape) if number % 2 else (3, 4, (shape[2] - 1) * number // 6)
+        )
+        clicked[voxel] = number // 2 % 2
+        session.add(Point(session.position(np.add(voxel, rng.uniform(-0.49, 0.49, 3))), clicked[voxel]))
+    beside = (clicked_x := next(iter(clicked)))[0] + 1, *clicked_x[1:]
+    clicked[beside] = 1 - clicked[clicked_x]  # where both are in one voxel of the network
+    session.add(Point(session.position(beside), clicked[beside]))
+    found = session.labels(1).array[0]
+    assert {place: int(found[place]) for place in clicked} == clicked
+    line = np.array([session.position((1, 2, 0)), session.position((5, 9, shape[2] - 1))])
+    session.add(Scribble(line, 0))
+    session.add(Scribble(line, 1))
+    found, along = session.labels(1).array[0], np.linspace((1, 2, 0), (5, 9, shape[2] - 1), 12)
+    assert all(found[tuple(voxel)] == 1 for voxel in np.rint(along).astype(int))
+
+
+def test_a_click_where_the_image_was_cut_off_is_refused(tmp_path):
+    root = tiny_interactive(tmp_path / "made")
+    restate(root, crop_foreground=True)
+    array = np.zeros((24, 24, 24), np.float32)
+    array[8:18, 6:16, 8:18] = np.random.default_rng(0).normal(5, 1, (10,) * 3)
+    segmenter = Segmenter.from_bundle(root, device="cpu", runtime="eager")
+    for affine in (np.diag([1, 1, 1, 1.0]), np.diag([-0.5, 0.5, 0.5, 1])):
+        session = segmenter.session(Volume(array[None], affine))
+        for voxel in ((8, 10, 12), (17, 10, 12), (12, 6, 12), (12, 15, 12)):
+            session.add(Point(session.position(voxel), 1))
+            assert session.labels(1).array[0][voxel] == 1
+        for voxel in ((7, 10, 12), (18, 10, 12), (12, 5, 12), (12, 16, 12)):
+            with pytest.raises(InputError, match="positions must be inside the foreground crop"):
+                session.add(Point(session.position(voxel), 1))
+        line = [session.position((12, 10, 0)), session.position((12, 10, 23))]  # what is inside counts
+        session.add(Scribble(np.array(line), 1))
+        assert (session.labels(1).array[0, 12, 10] == 1).sum() == 10
+
+
+def test_far_reach_takes_no_other_click(tmp_path, volume):
+    root = tiny_interactive(tmp_path / "made")
+    restate(root, prompt_reach=1e6)
+    session = Segmenter.from_bundle(root, device="cpu", runtime="eager").session(volume)
+    session.add(Point(at(volume, 5, 6, 7), 1))
+    session.add(Point(at(volume, 15, 20, 12), 0))
+    found = session.labels(1).array[0]
+    assert (found[5, 6, 7], found[15, 20, 12]) == (1, 0)
+
+
+def test_what_ends_in_the_middle_leaves_the_session_as_it_was(segmenter, volume, monkeypatch):
+    session = segmenter.session(volume)
+    session.add(Point(at(volume, 5, 6, 7), 1))
+    before = session.labels(1).array
+    session.add(Point(at(volume, 15, 20, 12), 0))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("unetpp_monai.interactive.reach.product", lambda *_, **__: raises(KeyboardInterrupt))
+        session.labels(1)
+    session.undo()
+    assert np.array_equal(session.labels(1).array, before)
+
+
+def raises(error):
+    raise error
 
 
 @pytest.mark.slow
@@ -232,6 +302,11 @@ def test_locked_labels_stay_and_take_nothing(segmenter, volume):
     assert not np.array_equal(session.labels(1).array == 1, before == 1)
     session.undo()
     assert np.array_equal(session.labels(1).array, after)
+    assert len(session._states[-1].kept) < after.size / 4  # a thousand of them fit into memory
+    session.lock("posterior hippocampus")  # and no other
+    session.add(Scribble([at(volume, x, y, 10) for x in range(22) for y in range(30)], 0, connected=False))
+    found = session.labels(1).array
+    assert np.array_equal(found == 2, after == 2) and not np.array_equal(found == 1, after == 1)
     session.reset()
     assert np.array_equal(session.labels(1).array, before) and session.steps == 0
 
@@ -247,6 +322,17 @@ def test_labels_from_elsewhere_are_scribbles(segmenter, volume):
         assert labels[0][tuple(voxel)] == drawn.channel > 0
     session.undo()
     assert np.array_equal(session.labels(1).array, before)
+
+
+def test_labels_finer_than_the_networks_voxels_are_scribbles_too(segmenter):
+    image = Volume(phantom((50, 50, 50))[0][None], np.diag([0.4, 0.4, 0.4, 1]))
+    for start, size in ((11, 1), (20, 2), (31, 3)):
+        labels = np.zeros((1, 50, 50, 50), np.uint8)
+        labels[0, start : start + size, 15 : 15 + size, 22 : 22 + size] = 1
+        session = segmenter.session(image)
+        session.add(InitialLabels(Volume(labels, image.affine)))
+        deep = core(labels[0] > 0)
+        assert deep.any() and (session.labels(1).array[0][deep] == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -314,7 +400,7 @@ def test_a_click_in_a_thinner_slice_than_the_networks_is_on_its_side(segmenter):
 def test_prompts_of_a_session_are_bounded_in_all(segmenter, volume, monkeypatch):
     monkeypatch.setattr("unetpp_monai.interactive.session.MOST_IN_ALL", 100)
     session = segmenter.session(volume)
-    many = Scribble([at(volume, 5, 6, 7)] * 60, 1, connected=False)
+    many = Scribble([at(volume, 5, y, z) for y in range(6) for z in range(10)], 1, connected=False)
     session.add(many)
     with pytest.raises(InputError, match="a session takes at most 100 positions, got 120; undo some, or reset it"):
         session.add(many)

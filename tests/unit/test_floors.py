@@ -46,7 +46,7 @@ ORDERS = {  # within a room, from the ground up
     "statistics report review run begin",
     "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
     "folds augmentation decisions describe planner",
-    "interactive": "kinds held_windows reach segments session",
+    "interactive": "kinds held_windows reach marking segments session",
     "bundle": "configs metadata components writing folder weights judge trial",
     "trust": "names expressions configs sums stored_weights",
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "

@@ -1,5 +1,7 @@
 """What is marked gets its label, what is around it follows the nearest prompt, and slabs make no difference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,8 @@ SHAPE, SIGMA = (20, 12, 10), (3.0, 3.0, 1.5)
 
 def marked(label, *places):
     places = np.array(places, float)
-    return Marked(label, label, np.unique(np.clip(np.rint(places).astype(int), 0, np.array(SHAPE) - 1), axis=0), places)
+    voxels = np.unique(np.clip(np.rint(places).astype(int), 0, np.array(SHAPE) - 1), axis=0)
+    return Marked(label, label, voxels, places, voxels)
 
 
 def image(seed=0):
@@ -149,7 +152,7 @@ def test_slabs_come_once_nothing_can_change_them():
 
 def test_what_has_an_outline_changes_nothing_around_it():
     reach = Reach(torch.zeros(1, *SHAPE), SIGMA)
-    reach.follow([Marked(1, 0, np.array([[5, 5, 5], [6, 5, 5]]), np.array([[5.0, 5, 5], [6, 5, 5]]), spread=False)])
+    reach.follow([replace(marked(1, (5, 5, 5), (6, 5, 5)), spread=False)])
     found = torch.zeros(2, *SHAPE)
     found[0] = 0.1
     assert corrected(reach, found).argmax(0).nonzero().tolist() == [[5, 5, 5], [6, 5, 5]]
@@ -158,7 +161,7 @@ def test_what_has_an_outline_changes_nothing_around_it():
 def test_slices_have_two_axes():
     reach = Reach(torch.zeros(2, 16, 16), (2.0, 2.0))
     place = np.array([[5.0, 6.0]])
-    reach.follow([Marked(1, 0, place.astype(int), place)])
+    reach.follow([Marked(1, 0, place.astype(int), place, place.astype(int))])
     found = torch.zeros(2, 16, 16)
     found[0] = 1
     (slab,) = reach.over([Slab(0, found)])

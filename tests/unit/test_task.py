@@ -133,6 +133,7 @@ def test_an_empty_task_is_told_what_is_missing(folder):
         ({"prompt_labels": [0, 2]}, "prompt_labels must name labels from 0 (background) to 1, each once, got [0, 2]"),
         ({"prompt_labels": [1, 1]}, "prompt_labels must name labels from 0 (background) to 1, each once, got [1, 1]"),
         ({"prompt_radius": -1}, "prompt_radius must be >= 0, got -1"),
+        ({"prompt_labels": [0, 1], "resize": [32, 32, 32]}, "resize must be none for a network that takes prompts"),
         ({"prompt_reach": -1}, "prompt_reach must be >= 0, got -1"),
     ],
 )

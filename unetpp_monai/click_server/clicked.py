@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..depth import DepthLike
 from ..errors import InputError
 from ..interactive import BACKGROUND, InitialLabels, Point, Scribble, Session
-from ..interactive.session import MOST_POSITIONS
+from ..interactive.marking import MOST_POSITIONS
 from ..label_rules import is_number
 from ..prompts import bounds, core
 from ..segmenter import Segmenter

@@ -31,7 +31,7 @@ def capabilities_of(segmenter: Segmenter, setting: Setting) -> dict[str, Any]:
     """Describe the network to clients: its prompts, and its only structure.
 
     Raises:
-        InputError: no prompts, or no such label.
+        InputError: no prompts, no such label, or one without prompts.
     """
     bundle = segmenter.bundle
     names = [label.name for label in bundle.labels]
@@ -39,6 +39,7 @@ def capabilities_of(segmenter: Segmenter, setting: Setting) -> dict[str, Any]:
         raise InputError(f"a bundle must support prompts to serve clicks, got {bundle.name}; train one with prompts")
     if setting.label not in names:
         raise InputError(f"a label must be one of {', '.join(names)}, got {setting.label!r}", option="label")
+    segmenter.prompting.channel(setting.label)
     kinds = {"points": True, "scribble": True, "lasso": True, "bbox2d": False, "bbox3d": False}
     return {
         "supported_interactions": kinds,

@@ -53,11 +53,9 @@ class SourceGrid:
             _Line(mapping[n, a] * np.arange(shape[a]) + mapping[n, -1], size)
             for n, (a, size) in enumerate(zip(axes, network_shape, strict=True))
         ]
-        inside = [torch.ones(size, dtype=torch.bool) for size in shape]  # per source axis, what was not cropped
-        for n, (a, ends) in enumerate(zip(axes, cropped, strict=False)):
-            start, end = ends if mapping[n, a] > 0 else ends[::-1]
-            inside[a][:start] = False
-            inside[a][shape[a] - end :] = False
+        inside = [torch.zeros(size, dtype=torch.bool) for size in shape]  # per source axis, what was not cropped
+        for each, part in zip(inside, _not_cropped(shape, mapping, cropped), strict=True):
+            each[part] = True
         first, *others = (inside[a] for a in axes)  # by network axis
         self._planes = first if any(map(any, cropped)) else None
         self._mask = others[0] if len(others) == 1 else others[0][:, None] & others[1]  # of each plane
@@ -68,25 +66,8 @@ class SourceGrid:
     @classmethod
     def of(cls, image: MetaTensor) -> "SourceGrid | None":
         """Return the source grid of a preprocessed image `(C, *spatial)`; None unless moved along its axes only."""
-        size = tuple(image.shape[1:])
-        steps: list[dict[str, Any]] = image.applied_operations
-        if any(step["class"] not in LINEAR for step in steps):
-            return None
-        shape = tuple(steps[0]["orig_size"]) if steps else size
-        mapping = np.eye(len(size) + 1)
-        if steps:
-            source, network = (
-                to_affine_nd(len(size), np.asarray(affine)) for affine in (image.meta["original_affine"], image.affine)
-            )
-            mapping = np.linalg.inv(network) @ source
-        linear = np.abs(mapping[:-1, :-1])
-        best = linear.argmax(1)
-        off = linear.copy()
-        off[np.arange(len(size)), best] = 0
-        if sorted(best) != list(range(len(size))) or (off * shape).max() > OFF_AXIS:
-            return None
-        ends: list[int] = next((step["extra_info"]["cropped"] for step in steps if step["class"] == CROP), [])
-        return cls(shape, size, mapping, tuple(zip(ends[::2], ends[1::2], strict=True)))
+        found = _geometry(image)
+        return None if found is None else cls(*found)
 
     def fill(self, slabs: Iterable[Slab]) -> "SourceGrid":
         """Add slabs from first to last row, all with maps or all without; return self."""
@@ -127,6 +108,51 @@ class SourceGrid:
         self.uncertainty.permute(self._axes)[plane][part] = maps[0]
         for sums, values in zip(self.sums.values(), maps, strict=True):
             sums.update(dict(enumerate(torch.bincount(found.flatten(), values.flatten().double()).tolist())))
+
+
+def kept_box(image: MetaTensor) -> tuple[slice, ...] | None:
+    """Return the part of each source axis that preprocessing did not cut off; None: all, or it is not known."""
+    found = _geometry(image)
+    if found is None or not any(map(any, found[3])):
+        return None
+    shape, _, mapping, cropped = found
+    return _not_cropped(shape, mapping, cropped)
+
+
+def _geometry(
+    image: MetaTensor,
+) -> tuple[tuple[int, ...], tuple[int, ...], NDArray[np.float64], tuple[tuple[int, int], ...]] | None:
+    """Return the arguments of `SourceGrid`, if a preprocessed image was moved along its axes only."""
+    size = tuple(image.shape[1:])
+    steps: list[dict[str, Any]] = image.applied_operations
+    if any(step["class"] not in LINEAR for step in steps):
+        return None
+    shape = tuple(steps[0]["orig_size"]) if steps else size
+    mapping = np.eye(len(size) + 1)
+    if steps:
+        source, network = (
+            to_affine_nd(len(size), np.asarray(affine)) for affine in (image.meta["original_affine"], image.affine)
+        )
+        mapping = np.linalg.inv(network) @ source
+    linear = np.abs(mapping[:-1, :-1])
+    best = linear.argmax(1)
+    off = linear.copy()
+    off[np.arange(len(size)), best] = 0
+    if sorted(best) != list(range(len(size))) or (off * shape).max() > OFF_AXIS:
+        return None
+    ends: list[int] = next((step["extra_info"]["cropped"] for step in steps if step["class"] == CROP), [])
+    return shape, size, mapping, tuple(zip(ends[::2], ends[1::2], strict=True))
+
+
+def _not_cropped(
+    shape: tuple[int, ...], mapping: NDArray[np.float64], cropped: tuple[tuple[int, int], ...]
+) -> tuple[slice, ...]:
+    found = [slice(0, size) for size in shape]
+    for row, ends in zip(mapping[:-1, :-1], cropped, strict=False):
+        axis = int(np.abs(row).argmax())
+        start, end = ends if row[axis] > 0 else ends[::-1]
+        found[axis] = slice(start, shape[axis] - end)
+    return tuple(found)
 
 
 def _resampled(layer: torch.Tensor, cuts: Sequence["_Cut"]) -> torch.Tensor:

@@ -139,6 +139,15 @@ class LargestComponentd(transforms.MapTransform):
         return found
 
 
+def _put(
+    data: dict[Hashable, object], key: Hashable, marks: Mapping[int, torch.Tensor] | None
+) -> dict[Hashable, object]:
+    labels: Any = data[key]
+    for label, positions in (marks or {}).items():
+        labels.as_tensor()[0][tuple(torch.from_numpy(_voxels(positions, labels)).T)] = label
+    return data
+
+
 def _voxels(positions: torch.Tensor, labels: MetaTensor) -> NDArray[np.int64]:
     """Voxels `(N, axes)` of positions (RAS, mm) in labels `(1, *spatial)`, those outside at the border."""
     shape = np.array(labels.shape[1:])
@@ -173,19 +182,22 @@ class InvertLabelsd(transforms.MapTransform):
         (key,) = self.keys
         return self.from_slabs(data, [unpack(data[key], maps=self.uncertainty)])  # type: ignore[arg-type]
 
-    def from_slabs(self, data: Mapping[Hashable, object], slabs: Iterable[Slab]) -> dict[Hashable, object]:
+    def from_slabs(
+        self, data: Mapping[Hashable, object], slabs: Iterable[Slab], marks: Mapping[int, torch.Tensor] | None = None
+    ) -> dict[Hashable, object]:
         """Add labels, and uncertainty if any, from logits in slabs.
 
         Args:
             data: with the preprocessed image.
             slabs: on its grid, first to last.
+            marks: positions `(N, axes)` of voxels that get another label, RAS mm, by its index; None: no voxel.
         """
         image: MetaTensor = data[self.orig_key]
         (key,) = self.keys
         grid = SourceGrid.of(image)
         if grid is None:
             layers = [torch.cat(rows, 1) for rows in zip(*(slab.layers for slab in slabs), strict=True)]
-            return self._inverted(data, key, Slab(0, *layers))
+            return _put(self._inverted(data, key, Slab(0, *layers)), key, marks)
         grid.fill(slabs)
         meta = {**image.meta, MetaKeys.AFFINE: image.meta.get(MetaKeys.ORIGINAL_AFFINE, image.affine)}
         found = {**data, key: MetaTensor(grid.labels[None], meta=meta)}
@@ -196,7 +208,7 @@ class InvertLabelsd(transforms.MapTransform):
                 name: {index: sums[index] / count for index, count in enumerate(counts) if count}
                 for name, sums in grid.sums.items()
             }
-        return found
+        return _put(found, key, marks)
 
     def _inverted(self, data: Mapping[Hashable, object], key: Hashable, whole: Slab) -> dict[Hashable, object]:
         """Invert with every label's logits on the source grid."""

@@ -21,17 +21,19 @@ from ..prompts import bounds
 MARGIN = 2.0  # logits by which the label of a prompt wins where it is marked
 CONTRAST = 1.0  # standard deviation of the kernel in intensity, of the normalised image
 FAR = 2.5  # standard deviations of the kernel in space where it ends
+BESIDE = np.nextafter(np.float32(1), np.float32(0))  # highest weight where no prompt is
 AT_ONCE = 1 << 22  # voxels whose nearest mark is sought at once, for memory
 
 
 @dataclass(frozen=True, eq=False)
 class Marked:
-    """What a prompt marks, on the network's grid."""
+    """What a prompt marks, on the network's grid and on that of the image."""
 
     label: int  # index
     channel: int  # of the prompts
     voxels: NDArray[np.int64]  # (N, axes), each once
     places: NDArray[np.float64]  # (M, axes), between voxels: what was clicked
+    image: NDArray[np.int64]  # (K, axes), voxels of the image, each once
     spread: bool = True  # what is around follows
 
 
@@ -59,11 +61,18 @@ class Reach:
         """Follow these prompts and no others, later ones where weights are equal."""
         known = len(self._prompts)
         if known > len(prompts) or any(one is not other for one, other in zip(self._prompts, prompts, strict=False)):
-            self.weight.fill(0)
-            self.number.fill(0)
-            self._prompts, self._rows, known = [], [], 0
-        for prompt in prompts[known:]:
-            self._add(prompt)
+            self._clear()
+        try:
+            for prompt in prompts[len(self._prompts) :]:
+                self._add(prompt)
+        except BaseException:  # half of a prompt would stay
+            self._clear()
+            raise
+
+    def _clear(self) -> None:
+        self.weight.fill(0)
+        self.number.fill(0)
+        self._prompts, self._rows = [], []
 
     def _add(self, prompt: Marked) -> None:
         shape, ends = self.weight.shape, np.floor(FAR * self.sigma * prompt.spread).astype(int)
@@ -82,6 +91,7 @@ class Reach:
         self._prompts.append(prompt)
 
     def _merge(self, box: tuple[slice, ...], weight: NDArray[np.float32]) -> None:
+        weight = np.minimum(weight, BESIDE)
         nearer = (weight >= self.weight[box]) & (weight > np.exp(-(FAR**2) / 2))
         self.weight[box][nearer] = weight[nearer]
         self.number[box][nearer] = len(self._prompts)
