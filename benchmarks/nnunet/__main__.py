@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.nnunet.data import CONFIGURATIONS, DATASET, write_raw
 from unetpp_monai.io import listed_folds
@@ -23,6 +24,7 @@ from unetpp_monai.workflows.evaluate import CaseMetrics, evaluate, summarise, wr
 
 HERE = Path(__file__).parent
 TRAINER, PLANS = "nnUNetTrainerMinutes", "nnUNetPlans"
+COSTS = {"wall": "wall, min", "cpu": "processors, min"}
 Options = argparse.Namespace
 
 
@@ -128,11 +130,20 @@ def ours(options: Options, minutes: int, folder: Path) -> None:
         command = [HERE / "own.py", options.output / "task", folder, options.fold, minutes]
         run([sys.executable, *command], env=environment(options, minutes), folder=folder)
     report = json.loads(done.read_text())
-    for depth, rows in report["depths"].items():
-        summary = summarise([CaseMetrics(**row) for row in rows])
-        content = {"summary": [asdict(row) for row in summary]}
-        name = "evaluation" if depth == max(report["depths"], key=int) else f"evaluation_depth{depth}"
+    deepest = max(report["depths"], key=int)
+    found = {f"evaluation_depth{depth}": rows for depth, rows in report["depths"].items()}
+    found["evaluation"] = found.pop(f"evaluation_depth{deepest}")
+    found["evaluation_largest_component"] = better(found["evaluation"], report["largest_component"][deepest])
+    for name, rows in found.items():
+        content = {"summary": [asdict(row) for row in summarise([CaseMetrics(**row) for row in rows])]}
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def better(whole: list[dict[str, Any]], largest: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep the largest component of each label whose mean Dice gains by it, as `unetpp pack` does."""
+    labels = list(dict.fromkeys(row["label"] for row in whole))
+    pairs = [[[row for row in rows if row["label"] == label] for rows in (whole, largest)] for label in labels]
+    return [row for pair in pairs for row in max(pair, key=lambda rows: sum(row["dice"] or 0 for row in rows))]
 
 
 def judge(options: Options, folder: Path) -> None:
@@ -171,6 +182,7 @@ def write_table(options: Options) -> None:
         labels = list(dict.fromkeys(label for label, _ in found))
         fold, minutes, name = path.relative_to(options.output).parts[:-1]
         depth = path.stem.removeprefix("evaluation").replace("_depth", ", depth ")
+        depth = depth.replace("_largest_component", ", largest component")
         row: dict[str, str | float] = {"fold": fold.removeprefix("fold"), "minutes": minutes.removesuffix("min")}
         row["network"] = name + depth
         row["mean Dice"] = round(sum(found[label, "dice"] for label in labels) / len(labels), 4)
@@ -178,7 +190,7 @@ def write_table(options: Options) -> None:
             for label in labels:
                 mean = found[label, metric]
                 row[f"{shown} {label}"] = "" if mean is None else round(mean, digits)
-        row["wall, min"], row["processors, min"] = round(cost["wall"], 1), round(cost["cpu"], 1)
+        row |= {title: round(cost[key], 1) if key in cost else "" for key, title in COSTS.items()}
         rows.append(row)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
@@ -191,7 +203,8 @@ def write_table(options: Options) -> None:
 def order(path: Path) -> tuple[str, float, str, str]:
     """Sort by fold, minutes and network; the depths, shallowest first, before full depth."""
     fold, minutes, name = path.parts[-4:-1]
-    return fold, float(minutes.removesuffix("min")), name, path.stem if "_depth" in path.stem else "full"
+    last = "full" + path.stem.removeprefix("evaluation")  # behind "evaluation_depth1"
+    return fold, float(minutes.removesuffix("min")), name, path.stem if "_depth" in path.stem else last
 
 
 if __name__ == "__main__":
