@@ -71,7 +71,10 @@ def _result(depth: int, depths: dict[str, dict[str, float]]) -> str:
 def depth_table(features: list[int], depths: dict[str, dict[str, float]], out_channels: int) -> str:
     """Return the table of what each depth costs and gives."""
     network = UNetPlusPlus(3, 1, out_channels, features)
-    rows = ["| depth | parameters | Dice anterior | Dice posterior | time in PyTorch, full depth = 1 |", "|---|---|---|---|---|"]
+    rows = [
+        "| depth | parameters | Dice anterior | Dice posterior | time in PyTorch, full depth = 1 |",
+        "|---|---|---|---|---|",
+    ]
     for depth, row in depths.items():
         size = "as needed" if depth == "auto" else f"{_parameters(network.prune(int(depth))):,}"
         dice = f"{row['Dice anterior']:.3f} | {row['Dice posterior']:.3f}"

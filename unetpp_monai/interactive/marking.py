@@ -88,8 +88,7 @@ class Marking:
 
     def _found(self, channel: int, stated: NDArray[np.floating[Any]], places: NDArray[Any] | None = None) -> Marked:
         """Keep places in the image, and those on the network's grid, without what preprocessing cut off."""
-        size = np.array(self.volume.shape[: self._dims])
-        voxels = np.unique(np.clip(np.rint(stated).astype(np.int64), 0, size - 1), axis=0)
+        voxels = _voxels(stated, self.volume.shape[: self._dims])
         if self._kept is not None:
             starts, stops = np.array([(part.start, part.stop) for part in self._kept]).T
             voxels = voxels[((voxels >= starts) & (voxels < stops)).all(1)]
@@ -100,9 +99,7 @@ class Marking:
         if places is None or not len(places):
             places = _moved(voxels, self._to_network)
         places = np.clip(places, 0, np.array(self.shape) - 1)
-        numbers = np.unique(np.ravel_multi_index(tuple(np.rint(places).astype(np.int64).T), self.shape))
-        on_grid = np.stack(np.unravel_index(numbers, self.shape), -1)
-        return Marked(self.prompting.labels[channel], channel, on_grid, places, voxels)
+        return Marked(self.prompting.labels[channel], channel, _voxels(places, self.shape), places, voxels)
 
     def _inside(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return voxels `(N, 3)`, between them, of positions that must be within the image."""
@@ -170,6 +167,13 @@ def triples(positions: Any) -> NDArray[np.float64]:
     if found.dtype.kind not in "iuf" or found.ndim != 2 or found.shape[1] != 3 or not 0 < len(found) <= MOST_POSITIONS:
         raise InputError(f"positions must be 1 to {MOST_POSITIONS} triples of numbers x, y and z, got others")
     return found.astype(np.float64)
+
+
+def _voxels(places: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the voxels `(N, axes)` of a grid in which places are, each once; those outside at the border."""
+    nearest = np.clip(np.rint(places).astype(np.int64), 0, np.array(shape) - 1)
+    numbers = np.unique(np.ravel_multi_index(tuple(nearest.T), shape))  # faster than by rows
+    return np.stack(np.unravel_index(numbers, shape), -1)
 
 
 def _moved(places: NDArray[Any], affine: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
