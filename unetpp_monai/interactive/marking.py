@@ -134,8 +134,10 @@ class Marking:
         array = labels.array[0] if self._dims == 3 else labels.array[0, :, :, 0]
         on_grid, found = self._on_network_grid(array), []
         for channel, label in enumerate(self.prompting.labels):
+            if not label:
+                continue  # what is deep inside the background is no scribble, and takes long to find
             voxels = np.argwhere(core(array == label)).astype(float)
-            if label and len(voxels):
+            if len(voxels):
                 deep = np.argwhere(core(on_grid == label)).astype(float)
                 found.append(replace(self._found(channel, voxels, deep if len(deep) else None), spread=False))
         if not found:

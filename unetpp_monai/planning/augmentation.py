@@ -11,7 +11,7 @@ from .grid import Grid
 from .topology import ANISOTROPY
 
 ROTATION, SCALE, TRANSLATION = 0.5, 0.25, 16  # radians; fraction; a 16th of the patch
-SHORT = 10_000  # steps below which a network of volumes does not get over strong changes (docs/results_own_data.md)
+SHORT = 10_000  # steps below which strong augmentation of volumes costs accuracy (docs/results_own_data.md)
 MILD_ROTATION, MILD_SCALE = 0.2, 0.12
 
 
