@@ -16,11 +16,12 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks.nnunet.data import CONFIGURATIONS, DATASET, write_raw
 from unetpp_monai.io import listed_folds
-from unetpp_monai.workflows.evaluate import CaseMetrics, evaluate, summarise, write_report
+from unetpp_monai.workflows.cross_validation import CrossValidation, choose_components, with_components
+from unetpp_monai.workflows.evaluate import evaluate, summarise, write_report
+from unetpp_monai.workflows.validation import read_validation
 
 HERE = Path(__file__).parent
 TRAINER, PLANS = "nnUNetTrainerMinutes", "nnUNetPlans"
@@ -129,21 +130,16 @@ def ours(options: Options, minutes: int, folder: Path) -> None:
     if not done.exists():
         command = [HERE / "own.py", options.output / "task", folder, options.fold, minutes]
         run([sys.executable, *command], env=environment(options, minutes), folder=folder)
-    report = json.loads(done.read_text())
-    deepest = max(report["depths"], key=int)
-    found = {f"evaluation_depth{depth}": rows for depth, rows in report["depths"].items()}
+    fold = read_validation(done)
+    whole = CrossValidation({"": fold}, (), fold.unit, fold.labels, fold.depths, fold.largest_component)
+    deepest = max(whole.rows)
+    found = {f"evaluation_depth{depth}": rows for depth, rows in whole.rows.items()}
     found["evaluation"] = found.pop(f"evaluation_depth{deepest}")
-    found["evaluation_largest_component"] = better(found["evaluation"], report["largest_component"][deepest])
+    if kept := choose_components(whole, deepest):  # as `unetpp pack` does
+        found["evaluation_largest_component"] = with_components(whole, kept).rows[deepest]
     for name, rows in found.items():
-        content = {"summary": [asdict(row) for row in summarise([CaseMetrics(**row) for row in rows])]}
+        content = {"summary": [asdict(row) for row in summarise(list(rows))]}
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-
-
-def better(whole: list[dict[str, Any]], largest: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Keep the largest component of each label whose mean Dice gains by it, as `unetpp pack` does."""
-    labels = list(dict.fromkeys(row["label"] for row in whole))
-    pairs = [[[row for row in rows if row["label"] == label] for rows in (whole, largest)] for label in labels]
-    return [row for pair in pairs for row in max(pair, key=lambda rows: sum(row["dice"] or 0 for row in rows))]
 
 
 def judge(options: Options, folder: Path) -> None:
