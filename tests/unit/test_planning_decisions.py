@@ -122,6 +122,19 @@ def test_the_patch_is_a_cube_in_mm_cut_to_the_image():
         fit_patch((1, 1, 1), (6, 6, 6), peak, 1e9)
 
 
+def test_a_patch_loses_a_little_of_an_image_rather_than_being_padded_without_a_gpu():
+    peak = lambda topology, patch: math.prod(patch)  # noqa: E731 - a byte a voxel
+    image = (36.0, 50.0, 35.0)
+    assert fit_patch((1, 1, 1), image, peak, 1e9)[0] == (40, 56, 40)
+    assert fit_patch((1, 1, 1), image, peak, 1e9, 7 / 8)[0] == (32, 48, 32)
+    assert fit_patch((1, 1, 1), (36.7, 50, 35), peak, 1e9, 7 / 8)[0] == (40, 48, 32)  # 32 would be less than 7/8
+    sizes = [fit_patch((1, 1, 1), (size, size, size), peak, 1e9, 7 / 8)[0][0] for size in range(8, 200)]
+    assert all(patch >= 7 / 8 * size for size, patch in enumerate(sizes, 8)) and min(sizes) == 8
+    checked = made(made_facts((36, 50, 35)))
+    assert values(checked)["patch_size"] == values(checked)["roi_size"] == [32, 48, 32]
+    assert values(checked, LARGE)["patch_size"] == [40, 56, 40]
+
+
 def test_a_window_that_sees_too_little_gets_coarser_voxels_unless_detail_would_go():
     large = made_facts((400, 400, 400))
     organ = replace(large, labels={1: LabelShape(10**7, (300.0,) * 3, (250.0,))}, extent=(300.0,) * 3)

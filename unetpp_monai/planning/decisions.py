@@ -136,8 +136,8 @@ def _of_network(grid: Grid, network: Shape, choices: Choices) -> list[Decision]:
         Decision(
             "patch_size",
             patch,
-            "a cube in mm, cut to the median image; its relatively longest axis is shortened until 2 patches fit in "
-            "80 % of the memory",
+            "a cube in mm, cut to the median image, rounded up to multiples of the strides, without a GPU down where "
+            "7/8 of the image remain; its relatively longest axis is shortened until 2 fit in 80 % of the memory",
             f"{shape}; {memory}",
             "option memory, or edit patch_size and roi_size in task.json",
         ),

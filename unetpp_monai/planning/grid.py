@@ -18,6 +18,7 @@ COARSER = 1.05  # factor of a step towards coarser voxels
 DETAIL = 4.0  # fewest voxels across the 10th percentile of the components of the smallest label
 MOST_VOXELS = 1 << 31  # of a median image, resampled; 8 GiB
 BATCH = 2  # fewest patches per step
+KEPT = {False: 7 / 8, True: 1.0}  # of the median image along an axis, to round a patch down, without and with a GPU
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: 
     while True:
         rounded = tuple(float(f"{mm:.4g}") for mm in spacing)
         shape = median_shape(spacings, shapes, rounded)
-        patch, topology = fit_patch(rounded, shape, peak, budget)
+        patch, topology = fit_patch(rounded, shape, peak, budget, KEPT[choices.budget.gpu])
         grid = Grid(rounded, rule, shape, patch, topology)
         if choices.spacing or facts[0].picture or not _sees_too_little(grid, facts):
             break

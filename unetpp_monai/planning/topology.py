@@ -81,13 +81,19 @@ def pooling(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
     return Topology(tuple(strides), (*kernels, (3,) * dims))
 
 
-def rounded_up(patch: Sequence[float], divisors: Sequence[int]) -> tuple[int, ...]:
-    """Round sizes up to multiples."""
-    return tuple(math.ceil(size / step) * step for size, step in zip(patch, divisors, strict=True))
+def _rounded(patch: Sequence[int], image: Sequence[float], divisors: Sequence[int], kept: float) -> tuple[int, ...]:
+    """Round sizes to multiples: down along axes that keep enough of the image, else up."""
+    down = (size // step * step for size, step in zip(patch, divisors, strict=True))
+    up = (-(-size // step) * step for size, step in zip(patch, divisors, strict=True))
+    return tuple(low if low >= kept * whole else high for low, high, whole in zip(down, up, image, strict=True))
 
 
 def fit_patch(
-    spacing: Sequence[float], shape: Sequence[float], peak: Callable[[Topology, tuple[int, ...]], float], budget: float
+    spacing: Sequence[float],
+    shape: Sequence[float],
+    peak: Callable[[Topology, tuple[int, ...]], float],
+    budget: float,
+    kept: float = 1.0,
 ) -> tuple[tuple[int, ...], Topology]:
     """Find the largest patch that fits: a cube in mm, clipped to the image, its relatively longest axis shortened.
 
@@ -96,6 +102,7 @@ def fit_patch(
         shape: median image at this spacing, voxels.
         peak: bytes needed for a topology and patch size.
         budget: bytes.
+        kept: fraction of the image that an axis must keep to be rounded down to a multiple of its strides; else up.
 
     Raises:
         InputError: images are too small for one step, or the smallest patch does not fit.
@@ -113,7 +120,7 @@ def fit_patch(
     patch = tuple(map(math.ceil, np.minimum(cube, image).round(3)))
     while True:
         topology = pooling(spacing, patch)
-        whole = rounded_up(patch, topology.divisors)
+        whole = _rounded(patch, shape, topology.divisors, kept)
         if (needed := peak(topology, whole)) <= budget:
             return whole, topology
         long = [axis for axis in range(dims) if whole[axis] > 2 * SMALLEST]
