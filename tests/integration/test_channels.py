@@ -6,14 +6,18 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from helpers import BUNDLE, phantom, save_nifti
 from helpers.commands import run, unetpp
+from helpers.planned_tasks import plan, values_of
 from helpers.reports import valid_report
+from PIL import Image
 
 from unetpp_monai import Segmenter, find_cases, read_volume
 from unetpp_monai.bundle import read_bundle
 from unetpp_monai.errors import GeometryError, InputError
 from unetpp_monai.io import case_name, channel_files, labelled_cases, read_case
+from unetpp_monai.workflows.train import train
 
 SUFFIXES = ("_0000", "_0001")
 
@@ -96,6 +100,51 @@ def test_cases_are_found_and_named_without_their_channel(tmp_path):
     assert [case_name(case, SUFFIXES) for case in cases] == ["a", "b", "whole"]
     assert len(find_cases(tmp_path)) == 5
     assert channel_files(cases[2], SUFFIXES) == (cases[2],) and channel_files(cases[0], ()) == (cases[0],)
+
+
+def colours(size=40, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (size, size, 3), np.uint8)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".png", ".tif"])
+def test_a_file_with_all_channels_is_a_case_whatever_its_name_ends_with(tmp_path, ending):
+    names = ("_0000", "_0001", "_0002")
+    for name in names:
+        path = tmp_path / f"frame{name}{ending}"
+        if ending in (".png", ".tif"):
+            Image.fromarray(colours()).save(path)
+        elif ending == ".nii.gz":
+            save_nifti(path, np.zeros((4, 5, 6, 3), np.float32))
+        else:
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((6, 5, 4, 3), np.float32), isVector=True), path)
+    cases = find_cases(tmp_path, channels=names)
+    assert len(cases) == 3
+    assert all(len(read_case(case, channels=names).volume.array) == 3 for case in cases)
+    (tmp_path / f"frame_0001{ending}").write_bytes(b"damaged")  # then its name tells what it is
+    assert len(find_cases(tmp_path, channels=names)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["nnunet", "folders"])
+def test_pictures_in_colour_are_one_file_each_in_every_layout(tmp_path, layout):
+    data, images = tmp_path / "data", {"nnunet": "imagesTr", "folders": "images"}[layout]
+    for at in range(6):
+        label = np.zeros((40, 40), np.uint8)
+        label[8 : 20 + at, 10:30] = 1
+        name = f"c{at}" if layout == "nnunet" else f"frame_{at:04d}"
+        pictures = {images: colours(seed=at) // 2 + 100 * label[..., None], images.replace("images", "labels"): label}
+        for folder, array in pictures.items():
+            (data / folder).mkdir(parents=True, exist_ok=True)
+            ending = "_0000" if layout == "nnunet" and folder == images else ""
+            Image.fromarray(array).save(data / folder / f"{name}{ending}.png")
+    if layout == "nnunet":
+        stated = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "cell": 1}}
+        (data / "dataset.json").write_text(json.dumps({**stated, "numTraining": 6, "file_ending": ".png"}))
+    plan(data, "-o", tmp_path / "task")
+    small = {**values_of(tmp_path / "task"), "features": [4, 8], "head_weights": [1.0], "patch_size": [16, 16]}
+    (tmp_path / "task" / "task.json").write_text(json.dumps({**small, "roi_size": [16, 16]}))
+    weights = train(tmp_path / "task", fold=0, overrides={"steps_per_epoch": 2, "max_epochs": 1, "val_interval": 1})
+    assert weights.is_file() and weights.with_name("validation.json").is_file()
 
 
 def test_labels_are_named_without_channels(tmp_path):

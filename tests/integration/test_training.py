@@ -324,6 +324,8 @@ def test_the_command_goes_on_and_ends(tmp_path, msd_folder):
     for extra, named in (
         (("--initial_weights", weights), "initial_weights None instead of "),
         (("--set", "learning_rate=0.5"), "learning_rate 0.0025 instead of 0.5"),
+        (("--set", "flip_axes=[1]"), "flip_axes [0] instead of [1]"),
+        (("--set", "foreground_share=0.5"), "foreground_share 0.0 instead of 0.5"),
     ):
         other = unetpp(*arguments, "--fold", "0", *extra, folder=tmp_path)
         assert other.returncode == 1 and named in " ".join(other.stderr.split()), other.stderr

@@ -10,7 +10,10 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Lambda
 
 from unetpp_monai.errors import GeometryError, InputError
+from unetpp_monai.task import LOCAL, base_config
+from unetpp_monai.task_rules import value_types
 from unetpp_monai.training import CheckedDataset, CheckLabelsd, RunIdentity, newest_progress, require_cases
+from unetpp_monai.workflows.training_length import LENGTH
 
 
 def pair(labels=None, shape=(6, 7, 8), affine=None, channels=1):
@@ -73,6 +76,14 @@ def test_progress_of_another_run_is_refused():
         RunIdentity(fold=1, features=[4, 8], cases=["a", "b"]).load_state_dict(kept)
     with pytest.raises(InputError, match=r"features \[4, 8\] instead of \[4, 16\], cases .*"):
         RunIdentity(fold=0, features=[4, 16], cases=["a"]).load_state_dict(kept)
+
+
+def test_a_run_is_bound_to_every_value_that_changes_its_weights():
+    base = base_config("train")
+    places = {"image_folder", "label_folder", "suffix", "resume", "save_seconds", "num_workers"}
+    afterwards = {"roi_size", "overlap", "depth", "label_boundary", "label_boundary_towards", "largest_component"}
+    others = {*LOCAL, *LENGTH, *places, *afterwards}
+    assert set(value_types(base)) - others <= set(base["run_identity"])
 
 
 class PanicError(BaseException):

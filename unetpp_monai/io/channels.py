@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from ..errors import GeometryError, InputError
 from ..volume import Volume
-from .reader import SUFFIXES, ImageFormat, SourceImage, image_format, read_image
+from .itk import SUFFIXES as ITK_SUFFIXES
+from .itk import itk_components
+from .nifti import is_nifti
+from .picture import picture_bands
+from .reader import SUFFIXES, ImageFormat, SourceImage, image_format, is_picture, read_image
 from .series_channels import GRID_TOLERANCE, headers_of, read_series_channels
 
 SeriesChoice = str | Sequence[str] | None  # UID, number or description, or one per channel; None: the only series
@@ -18,7 +23,8 @@ def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
     """List the files of a case, one per channel.
 
     Args:
-        path: file of the first channel, such as `case_0000.nii.gz`; a name without such an ending is a single file.
+        path: file of the first channel, such as `case_0000.nii.gz`; a single file if its name has no such ending, or if
+            it has several channels itself.
         suffixes: file name ending of each channel, such as ("_0000", "_0001"); empty: one file per case.
 
     Returns:
@@ -37,7 +43,7 @@ def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
     """
     stem, ending = _split(path.name)
     channel = _channel_of(stem, suffixes)
-    if channel is None:
+    if channel is None or (len(suffixes) > 1 and _has_channels(path)):
         return (path,)
     base = stem.removesuffix(suffixes[channel])
     files = tuple(path.with_name(f"{base}{suffix}{ending}") for suffix in suffixes)
@@ -49,12 +55,13 @@ def channel_files(path: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
 
 
 def is_other_channel(path: Path, suffixes: Sequence[str]) -> bool:
-    """Tell whether a file is a second or later channel, with the first channel in the same folder."""
+    """Tell whether a file is a second or later channel, with the first one in the same folder; reads its header."""
     stem, ending = _split(path.name)
     channel = _channel_of(stem, suffixes)
     if not channel:
         return False
-    return path.with_name(f"{stem.removesuffix(suffixes[channel])}{suffixes[0]}{ending}").exists()
+    first = path.with_name(f"{stem.removesuffix(suffixes[channel])}{suffixes[0]}{ending}")
+    return first.exists() and not _has_channels(path)
 
 
 def without_channel(name: str, suffixes: Sequence[str]) -> str:
@@ -157,6 +164,18 @@ def _split(name: str) -> tuple[str, str]:
 def _channel_of(stem: str, suffixes: Sequence[str]) -> int | None:
     found = (index for index, suffix in enumerate(suffixes) if stem.endswith(suffix) and len(stem) > len(suffix))
     return next(found, None)
+
+
+def _has_channels(path: Path) -> bool:
+    """Tell by its header whether a file has several channels, as RGB; False if it cannot be read."""
+    try:
+        if is_nifti(path):
+            return bool(np.prod(nib.load(path).shape[3:]) > 1)
+        if is_picture(path):
+            return picture_bands(path) > 1
+        return path.name.lower().endswith(ITK_SUFFIXES) and itk_components(path) > 1
+    except Exception:  # noqa: BLE001 - whatever is wrong, reading it says so
+        return False
 
 
 def _read_series(

@@ -47,16 +47,18 @@ def read_itk(path: Path) -> Volume:
     return Volume(image.array, image.affine)
 
 
+def itk_components(path: Path) -> int:
+    """Return the number of channels from the header."""
+    reader = _reader(path)
+    reader.ReadImageInformation()
+    return int(reader.GetNumberOfComponents())
+
+
 def read_itk_image(path: Path, *, text: bool = True) -> ItkImage:
     """Read as `read_itk`, with the other header fields if `text`."""
-    import SimpleITK
-
-    nrrd = path.name.lower().endswith(".nrrd")
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")  # do not let ITK guess from the content
-    reader.SetFileName(str(path))
+    reader = _reader(path)
     try:
-        layout = nrrd_layout(path) if nrrd else meta_layout(path)
+        layout = nrrd_layout(path) if _is_nrrd(path) else meta_layout(path)
         check_stored(layout, path)
         check_memory(2 * layout.size, f"the voxels of {path}", way_out="take a part of them, or a machine with more")
         reader.ReadImageInformation()
@@ -74,6 +76,19 @@ def read_itk_image(path: Path, *, text: bool = True) -> ItkImage:
     affine[:3, 3] = reader.GetOrigin()
     scale = np.diag([*layout.mm, 1.0])
     return ItkImage(array, scale @ LPS_TO_RAS @ affine, _text(reader, path) if text else {})
+
+
+def _is_nrrd(path: Path) -> bool:
+    return path.name.lower().endswith(".nrrd")
+
+
+def _reader(path: Path) -> "SimpleITK.ImageFileReader":
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO" if _is_nrrd(path) else "MetaImageIO")  # do not let ITK guess from the content
+    reader.SetFileName(str(path))
+    return reader
 
 
 def _text(reader: "SimpleITK.ImageFileReader", path: Path) -> dict[str, str]:

@@ -61,6 +61,16 @@ def read_picture(path: Path, *, labels: bool = False) -> Volume:
     return Volume(pixels.transpose(2, 1, 0)[..., None], np.eye(4))
 
 
+def picture_bands(path: Path) -> int:
+    """Return the number of channels from the header: 1 grey or palette, 3 RGB."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=FORMATS) as picture:
+            return len(picture.getbands())
+
+
 def _decoded(path: Path) -> tuple[NDArray[Any], int, str]:
     """Return pixels, number of pages and Pillow's mode."""
     from PIL import Image

@@ -257,7 +257,7 @@ def _identity(known: Mapping[str, Any]) -> dict[str, Any]:
     if known["initial_weights"]:
         read_weights(weights_file(known["initial_weights"]))  # before cases are prepared
     stated = base_config("train")["run_identity"]
-    values = {key: known[key] for key in stated if stated[key] == f"@{key}" and key not in (*IDENTITY, *LENGTH)}
+    values = {key: known[key] for key in stated if key in known and key not in (*IDENTITY, *LENGTH, "cases")}
     return {**values, "initial_weights": weights_digest(known["initial_weights"])}
 
 
