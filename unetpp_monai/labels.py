@@ -47,9 +47,11 @@ def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
     """
     try:
         names = metadata.get("result_labels") or metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    except KeyError as error:
-        raise BundleError(f"metadata must name the labels in network_data_format, got no {error}") from error
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"metadata must name the labels in network_data_format, got {error!r}") from error
     codes = metadata.get("label_codes", {})
+    if not isinstance(codes, Mapping) or not all(isinstance(entry, Mapping) for entry in codes.values()):
+        raise BundleError(f"label_codes must be objects by label, with category, type, ... in each, got {codes!r}")
     if unknown := sorted(codes.keys() - names.keys()):
         raise BundleError(f"label_codes must belong to labels that are named, got {unknown}")
     try:

@@ -47,7 +47,8 @@ LOCAL = (
     "ckpt_dir",
     "output_dir",
     "initial_weights",
-)  # paths of one machine
+    "max_time",
+)  # paths, and a time, of one machine
 REVIEW = ("measure", "threshold", "share", "recall", "auroc", "cases")
 
 
@@ -192,6 +193,10 @@ def _metadata_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> 
     for key in ("name", "version", "task", "authors", "copyright"):
         if metadata.get(key) is not None and not (isinstance(metadata[key], str) and metadata[key].strip()):
             yield f"{key} must be a text, got {metadata[key]!r}"
+    objects = [key for key in ("changelog", "review", "depths", "eval_metrics", "label_codes") if key in metadata]
+    if wrong := [key for key in objects if not isinstance(metadata[key], Mapping)]:
+        yield f"{', '.join(wrong)} must be an object, got {metadata[wrong[0]]!r}"
+        return
     changelog, version = metadata.get("changelog", {}), metadata.get("version")
     if changelog and next(iter(changelog)) != version:
         yield f"the first entry of changelog must be the version, {version}, got {next(iter(changelog))}"
@@ -222,14 +227,17 @@ def _format_faults(metadata: Mapping[str, Any], values: Mapping[str, Any]) -> It
             ("result_labels", len(result), "locator_labels", result_channels(values) if has_locator(values) else 0),
         )
         named = {"outputs.pred.channel_def": dict(pred["channel_def"]), "result_labels": dict(result)}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         yield f"network_data_format must describe inputs.image and outputs.pred, got {error!r}"
         return
     for what, count, key, wanted in counts:
         if wanted is not None and count != wanted:
             yield f"{what} must agree with {key} of {VALUES}, {wanted}, got {count}"
     for what, names in named.items():
-        if sorted(names) != sorted(map(str, range(len(names)))) or len(set(names.values())) < len(names):
+        texts = all(isinstance(name, str) and not is_structure(name) for name in names.values())
+        if not texts:
+            yield f"{what} must be texts that begin with no $, @ or %, which MONAI computes, got {names}"
+        elif sorted(names) != sorted(map(str, range(len(names)))) or len(set(names.values())) < len(names):
             yield f"{what} must name the labels 0, 1, ..., each differently, got {names}"
     try:
         read_labels(metadata)

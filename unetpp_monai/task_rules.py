@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from .durations import seconds_of
+from .errors import InputError
 from .label_rules import Values, is_number, is_whole, label_faults, locator_faults
 from .words import counted
 
@@ -132,6 +134,11 @@ def _numbers(values: Values) -> Iterator[str]:
     for key in PROBABILITIES:
         if key in values and not 0 <= values[key] <= 1:
             yield f"{key} must be from 0 to 1, got {values[key]}"
+    try:
+        if values.get("max_time"):
+            seconds_of(values["max_time"])
+    except InputError as error:
+        yield f"max_{error}"
     if "overlap" in values and not 0 <= values["overlap"] < 1:
         yield f"overlap must be >= 0 and < 1, got {values['overlap']}"
 

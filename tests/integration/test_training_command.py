@@ -72,8 +72,10 @@ def test_a_number_of_steps_is_trained_and_told(own, msd_folder):
 
 
 def test_a_time_fixes_the_steps_once(own, msd_folder):
+    stated = read(own / "task.json")
+    (own / "task.json").write_text(json.dumps({**stated, "max_time": "25s"}))  # as `plan --time` writes it
     start = time.monotonic()
-    train(own, msd_folder, "--time", "25s", "--fold", "0")
+    train(own, msd_folder, "--fold", "0")
     assert time.monotonic() - start < 60  # the commands beside it take theirs
     record = read(own / "runs" / "fold0" / "run.json")
     steps = record["max_epochs"] * record["steps_per_epoch"]
@@ -106,6 +108,8 @@ def test_wishes_that_contradict_each_other_are_refused(own, msd_folder):
     assert "fixes max_epochs" in train(own, msd_folder, "--steps", 9, code=1, max_epochs=3).stderr
     assert "such as 2h, 45min" in train(own, msd_folder, "--time", "soon", code=1).stderr
     assert "pip install mlflow" in train(own, msd_folder, "--mlflow", "runs", code=1).stderr
+    said = train(own, msd_folder, "--set", "max_time=soon", code=1).stderr
+    assert "max_time must be such as 2h" in said
     assert "device must" in train(own, msd_folder, "--device", "cuda:9", code=1).stderr.splitlines()[-1]
     assert not (own / "runs").exists() or not list(own.glob("runs/*/run.json"))
 

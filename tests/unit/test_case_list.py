@@ -87,6 +87,9 @@ def test_files_that_changed_since_they_were_listed_are_found(listed):
     for file in (label, image):
         os.utime(file, (path.stat().st_mtime + 5,) * 2)  # the image was only copied
     assert changed_files(path, data) == [str(label)]
+    os.utime(label, (0, 0))  # an older file in its place, as from a backup, with its time
+    os.utime(path, (path.stat().st_mtime - 60,) * 2)
+    assert changed_files(path, data) == [str(label)]
 
 
 def test_a_file_that_is_no_list_is_refused(tmp_path):

@@ -11,9 +11,9 @@ PACKAGE = ROOT / "unetpp_monai"
 FLOORS = [  # from the ground up; rooms of one floor do not know each other
     {"words"},
     {"errors", "faults", "_version", "label_rules", "located"},
-    {"posix_only"},
+    {"posix_only", "durations"},
     {"volume", "intensities", "memory", "labels", "depth", "files", "provenance", "moved_names", "task_rules"}
-    | {"durations", "json_files", "last_line", "pieces", "prompts", "csv_files"},
+    | {"json_files", "last_line", "pieces", "prompts", "csv_files"},
     {"plausibility"},
     {"gates"},
     {"task", "trust"},

@@ -292,6 +292,21 @@ def test_ct_with_an_offset_is_said(tmp_path, name, air, odd, said):
     assert [(case, what.split(";")[0]) for kind, case, what in found if kind == "warning"] == said
 
 
+def test_a_stated_modality_counts_more_than_a_name(tmp_path):
+    cases = {case: (image.astype(np.int16) + 24, label) for case, (image, label) in CASES.items()}
+    found = check(find_dataset(folders(tmp_path, cases)), modality="ct").faults
+    assert any(fault.what.startswith("CT should be in Hounsfield units") for fault in found)
+    assert not check(find_dataset(tmp_path), modality="mr").faults
+
+
+@pytest.mark.parametrize("name", ["%necrosis", "$(x)", "@organ"])
+def test_names_that_monai_would_compute_are_refused(tmp_path, name):
+    label = rows(nnunet(tmp_path / "label", CASES, labels={"background": 0, name: 1, "other": 2}))
+    channel = rows(nnunet(tmp_path / "channel", CASES, channel_names={"0": name}))
+    for found in (label, channel):
+        assert any(kind == "error" and "must not begin with $, @ or %" in what for kind, _, what in found)
+
+
 def test_labels_with_sides_are_said(tmp_path):
     root = nnunet(tmp_path, CASES, labels={"background": 0, "kidney left": 1, "kidney_R": 2})
     ((kind, _, what),) = rows(root)

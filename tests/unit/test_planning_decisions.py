@@ -221,6 +221,10 @@ def test_short_trainings_of_volumes_change_them_less():
     assert long["rotate_range"] == [0.5] * 3 and long["scale_range"] == [0.25] * 3
 
 
+def test_a_stated_time_is_the_tasks():
+    assert values(made(made_facts()), time="2h")["max_time"] == "2h" and "max_time" not in values(made(made_facts()))
+
+
 def test_heads_are_weighed_by_halves_and_as_many_as_there_are_steps():
     plan = values(made(made_facts((40, 56, 40))))
     assert plan["head_weights"] == [0.5714, 0.2857, 0.1429] and len(plan["features"]) == 4

@@ -222,6 +222,9 @@ def test_groups_are_stated_or_missed(tmp_path):
     assert [case.group for case in found.cases] == [name[:10] for name in names] and found.faults == ()
     unmatched = find_dataset(root, group="patient00[12]").faults
     assert [fault.case for fault in unmatched] == names[4:] and {fault.kind for fault in unmatched} == {"error"}
+    for empty in (r"\d*", "()", r"(a)|patient(\d+)"):  # each case would be a group of its own
+        faults = find_dataset(root, group=empty).faults
+        assert len(faults) == 6 and all("must match some of every name" in fault.what for fault in faults)
     with pytest.raises(InputError, match="regular expression"):
         find_dataset(root, group="(")
 

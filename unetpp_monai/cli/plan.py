@@ -20,7 +20,7 @@ DatasetArgument = Annotated[
 ]
 ModalityOption = Annotated[str, typer.Option(help="Modality, such as ct or mr; one per channel with commas.")]
 MemoryOption = Annotated[str, typer.Option(help="Memory for training, such as 8GiB; auto: the GPU's.")]
-TimeOption = Annotated[str, typer.Option(help="Time for training, such as 2h.")]
+TimeOption = Annotated[str, typer.Option(help="Time for each training, such as 2h.")]
 SpacingOption = Annotated[str, typer.Option(metavar="X,Y,Z", help="Spacing in mm: right, anterior, superior.")]
 FoldsOption = Annotated[int, typer.Option(help="Folds of cross-validation; 0: as many as fit.")]
 GroupOption = Annotated[str, typer.Option(metavar="REGEX", help="Case names with the same match share a fold.")]
@@ -58,7 +58,7 @@ def plan(
     check_options(options)
     found = find_dataset(dataset, images=comma_separated(image) if image else (), label=label, group=group)
     out = Console()
-    checked = checked_dataset(found, out)
+    checked = checked_dataset(found, out, modality=modality)
     if output is not None and not check:
         decided = plan_task(checked, output, options=options, overwrite=overwrite)
         for key in ("pixdim", "patch_size", "features", "batch_size", "num_folds"):
@@ -67,14 +67,14 @@ def plan(
         out.print(said, soft_wrap=True, markup=False, highlight=False)
 
 
-def checked_dataset(found: "Dataset", out: Console) -> "Checked":
+def checked_dataset(found: "Dataset", out: Console, *, modality: str = "") -> "Checked":
     """Check every case and print its faults; errors exit with 1."""
     from ..planning import check as check_dataset
     from ..planning.planner import summary
 
     with progress_bars() as progress:
         bar = progress.add_task("cases", total=len(found.cases))
-        checked = check_dataset(found, progress=lambda done: progress.update(bar, completed=done))
+        checked = check_dataset(found, modality=modality, progress=lambda done: progress.update(bar, completed=done))
     out.print(summary(checked), soft_wrap=True, markup=False, highlight=False)
     _print_faults(checked, out)
     if checked.errors:

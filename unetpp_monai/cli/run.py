@@ -52,7 +52,7 @@ def run(
     options = Options(modality, memory, time, spacing_of(spacing), folds)
     check_options(options)
     found = find_dataset(dataset, images=comma_separated(image) if image else (), label=label, group=group)
-    checked = checked_dataset(found, out)
+    checked = checked_dataset(found, out, modality=modality)
     with shown_lines(), stopping():
         packed = run_all(
             checked,

@@ -73,7 +73,7 @@ def train(
                 mlflow=mlflow,
             )
             if rank() == 0:
-                Console().print(str(weights), soft_wrap=True)
+                Console().print(str(weights), soft_wrap=True, markup=False, highlight=False)
 
 
 class _Lines(logging.Handler):

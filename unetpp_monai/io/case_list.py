@@ -71,9 +71,15 @@ def changed_files(cases_file: str | Path, dataset_dir: str | Path) -> list[str]:
         changed += [
             file
             for name, file in zip([*names, "label"], [*images, label], strict=True)
-            if name in stated and Path(file).stat().st_mtime > written and sha256(Path(file)) != stated[name]
+            if name in stated and _touched(Path(file)) > written and sha256(Path(file)) != stated[name]
         ]
     return changed
+
+
+def _touched(path: Path) -> float:
+    """Return when a file or its name was last changed; one that was copied with its old time is new here."""
+    state = path.stat()
+    return max(state.st_mtime, state.st_ctime)
 
 
 def files_of(entry: Mapping[str, Any]) -> tuple[str, ...]:

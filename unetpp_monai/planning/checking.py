@@ -36,11 +36,12 @@ class Checked:
         return sum(fault.kind == ERROR for fault in self.faults)
 
 
-def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: None) -> Checked:
+def check(dataset: Dataset, *, modality: str = "", progress: Callable[[int], None] = lambda done: None) -> Checked:
     """Read every case once, in `PROCESSES` processes if files are large.
 
     Args:
         dataset: its cases.
+        modality: as stated, one word or one per channel with commas; empty: the channels' names tell.
         progress: called with the number of cases done.
     """
     examined = sorted(_examine_all(dataset, progress), key=lambda found: found.case.name)
@@ -48,8 +49,12 @@ def check(dataset: Dataset, *, progress: Callable[[int], None] = lambda done: No
     values = (0, *(known or sorted({value for found in examined for value in found.values if value > 0})))
     sound = tuple((found.case, found.facts) for found in examined if found.facts is not None)
     faults = [*dataset.faults, *(fault for found in examined for fault in found.faults)]
-    faults += [*name_faults(dataset.labels), *_channel_faults(dataset, sound), *_rare_labels(dataset, sound)]
-    faults += [*_spacings(sound), *_units(dataset, sound), *_twice(sound)]
+    faults += [
+        *name_faults(dataset.labels, dataset.channels),
+        *_channel_faults(dataset, sound),
+        *_rare_labels(dataset, sound),
+    ]
+    faults += [*_spacings(sound), *_units(dataset, sound, modality.split(",") if modality else ()), *_twice(sound)]
     sound = _united(sound)
     faults += [*_of_all(sound, len(dataset.cases)), *_stated_folds(sound)]
     if len(values) > MOST + 1:
@@ -191,11 +196,12 @@ def _spacings(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
             yield Fault(case.name, f"spacing is {mine} mm, {factor:.1f} times off the median {all_}; check it", WARNING)
 
 
-def _units(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
-    """Find CT that is not in Hounsfield units, by its lowest intensities."""
+def _units(dataset: Dataset, cases: Sequence[tuple[Case, Facts]], stated: Sequence[str]) -> Iterator[Fault]:
+    """Find CT that is not in Hounsfield units, by its lowest intensities; stated: modalities, one or per channel."""
     for number in range(min((len(facts.channels) for _, facts in cases), default=0)):
         lows = [facts.channels[number].lowest for _, facts in cases]
         name = dataset.channels[number] if number < len(dataset.channels) else ""
+        name = stated[min(number, len(stated) - 1)] if stated else name
         if np.median(lows) <= AIR and modality_of(name) in ("CT", None):
             for (case, _), lowest in zip(cases, lows, strict=True):
                 if lowest > AIR / 2:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import AmbiguityError, InputError
+from ..task_rules import is_structure
 
 ERROR, WARNING = "error", "warning"
 SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr]h?(?:[^a-z]|$)", re.IGNORECASE)  # in a label's name
@@ -90,8 +91,13 @@ def check_names(cases: Iterable[Case]) -> None:
             )
 
 
-def name_faults(labels: Mapping[int, str]) -> Iterator[Fault]:
-    """Find labels without a name, or with that of another label or the background."""
+def name_faults(labels: Mapping[int, str], channels: Sequence[str] = ()) -> Iterator[Fault]:
+    """Find labels without a name, or with that of another label or the background; and names that MONAI computes."""
+    for name in (*labels.values(), *channels):
+        if is_structure(name):
+            yield Fault(
+                "", f"names must not begin with $, @ or %, which MONAI's configs compute, got {name!r}; rename it"
+            )
     for value, name in labels.items():
         if name.strip() in NAMELESS:
             yield Fault("", f"every label must have a name, got {name!r} for {value}; name it")
@@ -133,6 +139,10 @@ def grouped(dataset: Dataset, pattern: str) -> Dataset:
         if match is None:
             faults.append(Fault(case.name, f"every case's name must match the group {pattern!r}, got {case.name}"))
         group = "" if match is None else match.group(1 if compiled.groups else 0) or ""
+        if match is not None and not group:
+            faults.append(
+                Fault(case.name, f"the group {pattern!r} must match some of every name, got none of {case.name}")
+            )
         cases.append(replace(case, group=group or case.name))
     return replace(dataset, cases=tuple(cases), faults=(*dataset.faults, *faults))
 

@@ -26,6 +26,7 @@ class Choices:
     modality: str = ""
     spacing: tuple[float, ...] = ()
     folds: int = 0
+    time: str = ""  # of one training
     interactive: bool = False  # a network with prompts
 
 

@@ -213,8 +213,15 @@ def _of_training(checked: Checked, grid: Grid, network: Shape, choices: Choices)
         ),
         Decision("steps_per_epoch", STEPS[gpu], "250 with a GPU, 50 without", where, EDIT),
         Decision("max_epochs", EPOCHS[gpu], "200 with a GPU, 50 without", where, EDIT),
+        *_stated_time(choices),
         Decision(
             "foreground_share", FOREGROUND, "a third of the patches has a labelled voxel in its centre", "none", EDIT
         ),
         *augmentation(checked, grid, STEPS[gpu] * EPOCHS[gpu]),
     ]
+
+
+def _stated_time(choices: Choices) -> Iterator[Decision]:
+    if choices.time:
+        rule = "of one training, which counts how many steps fit; max_epochs does not count then"
+        yield Decision("max_time", choices.time, rule, "as stated", f"option time, also of train, or {EDIT}")

@@ -60,7 +60,10 @@ def plan(checked: Checked, output: str | Path, *, options: Options | None = None
     check_folder(folder, overwrite=overwrite)
     check_options(options)
     budget = memory_budget(options.memory)
-    decided = decide(checked, Choices(budget, options.modality, options.spacing, options.folds, options.interactive))
+    choices = Choices(
+        budget, options.modality, options.spacing, options.folds, options.time, interactive=options.interactive
+    )
+    decided = decide(checked, choices)
     name = folder.resolve().name
     values = {"dataset_dir": str(checked.dataset.root.resolve()), **decided.values}
     files = {
@@ -135,8 +138,7 @@ def _report(checked: Checked, decided: Decided, options: Options, name: str) -> 
         code = proposed_code(label)
         yield f"- {index} {label}: " + (f"{code.value} {code.meaning}" if code else "none with this name")
     yield "\n## Next\n"
-    yield f"    unetpp train {name}\n"
-    yield f"Time: {options.time or 'not stated'}; training measures its steps and computes how many fit."
+    yield f"    unetpp train {name}"
 
 
 def summary(checked: Checked) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..durations import seconds_of
 from ..errors import InputError, OutputError, TrainingError
 from ..files import complete_file, in_the_way, sha256
 from ..json_files import clipped
@@ -57,7 +58,8 @@ def train(  # noqa: PLR0913 - a run is its list of choices
         overrides: values that come before those of the task, such as `{"max_epochs": 10}`.
         fresh: begin anew, whatever progress there is.
         time: seconds that the training may take; its number of steps is counted once, when it begins.
-        steps: that it takes instead, in whole epochs; None for both = as the task, or the run that goes on, states.
+        steps: that it takes instead, in whole epochs; None for both = as the run that goes on, or the task's
+            `max_time` or `max_epochs`, states.
         device: "auto", "cpu" or "cuda:N".
         mlflow: address of an MLflow server or folder that is to track the run; empty: none.
 
@@ -233,6 +235,8 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
             option="fresh",
         )
     wished = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
+    if not wished and not noted and run.known["max_time"] and not any(key in run.values for key in LENGTH):
+        wished = {"time": seconds_of(run.known["max_time"])}
     fixed = {key: noted[key] for key in ("time", "steps") if key in noted}
     if wished and noted and wished != fixed:
         raise InputError(
