@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..durations import seconds_of
 from ..errors import InputError, OutputError, TrainingError
 from ..files import complete_file, in_the_way, sha256
 from ..json_files import clipped
@@ -19,7 +18,7 @@ from ..label_rules import has_locator
 from ..labels import read_labels
 from ..posix_only import locked
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
-from .training_length import LENGTH, fix_length, length_in_words, length_of
+from .training_length import LENGTH, fix_length, length_in_words, length_of, wished_length
 from .training_log import log_into, log_warnings
 from .training_run import CACHE, Run, carry_out, cases_file, check_cases, check_mlflow, rank
 
@@ -234,9 +233,7 @@ def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int |
             "folder, or begin anew",
             option="fresh",
         )
-    wished = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
-    if not wished and not noted and run.known["max_time"] and not any(key in run.values for key in LENGTH):
-        wished = {"time": seconds_of(run.known["max_time"])}
+    wished = wished_length(run, time, steps, begun=bool(noted))
     fixed = {key: noted[key] for key in ("time", "steps") if key in noted}
     if wished and noted and wished != fixed:
         raise InputError(

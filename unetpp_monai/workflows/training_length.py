@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..durations import seconds_of
 from ..words import counted, exact_time
 from .training_run import Run, measure, processes, rank, usual_steps
 from .undertrained import few_steps
@@ -27,6 +28,14 @@ logger = logging.getLogger(__name__)
 def length_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a record that fix the length."""
     return {key: record[key] for key in LENGTH if key in record}
+
+
+def wished_length(run: Run, time: float | None, steps: int | None, *, begun: bool) -> dict[str, float]:
+    """Return the stated time or number of steps, or the task's time for a training that begins; empty: its epochs."""
+    wished = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
+    if not wished and not begun and run.known["max_time"] and not any(key in run.values for key in LENGTH):
+        return {"time": seconds_of(run.known["max_time"])}
+    return wished
 
 
 def length_in_words(wished: Mapping[str, float]) -> str:
