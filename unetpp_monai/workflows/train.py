@@ -57,8 +57,7 @@ def train(  # noqa: PLR0913 - a run is its list of choices
         overrides: values that come before those of the task, such as `{"max_epochs": 10}`.
         fresh: begin anew, whatever progress there is.
         time: seconds that the training may take; its number of steps is counted once, when it begins.
-        steps: that it takes instead, in whole epochs; None for both = as the run that goes on, or the task's
-            `max_time` or `max_epochs`, states.
+        steps: that it takes instead, in whole epochs; None for both = as the run that goes on, or the task, states.
         device: "auto", "cpu" or "cuda:N".
         mlflow: address of an MLflow server or folder that is to track the run; empty: none.
 
