@@ -176,7 +176,7 @@ def state_of(paths: Sequence[Path], *, without: Path | None = None) -> str:
     """Hash names, sizes and modification times of files, without opening them.
 
     Args:
-        paths: a folder, or files of one folder.
+        paths: a folder, or files.
         without: a folder that is left out if it lies below.
 
     Returns:
@@ -190,7 +190,7 @@ def _files_of(paths: Sequence[Path], without: Path | None) -> list[Path]:
 
 
 def _state(paths: Sequence[Path], files: Iterable[Path]) -> str:
-    stats = ((file.relative_to(paths[0].parent).as_posix(), file.stat()) for file in files)
+    stats = ((os.path.relpath(file, paths[0].parent).replace(os.sep, "/"), file.stat()) for file in files)
     lines = sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 from helpers import phantom, save_nifti
 from helpers.commands import unetpp
@@ -104,6 +106,22 @@ def test_a_case_that_was_touched_is_hashed_and_one_that_was_changed_is_said(segm
     os.utime(cases[2], ns=(stat.st_atime_ns, stat.st_mtime_ns))  # only its bytes tell
     assert rows_of(segmenter, cases[2:], out) == [("case_2", "done")]
     assert rows_of(segmenter, cases[2:], out, verify=True) == [("case_2", "failed")]
+
+
+def test_voxels_apart_from_their_header_are_the_input_too(segmenter, tmp_path):
+    source = tmp_path / "case.hdr"
+    (tmp_path / "out").mkdir()
+    nib.save(nib.Nifti1Pair(phantom((32, 48, 32), seed=1)[0], np.diag([-1.0, 1, 1, 1])), source)
+    for name in ("case.img", "case.hdr"):  # as git-annex keeps files, each in its own folder
+        kept = tmp_path / "store" / name / "key"
+        kept.parent.mkdir(parents=True)
+        (tmp_path / name).rename(kept)
+        (tmp_path / name).symlink_to(kept)
+    assert rows_of(segmenter, [source], tmp_path / "out") == [("case", "written")]
+    assert rows_of(segmenter, [source], tmp_path / "out") == [("case", "done")]
+    with (tmp_path / "case.img").open("r+b") as file:
+        file.write(b"1234")
+    assert rows_of(segmenter, [source], tmp_path / "out") == [("case", "failed")]
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,18 @@
 import json
 import os
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from helpers import save_nifti
 
 from unetpp_monai.errors import InputError
-from unetpp_monai.files import sha256
-from unetpp_monai.io import listed_folds
+from unetpp_monai.files import facts_of, sha256
+from unetpp_monai.io import files_of_image, listed_folds
 from unetpp_monai.io.case_list import case_names, changed_files, files_of
 from unetpp_monai.io.monai_reader import VolumeReader
+from unetpp_monai.training.stored import place_of
 
 
 @pytest.fixture
@@ -90,6 +93,23 @@ def test_files_that_changed_since_they_were_listed_are_found(listed):
     os.utime(label, (0, 0))  # an older file in its place, as from a backup, with its time
     os.utime(path, (path.stat().st_mtime - 60,) * 2)
     assert changed_files(path, data) == [str(label)]
+
+
+def test_voxels_apart_from_their_header_count(tmp_path):
+    image = SimpleITK.GetImageFromArray(np.zeros((4, 5, 6), np.uint8))
+    SimpleITK.WriteImage(image, str(tmp_path / "a.mhd"))
+    nib.save(nib.Nifti1Pair(np.zeros((4, 5, 6), np.uint8), np.eye(4)), tmp_path / "b.hdr")
+    for header, voxels in (("a.mhd", "a.raw"), ("b.hdr", "b.img")):
+        files = files_of_image(tmp_path / header)
+        assert [file.name for file in files] == [header, voxels]
+        path, label = tmp_path / "cases.json", {"label": header, "sha256": {"label": facts_of(files)[1]}}
+        path.write_text(json.dumps([{"name": "a", "image": header, "fold": 0, **label}]))
+        case = {"image": str(files[0]), "label": str(files[0])}
+        place = place_of(tmp_path, case)
+        files[1].write_bytes(files[1].read_bytes()[:-1] + b"1")
+        assert changed_files(path, tmp_path) == [str(files[0])] and place_of(tmp_path, case) != place
+    (tmp_path / "a.mhd").write_text("ElementDataFile = a.raw")
+    assert files_of_image(tmp_path / "a.mhd") == (tmp_path / "a.mhd",)
 
 
 def test_a_file_that_is_no_list_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Everything that is wrong with a data set is a row with the name of its case; see the table of bad data."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from helpers.datasets import LABELS, NAMES, SPACING, examine_or_die, folders, made_cases, nnunet, save, table
@@ -151,7 +152,22 @@ def thick(root):
     return "6.0 times off the median"
 
 
-@pytest.mark.parametrize("spoil", [empty_label, constant, twice, thick])
+def no_orientation(root):
+    image = nib.load(image_of(root))
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), image_of(root))
+    save(label_of(root), CASES["sub-02"][1], nib.load(image_of(root)).affine)
+    return "sform_code and qform_code 0"
+
+
+def two_orientations(root):
+    image = nib.load(image_of(root))
+    image.set_qform(image.affine @ np.diag([-1, -1, 1, 1]), code=1)
+    nib.save(image, image_of(root))
+    return "got RAS and LPS"
+
+
+@pytest.mark.parametrize("spoil", [empty_label, constant, twice, thick, no_orientation, two_orientations])
 def test_a_warning_is_a_row_with_its_case(root, spoil):
     said = spoil(root)
     ((kind, case, what),) = rows(root)

@@ -77,7 +77,7 @@ def test_files_that_are_not_read_are_said(tmp_path):
     (root / "imagesTr" / "sub-01_0000.nii.gz").rename(root / "imagesTr" / "sub-01_0000.nii")
     (root / "imagesTr" / "._sub-02_0000.nii.gz").write_bytes(b"of macOS")
     assert [fault.what for fault in find_dataset(root).faults] == [
-        "files of other kinds are skipped, got 1 in imagesTr such as sub-01_0000.nii",
+        "folders and files of other kinds are skipped, got 1 in imagesTr such as sub-01_0000.nii",
         "a label map must have an image, sub-01.nii.gz has none; it is skipped",
         "numTraining of dataset.json should be the number of cases, 5, got 9; are files missing?",
     ]
@@ -86,12 +86,25 @@ def test_files_that_are_not_read_are_said(tmp_path):
     plain = folders(tmp_path / "plain", EMPTY)
     (plain / "labels" / "sub-01.nii.gz").rename(plain / "labels" / "sub-01.jpg")
     assert [fault.what for fault in find_dataset(plain).faults] == [
-        "files of other kinds are skipped, got 1 in labels such as sub-01.jpg"
+        "folders and files of other kinds are skipped, got 1 in labels such as sub-01.jpg"
     ]
     for file in (plain / "images").iterdir():
         file.rename(file.with_name(f"{file.name[:6]}.jpg"))
     with pytest.raises(InputError, match=r"images must be \.nii, .*, got sub-01\.jpg"):
         find_dataset(plain)
+
+
+def test_broken_links_are_cases_and_folders_are_said(tmp_path):
+    root = folders(tmp_path, EMPTY)
+    image = root / "images" / "sub-01.nii.gz"
+    image.unlink()
+    image.symlink_to(tmp_path / "nowhere.nii.gz")
+    (root / "labels" / "sub-09.nii.gz").mkdir()
+    found = find_dataset(root)
+    assert found.cases[0].images == (image,) and len(found.cases) == len(EMPTY)
+    assert [fault.what for fault in found.faults] == [
+        "folders and files of other kinds are skipped, got 1 in labels such as sub-09.nii.gz"
+    ]
 
 
 def test_channels_of_folders_are_numbered_from_0(tmp_path):

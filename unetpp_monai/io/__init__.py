@@ -5,7 +5,7 @@ from .cases import case_name, find_cases, labelled_cases, list_cases
 from .channels import SeriesChoice, channel_files, read_case, series_names
 from .nifti import write_nifti
 from .picture import write_label_picture
-from .reader import ImageFormat, SourceImage, image_format, is_picture, read_image, read_volume
+from .reader import ImageFormat, SourceImage, files_of_image, image_format, is_picture, read_image, read_volume
 
 __all__ = [
     "ImageFormat",
@@ -13,6 +13,7 @@ __all__ = [
     "SourceImage",
     "case_name",
     "channel_files",
+    "files_of_image",
     "find_cases",
     "image_format",
     "is_picture",

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import sha256
+from ..files import facts_of
+from .reader import files_of_image
 
 Entry = dict[str, Any]  # MONAI's: "image" is a path, or one per channel, "label" a path
 
@@ -71,9 +72,13 @@ def changed_files(cases_file: str | Path, dataset_dir: str | Path) -> list[str]:
         changed += [
             file
             for name, file in zip([*names, "label"], [*images, label], strict=True)
-            if name in stated and _touched(Path(file)) > written and sha256(Path(file)) != stated[name]
+            if name in stated and _is_other(files_of_image(file), stated[name], written)
         ]
     return changed
+
+
+def _is_other(files: Sequence[Path], stated: str, written: float) -> bool:
+    return max(map(_touched, files)) > written and facts_of(files)[1] != stated
 
 
 def _touched(path: Path) -> float:

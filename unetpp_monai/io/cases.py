@@ -139,8 +139,8 @@ def case_and_result(path: Path) -> tuple[str, str]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List files with image suffixes, sorted by name, without hidden files."""
-    return [entry for entry in visible(folder) if entry.is_file() and is_image_file(entry)]
+    """List files and broken links with image suffixes, sorted by name, without hidden ones."""
+    return [entry for entry in visible(folder) if is_image_file(entry) and not entry.is_dir()]
 
 
 def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ()) -> list[Path]:

@@ -152,7 +152,10 @@ def read_channels(
             )
     array = np.concatenate([image.volume.array for image in images])
     return replace(
-        images[0], volume=Volume(array, first.affine), sha256={k: v for i in images for k, v in i.sha256.items()}
+        images[0],
+        volume=Volume(array, first.affine),
+        remarks=tuple(dict.fromkeys(remark for image in images for remark in image.remarks)),
+        sha256={k: v for i in images for k, v in i.sha256.items()},
     )
 
 

@@ -58,7 +58,7 @@ def read_itk_image(path: Path, *, text: bool = True) -> ItkImage:
     """Read as `read_itk`, with the other header fields if `text`."""
     reader = _reader(path)
     try:
-        layout = nrrd_layout(path) if _is_nrrd(path) else meta_layout(path)
+        layout = _layout(path)
         check_stored(layout, path)
         check_memory(2 * layout.size, f"the voxels of {path}", way_out="take a part of them, or a machine with more")
         reader.ReadImageInformation()
@@ -76,6 +76,20 @@ def read_itk_image(path: Path, *, text: bool = True) -> ItkImage:
     affine[:3, 3] = reader.GetOrigin()
     scale = np.diag([*layout.mm, 1.0])
     return ItkImage(array, scale @ LPS_TO_RAS @ affine, _text(reader, path) if text else {})
+
+
+def voxel_files(path: Path) -> tuple[Path, ...]:
+    """Return the files with the voxels; the path itself, if they are not apart from its header.
+
+    Raises:
+        InputError: an unreadable header, or voxels in another folder.
+        OSError: an unreadable file.
+    """
+    return _layout(path).files
+
+
+def _layout(path: Path) -> Layout:
+    return nrrd_layout(path) if _is_nrrd(path) else meta_layout(path)
 
 
 def _is_nrrd(path: Path) -> bool:

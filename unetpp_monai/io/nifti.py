@@ -23,6 +23,7 @@ from .nifti_header import (
     affine_of,
     dtype_of,
     geometry_like,
+    orientation_remarks,
     parse_header,
     set_geometry,
     shape_of,
@@ -72,6 +73,21 @@ def read_nifti(path: Path) -> Volume:
         return Volume(np.moveaxis(array, -1, 0), affine)
     except InputError as error:
         raise type(error)(f"{error} ({path})") from error
+
+
+def nifti_remarks(path: Path) -> tuple[str, ...]:
+    """Return what is doubtful about the orientation of a readable file."""
+    with path.open("rb") as file:
+        return tuple(orientation_remarks(parse_header(_unpacked(file, path), path), path))
+
+
+def voxel_file(path: Path) -> Path:
+    """Return the file with the voxels: the `.img` of a `.hdr`, else the file itself.
+
+    Raises:
+        InputError: a pair without `.img`.
+    """
+    return _partner(path) if ".hdr" in path.name.lower() else path
 
 
 def write_nifti(volume: Volume, path: Path, *, like: Path | None = None) -> None:

@@ -4,6 +4,7 @@ The sform is used if its code is not 0, else the qform, else only the sizes are 
 the sform are refused: other programs would measure different sizes.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from nibabel.affines import from_matvec
 from nibabel.nifti1 import Nifti1Header as Header
 from nibabel.nifti1 import unit_codes
 from nibabel.nifti2 import Nifti2Header
+from nibabel.orientations import aff2axcodes
 from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -22,6 +24,7 @@ from ..errors import GeometryError, InputError
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # unknown: read as mm by all tools
 SPACING_TOLERANCE = 0.01  # relative difference by rounding within one header
 QUATERNION_TOLERANCE = 0.01  # by which a quaternion's squared length may exceed 1, rounded to two digits
+APART = 60  # degrees between an axis by the sform and by the qform from which they contradict
 SHEAR_VOXELS = 0.01  # by which a corner may move if shear is removed for the qform
 SHEARED = b"no qform: the axes are not at right angles"  # written to `descrip`
 BROKEN_QFORM = b"no qform: the quaternion of the source is none"
@@ -123,6 +126,27 @@ def affine_of(header: Header, path: Path) -> NDArray[np.float64]:
     if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:  # else the affine is unusable
         _check_spacing(header, affine, path)
     return affine
+
+
+def orientation_remarks(header: Header, path: Path) -> Iterator[str]:
+    """Find an orientation that is not stated, or stated twice in contradiction."""
+    sform, qform = _codes(header, path)
+    if not (sform or qform):
+        yield (
+            "a NIfTI file should state its orientation, got sform_code and qform_code 0; read with the first axis to "
+            "the left, as nibabel does: if that is wrong, left and right are swapped"
+        )
+    elif sform and qform and _quaternion(header) is not None:
+        axes = [
+            affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+            for affine in (affine_of(header, path), _qform(header, path))
+        ]
+        if (np.sum(axes[0] * axes[1], axis=0) < np.cos(np.deg2rad(APART))).any():
+            names = ["".join(aff2axcodes(from_matvec(each))) for each in axes]
+            yield (
+                f"sform and qform should state one orientation, got {names[0]} and {names[1]}; read by the sform, "
+                "other programs may read the qform: correct the wrong one"
+            )
 
 
 def geometry_like(source: Header, path: Path) -> Header:

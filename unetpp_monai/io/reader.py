@@ -12,9 +12,9 @@ from ..errors import InputError
 from ..volume import Volume, check_finite
 from .compressed import check_not_empty
 from .itk import SUFFIXES as ITK_SUFFIXES
-from .itk import read_itk
+from .itk import read_itk, voxel_files
 from .nifti import SUFFIXES as NIFTI_SUFFIXES
-from .nifti import read_nifti
+from .nifti import nifti_remarks, read_nifti, voxel_file
 from .picture import SUFFIXES as PICTURE_SUFFIXES
 from .picture import read_picture
 
@@ -57,7 +57,7 @@ class SourceImage:
     format: ImageFormat
     volume: Volume  # (C, X, Y, Z), mm, RAS
     instances: tuple["Header", ...] = ()  # of DICOM: headers without pixels, one per slice, or one multi-frame
-    remarks: tuple[str, ...] = ()  # such as ignored objects or a resampled tilt
+    remarks: tuple[str, ...] = ()  # such as ignored objects, a resampled tilt or a doubtful orientation
     warnings: tuple[str, ...] = ()  # of the reader; may quote values that identify the patient
     sha256: Mapping[Path, str] = field(default_factory=dict)  # of files that were read whole, by resolved path
     series: tuple["Header", ...] = ()  # of DICOM: one header per channel's series
@@ -117,6 +117,27 @@ def image_format(path: str | Path) -> ImageFormat:
     raise InputError(f"input must be one of {', '.join(SUFFIXES)} or DICOM, got {path}")
 
 
+def files_of_image(path: str | Path) -> tuple[Path, ...]:
+    """List a file and those with its voxels: the `.img` of a `.hdr`, and what a `.mhd` or NRRD header names.
+
+    Args:
+        path: file or folder; need not be readable.
+
+    Returns:
+        The path first.
+
+    Example:
+        >>> [file.name for file in files_of_image("brain.nii.gz")]
+        ['brain.nii.gz']
+    """
+    path = Path(path)
+    try:
+        found = voxel_files(path) if path.name.lower().endswith(ITK_SUFFIXES) else (voxel_file(path),)
+    except (InputError, OSError):  # reading it gives the error
+        found = ()
+    return tuple(dict.fromkeys((path, *found)))
+
+
 def read_image(
     path: str | Path, *, series: str | None = None, labels: bool = False, kind: ImageFormat | None = None
 ) -> SourceImage:
@@ -149,14 +170,16 @@ def read_image(
         )
     if series is not None:
         raise InputError(f"only DICOM has series to choose from, got {path}")
+    remarks: tuple[str, ...] = ()
     if kind == ImageFormat.NIFTI:
         volume = read_nifti(path)
+        remarks = nifti_remarks(path)
     elif kind == ImageFormat.ITK:
         volume = read_itk(path)
     else:
         volume = read_picture(path, labels=labels)
     check_finite(volume, path)
-    return SourceImage(path, kind, volume)
+    return SourceImage(path, kind, volume, remarks=remarks)
 
 
 def read_volume(path: str | Path, *, labels: bool = False, series: str | None = None) -> Volume:

@@ -119,7 +119,10 @@ def cases_list(checked: Checked, decided: Decided) -> list[dict[str, Any]]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return os.path.relpath(path, root).replace(os.sep, "/")
+    """Return a path by which the resolved root leads to the same file, also through links and `..`."""
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return os.path.relpath(path.parent.resolve() / path.name, root.resolve()).replace(os.sep, "/")
 
 
 def fingerprint(checked: Checked) -> dict[str, Any]:

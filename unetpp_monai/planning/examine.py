@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..errors import UnetppError
 from ..faults import STOP
-from ..files import sha256
+from ..files import facts_of
 from ..intensities import check_intensities
-from ..io import is_picture, read_volume
+from ..io import files_of_image, is_picture, read_image
 from ..plausibility import Measures, measure_case
 from ..volume import Volume, label_array
 from .dataset import WARNING, Case, Fault
@@ -50,7 +50,7 @@ class Facts:
     inner: tuple[int, ...]  # voxels of the box around nonzero voxels
     cuts_labels: bool  # a label is outside that box
     voxels: str  # hash of the voxels
-    sha256: Mapping[str, str]  # "image", or "image_0" ..., and "label" -> hash of the file
+    sha256: Mapping[str, str]  # "image", or "image_0" ..., and "label" -> hash of the file, or of all its files
     measures: Mapping[bool, Measures]  # by whether intensities are absolute; without labels
 
 
@@ -96,9 +96,10 @@ def _read_image(case: Case, faults: list[Fault]) -> Volume | None:
     volumes: list[Volume] = []
     for path in case.images:
         try:
-            volume = read_volume(path)
-            check_intensities(volume.array, path)
-            volumes.append(volume)
+            found = read_image(path)
+            check_intensities(found.volume.array, path)
+            volumes.append(found.volume)
+            faults += [Fault(case.name, f"{remark} ({path.name})", WARNING) for remark in found.remarks]
         except UnetppError as error:
             faults.append(Fault(case.name, str(error)))
     if len(volumes) < len(case.images):
@@ -130,12 +131,13 @@ def _read_label(case: Case, faults: list[Fault]) -> Volume | None:
             what = f"every image must have a label map, found no {case.label}; add it, or remove the image"
             faults.append(Fault(case.name, what))
             return None
-        volume = read_volume(case.label, labels=True)
-        label_array(volume, name=case.label)
+        found = read_image(case.label, labels=True)
+        label_array(found.volume, name=case.label)
     except UnetppError as error:
         faults.append(Fault(case.name, str(error)))
         return None
-    return volume
+    faults += [Fault(case.name, f"{remark} ({case.label.name})", WARNING) for remark in found.remarks]
+    return found.volume
 
 
 def _check_values(case: Case, label: Volume, known: Sequence[int], faults: list[Fault]) -> dict[int, int]:
@@ -213,7 +215,7 @@ def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) 
         if shapes
         else False,
         voxels=_hash(image.array),
-        sha256={name: sha256(path) for name, path in files.items()},
+        sha256={name: facts_of(files_of_image(path))[1] for name, path in files.items()},
         measures={absolute: measure_case(image, {}, absolute=absolute) for absolute in (False, True)},
     )
 

@@ -61,14 +61,16 @@ def some_names(folder: Path) -> str:
 
 
 def skipped(folder: Path, is_read: Callable[[Path], bool]) -> list[Fault]:
-    """Warn about files that are not read, except for notes."""
+    """Warn about files and folders that are not read, except for notes."""
     others = [
         entry.name
         for entry in (visible(folder) if folder.is_dir() else ())
-        if not is_read(entry) and not entry.name.lower().endswith(COMPANIONS) and entry.is_file()
+        if entry.is_dir() or not (is_read(entry) or entry.name.lower().endswith(COMPANIONS))
     ]
-    what = f"files of other kinds are skipped, got {len(others)} in {folder.name} such as {(others or [''])[0]}"
-    return [Fault("", what, WARNING)] if others else []
+    if not others:
+        return []
+    what = f"folders and files of other kinds are skipped, got {len(others)} in {folder.name} such as {others[0]}"
+    return [Fault("", what, WARNING)]
 
 
 def _folder(root: Path, names: tuple[str, ...]) -> Path:

@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 
 from ..files import complete_file, state_of
+from ..io import files_of_image
 
 BROKEN = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError)
 
@@ -49,7 +50,7 @@ def place_of(folder: Path, case: Mapping[str, Any]) -> Path:
         OSError: a file cannot be found.
     """
     images = case["image"] if isinstance(case["image"], list) else [case["image"]]
-    states = [f"{Path(path).resolve()} {state_of([Path(path)])}" for path in (*images, case["label"])]
+    states = [f"{Path(path).resolve()} {state_of(files_of_image(path))}" for path in (*images, case["label"])]
     return folder / f"{hashlib.sha256(chr(10).join(states).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.pt"
 
 

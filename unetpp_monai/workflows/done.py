@@ -15,7 +15,7 @@ from ..files import facts_of, sha256, state_of
 class CaseInput:
     """The input of a case, as reports identify it."""
 
-    paths: tuple[Path, ...]  # a folder, or files of one folder, the one that names the case first
+    paths: tuple[Path, ...]  # a folder, or files, the one that names the case first
     output: Path  # folder of results, which is not part of the input even if inside of it
     key: bytes | None = None  # for pseudonyms; None: reports name the input
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,13 +13,24 @@ from ..dicom.deidentify import pseudonymised
 from ..dicom.identity import check_modality
 from ..errors import InputError
 from ..files import check_free, complete_folder, make_folder
-from ..io import ImageFormat, SourceImage, case_name, channel_files, image_format, read_case, write_nifti
+from ..io import (
+    ImageFormat,
+    SourceImage,
+    case_name,
+    channel_files,
+    files_of_image,
+    image_format,
+    read_case,
+    write_nifti,
+)
 from ..segmenter import Progress, Segmentation, Segmenter
 from ..volume import Volume
 from .done import CaseInput
 from .outputs import PLAIN, Findings, check_formats, format_for, write_outputs
 from .report import algorithm_of, case_report
 from .request import Request, settings_of
+
+logger = logging.getLogger(__name__)
 
 REPORT = PLAIN.report  # ending of a report's name
 
@@ -91,7 +103,8 @@ def segment_case(
     """
     kind, channels = image_format(case), segmenter.bundle.channel_suffixes
     formats = _formats(case, kind, request)
-    case_input = CaseInput(channel_files(case, channels), output, request.key)
+    parts = tuple(part for file in channel_files(case, channels) for part in files_of_image(file))
+    case_input = CaseInput(parts, output, request.key)
     results = _Results(output, request, formats, settings_of(segmenter, request, formats), case_input)
     name = request.name or case_name(case, channels)
     if request.key is None and results.is_done(name, unless):
@@ -139,6 +152,8 @@ def _read(segmenter: Segmenter, case: Path, request: Request, kind: ImageFormat)
         channel_names=bundle.input.channel_names,
         kind=kind,
     )
+    for remark in image.remarks if image.format == ImageFormat.NIFTI else ():  # those of DICOM are logged there
+        logger.warning("%s", remark)
     for header in () if request.any_modality else image.series:
         check_modality(header, bundle.input.modality)
     return image
