@@ -103,12 +103,14 @@ def finish_interrupted(path: Path, *, ending: str) -> None:
 
 
 def _finish_change(path: Path) -> None:
-    """Give a new folder its place if the process that was about to was killed after it had taken the old one away."""
+    """Finish for killed processes: give a new folder its place if the old one was taken away; remove remains."""
     with locked(path.parent, alone=True) as held:
-        for folder in sorted(path.parent.glob(f"{TEMPORARY}*")) if held and not path.exists() else []:
-            if (folder / REPLACED).is_dir() and (folder / path.name).is_dir():
-                with suppress(BlockingIOError), locked(folder, alone=True, wait=False):  # else of a living process
+        for folder in sorted(path.parent.glob(f"{TEMPORARY}*")) if held else []:
+            with suppress(BlockingIOError), locked(folder, alone=True, wait=False):  # else of a living process
+                names = {entry.name for entry in folder.iterdir()}
+                if not path.exists() and names >= {REPLACED, path.name}:
                     (folder / path.name).replace(path)
+                if names and names <= {REPLACED, path.name} and path.exists() >= (REPLACED in names):
                     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.datasets import LABELS, NAMES, SPACING, examine_or_die, folders, made_cases, nnunet, save, table
 from PIL import Image
+from scipy import ndimage
 
 from unetpp_monai.planning import check, find_dataset
 from unetpp_monai.planning.dataset import Case, sided_labels
@@ -96,6 +97,12 @@ def one_slice(root):
     save(label_of(root), CASES["sub-02"][1][:, :, 5:6])
 
 
+def its_image(root):
+    label = (CASES["sub-02"][1] > 0).astype(np.uint8)
+    save(image_of(root), label)
+    save(label_of(root), label)
+
+
 def many_labels(root):
     save(label_of(root), np.arange(CASES["sub-02"][1].size, dtype=np.uint16).reshape(CASES["sub-02"][1].shape))
 
@@ -120,6 +127,7 @@ ERRORS = [
     (negative_values, "got -"),
     (one_slice, "2 voxels or more along every axis, got 12 x 16 x 1"),
     (many_labels, "got also"),
+    (its_image, "must differ from its image"),
 ]
 
 
@@ -321,6 +329,39 @@ def test_names_that_monai_would_compute_are_refused(tmp_path, name):
     channel = rows(nnunet(tmp_path / "channel", CASES, channel_names={"0": name}))
     for found in (label, channel):
         assert any(kind == "error" and "must not begin with $, @ or %" in what for kind, _, what in found)
+
+
+def pictures(root, masks):
+    """Write pictures with the given masks."""
+    (root / "images").mkdir(parents=True)
+    (root / "masks").mkdir()
+    for number, mask in enumerate(masks):
+        noise = np.random.default_rng(number).integers(0, 255, SQUARE.shape, np.uint8)
+        Image.fromarray(noise).save(root / "images" / f"{number}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{number}.png")
+    return root
+
+
+SQUARE = np.pad(np.ones((40, 40), np.uint8), 6)
+
+
+def test_values_that_may_be_no_labels_are_said(tmp_path):
+    blurred = np.rint(ndimage.gaussian_filter(SQUARE * 255.0, 0.8)).astype(np.uint8)
+    ((kind, _, what),) = rows(pictures(tmp_path / "blurred", [blurred] * 5 + [np.roll(blurred, 3)]))
+    assert kind == "warning" and "and 255; were label maps interpolated" in what, what
+    ((kind, _, what),) = rows(pictures(tmp_path / "two", [SQUARE, SQUARE, SQUARE, *[SQUARE * 255] * 3]))
+    assert kind == "warning" and "got 1 in 2, 255 in 5 and so on" in what, what
+    assert rows(pictures(tmp_path / "one", [SQUARE * 255] * 6)) == []
+
+
+def test_palettes_that_differ_are_said(tmp_path):
+    root = pictures(tmp_path, [SQUARE] * 6)
+    for file in (root / "masks").iterdir():
+        mask = Image.fromarray(SQUARE)
+        mask.putpalette([0, 0, 0, *([0, 255, 0] if file.stem == "4" else [255, 0, 0])])
+        mask.save(file)
+    ((kind, case, what),) = rows(root)
+    assert (kind, case) == ("warning", "4") and "1 is (0, 255, 0), and (255, 0, 0) in 0" in what, what
 
 
 def test_labels_with_sides_are_said(tmp_path):

@@ -67,7 +67,18 @@ def test_a_folder(results, moves):
     with pytest.raises(KeyError), whole_folder(results):
         assert contents(results) == (NEW if moves else OLD)
         raise KeyError
-    assert contents(results) == (NEW if moves else OLD)
+    assert contents(results) == (NEW if moves else OLD) and [path.name for path in results.parent.iterdir()] == [
+        "results"
+    ]
+
+
+def test_remains_of_a_killed_writer_are_removed(tmp_path):
+    for name in ("new", "other"):
+        killed(f"whole_folder(Path({str(tmp_path / name)!r}))", 0)
+    with whole_folder(tmp_path / "new") as folder:
+        (folder / "a.json").write_text('"new"')
+    left = [path.name for path in tmp_path.iterdir() if path.name != "new"]
+    assert len(left) == 1 and (tmp_path / left[0] / "other").is_dir()
 
 
 def test_a_writer_that_fails_leaves_what_there_was(results):

@@ -71,6 +71,17 @@ def picture_bands(path: Path) -> int:
             return len(picture.getbands())
 
 
+def palette_of(path: Path) -> tuple[Colour, ...]:
+    """Return the colours of a palette picture's indices; empty for other pictures."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=FORMATS) as picture:
+            values = (picture.getpalette() or []) if picture.mode == "P" else []
+    return tuple(zip(values[::3], values[1::3], values[2::3], strict=True))
+
+
 def _decoded(path: Path) -> tuple[NDArray[Any], int, str]:
     """Return pixels, number of pages and Pillow's mode."""
     from PIL import Image

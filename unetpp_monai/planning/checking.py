@@ -18,6 +18,8 @@ PROCESSES = 2  # reading cases in parallel
 ALONE = 40 << 20  # bytes of files below which starting processes does not pay
 LEAST = 4  # cases, needed for calibration on held-out cases
 AIR = -900  # HU reached by images in Hounsfield units
+BLURRED = 8  # values of unnamed labels, from which interpolation is likely if one or two have most voxels
+MAIN = (0.5, 0.75)  # of the labelled voxels, in the most frequent value, or the two most frequent
 OUTLIER = 3.0  # ratio to the median above which a spacing is likely wrong
 
 
@@ -53,8 +55,14 @@ def check(dataset: Dataset, *, modality: str = "", progress: Callable[[int], Non
         *name_faults(dataset.labels, dataset.channels),
         *_channel_faults(dataset, sound),
         *_rare_labels(dataset, sound),
+        *(() if known else _doubtful_values(sound)),
     ]
-    faults += [*_spacings(sound), *_units(dataset, sound, modality.split(",") if modality else ()), *_twice(sound)]
+    faults += [
+        *_colours(sound),
+        *_spacings(sound),
+        *_units(dataset, sound, modality.split(",") if modality else ()),
+        *_twice(sound),
+    ]
     sound = _united(sound)
     faults += [*_of_all(sound, len(dataset.cases)), *_stated_folds(sound)]
     if len(values) > MOST + 1:
@@ -182,6 +190,36 @@ def _rare_labels(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Itera
             yield Fault(
                 names[0] if names else "", f"a label should be in 2 cases or more, {words} is in {where}", WARNING
             )
+
+
+def _doubtful_values(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    """Find values that may be no labels: of interpolated or compressed masks, or of masks written in several ways."""
+    voxels: Counter[int] = Counter()
+    for _, facts in cases:
+        voxels.update({value: shape.voxels for value, shape in facts.labels.items()})
+    main = voxels.most_common(2)
+    shares = [sum(count for _, count in main[:several]) / max(voxels.total(), 1) for several in (1, 2)]
+    if len(voxels) >= BLURRED and (shares[0] >= MAIN[0] or shares[1] >= MAIN[1]):
+        shown = " and ".join(str(value) for value, _ in sorted(main))
+        what = f"got {len(voxels)} values, mostly {shown}; were label maps interpolated, or saved with loss?"
+        yield Fault("", f"every value of a label map is a label, {what}", WARNING)
+    firsts = {next(iter(facts.labels)): case.name for case, facts in cases if len(facts.labels) == 1}
+    if len(voxels) == len(firsts) > 1 and all(len(facts.labels) <= 1 for _, facts in cases):
+        shown = ", ".join(f"{value} in {name}" for value, name in sorted(firsts.items()))
+        what = f"got {shown} and so on; if they are one label, give it one value"
+        yield Fault("", f"different values are different labels, {what}", WARNING)
+
+
+def _colours(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
+    """Find palette pictures that give a value another colour than those before."""
+    first: dict[int, tuple[str, tuple[int, int, int]]] = {}
+    for case, facts in cases:
+        for value, colour in facts.colours.items():
+            name, other = first.setdefault(value, (case.name, colour))
+            if colour != other:
+                what = f"{value} is {colour}, and {other} in {name}; is it another label? Values count, colours do not"
+                yield Fault(case.name, f"a label should have one colour in all palettes, {what}", WARNING)
+                break
 
 
 def _spacings(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:

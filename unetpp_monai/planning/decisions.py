@@ -100,9 +100,17 @@ def _of_images(checked: Checked, kinds: Sequence[Kind], rules: list[dict[str, An
         rule = "values of the labels 0, 1, ... in the files"
         found.append(Decision("label_values", values, rule, f"values {values}", "none"))
     suffixes = [f"_{number:04d}" for number in range(count)]
+    if any(len(case.images) == 1 and case.name.endswith(tuple(suffixes)) for case, _ in checked.cases):
+        suffixes = []  # results have the names of their images
     return [
         *found,
-        Decision("channel_suffixes", suffixes, "endings of the files of one case, if several", names, EDIT),
+        Decision(
+            "channel_suffixes",
+            suffixes,
+            "endings of the files of one case, if several; none if names of cases end so",
+            names,
+            EDIT,
+        ),
         Decision(
             "intensity",
             rules,

@@ -14,6 +14,7 @@ from ..faults import STOP
 from ..files import facts_of
 from ..intensities import check_intensities
 from ..io import files_of_image, is_picture, read_image
+from ..io.picture import palette_of
 from ..plausibility import Measures, measure_case
 from ..volume import Volume, label_array
 from .dataset import WARNING, Case, Fault
@@ -52,6 +53,7 @@ class Facts:
     voxels: str  # hash of the voxels
     sha256: Mapping[str, str]  # "image", or "image_0" ..., and "label" -> hash of the file, or of all its files
     measures: Mapping[bool, Measures]  # by whether intensities are absolute; without labels
+    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)  # of a palette picture, by value
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,13 @@ def examine(case: Case, labels: Sequence[int] = ()) -> Examined:
         counts = {} if label is None else _check_values(case, label, labels, faults)
         if image is not None and label is not None:
             faults += [Fault(case.name, what) for what in _grid_faults(image, label, "label map", case.label)]
+            if (
+                not twice
+                and any(np.array_equal(channel, label.array[0]) for channel in image.array)
+                and label.array.any()
+            ):
+                what = f"a label map must differ from its image, got the same numbers in {case.label.name}"
+                faults.append(Fault(case.name, f"{what}; replace it"))
         if image is None or label is None or any(fault.kind != WARNING for fault in faults):
             return Examined(case, tuple(faults), None, tuple(counts))
         faults += _warnings(case, image, counts)
@@ -200,6 +209,7 @@ def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) 
     files = dict(zip([*names, "label"], [*case.images, case.label], strict=True))
     extent = [(part.stop - part.start) * mm for part, mm in zip(box, image.spacing, strict=True)]
     dims = order[:2] if picture else order
+    palette = dict(enumerate(palette_of(case.label) if is_picture(case.label) else ()))
     return Facts(
         picture=picture,
         shape=_pick(image.shape, dims),
@@ -216,6 +226,7 @@ def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) 
         else False,
         voxels=_hash(image.array),
         sha256={name: facts_of(files_of_image(path))[1] for name, path in files.items()},
+        colours={value: palette[value] for value in shapes if value in palette},
         measures={absolute: measure_case(image, {}, absolute=absolute) for absolute in (False, True)},
     )
 
