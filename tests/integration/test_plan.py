@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from helpers.datasets import LABELS, NAMES, bids, folders, made_cases, msd, nnun
 from typer.testing import CliRunner
 
 from unetpp_monai.cli import app
-from unetpp_monai.io import read_volume
+from unetpp_monai.io import listed_folds, read_volume
 from unetpp_monai.task import check_task
 
 FILES = ["cases.json", "fingerprint.json", "metadata.json", "plan.md", "task.json"]
@@ -63,6 +64,26 @@ def test_five_layouts_are_one_plan(planned):
     assert all(values == tasks[0] for values in tasks) and all(listed == cases[0] for listed in cases)
     assert [case["name"] for case in cases[0]] == NAMES and {case["fold"] for case in cases[0]} == {0, 1, 2}
     assert tasks[0]["channel_suffixes"] == ["_0000"] and tasks[0]["cases_file"] == "cases.json"
+
+
+def test_names_that_look_like_channels_are_kept_and_links_lead_to_the_files(tmp_path):
+    dataset = folders(
+        tmp_path / "disk" / "data", {f"frame_{at:04d}": case for at, case in enumerate(made_cases().values())}
+    )
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "link").symlink_to(tmp_path / "disk" / "tables" / "mine")
+    (tmp_path / "disk" / "tables" / "mine").mkdir(parents=True)
+    names = sorted(path.name for path in (dataset / "images").iterdir())
+    rows = [
+        f"{start}/images/{name},{start}/labels/{name}\n"
+        for start, name in zip(["../../data", str(dataset)] * 3, names, strict=True)
+    ]
+    (tmp_path / "near" / "link" / "cases.csv").write_text("image,label\n" + "".join(rows))
+    plan(tmp_path / "near" / "link" / "cases.csv", "-o", tmp_path / "task", "--memory", "2GiB")
+    values = read(tmp_path / "task" / "task.json")
+    assert values["channel_suffixes"] == [] and read(tmp_path / "task" / "cases.json")[0]["name"] == "frame_0000"
+    listed = listed_folds(tmp_path / "task" / "cases.json", values["dataset_dir"])
+    assert {Path(entry["image"]).resolve() for fold in listed for entry in fold} == set((dataset / "images").iterdir())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
