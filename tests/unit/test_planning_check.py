@@ -1,5 +1,10 @@
 """Everything that is wrong with a data set is a row with the name of its case; see the table of bad data."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from unetpp_monai.planning import check, find_dataset
+from unetpp_monai.planning.checking import PROCESSES
 from unetpp_monai.planning.dataset import Case, sided_labels
 from unetpp_monai.planning.examine import examine
 from unetpp_monai.planning.label_maps import label_shapes, value_counts
@@ -410,6 +416,33 @@ def test_a_process_that_is_killed_is_the_row_of_one_case(root, monkeypatch):
     found = check(find_dataset(root), progress=done.append)
     assert [(fault.case, fault.kind) for fault in found.faults] == [("sub-04", "error")]
     assert "memory" in found.faults[0].what and len(found.cases) == 5 and done == [1, 2, 3, 4, 5, 6]
+
+
+DIES = """
+import multiprocessing, os, sys
+from pathlib import Path
+from unetpp_monai.planning import check, checking, find_dataset
+
+def die(done):
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os._exit(9)
+
+if __name__ == "__main__":
+    checking.ALONE = 0
+    check(find_dataset(Path(sys.argv[1])), progress=die)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_their_parent(root, tmp_path):
+    (tmp_path / "dies.py").write_text(DIES)
+    done = subprocess.run([sys.executable, tmp_path / "dies.py", root], stdout=subprocess.PIPE, text=True, timeout=120)
+    children = done.stdout.split()
+    assert done.returncode == 9 and len(children) == PROCESSES
+    end = time.monotonic() + 60
+    while alive := [pid for pid in children if Path("/proc", pid).exists()]:
+        assert time.monotonic() < end, alive
+        time.sleep(0.2)
 
 
 def test_measures_do_not_depend_on_the_order_of_axes(tmp_path):

@@ -1,11 +1,14 @@
 """Read all cases of a data set and list their faults; writes nothing."""
 
+import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 import numpy as np
 
@@ -86,27 +89,38 @@ def _examine_all(dataset: Dataset, progress: Callable[[int], None]) -> Iterator[
             progress(done)
         return
     largest_first = [case for _, case in sorted(zip(sizes, dataset.cases, strict=True), key=lambda pair: -pair[0])]
-    with _processes(PROCESSES) as pool:
-        jobs = {pool.submit(examine, case, known): case for case in largest_first}
-        left, done = [], 0
-        try:
-            for job in as_completed(jobs):
-                try:
-                    yield job.result()
-                except BrokenProcessPool:  # raised for all unfinished cases when one process is killed
-                    left.append(jobs[job])
-                    continue
-                progress(done := done + 1)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = _processes(PROCESSES)
+    jobs = {pool.submit(examine, case, known): case for case in largest_first}
+    left, done = [], 0
+    try:
+        for job in as_completed(jobs):
+            try:
+                yield job.result()
+            except BrokenProcessPool:  # raised for all unfinished cases when one process is killed
+                left.append(jobs[job])
+                continue
+            progress(done := done + 1)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     for found in _one_by_one(left, known):
         yield found
         progress(done := done + 1)
 
 
 def _processes(count: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_serve)
+
+
+def _serve() -> None:
+    """Leave Ctrl-C to the parent process, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _one_by_one(cases: Sequence[Case], known: Sequence[int]) -> Iterator[Examined]:
