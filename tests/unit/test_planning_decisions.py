@@ -144,6 +144,10 @@ def test_a_window_that_sees_too_little_gets_coarser_voxels_unless_detail_would_g
     assert values(made(organ), spacing=(1.0, 1.0, 1.0))["pixdim"] == [1.0] * 3
     reasons = {decision.key: decision.rule for decision in decide(made(lesion), Choices(SMALL)).decisions}
     assert "not coarsened" in reasons["pixdim"]
+    for gpu, share in ((False, 1 / 2), (True, 1 / 4)):
+        found = values(made(organ), Budget(2, "as stated", gpu=gpu))
+        covered = np.prod(np.array(found["patch_size"]) * found["pixdim"]) / 400**3
+        assert share <= covered < 1.3 * share, (gpu, covered)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from .decision import Choices, times
 from .examine import Facts
 from .topology import Topology, fit_patch, median_shape, median_spacing
 
-WINDOW = 0.25  # fraction of the median image below which a patch may have too little context
+WINDOW = {False: 1 / 2, True: 1 / 4}  # of the median image, in which a patch sees enough, without and with a GPU
 AROUND = 1.2  # size of a patch relative to the labels' box in 90 % of the cases
 COARSER = 1.05  # factor of a step towards coarser voxels
 DETAIL = 4.0  # fewest voxels across the 10th percentile of the components of the smallest label
@@ -45,7 +45,7 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: 
             f"got {times(spacing.tolist())} mm; is it in mm?",
             option="spacing",
         )
-    first, budget = spacing.copy(), SHARE * choices.budget.bytes
+    first, budget, gpu = spacing.copy(), SHARE * choices.budget.bytes, choices.budget.gpu
     rule = "as stated" if choices.spacing else "median per axis; 10th percentile along thick slices"
 
     def peak(topology: Topology, patch: tuple[int, ...]) -> float:
@@ -54,9 +54,9 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: 
     while True:
         rounded = tuple(float(f"{mm:.4g}") for mm in spacing)
         shape = median_shape(spacings, shapes, rounded)
-        patch, topology = fit_patch(rounded, shape, peak, budget, KEPT[choices.budget.gpu])
+        patch, topology = fit_patch(rounded, shape, peak, budget, KEPT[gpu])
         grid = Grid(rounded, rule, shape, patch, topology)
-        if choices.spacing or facts[0].picture or not _sees_too_little(grid, facts):
+        if choices.spacing or facts[0].picture or not _sees_too_little(grid, facts, gpu=gpu):
             break
         finest = spacing < COARSER * spacing.min()
         coarser = np.where(finest, spacing * COARSER, spacing)
@@ -66,17 +66,18 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: 
             break
         spacing = coarser
     if not np.array_equal(first, spacing):
-        rule += f"; coarsened from {times(first.tolist())} mm, as the patch would have less than a quarter of the image"
+        part = "a quarter" if gpu else "half"
+        rule += f"; coarsened from {times(first.tolist())} mm, as the patch would have less than {part} of the image"
         grid = replace(grid, spacing_rule=rule)
     return grid
 
 
-def _sees_too_little(grid: Grid, facts: Sequence[Facts]) -> bool:
+def _sees_too_little(grid: Grid, facts: Sequence[Facts], *, gpu: bool) -> bool:
     shape, patch, mm = np.array(grid.shape), np.array(grid.patch), np.array(grid.spacing)
-    if np.prod(np.minimum(patch, shape)) >= WINDOW * np.prod(shape):
+    if np.prod(np.minimum(patch, shape)) >= WINDOW[gpu] * np.prod(shape):
         return False
     boxes = [each.extent for each in facts if each.labels]
-    wanted = np.minimum(AROUND * np.percentile(boxes, 90, axis=0), shape * mm)
+    wanted = np.minimum(AROUND * np.percentile(boxes, 90, axis=0), KEPT[gpu] * shape * mm)
     return bool((patch * mm < wanted).any())
 
 
