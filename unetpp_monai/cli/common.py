@@ -92,6 +92,7 @@ FLAGS = {
     "labels": "--bundle",
     "made_by": "--made-by",
     "memory": "--memory",
+    "mlflow": "--mlflow",
     "modality": "--modality",
     "move_port": "--move-port",
     "overwrite": "--overwrite",

@@ -59,7 +59,7 @@ def train(  # noqa: PLR0913 - a run is its list of choices
         time: seconds that the training may take; its number of steps is counted once, when it begins.
         steps: that it takes instead, in whole epochs; None for both = as the run that goes on, or the task, states.
         device: "auto", "cpu" or "cuda:N".
-        mlflow: address of an MLflow server or folder that is to track the run; empty: none.
+        mlflow: address of an MLflow server, or sqlite:///FILE, that is to track the run; empty: none.
 
     Returns:
         The file of the best weights.

@@ -44,7 +44,7 @@ class Run:
     output: Path
     values: Mapping[str, Any]  # that come before those of the task
     device: str = "auto"  # as `choose_device` takes it
-    mlflow: str = ""  # address of a server or folder that tracks it; empty: none
+    mlflow: str = ""  # address of a server or database that tracks it; empty: none
     known: Mapping[str, Any] = field(default_factory=dict)  # every value: of the base, the task and this run
     cache: Path = Path(CACHE)  # folder of prepared cases
 
@@ -251,23 +251,29 @@ def _agreed(found: "Measured") -> "Measured":
 
 
 def check_mlflow(address: str) -> None:
-    """Refuse to track a training without the package for it.
+    """Refuse to track a training in a folder, which MLflow no longer does, or without its package.
 
     Raises:
-        InputError: it is missing.
+        InputError: no address of a server or database, or the package is missing.
     """
+    if address and ("://" not in address or address.startswith("file:")):
+        raise InputError(
+            f"tracking by MLflow needs a server or a database such as sqlite:///runs.db, got {address!r}",
+            option="mlflow",
+        )
     if address and find_spec("mlflow") is None:
         raise InputError("tracking by MLflow needs mlflow, got none; pip install mlflow")
 
 
 def _track(run: Run, trainer: Any, evaluator: Any) -> None:
+    """Track a training; the run is FINISHED after its last step, and goes on if a signal ended it before."""
     if not run.mlflow or rank() > 0:
         return
     from monai.handlers import MLFlowHandler, from_engine
 
     common = {"tracking_uri": run.mlflow, "experiment_name": run.task.name, "run_name": run.output.name}
     loss = from_engine(["loss"], first=True)
-    MLFlowHandler(tag_name="train_loss", output_transform=loss, **common).attach(trainer)
+    MLFlowHandler(tag_name="train_loss", output_transform=loss, close_on_complete=True, **common).attach(trainer)
     if evaluator is not None:
         epoch = lambda _: trainer.state.epoch  # noqa: E731 - MONAI's handler takes a function
         handler = MLFlowHandler(iteration_log=False, global_epoch_transform=epoch, **common)
