@@ -6,13 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.transforms import Compose, Lambda
 
 from unetpp_monai.errors import GeometryError, InputError
 from unetpp_monai.task import LOCAL, base_config
 from unetpp_monai.task_rules import value_types
-from unetpp_monai.training import CheckedDataset, CheckLabelsd, RunIdentity, newest_progress, require_cases
+from unetpp_monai.training import (
+    CheckedDataset,
+    CheckLabelsd,
+    ProgressSaver,
+    RunIdentity,
+    newest_progress,
+    progress,
+    require_cases,
+)
 from unetpp_monai.workflows.training_length import LENGTH
 
 
@@ -135,6 +144,30 @@ class Cached(list):
     def __init__(self, cases):
         super().__init__(cases)
         self._cache = cases
+
+
+def test_progress_is_saved_sooner_before_the_end_of_an_epoch(tmp_path, monkeypatch):
+    """A validation may take long; a kill during it loses a quarter of the usual time at most, and one step."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    trainer = Engine(lambda *_: now.__setitem__(0, now[0] + 10.0))
+    saved = []
+    monkeypatch.setattr(ProgressSaver, "_write", lambda self, name: saved.append((now[0], name)))
+    ProgressSaver(tmp_path, {}, seconds=160.0).attach(trainer)
+    trainer.run([0] * 5, max_epochs=5)
+    assert [(seconds, name.removeprefix("progress_")) for seconds, name in saved] == [
+        (40.0, "checkpoint_step=4.pt"),  # 40 s, a quarter, before the last step
+        (90.0, "checkpoint_step=9.pt"),
+        (140.0, "checkpoint_step=14.pt"),
+        (190.0, "checkpoint_step=19.pt"),
+        (240.0, "checkpoint_step=24.pt"),
+        (250.0, "checkpoint_epoch=5.pt"),
+        (250.0, "final.pt"),
+    ]
+    saved.clear()
+    trainer.state.max_epochs = None  # begin anew
+    trainer.run([0] * 20, max_epochs=1)
+    assert [name for _, name in saved][:2] == ["progress_checkpoint_step=16.pt", "progress_checkpoint_epoch=1.pt"]
 
 
 def test_too_few_cases_and_no_structure_are_refused():

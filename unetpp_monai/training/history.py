@@ -89,7 +89,10 @@ class History:
         return sum(self._recent) / len(self._recent) if self._recent else None
 
     def left(self, trainer: Any) -> float | None:
-        """Return the remaining seconds; None until steps and validation were timed."""
+        """Return the remaining seconds of the steps and of the validations between them; None until both were timed.
+
+        The validation on whole images that `workflows.train` does afterwards is not counted.
+        """
         step, validation = self.step_seconds, 0.0 if self._evaluator is None else self.validation_seconds
         if step is None or validation is None:
             return None

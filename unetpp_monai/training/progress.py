@@ -13,6 +13,7 @@ from ..files import complete_file
 
 CHECKPOINTS = "progress_checkpoint_*.pt"
 KEPT = 2  # newest checkpoints
+SOONER = 0.25  # of the time between checkpoints, before a step that ends an epoch: a validation may follow it
 
 
 class RunIdentity:
@@ -47,6 +48,10 @@ class RunIdentity:
 class ProgressSaver:
     """Save a training's progress atomically, so that it can be killed at any time.
 
+    A kill during a validation loses this validation and the step before it, besides at most a quarter of `seconds`: a
+    checkpoint between the last step of an epoch and its end would skip the validation on resume, so the progress is
+    saved before that step. The newest two checkpoints are kept.
+
     Args:
         save_dir: folder of the checkpoints.
         save_dict: objects with a `state_dict`, by name.
@@ -77,15 +82,16 @@ class ProgressSaver:
         with complete_file(self.folder / name) as temporary:
             torch.save({key: _alone(part).state_dict() for key, part in self.parts.items()}, temporary)
 
-    def _due(self) -> bool:
-        return time.monotonic() - self._last >= self.seconds
+    def _due(self, engine: Any) -> bool:
+        next_ends = (engine.state.iteration + 1) % engine.state.epoch_length == 0
+        return time.monotonic() - self._last >= self.seconds * (SOONER if next_ends else 1)
 
     def _step(self, engine: Any) -> None:
-        if self.seconds and self._due() and within_epoch(engine):
+        if self.seconds and within_epoch(engine) and self._due(engine):
             self.save(engine)
 
     def _epoch(self, engine: Any) -> None:
-        if self._due():
+        if self._due(engine):
             self.save(engine)
 
     def _end(self, engine: Any) -> None:
