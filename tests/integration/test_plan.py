@@ -124,7 +124,7 @@ def test_a_folder_that_exists_is_kept(planned):
 def test_every_decision_is_in_the_report(planned):
     _, task = planned["nnunet"]
     report = (task / "plan.md").read_text()
-    for key in read(task / "task.json").keys() - {"dataset_dir"}:
+    for key in (read(task / "task.json").keys() - {"dataset_dir"}) | {"strides", "kernel_size"}:
         assert f"| `{key}` |" in report
     assert "nnU-Net v2: 6 cases in 6 groups, 1 channel (T1), labels 1 front, 2 back" in report
     assert "unetpp train task_nnunet" in report

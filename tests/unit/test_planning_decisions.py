@@ -19,6 +19,7 @@ from unetpp_monai.planning.folds import assign_folds, fold_count
 from unetpp_monai.planning.label_maps import LabelShape
 from unetpp_monai.planning.planner import Options, check_options
 from unetpp_monai.planning.topology import Topology, fit_patch, median_spacing, pooling
+from unetpp_monai.task import base_config
 
 ISOTROPIC = {levels: Topology(((2, 2, 2),) * levels, ((3, 3, 3),) * (levels + 1)) for levels in (2, 3, 4)}
 SMALL, LARGE = Budget(2, "as stated", gpu=False), Budget(8, "as stated", gpu=True)
@@ -234,6 +235,13 @@ def test_heads_are_weighed_by_halves_and_as_many_as_there_are_steps():
     assert plan["head_weights"] == [0.5714, 0.2857, 0.1429] and len(plan["features"]) == 4
     assert plan["patch_size"] == plan["roi_size"] == [40, 56, 40]
     assert "strides" not in plan and "kernel_size" not in plan
+
+
+def test_the_usual_strides_and_kernels_are_decisions_that_the_base_has():
+    decided = decide(made(made_facts((40, 56, 40))), Choices(SMALL))
+    usual = {decision.key: decision.value for decision in decided.decisions if decision.usual}
+    assert usual == {key: base_config("train")[key] for key in ("strides", "kernel_size")}
+    assert not usual.keys() & decided.values.keys()
 
 
 def test_pictures_have_pixels():

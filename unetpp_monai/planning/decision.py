@@ -16,6 +16,7 @@ class Decision:
     rule: str  # for people
     inputs: str  # what it was computed from
     override: str  # how to change it
+    usual: bool = False  # the base has this value, so task.json leaves it out
 
 
 @dataclass(frozen=True)

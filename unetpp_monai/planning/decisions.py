@@ -39,8 +39,8 @@ class Decided:
 
     @property
     def values(self) -> dict[str, Any]:
-        """By key."""
-        return {decision.key: decision.value for decision in self.decisions}
+        """By key, without those that the base has."""
+        return {decision.key: decision.value for decision in self.decisions if not decision.usual}
 
 
 def decide(checked: Checked, choices: Choices) -> Decided:
@@ -188,15 +188,19 @@ def _of_prompts(labels: int, grid: Grid, facts: Sequence[Facts]) -> Iterator[Dec
 
 
 def _steps(grid: Grid) -> Iterator[Decision]:
-    """Choose strides and kernels of anisotropic networks."""
-    strides, kernels = grid.topology.strides, grid.topology.kernels
+    """Choose strides and kernels; those of isotropic networks are 2 and 3, as in the base."""
     mm = f"{times(grid.spacing)} mm"
-    if set(sum(strides, ())) != {2}:
-        rule = "an axis is halved while its voxels are less than twice the finest and 8 or more are left"
-        yield Decision("strides", [list(each) for each in strides], rule, f"patch {times(grid.patch)}, {mm}", EDIT)
-    if set(sum(kernels, ())) != {3}:
-        rule = "1 along an axis until its voxels are less than twice the finest, then 3"
-        yield Decision("kernel_size", [list(each) for each in kernels], rule, mm, EDIT)
+    halved = "an axis is halved while its voxels are less than twice the finest and 8 or more are left"
+    inputs = f"patch {times(grid.patch)}, {mm}"
+    yield _per_level("strides", grid.topology.strides, 2, halved, inputs)
+    rule = "1 along an axis until its voxels are less than twice the finest, then 3"
+    yield _per_level("kernel_size", grid.topology.kernels, 3, rule, mm)
+
+
+def _per_level(key: str, sizes: Sequence[tuple[int, ...]], usual: int, rule: str, inputs: str) -> Decision:
+    if {size for level in sizes for size in level} == {usual}:
+        return Decision(key, usual, rule, inputs, EDIT, usual=True)
+    return Decision(key, [list(level) for level in sizes], rule, inputs, EDIT)
 
 
 def _of_training(checked: Checked, grid: Grid, network: Shape, choices: Choices) -> list[Decision]:
