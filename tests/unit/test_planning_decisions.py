@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from unetpp_monai.errors import InputError
 from unetpp_monai.memory import GIB
 from unetpp_monai.networks import UNetPlusPlus
 from unetpp_monai.planning import Checked, Dataset
+from unetpp_monai.planning import budget as budgets
 from unetpp_monai.planning.budget import Budget, Shape, memory_budget, network_costs, peak_bytes
 from unetpp_monai.planning.dataset import Case, sided_labels
 from unetpp_monai.planning.decision import Choices
@@ -160,6 +162,32 @@ def test_memory_is_an_amount(text, gib):
             memory_budget(text)
     else:
         assert memory_budget(text).gib == gib
+
+
+@pytest.mark.parametrize(
+    ("total", "gib"),
+    [(139.7, 80), (79.1, 80), (23.5, 24), (22.8, 16), (11.9, 12), (7.6, 4), (7.7, 8), (1.9, 1.9), (1.95, 2)],
+)
+def test_memory_of_a_gpu_is_rounded_down_to_a_usual_size(monkeypatch, total, gib):
+    """Cards have a little less than they are sold with, which counts as the size they are sold with."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    properties = SimpleNamespace(total_memory=total * GIB)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: properties)
+    budget = memory_budget("auto")
+    assert (budget.gib, budget.gpu) == (pytest.approx(gib), True) and "GPU" in budget.source
+
+
+@pytest.mark.parametrize(("installed", "gib"), [(64, 2), (2.1, 2), (1.9, 1.9), (1, 1), (None, None)])
+def test_memory_without_a_gpu_is_2_gib_at_most(monkeypatch, installed, gib):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(budgets, "installed_memory", lambda: installed and int(installed * GIB))
+    if gib is None:
+        with pytest.raises(InputError, match="must be stated on this system") as raised:
+            memory_budget("AUTO")
+        assert raised.value.option == "memory"
+    else:
+        budget = memory_budget("auto")
+        assert (budget.gib, budget.gpu) == (pytest.approx(gib), False) and "at most 2 GiB" in budget.source
 
 
 def test_hounsfield_units_are_clipped_by_their_name_or_by_air():
