@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -189,3 +190,9 @@ def test_segment_names_every_series_and_refers_to_the_first(study, bundle, tmp_p
 def test_a_listener_refuses_a_bundle_of_several_channels(bundle):
     with pytest.raises(InputError, match=r"one series at a time.* 2 channels \(T1, FLAIR\).*unetpp segment"):
         segmenting([Rule("MR", bundle=str(bundle))])
+
+
+def test_a_listener_refuses_a_bundle_of_pictures():
+    picture = SimpleNamespace(spatial_dims=2, bundle=read_bundle("hippocampus"))
+    with pytest.raises(InputError, match=r"segments volumes, got .* for pictures"):
+        segmenting([Rule("MR")], load=lambda folder: picture)

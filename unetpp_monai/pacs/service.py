@@ -183,7 +183,11 @@ def segmenting(
 
 
 def _check_channels(segmenter: "Segmenter") -> None:
-    """Refuse a bundle whose channels would be several series, of which a listener does not know when all are there."""
+    """Refuse a bundle of pictures, and one whose channels would be several series: who knows when all are there."""
+    if segmenter.spatial_dims != 3:
+        raise InputError(
+            f"a listener segments volumes, got {segmenter.bundle.name} for pictures; choose another", option="bundle"
+        )
     if segmenter.in_channels > 1:
         names = ", ".join(segmenter.bundle.input.channel_names)
         raise InputError(

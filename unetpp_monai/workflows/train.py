@@ -12,7 +12,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import InputError, OutputError, TrainingError
-from ..files import complete_file, in_the_way, sha256
+from ..files import complete_file, finish_interrupted, in_the_way, sha256
 from ..json_files import clipped
 from ..label_rules import has_locator
 from ..labels import read_labels
@@ -185,11 +185,11 @@ def _run_folder(output: Path) -> Iterator[None]:
         try:
             if rank() == 0:
                 stack.enter_context(locked(output / LOCK, alone=True, wait=False))
+                finish_interrupted(output, ending=RECORD)
                 stack.enter_context(log_into(output))
         except BlockingIOError as error:
-            raise OutputError(
-                f"a folder serves one training at a time, {output} is in use; choose another, or wait"
-            ) from error
+            what = f"a folder serves one training at a time, {output} is in use; choose another, or wait"
+            raise OutputError(what) from error
         yield
 
 
