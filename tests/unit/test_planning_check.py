@@ -188,6 +188,13 @@ def test_a_warning_is_a_row_with_its_case(root, spoil):
     assert (kind, case) == ("warning", "sub-02") and said in what, what
 
 
+def test_a_constant_image_is_left_out(root):
+    constant(root)
+    found = check(find_dataset(root))
+    names = [case.name for case, _ in found.cases]
+    assert found.errors == 0 and "sub-02" not in names and [case.name for case in found.dataset.cases] == names
+
+
 def test_an_extra_label_is_a_warning(root):
     save(root / "labelsTr" / "extra.nii.gz", CASES["sub-02"][1])
     ((kind, case, what),) = rows(root)

@@ -50,6 +50,8 @@ def check(dataset: Dataset, *, modality: str = "", progress: Callable[[int], Non
         progress: called with the number of cases done.
     """
     examined = sorted(_examine_all(dataset, progress), key=lambda found: found.case.name)
+    left_out = {found.case.name for found in examined if found.facts is None and all(map(_warns, found.faults))}
+    dataset = replace(dataset, cases=tuple(case for case in dataset.cases if case.name not in left_out))
     known = tuple(dataset.labels)
     values = (0, *(known or sorted({value for found in examined for value in found.values if value > 0})))
     sound = tuple((found.case, found.facts) for found in examined if found.facts is not None)
@@ -78,6 +80,10 @@ def check(dataset: Dataset, *, modality: str = "", progress: Callable[[int], Non
     lines = (replace(fault, what=" ".join(fault.what.split())) for fault in faults)  # one line per row
     ordered = sorted(lines, key=lambda fault: (fault.kind != ERROR, fault.case, fault.what))
     return Checked(dataset, sound, tuple(ordered), values)
+
+
+def _warns(fault: Fault) -> bool:
+    return fault.kind == WARNING
 
 
 def _examine_all(dataset: Dataset, progress: Callable[[int], None]) -> Iterator[Examined]:

@@ -62,7 +62,7 @@ class Examined:
 
     case: Case
     faults: tuple[Fault, ...]
-    facts: Facts | None  # None: it cannot be used
+    facts: Facts | None  # None: it cannot be used, or is left out
     values: tuple[int, ...] = field(default=())  # in its label map
 
 
@@ -92,6 +92,9 @@ def examine(case: Case, labels: Sequence[int] = ()) -> Examined:
                 faults.append(Fault(case.name, f"{what}; replace it"))
         if image is None or label is None or any(fault.kind != WARNING for fault in faults):
             return Examined(case, tuple(faults), None, tuple(counts))
+        if image.array.min() == image.array.max():
+            what = f"an image should not be constant, got {image.array.flat[0]} in every voxel; the case is left out"
+            return Examined(case, (*faults, Fault(case.name, what, WARNING)), None)
         faults += _warnings(case, image, counts)
         return Examined(case, tuple(faults), _facts(case, image, label, counts), tuple(counts))
     except STOP:
@@ -193,10 +196,8 @@ def _warnings(case: Case, image: Volume, counts: Mapping[int, int]) -> Iterator[
         yield Fault(case.name, f"a label map should have a label, got only 0 in {case.label.name}", WARNING)
     for number, channel in enumerate(image.array):
         if channel.min() == channel.max():
-            where = f" of channel {number}" if len(image.array) > 1 else ""
-            yield Fault(
-                case.name, f"an image should not be constant, got {channel.min()} in every voxel{where}", WARNING
-            )
+            what = f"a channel should not be constant, got {channel.min()} in every voxel of channel {number}"
+            yield Fault(case.name, what, WARNING)
 
 
 def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) -> Facts:
