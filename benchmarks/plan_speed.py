@@ -14,9 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
-
-from benchmarks.tables import write_rows
 from unetpp_monai.io import read_volume
 from unetpp_monai.planning import Checked, Options, check, find_dataset, plan
 from unetpp_monai.task import BASE, VALUES
@@ -36,6 +33,8 @@ def main() -> None:
         plan(checked, task, options=Options(options.modality, options.memory))
         parser = train_config(task)
         _, seconds = timed(lambda: parser.get_parsed_content("train#dataset"))  # prepares and writes every case
+    from benchmarks.tables import write_rows
+
     size = megabytes(checked)
     rows = [row("check", checked, size, check_seconds), row("prepare", checked, size, seconds)]
     write_rows(rows, options.output)
@@ -48,8 +47,10 @@ def timed(work: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
     return result, (time.perf_counter() - wall, sum(os.times()[:4]) - sum(before[:4]))
 
 
-def train_config(task: Path) -> ConfigParser:
+def train_config(task: Path) -> Any:
     """Read the config of a training on all cases of a planned task; libraries are loaded and transforms built."""
+    from monai.bundle import ConfigParser  # here, as the processes of the check import this module
+
     parser = ConfigParser()
     parser.read_config([str(BASE / "train.json"), str(task / VALUES)])
     parser.update({"cases_file": str(task / "cases.json"), "cache_dir": str(task / "cache")})

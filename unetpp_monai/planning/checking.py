@@ -106,8 +106,10 @@ def _examine_all(dataset: Dataset, progress: Callable[[int], None]) -> Iterator[
                 left.append(jobs[job])
                 continue
             progress(done := done + 1)
-    finally:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
     for found in _one_by_one(left, known):
         yield found
         progress(done := done + 1)
