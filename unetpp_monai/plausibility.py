@@ -186,25 +186,38 @@ def measure_case(image: Volume, voxels: Mapping[int, int], *, absolute: bool) ->
         voxels: label index -> number of voxels.
         absolute: intensities as stored; False: in deviations from the mean of their channel.
     """
+    return measure_both(image, voxels)[absolute]
+
+
+def measure_both(image: Volume, voxels: Mapping[int, int]) -> dict[bool, Measures]:
+    """Measure as `measure_case`, by whether intensities are absolute."""
     order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
     spacing = np.array(image.spacing)[order]
-    return Measures(
+    stored, deviations = _percentiles(image.array)
+    found = Measures(
         tuple(spacing),
         tuple(spacing * np.array(image.shape)[order]),
-        _percentiles(image.array, absolute=absolute),
+        stored,
         {index: count * image.voxel_ml for index, count in voxels.items()},
         {index: count / image.array[0].size for index, count in voxels.items()},
     )
+    return {True: found, False: replace(found, intensity=deviations)}
 
 
-def _percentiles(array: NDArray[np.generic], *, absolute: bool) -> dict[str, tuple[float, ...]]:
-    channels = []
+def _percentiles(array: NDArray[np.generic]) -> tuple[dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]]:
+    """Return percentiles as stored, and in deviations from the mean of their channel."""
+    stored, deviations = [], []
     for channel in array:
         step = channel.size // SAMPLE | 1  # odd, so as not to sample the same column repeatedly
         sample = channel.flat[::step].astype(np.float64)  # no copy, however the axes lie in memory
         values = np.percentile(sample, PERCENTILES)
-        channels.append(values if absolute else (values - sample.mean()) / (sample.std() or 1.0))
-    return {str(p): tuple(float(each[at]) for each in channels) for at, p in enumerate(PERCENTILES)}
+        stored.append(values)
+        deviations.append((values - sample.mean()) / (sample.std() or 1.0))
+    by_percentile = [
+        {str(p): tuple(float(each[at]) for each in channels) for at, p in enumerate(PERCENTILES)}
+        for channels in (stored, deviations)
+    ]
+    return by_percentile[0], by_percentile[1]
 
 
 def _sizes(name: str, values: list[tuple[float, ...]]) -> tuple[Range, ...]:

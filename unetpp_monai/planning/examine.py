@@ -15,7 +15,7 @@ from ..files import facts_of
 from ..intensities import check_intensities
 from ..io import files_of_image, is_picture, read_image
 from ..io.picture import palette_of
-from ..plausibility import Measures, measure_case
+from ..plausibility import Measures, measure_both
 from ..volume import Volume, label_array
 from .dataset import WARNING, Case, Fault
 from .label_maps import LARGEST, MOST, LabelShape, label_shapes, value_counts
@@ -228,7 +228,7 @@ def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) 
         voxels=_hash(image.array),
         sha256={name: facts_of(files_of_image(path))[1] for name, path in files.items()},
         colours={value: palette[value] for value in shapes if value in palette},
-        measures={absolute: measure_case(image, {}, absolute=absolute) for absolute in (False, True)},
+        measures=measure_both(image, {}),
     )
 
 
