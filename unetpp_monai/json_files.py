@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
+from .words import printable
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 20_000  # of an object, over all levels
@@ -20,7 +21,7 @@ PATH, REASON = 160, 220  # most characters in a message
 
 def clipped(text: object, length: int) -> str:
     """Return a text as one line of at most `length` characters."""
-    line = " ".join(str(text)[: 10 * length].split())
+    line = printable(str(text)[: 10 * length])
     return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
@@ -93,15 +94,16 @@ def _fault(content: dict[str, Any]) -> str:
             return f"a number without end at {key}"
         if isinstance(value, int) and abs(value) > LARGEST:
             return f"a whole number above {LARGEST} at {key}"
-        if isinstance(value, str) and not _is_text(value):
+        if isinstance(value, str) and not is_text(value):
             return f"characters that are none at {key}"
         items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for name, item in items:
-            if isinstance(name, str) and not _is_text(name):
+            if isinstance(name, str) and not is_text(name):
                 return f"characters that are none in a key of {key or 'the object'}"
             todo.append((f"{key}#{name}" if key else str(name), level + 1, item))
     return ""
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
+    """Tell whether a text is UTF-8 without control characters."""
     return not NO_TEXT.search(value)

@@ -10,7 +10,7 @@ from typing import Any
 from .errors import BundleError
 from .files import is_zip
 from .gates import Gates
-from .json_files import clipped, read_object
+from .json_files import at, clipped, read_object
 from .label_rules import has_locator, result_channels
 from .labels import read_labels
 from .last_line import say_ours_last
@@ -79,9 +79,12 @@ def find_task(task: str | Path) -> Path:
     """
     package = Path(__file__).resolve().parent
     shelves = (package / "tasks", package.parent / "configs")  # installed, or in a checkout
-    for folder in (Path(task), *(shelf / task for shelf in shelves)):
-        if (folder / VALUES).is_file():
-            return folder
+    try:
+        for folder in (Path(task), *(shelf / task for shelf in shelves)):
+            if (folder / VALUES).is_file():
+                return folder
+    except OSError as error:  # such as a name that is too long
+        raise BundleError(f"a task must be a readable folder, got {error.strerror} for {at(Path(task))}") from error
     if is_zip(Path(task)):
         raise BundleError(f"a task must be a folder, got the zip {task}; unzip it first, and name the folder")
     raise BundleError(f"a task must be a folder with {VALUES}, or one of {_included(shelves)}, got {task}")

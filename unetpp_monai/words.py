@@ -1,4 +1,17 @@
-"""Numbers and lengths of time in words for people."""
+"""Numbers, lengths of time and file names in words for people."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text as one line; bytes of a file name that are not UTF-8 are escaped.
+
+    Args:
+        text: any.
+
+    Example:
+        >>> printable("two\nlines, \udcff")
+        'two lines, \\udcff'
+    """
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
 
 def counted(count: int, noun: str) -> str:

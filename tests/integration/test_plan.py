@@ -1,6 +1,7 @@
 """`unetpp plan`: a data set of any layout to a task that the base takes, and a table of what is wrong with bad data."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from helpers.datasets import LABELS, NAMES, bids, folders, made_cases, msd, nnun
 from typer.testing import CliRunner
 
 from unetpp_monai.cli import app
+from unetpp_monai.errors import OutputError
 from unetpp_monai.io import listed_folds, read_volume
 from unetpp_monai.task import check_task
 
@@ -119,6 +121,20 @@ def test_a_folder_that_exists_is_kept(planned):
     done = CliRunner().invoke(app, ["plan", str(dataset), "-o", str(task)])
     assert done.exit_code == 1 and done.exception.option == "overwrite"
     assert (task / "task.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("n" * 300, "must be a writable folder, got File name too long; choose another place"),
+        (os.fsdecode(b"\xff"), "must be UTF-8 without control characters, got"),
+        ("a\x1bb", "must be UTF-8 without control characters, got"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_the_cases_are_read(tmp_path, name, said):
+    for command in ("plan", "run"):
+        done = CliRunner().invoke(app, [command, str(tmp_path), "-o", str(tmp_path / name)])
+        assert isinstance(done.exception, OutputError) and said in str(done.exception)
 
 
 def test_every_decision_is_in_the_report(planned):

@@ -1,6 +1,8 @@
 """Errors speak to a Python user; the command line adds its flag."""
 
 import ast
+import errno
+import os
 import pickle
 import re
 from itertools import pairwise
@@ -103,3 +105,14 @@ def test_the_cause_of_an_error_is_found_behind_those_of_monai():
     assert cause_of(chain(RuntimeError("applying"), RuntimeError("again"), ours, theirs)) is ours
     assert cause_of(chain(RuntimeError("applying"), theirs)) is theirs
     assert cause_of(theirs) is theirs
+
+
+def test_an_error_of_a_file_is_one_line(monkeypatch, capsys):
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.pt")
+
+    monkeypatch.setattr("unetpp_monai.cli.app", full)
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = "error: files must be readable and writable, got No space left on device for model.pt\n"
+    assert capsys.readouterr().err == said

@@ -1,13 +1,17 @@
 """Data sets of every layout are listed, and what is ambiguous is refused."""
 
+import errno
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.datasets import NAMES, bids, folders, made_cases, msd, nnunet, save, table
 
 from unetpp_monai.errors import AmbiguityError, InputError
-from unetpp_monai.planning import find_dataset
+from unetpp_monai.planning import check, find_dataset
 
 EMPTY = {name: (np.zeros((1, 1, 1), np.uint8),) * 2 for name in NAMES}  # nothing is read here
 
@@ -105,6 +109,108 @@ def test_broken_links_are_cases_and_folders_are_said(tmp_path):
     assert [fault.what for fault in found.faults] == [
         "folders and files of other kinds are skipped, got 1 in labels such as sub-09.nii.gz"
     ]
+
+
+UNDECODED = os.fsdecode(b"sub-\xff1")
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(folders, {}), (nnunet, {}), (bids, {"images": ["T1w"], "label": "dseg"})],
+)
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path, make, options):
+    with pytest.raises(InputError, match=r"must be UTF-8 without control characters, got '.*sub-\\udcff1.*rename it"):
+        find_dataset(make(tmp_path, {**EMPTY, UNDECODED: EMPTY["sub-01"]}), **options)
+
+
+def test_the_row_of_a_file_that_is_not_read_escapes_its_name(tmp_path):
+    root = folders(tmp_path, EMPTY)
+    shutil.copy(root / "labels" / "sub-01.nii.gz", root / "labels" / f"{UNDECODED}.nii.gz")
+    (root / "images" / f"{UNDECODED}.x").write_text("")
+    said = "\n".join(f"{fault.case} {fault.what}" for fault in check(find_dataset(root)).faults)
+    assert "sub-\\udcff1 a label map must have an image" in said and "sub-\\udcff1.x" in said.encode().decode()
+
+
+LONG = "n" * 300  # of which no file can be called
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda root: root / LONG,
+        lambda root: msd(root, {}, training=[{"image": f"{LONG}/a.nii", "label": "a.nii"}]),
+        lambda root: msd(root, {}, training=[{"image": "a.nii", "label": f"{LONG}/a.nii"}]),
+    ],
+)
+def test_a_name_that_is_too_long_is_one_line(tmp_path, make):
+    with pytest.raises(InputError, match=r"must be readable, got File name too long for \.\.\.n*.*correct its name"):
+        find_dataset(make(tmp_path))
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_name_that_is_too_long_is_a_row(tmp_path, column):
+    path = table(tmp_path, EMPTY)
+    old = {"image": "scans/sub-02", "label": "maps/sub-02"}[column]
+    path.write_text(path.read_text().replace(old, LONG))
+    faults = [fault.what for fault in check(find_dataset(path)).faults if "File name too long" in fault.what]
+    assert len(faults) == 1 and faults[0].startswith("files and folders must be readable, got")
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "folder"),
+    [
+        (folders, {}, "images"),
+        (nnunet, {}, "labelsTr"),
+        (msd, {}, "labelsTr"),
+        (bids, {"images": ["T1w"], "label": "dseg"}, "anat"),
+    ],
+)
+def test_a_folder_without_permission_is_one_line(tmp_path, monkeypatch, make, options, folder):
+    root = make(tmp_path, EMPTY)
+
+    def refused(read):
+        def scan(path):
+            if Path(path).name == folder:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return read(path)
+
+        return scan
+
+    monkeypatch.setattr(os, "scandir", refused(os.scandir))
+    monkeypatch.setattr(os, "listdir", refused(os.listdir))
+    with pytest.raises(InputError, match=rf"must be readable, got Permission denied for .*{folder}"):
+        find_dataset(root, **options)
+
+
+@pytest.mark.parametrize("fold", ["1" * 5000, "9" * 10, "-1", "1e3"])
+def test_a_fold_is_a_small_whole_number(tmp_path, fold):
+    with pytest.raises(InputError, match="a fold from 0 to 999999999, or none, got") as raised:
+        find_dataset(table(tmp_path, EMPTY, fold=[fold, 0, 0, 0, 0, 0]))
+    assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("stated", [{"numTraining": "6"}, {"name": None}, {"file_ending": "nii.gz"}])
+def test_what_others_write_into_dataset_json_is_understood(tmp_path, stated):
+    found = find_dataset(nnunet(tmp_path, EMPTY, **stated))
+    assert (names_of(found), found.name, found.faults) == (NAMES, "", ())
+
+
+@pytest.mark.parametrize("name", [5, ["a"], {"a": 1}])
+def test_a_name_of_a_data_set_is_a_text(tmp_path, name):
+    for make in (nnunet, msd):
+        with pytest.raises(InputError, match="name must be a text in"):
+            find_dataset(make(tmp_path / make.__name__, EMPTY, name=name))
+
+
+def test_nnunet_v1_lists_its_cases_without_channels(tmp_path):
+    root = msd(tmp_path, EMPTY, modality={"0": "T1", "1": "T2"})
+    for name in NAMES:
+        file = root / "imagesTr" / f"{name}.nii.gz"
+        shutil.copy(file, file.with_name(f"{name}_0001.nii.gz"))
+        file.rename(file.with_name(f"{name}_0000.nii.gz"))
+    found = find_dataset(root)
+    assert [path.name for path in found.cases[0].images] == ["sub-01_0000.nii.gz", "sub-01_0001.nii.gz"]
+    assert (names_of(found), found.faults) == (NAMES, ())
 
 
 def test_channels_of_folders_are_numbered_from_0(tmp_path):

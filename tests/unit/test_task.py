@@ -262,6 +262,8 @@ def test_folders_that_are_no_tasks(tmp_path):
         match=r"one of hippocampus, hippocampus_head, .*_interactive, nuclei_2d; .*: em_membrane_2d, left_atrium",
     ):
         find_task("nothing")
+    with pytest.raises(BundleError, match=r"a task must be a readable folder, got File name too long for \.\.\.n"):
+        find_task("n" * 300)
     (tmp_path / "task.json").write_text("{}")
     with pytest.raises(BundleError, match=r"metadata\.json must be a JSON object, got No such file"):
         read_task(tmp_path)

@@ -29,6 +29,7 @@ from .configs import CONFIG, METADATA, WEIGHTS, foreign_in, read_configs, refuse
 from .metadata import ImageInput, ReviewRule, described
 from .writing import bundle_folder
 
+LONGEST = 100  # characters of a folder's name
 UNHASHED = (*LOCAL, "device", "_meta_")  # keys of a config about where it runs, not what it does
 
 
@@ -169,13 +170,15 @@ def folder_name(name: str) -> str:
         name: of the bundle.
 
     Returns:
-        Lower case letters, digits and underscores.
+        Lower case letters, digits and underscores, at most `LONGEST`.
 
     Example:
         >>> folder_name("UNet++ of nuclei")
         'unetpp_of_nuclei'
+        >>> len(folder_name("n" * 300))  # which no file system takes
+        100
     """
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_") or "bundle"
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp"))[:LONGEST].strip("_") or "bundle"
 
 
 def read_bundle(root: str | Path | None = None, *, weights: str | Path | None = None, trust: bool = False) -> Bundle:

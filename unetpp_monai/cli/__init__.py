@@ -3,12 +3,14 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .._version import __version__
 from ..errors import StoppedError, UnetppError
+from ..json_files import at
 from .bundle import export, info, pack
 from .calibrate import calibrate, ranges
 from .clicks import clicks
@@ -77,7 +79,7 @@ TERMINATED = 143  # exit code of a process that SIGTERM ended
 
 
 def main() -> None:
-    """Run the command line; our errors print one line and exit with 1."""
+    """Run the command line; our errors, and those of files, print one line and exit with 1."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that temporary files are removed
     try:
         app()
@@ -86,6 +88,12 @@ def main() -> None:
         sys.exit(128 + error.signal)
     except UnetppError as error:
         print_error(message_of(error))
+        sys.exit(1)
+    except OSError as error:  # such as a full disk, or a folder without permission
+        if error.filename is None:
+            raise
+        where = at(Path(os.fsdecode(error.filename)))
+        print_error(f"files must be readable and writable, got {error.strerror} for {where}")
         sys.exit(1)
     except SystemExit as end:
         if end.code == TERMINATED:  # threads of a runtime may still call Python and crash its shutdown

@@ -39,7 +39,7 @@ def run(
 ) -> None:
     """Make a bundle from a data set: plan, train fold 0 and all cases, pack. Run it again to resume."""
     from ..planning import Options, find_dataset
-    from ..planning.planner import check_options
+    from ..planning.planner import check_folder, check_options
     from ..workflows.pack_runs import Options as PackOptions
     from ..workflows.run import run as run_all
 
@@ -51,6 +51,7 @@ def run(
     seconds = seconds_of(time) if time else None
     options = Options(modality, memory, time, spacing_of(spacing), folds)
     check_options(options)
+    check_folder(output, overwrite=True)
     found = find_dataset(dataset, images=comma_separated(image) if image else (), label=label, group=group)
     checked = checked_dataset(found, out, modality=modality)
     with shown_lines(), stopping():

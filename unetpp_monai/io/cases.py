@@ -165,12 +165,12 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
         >>> [case.name for case in list_cases(Path(__file__).parents[1] / "sample")]
         ['mni_head.nii.gz', 'mni_hippocampus_right.nii.gz']
     """
-    if not path.exists():
-        raise InputError(f"input must exist, got {path}; check the path")
-    if not path.is_dir():
-        return [path]
-    path = path.resolve()  # so that `.` has a name
     try:
+        if not path.exists():
+            raise InputError(f"input must exist, got {path}; check the path")
+        if not path.is_dir():
+            return [path]
+        path = path.resolve()  # so that `.` has a name
         if holds_dicom(path) or (whole and is_dicom_source(path)):
             return [path]
         if (path / "imagesTs").is_dir():
@@ -191,8 +191,15 @@ def list_cases(path: Path, *, whole: bool = False, channels: Sequence[str] = ())
 
 
 def visible(folder: Path) -> list[Path]:
-    """List the entries of a folder, sorted by name, without hidden ones."""
-    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    """List the entries of a folder, sorted by name, without hidden ones.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    try:
+        return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"a folder must be readable, got {error.strerror} for {folder}") from error
 
 
 def _may_be_series(entry: Path) -> bool:

@@ -3,6 +3,7 @@
 Source: BIDS 1.10, "Filename entities", "Imaging data: derivatives", and the inheritance principle (for `dseg.tsv`).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,7 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
         InputError: no such files, or contradictory label tables.
         AmbiguityError: images or labels not chosen.
     """
-    files = [
-        _parse(path, root)
-        for path in sorted(root.rglob("sub-*"))
-        if path.name.lower().endswith(SUFFIXES) and SOURCES not in path.relative_to(root).parts
-    ]
+    files = _files(root)
     suffixes = f"suffixes {', '.join(sorted({file.suffix for file in files})) or 'none'} in {root}"
     if not images:
         raise AmbiguityError(
@@ -78,6 +75,22 @@ def read_bids(root: Path, images: Sequence[str], label: str) -> Dataset:
     return Dataset(
         "BIDS", root, tuple(sorted(cases, key=lambda case: case.name)), "", tuple(images), names, tuple(faults + extra)
     )
+
+
+def _files(root: Path) -> list[_File]:
+    """List the images and label maps at any depth; a folder that cannot be read is an error."""
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    found = sorted(Path(folder) / name for folder, _, names in os.walk(root, onerror=stop) for name in names)
+    return [
+        _parse(path, root)
+        for path in found
+        if path.name.startswith("sub-")
+        and path.name.lower().endswith(SUFFIXES)
+        and SOURCES not in path.relative_to(root).parts
+    ]
 
 
 def _case(anchor: _File, others: Sequence[tuple[list[_File], str]], faults: list[Fault]) -> Case | None:

@@ -12,7 +12,7 @@ from multiprocessing import get_context, parent_process
 
 import numpy as np
 
-from ..words import counted
+from ..words import counted, printable
 from .dataset import ERROR, WARNING, Case, Dataset, Fault, modality_of, name_faults, sided_labels
 from .examine import Examined, Facts, examine
 from .label_maps import MOST
@@ -77,7 +77,7 @@ def check(dataset: Dataset, *, modality: str = "", progress: Callable[[int], Non
             f"mirrored images would swap labels that have sides, got {', '.join(sided)}; left and right are not flipped"
         )
         faults.append(Fault("", what, WARNING))
-    lines = (replace(fault, what=" ".join(fault.what.split())) for fault in faults)  # one line per row
+    lines = (Fault(printable(fault.case), printable(fault.what), fault.kind) for fault in faults)
     ordered = sorted(lines, key=lambda fault: (fault.kind != ERROR, fault.case, fault.what))
     return Checked(dataset, sound, tuple(ordered), values)
 
@@ -148,7 +148,10 @@ def _one_by_one(cases: Sequence[Case], known: Sequence[int]) -> Iterator[Examine
 
 
 def _size(case: Case) -> int:
-    return sum(path.stat().st_size for path in (*case.images, case.label) if path.is_file())
+    try:
+        return sum(path.stat().st_size for path in (*case.images, case.label))
+    except OSError:  # reading it gives the error
+        return 0
 
 
 def _channel_faults(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import AmbiguityError, InputError
+from ..json_files import at, clipped, is_text
 from ..task_rules import is_structure
 
 ERROR, WARNING = "error", "warning"
 SIDES = re.compile(r"left|right|(?:^|[^a-z])[lr]h?(?:[^a-z]|$)", re.IGNORECASE)  # in a label's name
 NAMELESS = ("", "n/a")
+SHOWN = 500  # most characters of a path in a message
 WORDS = {  # in a channel's name, or stated -> DICOM's modality
     "CT": ("ct", "cbct", "ldct", "cta"),
     "MR": (
@@ -75,14 +77,24 @@ class Dataset:
     faults: tuple[Fault, ...] = ()  # found while listing
 
 
+def unreadable(error: OSError) -> str:
+    """Say that a file or folder of a data set cannot be read, such as one without permission or with a long name."""
+    found = f"{error.strerror or error} for {at(Path(error.filename or 'a file'))}"
+    return f"files and folders must be readable, got {found}; correct its name or permissions"
+
+
 def check_names(cases: Iterable[Case]) -> None:
-    """Check that names of cases are unique.
+    """Check that names of cases are unique, and that all names can be written into a task.
 
     Raises:
         AmbiguityError: repeated names.
+        InputError: a name is not UTF-8, or has control characters.
     """
     found: dict[str, Case] = {}
     for case in cases:
+        if wrong := [name for name in (*map(str, (*case.images, case.label)), case.name) if not is_text(name)]:
+            what = "names of files must be UTF-8 without control characters, got"
+            raise InputError(f"{what} {clipped(repr(wrong[0]), SHOWN)}; rename it")
         other = found.setdefault(case.name, case)
         if other is not case:
             raise AmbiguityError(

@@ -17,7 +17,7 @@ from ..io import files_of_image, is_picture, read_image
 from ..io.picture import palette_of
 from ..plausibility import Measures, measure_both
 from ..volume import Volume, label_array
-from .dataset import WARNING, Case, Fault
+from .dataset import WARNING, Case, Fault, unreadable
 from .label_maps import LARGEST, MOST, LabelShape, label_shapes, value_counts
 
 GRID_TOLERANCE = 0.1  # most distance in voxels between corners of image and label
@@ -99,6 +99,8 @@ def examine(case: Case, labels: Sequence[int] = ()) -> Examined:
         return Examined(case, tuple(faults), _facts(case, image, label, counts), tuple(counts))
     except STOP:
         raise
+    except OSError as error:
+        return Examined(case, (*faults, Fault(case.name, unreadable(error))), None)
     except BaseException as error:  # noqa: BLE001 - one case, its row; decoders written in Rust raise BaseException
         return Examined(case, (*faults, Fault(case.name, f"{type(error).__name__}: {error}")), None)
 

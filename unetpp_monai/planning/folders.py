@@ -11,13 +11,16 @@ from ..files import is_zip
 from ..io import case_name
 from ..io.cases import image_files, visible
 from ..io.reader import SUFFIXES, is_image_file
+from ..json_files import clipped
 from .dataset import WARNING, Case, Dataset, Fault
 
 IMAGES = ("imagesTr", "images")
 LABELS = ("labelsTr", "labels", "masks")
 SEVERAL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # file of one channel
 COMPANIONS = (".img", ".img.gz", ".raw", ".zraw", ".json", ".txt", ".csv", ".tsv", ".md")  # of images, and notes
+ROW = 300  # most characters of a row in an error
 SHOWN = 3  # most names in an error
+FOLD = re.compile(r"\d{1,9}")
 
 
 def read_folders(root: Path) -> Dataset:
@@ -132,10 +135,10 @@ def _case(path: Path, row: Mapping[str, str], name: str) -> Case:
     numbers = range(2, len(row) + 1)
     images = [row["image"], *(row[f"image_{number}"] for number in numbers if f"image_{number}" in row)]
     fold = row.get("fold", "").strip()
-    if not all(images) or not row["label"] or None in row or (fold and not fold.isdecimal()):
+    if not all(images) or not row["label"] or None in row or (fold and not FOLD.fullmatch(fold)):
         raise InputError(
-            f"every row must have an image, a label and a fold that is a whole number >= 0, or none, got {dict(row)} "
-            f"in {path}"
+            f"every row must have an image, a label and a fold from 0 to 999999999, or none, got "
+            f"{clipped(dict(row), ROW)} in {path}"
         )
     return Case(
         name,

@@ -10,12 +10,13 @@ from ..csv_files import is_case_name
 from ..errors import AmbiguityError, InputError
 from ..io import case_name
 from ..io.cases import image_files, visible
-from ..json_files import read_object
+from ..json_files import clipped, read_object
 from .bids import read_bids
-from .dataset import ERROR, WARNING, Case, Dataset, Fault, check_names, grouped
+from .dataset import ERROR, WARNING, Case, Dataset, Fault, check_names, grouped, unreadable
 from .folders import IMAGES, LABELS, read_folders, read_table, skipped, some_names
 
 NNUNET, MSD, BIDS = "dataset.json", "dataset.json", "dataset_description.json"
+SHOWN = 100  # most characters of a value in a message
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # of a file's name without its ending
 LAYOUTS = (
     "dataset.json of nnU-Net v2 (channel_names, labels, file_ending) or of the Medical Segmentation Decathlon "
@@ -40,24 +41,30 @@ def find_dataset(path: str | Path, *, images: Sequence[str] = (), label: str = "
         InputError: unknown layout, or no cases.
         AmbiguityError: several layouts, or repeated names.
     """
-    root = Path(path)
+    try:
+        found = _listed(Path(path), images, label)
+    except OSError as error:
+        raise InputError(unreadable(error)) from error
+    if not found.cases and not found.faults:
+        raise InputError(f"a data set must have labelled cases, found none in {path}")
+    check_names(found.cases)
+    return grouped(found, group)
+
+
+def _listed(root: Path, images: Sequence[str], label: str) -> Dataset:
+    """List the cases of any layout, without groups of `grouped`."""
     if not root.exists():
         raise InputError(f"a data set must exist, got {root}; check the path")
     layout = "csv" if root.is_file() else _layout_of(root)
     if layout != "bids" and (images or label):
         raise InputError(f"only BIDS has images and labels to choose from, got another layout in {root}")
     if layout == "csv":
-        found = read_table(root)
-    elif layout == "bids":
-        found = read_bids(root, images, label)
-    elif layout == "folders":
-        found = read_folders(root)
-    else:
-        found = (_read_nnunet if layout == "nnunet" else _read_msd)(root, read_object(root / NNUNET))
-    if not found.cases and not found.faults:
-        raise InputError(f"a data set must have labelled cases, found none in {root}")
-    check_names(found.cases)
-    return grouped(found, group)
+        return read_table(root)
+    if layout == "bids":
+        return read_bids(root, images, label)
+    if layout == "folders":
+        return read_folders(root)
+    return (_read_nnunet if layout == "nnunet" else _read_msd)(root, read_object(root / NNUNET))
 
 
 def _layout_of(root: Path) -> str:
@@ -87,8 +94,8 @@ def _read_nnunet(root: Path, stated: Mapping[str, Any]) -> Dataset:
     """https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md."""
     channels = _channels(stated["channel_names"], root)
     labels = _labels(_mapping(stated, "labels", root).items(), root)
-    ending, listed = str(stated["file_ending"]), stated.get("dataset")
-    name = str(stated.get("name", ""))
+    ending, listed = f".{str(stated['file_ending'] or '').lstrip('.')}", stated.get("dataset")
+    name = _name(stated, root)
     if listed is not None:
         entries = (
             listed.items() if isinstance(listed, Mapping) else [("", entry) for entry in _list(stated, "dataset", root)]
@@ -141,7 +148,15 @@ def _miscounted(stated: Mapping[str, Any], cases: Sequence[Case]) -> list[Fault]
     """Warn if `numTraining` is not the number of cases."""
     count = stated.get("numTraining", len(cases))
     what = f"numTraining of dataset.json should be the number of cases, {len(cases)}, got {count}; are files missing?"
-    return [] if count == len(cases) else [Fault("", what, WARNING)]
+    return [] if count in (len(cases), str(len(cases))) else [Fault("", what, WARNING)]
+
+
+def _name(stated: Mapping[str, Any], root: Path) -> str:
+    """Read the data set's name; empty if it has none."""
+    name = stated.get("name") or ""
+    if not isinstance(name, str):
+        raise InputError(f"name must be a text in {root / NNUNET}, got {clipped(repr(name), SHOWN)}")
+    return name
 
 
 def _listed_case(root: Path, name: str, entry: Any) -> Case:
@@ -163,6 +178,7 @@ def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
     """Read http://medicaldecathlon.com: channels are the last axis, labels are value -> name."""
     names = _mapping(stated, "labels", root)
     labels = _labels(((name, value) for value, name in names.items()), root)
+    channels = _channels(stated["modality"], root)
     cases = []
     for entry in _list(stated, "training", root):
         try:
@@ -171,21 +187,27 @@ def _read_msd(root: Path, stated: Mapping[str, Any]) -> Dataset:
             raise InputError(
                 f"entries of training must be {{image: ..., label: ...}}, got {entry!r} in {root / MSD}"
             ) from error
-        cases.append(Case(case_name(image), (image,), label))
+        cases.append(Case(case_name(image), _channel_files(image, len(channels)), label))
     faults = [
         fault for folder in {case.label.parent for case in cases} for fault in unused(folder, [c.label for c in cases])
     ]
     faults += _miscounted(stated, cases)
-    channels = _channels(stated["modality"], root)
     return Dataset(
         "Medical Segmentation Decathlon",
         root,
         _sorted(cases),
-        str(stated.get("name", "")),
+        _name(stated, root),
         channels,
         labels,
         tuple(sorted(faults, key=lambda fault: fault.case)),
     )
+
+
+def _channel_files(image: Path, channels: int) -> tuple[Path, ...]:
+    """Return the files of an image; nnU-Net v1 lists CASE.nii.gz for the channels CASE_0000.nii.gz, ..."""
+    name, ending = case_name(image), image.name.removeprefix(case_name(image))
+    files = tuple(image.with_name(f"{name}_{number:04d}{ending}") for number in range(channels))
+    return files if not image.exists() and files[0].exists() else (image,)
 
 
 def unused(folder: Path, labels: Iterable[Path]) -> list[Fault]:

@@ -11,6 +11,7 @@ from ..dicom.vocabulary import proposed_code
 from ..durations import seconds_of
 from ..errors import InputError, OutputError
 from ..files import complete_folder, whole_folder
+from ..json_files import is_text
 from ..task import DESCRIPTION, VALUES, check_task
 from ..words import counted
 from .budget import memory_budget, stated_gib
@@ -81,15 +82,22 @@ def plan(checked: Checked, output: str | Path, *, options: Options | None = None
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Check that a folder is missing or empty.
+    """Check that a folder is missing or empty, and that a task can have its name.
 
     Raises:
         OutputError: not empty, or not a folder.
     """
-    if folder.is_dir() and not overwrite and any(folder.iterdir()):
-        raise OutputError(f"{folder} exists; choose another place or allow overwriting", option="overwrite")
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"a task must be a folder, got the file {folder}; choose another place")
+    if not is_text(str(folder)):
+        raise OutputError(
+            f"a task's folder must be UTF-8 without control characters, got {str(folder)!r}; choose another place"
+        )
+    try:
+        if folder.is_dir() and not overwrite and any(folder.iterdir()):
+            raise OutputError(f"{folder} exists; choose another place or allow overwriting", option="overwrite")
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"a task must be a folder, got the file {folder}; choose another place")
+    except OSError as error:  # such as a name that is too long
+        raise OutputError(f"{folder} must be a writable folder, got {error.strerror}; choose another place") from error
 
 
 def check_options(options: Options) -> None:
