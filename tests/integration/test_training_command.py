@@ -17,6 +17,7 @@ import pytest
 import torch
 from helpers import ROOT
 from helpers.commands import UNETPP, unetpp
+from helpers.datasets import folders, made_cases
 from helpers.tiny import TINY
 from helpers.waiting import wait_for
 
@@ -203,3 +204,19 @@ def test_wherever_it_is_killed_it_comes_to_the_same_weights(own, msd_folder, tmp
         for folder in (own / "runs/fold0", tmp_path / "whole")
     ]
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("name", ["a#b", "$@##a::b"])
+def test_folders_are_called_by_what_monai_computes(tmp_path, name):
+    folders(tmp_path / name, made_cases(shape=(16, 16, 16)))
+    (tmp_path / "a::b").mkdir()  # no other is taken for it
+    for command in (
+        ("plan", name, "-o", f"task{name}", "--memory", "2GiB"),
+        ("train", f"task{name}", "--fold", "0", "--steps", "1", "--device", "cpu", "--dataset", name),
+        ("pack", f"task{name}", "-o", f"dist{name}"),
+    ):
+        done = unetpp(*command, folder=tmp_path, environment=ENVIRONMENT)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / f"task{name}" / "runs" / "fold0" / "model.pt").is_file()
+    assert len(list((tmp_path / f"dist{name}").glob("*.zip"))) == 1
+    assert not list((tmp_path / "a::b").iterdir())

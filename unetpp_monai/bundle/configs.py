@@ -14,6 +14,21 @@ from ..trust import Foreign, foreign
 CONFIG, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.pt"
 CONFIGS, LOGGING, OTHERS = "configs", "logging.conf", (".yaml", ".yml")
 
+COMPUTED = str.maketrans({character: f"\\x{ord(character):02x}" for character in "#:@%"})  # by MONAI, in any text
+
+
+def literal(path: str | Path) -> str:
+    r"""Return an expression for a path, in which MONAI replaces no characters.
+
+    Args:
+        path: of a file or folder.
+
+    Example:
+        >>> literal("a#b")
+        "$'a\\x23b'"
+    """
+    return f"${str(path)!r}".translate(COMPUTED)
+
 
 def read_config(path: Path, *, trust: bool = False) -> dict[str, Any]:
     """Read a config of a bundle.

@@ -25,7 +25,7 @@ from ..plausibility import Plausible
 from ..task import LOCAL
 from ..trust import Foreign, check_sums
 from .components import parser_of, part_faults
-from .configs import CONFIG, METADATA, WEIGHTS, foreign_in, read_configs, refuse, usable
+from .configs import CONFIG, METADATA, WEIGHTS, foreign_in, literal, read_configs, refuse, usable
 from .metadata import ImageInput, ReviewRule, described
 from .writing import bundle_folder
 
@@ -117,7 +117,7 @@ class Bundle:
         if fault := next(part_faults(config), ""):
             raise BundleError(f"{name}: {clipped(fault, 250)}")
         parser = parser_of(config, name)
-        parser["bundle_root"] = str(self.root)
+        parser["bundle_root"] = literal(self.root)
         return parser
 
 

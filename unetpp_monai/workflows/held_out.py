@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bundle.configs import literal
 from ..errors import InputError, cause_of
 from ..io import case_name, channel_files, is_picture
 from ..io.case_list import case_names, files_of
@@ -63,7 +64,8 @@ def held_out_cases(task: Task, fold: int) -> list[HeldOut]:
     values = dict(task.values)
     if listed := values.get("cases_file"):
         values["cases_file"] = str(task.folder / listed)
-    parser = ConfigParser({**base_config("train"), **values})
+    places = {key: literal(values[key]) for key in ("cases_file", "dataset_dir") if values.get(key)}
+    parser = ConfigParser({**base_config("train"), **values, **places})
     try:
         folds = parser.get_parsed_content("folds")
     except RuntimeError as error:  # of MONAI, around ours

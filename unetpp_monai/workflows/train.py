@@ -77,7 +77,8 @@ def train(  # noqa: PLR0913 - a run is its list of choices
         unetpp_monai.errors.BundleError: ...
     """
     since = clock.perf_counter()
-    values = {**({} if dataset_dir is None else {"dataset_dir": str(dataset_dir)}), **(overrides or {})}
+    values: dict[str, Any] = {} if dataset_dir is None else {"dataset_dir": str(Path(dataset_dir).absolute())}
+    values |= overrides or {}
     _check_wishes(values, time, steps, mlflow)
     checked = check_task(task, overrides=values)
     _check_device(device)
@@ -142,9 +143,7 @@ def _number_of(fold: int | str, count: int) -> int:
         return count
     if isinstance(fold, int) and not isinstance(fold, bool) and 0 <= fold < count:
         return fold
-    numbers = [str(number) for number in range(count)]
-    if count > MOST_LISTED:
-        numbers = ["0", "1", "...", str(count - 1)]
+    numbers = ("0", "1", "...", str(count - 1)) if count > MOST_LISTED else tuple(map(str, range(count)))
     raise InputError(f"fold must be {', '.join(numbers)} or {ALL}, got {fold!r}")
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
+from ..bundle.configs import literal
 from ..errors import InputError, TrainingError, UnetppError, cause_of
 from ..io import listed_folds
 from ..io.case_list import changed_files
-from ..task import BASE, DESCRIPTION, VALUES, Task, base_config
+from ..task import BASE, DESCRIPTION, LOCAL, VALUES, Task, base_config
 from ..task_rules import is_structure
 from ..words import counted
 from .training_log import LOG, quiet
@@ -91,7 +92,7 @@ def usual_steps(run: Run) -> int:
 
     parser = ConfigParser()
     parser.read_config(_configs(run))
-    parser.update({**_places(run, run.output), **run.values})
+    parser.update(_stated(run, _places(run, run.output)))
     try:
         cases = len(parser.get_parsed_content("train#dataset#data"))
     except RuntimeError as error:  # of MONAI, around ours
@@ -113,7 +114,7 @@ def measure(run: Run, since: float) -> "Measured":
 
     with tempfile.TemporaryDirectory() as folder, _told(run, {}) as engines, quiet() as hush:
         values = {"max_epochs": UNENDING, "val_interval": UNENDING, "warmup_epochs": 0}
-        workflow = _workflow(run, {**_places(run, Path(folder)), **run.values, **values})
+        workflow = _workflow(run, {**_stated(run, _places(run, Path(folder))), **values})
         workflow.initialize()
         hush()
         history = workflow.parser.get_parsed_content("history")
@@ -156,7 +157,7 @@ def carry_out(
     stop = Stop()
     with _told(run, engines), quiet() as hush:
         places = {**_places(run, run.output), "save_seconds": SAVE_SECONDS, **({"resume": True} if resume else {})}
-        workflow = _workflow(run, {**places, **run.values, **fixed})
+        workflow = _workflow(run, {**_stated(run, places), **fixed})
         workflow.initialize()
         hush()
         get = workflow.parser.get_parsed_content
@@ -225,6 +226,13 @@ def _places(run: Run, output: Path) -> dict[str, Any]:
 
         places["device"] = f"$torch.device({str(choose_device(run.device))!r})"
     return places
+
+
+def _stated(run: Run, places: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that come before those of the task's file, with all paths as MONAI must read them."""
+    local = {key: run.task.values[key] for key in LOCAL if key in run.task.values}
+    stated = {**local, **places, **run.values}
+    return {key: literal(value) if key in LOCAL and value else value for key, value in stated.items()}
 
 
 def _preparation(known: Mapping[str, Any]) -> str:
