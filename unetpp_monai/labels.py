@@ -47,7 +47,8 @@ def read_labels(metadata: Mapping[str, Any]) -> tuple[Label, ...]:
     """
     try:
         names = metadata.get("result_labels") or metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    except (KeyError, TypeError) as error:
+        names = dict(names.items())
+    except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"metadata must name the labels in network_data_format, got {error!r}") from error
     codes = metadata.get("label_codes", {})
     if not isinstance(codes, Mapping) or not all(isinstance(entry, Mapping) for entry in codes.values()):

@@ -113,7 +113,9 @@ def test_voxels_apart_from_their_header_count(tmp_path):
 
 
 def test_a_file_that_is_no_list_is_refused(tmp_path):
-    for content in ("{", "5", '{"a": 1}'):
+    row = '[{"name": "a", "image": "a", "label": "a", "fold": 0, '
+    others = (row + '"sha256": 5}]', row + '"image": []}]', "[" * 100_000)
+    for content in ("{", "5", '{"a": 1}', *others):
         (tmp_path / "cases.json").write_text(content)
         with pytest.raises(InputError, match=r"a list of cases must be JSON .* in .*cases\.json"):
             listed_folds(tmp_path / "cases.json", tmp_path)

@@ -1,8 +1,11 @@
 """Which depth is enough, and of which labels the largest piece alone is kept."""
 
+import json
+
 import numpy as np
 import pytest
 
+from unetpp_monai.errors import BundleError, InputError
 from unetpp_monai.workflows.cross_validation import (
     CrossValidation,
     choose_components,
@@ -10,6 +13,8 @@ from unetpp_monai.workflows.cross_validation import (
     with_components,
 )
 from unetpp_monai.workflows.evaluate import CaseMetrics
+from unetpp_monai.workflows.run_record import read_record
+from unetpp_monai.workflows.validation import read_validation
 
 RNG = np.random.default_rng(0)
 FULL = RNG.uniform(0.8, 0.95, (30, 2))  # Dice of cases and labels
@@ -60,3 +65,47 @@ def test_the_largest_piece_is_kept_where_it_gains():
     pictures = CrossValidation({}, (), "px", found.labels, {1: raw}, {})
     assert choose_components(same, 1) == choose_components(pictures, 1) == ()
     assert with_components(pictures, []).rows == pictures.rows
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("values", 5), ("num_folds", "3"), ("finished", "yes"), ("trained_steps", [1]), ("fold", True), ("steps", None)],
+)
+def test_a_record_with_another_kind_of_value_is_refused(tmp_path, key, value):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"schema": 2, "fold": 0, "measured": None, key: value}))
+    with pytest.raises(BundleError, match=rf"must be what train wrote, got {key} .*; train this fold again"):
+        read_record(path)
+
+
+ROW = {"dice": 0.5, "iou": 0.4, "hd95": None, "surface_dice": 1.0, "volume_error": 0, "volume_error_percent": None}
+LIVER, SPLEEN = ({**ROW, "case": "a", "label": label} for label in ("liver", "spleen"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"depths": {"1": [{**LIVER, "dice": "high"}, SPLEEN]}}, "'high', which is no number"),
+        ({"depths": {"1": [LIVER, SPLEEN], "2": [LIVER]}}, "rows that differ between depths"),
+        ({"depths": {"1": [LIVER]}}, "rows of other cases or labels"),
+        ({"depths": {"1": [{**LIVER, "case": 5}, {**SPLEEN, "case": 5}]}}, "rows that differ"),
+        ({"depths": {}}, "rows of other cases"),
+        ({"largest_component": {"2": [LIVER, SPLEEN]}}, "depths without largest_component"),
+        ({"seconds": {"1": "long"}}, "'long', which is no number"),
+        ({"seconds": {}}, "KeyError"),
+        ({"labels": 5}, "AttributeError"),
+    ],
+)
+def test_a_validation_with_other_rows_is_refused(tmp_path, changes, said):
+    path = tmp_path / "validation.json"
+    sound = {
+        **{"schema": 1, "fold": 0, "unit": "mm", "weights": "a", "config": "b"},
+        **{"labels": {"1": "liver", "2": "spleen"}, "seconds": {"1": 0.5}},
+        **{"depths": {"1": [LIVER, SPLEEN]}, "largest_component": {}},
+    }
+    path.write_text(json.dumps(sound))
+    assert len(read_validation(path).depths[1]) == 2
+    path.write_text(json.dumps({**sound, **changes}))
+    with pytest.raises(InputError, match=r"must be a validation that train wrote, got .*; remove it") as raised:
+        read_validation(path)
+    assert said in str(raised.value)

@@ -52,8 +52,8 @@ ORDERS = {  # within a room, from the ground up
     "training": "sampling stored labels checks initial_weights prompting cases progress scores curve schedule history "
     "guard",
     "workflows": "metrics outputs preview label_pairs evaluate convert request report done segment many calibrate "
-    "export serving pack held_out validation cross_validation undertrained card smoke pack_runs training_log "
-    "training_run training_length training_end train run doctor",
+    "export serving pack held_out validation run_record cross_validation undertrained card smoke pack_runs "
+    "training_log training_run training_length training_end train run doctor",
 }
 ROOMS = {
     "PIL": {"io"},

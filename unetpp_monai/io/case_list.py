@@ -41,7 +41,7 @@ def listed_folds(cases_file: str | Path, dataset_dir: str | Path) -> list[list[E
         folds: dict[int, list[Entry]] = {}
         for fold, entry in listed:
             folds.setdefault(fold, []).append(entry)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else repr(error)
         raise InputError(
             f"a list of cases must be JSON with name, image, label and fold each, got {reason} in {path}"
@@ -108,6 +108,8 @@ def _entry(case: Mapping[str, Any], root: Path) -> tuple[int, Entry]:
     if not isinstance(name, str):
         raise ValueError(f"name {name!r}")
     paths = [str(root / part) for part in image] if isinstance(image, list) else str(root / image)
+    if not isinstance(case.get("sha256", {}), dict) or image == []:
+        raise ValueError(f"no files or hashes of {name}")
     fold = case["fold"]
     if not isinstance(fold, int) or isinstance(fold, bool):
         raise ValueError(f"fold {fold!r} of {case['name']}")

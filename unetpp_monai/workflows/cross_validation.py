@@ -1,6 +1,5 @@
 """What the folds of a task say together: figures per depth, which depth is enough, which pieces are to be kept."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +15,7 @@ from ..json_files import clipped
 from ..task import ALL, RECORD, RUNS, TRAINED, Task
 from ..words import counted
 from .evaluate import CaseMetrics, interval
+from .run_record import read_record
 from .validation import VALIDATION, Validation, fold_bundle, read_validation
 
 LABEL_LOSS = 0.005  # of a label's mean Dice that a shallower depth may cost
@@ -115,12 +115,9 @@ def finished_runs(task: Task) -> dict[str, Run]:
     for path in sorted(task.folder.glob(f"{RUNS}/*/{RECORD}")):
         if not (weights := path.with_name(TRAINED)).is_file():
             continue
-        try:
-            record = dict(json.loads(path.read_text()))
-            if record.get("finished", True):  # of older records, that they exist says it
-                runs[path.parent.name] = Run(path.parent.name, weights, record)
-        except (OSError, ValueError, TypeError) as error:
-            raise BundleError(f"{path} must be what train wrote, got {error!r}; train this fold again") from error
+        record = read_record(path)
+        if record.get("finished", True):  # of older records, that they exist says it
+            runs[path.parent.name] = Run(path.parent.name, weights, record)
     return runs
 
 
@@ -160,6 +157,12 @@ def collect(task: Task, runs: Mapping[str, Run]) -> CrossValidation | None:
     folds = {name: _current(task, run) for name, run in found.items()}
     first = next(iter(folds.values()))
     count = max(int(run.record.get("num_folds", 0)) for run in found.values())
+    for name, fold in folds.items():
+        if (fold.labels, fold.depths.keys()) != (first.labels, first.depths.keys()):
+            raise BundleError(
+                f"validations must have the same labels and depths, got others in {name} than in {next(iter(folds))}; "
+                "train one again"
+            )
     names = [row.case for fold in folds.values() for row in fold.depths[min(fold.depths)]]
     if len(set(names)) * len(first.labels) < len(names):
         twice = sorted({name for name in names if names.count(name) > len(first.labels)})

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..errors import InputError, OutputError, TrainingError
+from ..errors import BundleError, InputError, OutputError, TrainingError
 from ..files import complete_file, finish_interrupted, in_the_way, sha256
 from ..json_files import clipped
 from ..label_rules import has_locator
 from ..labels import read_labels
 from ..posix_only import locked
 from ..task import ALL, RECORD, RUNS, TRAINED, VALUES, Task, base_config, check_task
+from .run_record import read_record
 from .training_length import LENGTH, fix_length, length_in_words, length_of, wished_length
 from .training_log import log_into, log_warnings
 from .training_run import CACHE, Run, carry_out, cases_file, check_cases, check_mlflow, rank
@@ -195,14 +196,14 @@ def _run_folder(output: Path) -> Iterator[None]:
 def _noted(output: Path) -> dict[str, Any]:
     """The record of the run that began here; empty if there is none."""
     try:
-        noted = json.loads((output / RECORD).read_text())
-    except (OSError, ValueError):
+        noted = read_record(output / RECORD)
+    except BundleError:  # cut, or changed by hand: begun anew
         return {}
-    return noted if isinstance(noted, dict) and noted.get("schema") == SCHEMA else {}
+    return noted if noted.get("schema") == SCHEMA else {}
 
 
 def _is_finished(noted: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
-    return bool(noted.get("finished")) and noted["max_epochs"] == record.get("max_epochs")
+    return bool(noted.get("finished")) and noted.get("max_epochs") == record.get("max_epochs")
 
 
 def _record(run: Run, noted: Mapping[str, Any], time: float | None, steps: int | None) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a finished training says of itself: its Dice, and whether it was long enough."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from ..task import RECORD
 from ..words import counted
+from .run_record import read_record
 from .undertrained import few_steps, unlearned
 from .validation import VALIDATION, read_validation
 
@@ -21,7 +21,7 @@ def say_end(folder: Path, *, before: bool) -> None:
         folder: of the run.
         before: whether nothing was left to train.
     """
-    record = json.loads((folder / RECORD).read_text())
+    record = read_record(folder / RECORD)
     dice, doubts = "no case was held out", [few_steps(record)]
     if record["fold"] < record["num_folds"]:
         depths = read_validation(folder / VALIDATION).depths

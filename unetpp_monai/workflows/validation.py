@@ -15,6 +15,7 @@ import numpy as np
 from ..bundle import Bundle, read_bundle, write_bundle
 from ..errors import InputError
 from ..files import complete_file
+from ..label_rules import is_number
 from ..pieces import largest_component
 from ..segmenter import Segmenter
 from ..task import LOCAL, TRAINED, Task, check_task
@@ -99,6 +100,7 @@ def read_validation(path: Path) -> Validation:
             key: {int(depth): tuple(CaseMetrics(**row) for row in rows) for depth, rows in content[key].items()}
             for key in ("depths", "largest_component")
         }
+        _check_rows(kinds, list(content["labels"].values()), content["seconds"])
         return Validation(
             fold=content["fold"],
             unit=content["unit"],
@@ -111,6 +113,33 @@ def read_validation(path: Path) -> Validation:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} must be a validation that train wrote, got {error!r}; remove it") from error
+
+
+def _check_rows(
+    kinds: Mapping[str, Mapping[int, Sequence[CaseMetrics]]], labels: list[str], seconds: Mapping[str, float]
+) -> None:
+    """Check that every depth has a number for the same cases and labels.
+
+    Raises:
+        ValueError: it has not.
+    """
+    tables = [rows for depths in kinds.values() for rows in depths.values()]
+    first = [(row.case, row.label) for row in tables[0]] if tables else []
+    cases = list(dict.fromkeys(case for case, _ in first))
+    if not first or first != [(case, label) for case in cases for label in labels]:
+        raise ValueError(f"rows of other cases or labels than {labels}")
+    if any([(row.case, row.label) for row in rows] != first for rows in tables) or not all(
+        isinstance(case, str) for case in cases
+    ):
+        raise ValueError("rows that differ between depths")
+    if kinds["largest_component"].keys() not in (kinds["depths"].keys(), set()):
+        raise ValueError("depths without largest_component")
+    numbers = [seconds[str(depth)] for depth in kinds["depths"]]
+    for row in (row for rows in tables for row in rows):
+        numbers += [row.dice, row.iou, row.surface_dice, row.volume_error]
+        numbers += [value for value in (row.hd95, row.volume_error_percent) if value is not None]
+    if wrong := [value for value in numbers if not is_number(value)]:
+        raise ValueError(f"{wrong[0]!r}, which is no number")
 
 
 @contextmanager
