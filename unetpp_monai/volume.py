@@ -123,8 +123,8 @@ def label_array(labels: Volume, *, name: object = "", error: type[UnetppError] =
     """
     if len(labels.array) != 1:
         raise error(
-            f"a label map must have 1 channel, got {len(labels.array)}{f' in {name}' if name else ''}; one-hot "
-            "channels may overlap, which a label map cannot say: take the argmax over them first"
+            f"a label map must have 1 channel, got {len(labels.array)}{f' in {name}' if name else ''}; replace the "
+            "colours of a picture by label numbers, or take the argmax over one-hot channels"
         )
     array: NDArray[Any] = labels.array[0]
     return array

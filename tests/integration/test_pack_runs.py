@@ -185,6 +185,17 @@ def test_what_does_not_belong_together_is_refused(task, tmp_path, spoil, message
     assert not (tmp_path / "dist").exists()
 
 
+def test_weights_that_are_cut_are_named_where_they_are(task, tmp_path):
+    weights = task / "runs" / "fold0" / "model.pt"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    with pytest.raises(BundleError, match=r"runs/fold0/model\.pt must be complete, got .*; copy it again, or train"):
+        pack_runs(tmp_path / "dist", check_task(task), options=Options(weights="fold0"))
+    shutil.copy(weights, task / "model.pt")
+    with pytest.raises(BundleError, match=r"organ/model\.pt must be complete, got"):
+        pack(tmp_path / "dist", task=task)
+    assert not (tmp_path / "dist").exists()
+
+
 def test_which_weights_must_be_clear(task, tmp_path):
     with pytest.raises(BundleError, match="weights of one training, got fold0, fold1") as caught:
         pack_runs(tmp_path / "dist", check_task(task))

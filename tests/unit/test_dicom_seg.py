@@ -299,7 +299,10 @@ def changed(labels, array):
         (lambda array: array.astype(np.int16) - 1, r"must be in 0 \.\.\. 65535, got -1"),
         (lambda array: array.astype(np.float32) / 2, "whole numbers, got fractions"),
         (lambda array: np.where(array == 2, np.nan, array), "must be in"),
-        (lambda array: np.concatenate([array == 1, array > 0]), "1 channel, got 2; one-hot channels may overlap"),
+        (
+            lambda array: np.concatenate([array == 1, array > 0]),
+            "1 channel, got 2; replace the colours of a picture by label numbers, or take",
+        ),
     ],
 )
 def test_what_is_no_label_map_of_the_structures_is_refused(tmp_path, series, make, message):

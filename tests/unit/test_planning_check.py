@@ -481,3 +481,11 @@ def test_counts_boxes_and_components():
     assert box == (slice(1, 8), slice(2, 6), slice(3, 11))
     assert shapes[3].extent == (7.0, 8.0, 24.0) and shapes[200].extent == (1.0, 2.0, 3.0)
     assert np.allclose(shapes[3].components, np.cbrt([6 * 8 * 6 / np.pi] * 2)) and len(shapes[200].components) == 1
+
+
+def test_a_mask_of_colours_is_refused(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.eye(8, dtype=np.uint8)).convert("RGB").save(tmp_path / folder / "a.png")
+    said = [what for _, case, what in rows(tmp_path) if case == "a"]
+    assert any("must have 1 channel, got 3" in what and "replace the colours of a picture" in what for what in said)

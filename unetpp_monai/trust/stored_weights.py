@@ -1,11 +1,11 @@
-"""Verify weights files without reading tensors, and list what `torch.load` raises."""
+"""Verify weights files, and list what `torch.load` raises."""
 
 import pickle
 import zipfile
 from pathlib import Path
 
 from ..errors import BundleError
-from ..json_files import at
+from ..json_files import at, clipped
 
 # raised by `torch.load` and networks for files without matching weights
 UNREADABLE_WEIGHTS = (
@@ -31,3 +31,19 @@ def check_stored(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
                 raise BundleError(f"{at(path)} must be complete, got another checksum for {damaged}; copy it again")
+
+
+def check_readable(path: Path) -> None:
+    """Verify that torch can read a weights file, before a copy of it is used.
+
+    Raises:
+        BundleError: damaged or truncated file.
+    """
+    import torch
+
+    check_stored(path)
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE_WEIGHTS as error:
+        found = clipped(error, 200) or type(error).__name__
+        raise BundleError(f"{at(path)} must be complete, got {found}; copy it again, or train again") from error

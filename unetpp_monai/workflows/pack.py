@@ -17,6 +17,7 @@ from ..label_rules import has_locator
 from ..moved_names import rename_moved
 from ..task import BASE, DEFAULT_TASK, Task, check_task
 from ..trust import SUMS
+from ..trust.stored_weights import check_readable
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
 ZOO = "zoo"  # folder of what a pull request to MONAI's model zoo puts beside the bundle
@@ -68,6 +69,8 @@ def pack(
     if task is not None and bundle is not None:
         raise BundleError(f"a task or a bundle must be packed, got both, {task} and {bundle}; name one")
     checked = None if bundle is not None else check_task(DEFAULT_TASK if task is None else task)
+    if checked is not None and checked.weights.is_file():
+        check_readable(checked.weights)
     source = None
     if bundle is not None:
         found = read_bundle(bundle, trust=trust)

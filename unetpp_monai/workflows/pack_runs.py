@@ -17,6 +17,7 @@ from ..errors import BundleError, InputError
 from ..files import results_folder
 from ..segmenter import Segmenter
 from ..task import ALL, RUNS, TRAINED, Task
+from ..trust.stored_weights import check_readable
 from ..volume import Volume
 from ..words import counted
 from .calibrate import FEWEST, Exit, Review, calibrate_each
@@ -99,6 +100,8 @@ def pack_runs(
         raise InputError(f"max_loss and calibration must be >= 0, got {options.max_loss} and {options.calibration}")
     runs = finished_runs(task)
     run = _chosen(task, runs, options.weights)
+    for finished in runs.values():
+        check_readable(finished.weights)
     output = Path(output_dir)
     free_targets(output, task.metadata["name"])
     if options.dataset_dir is not None:
