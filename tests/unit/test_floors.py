@@ -44,8 +44,8 @@ ORDERS = {  # within a room, from the ground up
     "orthanc_feed receiver listener service",
     "cohort": "dicom_tree cases claims ledger pictures work loop dispatch messages worker local cluster launch table "
     "statistics report review run begin",
-    "planning": "dataset bids folders layouts label_maps examine checking topology budget decision grid intensity "
-    "folds augmentation decisions describe planner",
+    "planning": "dataset bids folders layouts label_maps examine reading checking topology budget decision grid "
+    "intensity folds augmentation decisions describe planner",
     "interactive": "kinds held_windows reach marking segments session",
     "bundle": "configs metadata components writing folder weights judge trial",
     "trust": "names expressions configs sums stored_weights",

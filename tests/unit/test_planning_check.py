@@ -13,10 +13,10 @@ from PIL import Image
 from scipy import ndimage
 
 from unetpp_monai.planning import check, find_dataset
-from unetpp_monai.planning.checking import PROCESSES
 from unetpp_monai.planning.dataset import Case, sided_labels
 from unetpp_monai.planning.examine import examine
 from unetpp_monai.planning.label_maps import label_shapes, value_counts
+from unetpp_monai.planning.reading import PROCESSES
 
 CASES = made_cases(shape=(12, 16, 10))
 
@@ -409,7 +409,7 @@ def test_images_that_are_there_twice_share_a_group(root):
 def test_processes_find_what_one_finds(root, monkeypatch):
     value_7(root)
     alone = check(find_dataset(root))
-    monkeypatch.setattr("unetpp_monai.planning.checking.ALONE", 0)
+    monkeypatch.setattr("unetpp_monai.planning.reading.ALONE", 0)
     together = check(find_dataset(root))
     assert together.faults == alone.faults and [case for case, _ in together.cases] == [case for case, _ in alone.cases]
     assert [facts.sha256 for _, facts in together.cases] == [facts.sha256 for _, facts in alone.cases]
@@ -417,8 +417,8 @@ def test_processes_find_what_one_finds(root, monkeypatch):
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_the_row_of_one_case(root, monkeypatch):
-    monkeypatch.setattr("unetpp_monai.planning.checking.ALONE", 0)
-    monkeypatch.setattr("unetpp_monai.planning.checking.examine", examine_or_die)
+    monkeypatch.setattr("unetpp_monai.planning.reading.ALONE", 0)
+    monkeypatch.setattr("unetpp_monai.planning.reading.examine", examine_or_die)
     done = []
     found = check(find_dataset(root), progress=done.append)
     assert [(fault.case, fault.kind) for fault in found.faults] == [("sub-04", "error")]
@@ -428,14 +428,14 @@ def test_a_process_that_is_killed_is_the_row_of_one_case(root, monkeypatch):
 DIES = """
 import multiprocessing, os, sys
 from pathlib import Path
-from unetpp_monai.planning import check, checking, find_dataset
+from unetpp_monai.planning import check, find_dataset, reading
 
 def die(done):
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     os._exit(9)
 
 if __name__ == "__main__":
-    checking.ALONE = 0
+    reading.ALONE = 0
     check(find_dataset(Path(sys.argv[1])), progress=die)
 """
 

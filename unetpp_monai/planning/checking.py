@@ -1,24 +1,17 @@
 """Read all cases of a data set and list their faults; writes nothing."""
 
-import os
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context, parent_process
 
 import numpy as np
 
 from ..words import counted, printable
 from .dataset import ERROR, WARNING, Case, Dataset, Fault, modality_of, name_faults, sided_labels
-from .examine import Examined, Facts, examine
+from .examine import Facts
 from .label_maps import MOST
+from .reading import examine_all
 
-PROCESSES = 2  # reading cases in parallel
-ALONE = 40 << 20  # bytes of files below which starting processes does not pay
 LEAST = 4  # cases, needed for calibration on held-out cases
 AIR = -900  # HU reached by images in Hounsfield units
 BLURRED = 8  # values of unnamed labels, from which interpolation is likely if one or two have most voxels
@@ -49,7 +42,7 @@ def check(dataset: Dataset, *, modality: str = "", progress: Callable[[int], Non
         modality: as stated, one word or one per channel with commas; empty: the channels' names tell.
         progress: called with the number of cases done.
     """
-    examined = sorted(_examine_all(dataset, progress), key=lambda found: found.case.name)
+    examined = sorted(examine_all(dataset, progress), key=lambda found: found.case.name)
     left_out = {found.case.name for found in examined if found.facts is None and all(map(_warns, found.faults))}
     dataset = replace(dataset, cases=tuple(case for case in dataset.cases if case.name not in left_out))
     known = tuple(dataset.labels)
@@ -84,74 +77,6 @@ def check(dataset: Dataset, *, modality: str = "", progress: Callable[[int], Non
 
 def _warns(fault: Fault) -> bool:
     return fault.kind == WARNING
-
-
-def _examine_all(dataset: Dataset, progress: Callable[[int], None]) -> Iterator[Examined]:
-    known = tuple(dataset.labels)
-    sizes = [_size(case) for case in dataset.cases]
-    if sum(sizes) <= ALONE:
-        for done, case in enumerate(dataset.cases, 1):
-            yield examine(case, known)
-            progress(done)
-        return
-    largest_first = [case for _, case in sorted(zip(sizes, dataset.cases, strict=True), key=lambda pair: -pair[0])]
-    pool = _processes(PROCESSES)
-    jobs = {pool.submit(examine, case, known): case for case in largest_first}
-    left, done = [], 0
-    try:
-        for job in as_completed(jobs):
-            try:
-                yield job.result()
-            except BrokenProcessPool:  # raised for all unfinished cases when one process is killed
-                left.append(jobs[job])
-                continue
-            progress(done := done + 1)
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-    for found in _one_by_one(left, known):
-        yield found
-        progress(done := done + 1)
-
-
-def _processes(count: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_serve)
-
-
-def _serve() -> None:
-    """Leave Ctrl-C to the parent process, and end with it, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _one_by_one(cases: Sequence[Case], known: Sequence[int]) -> Iterator[Examined]:
-    """Examine each case in its own process, so that a killed process identifies its case."""
-    pool = _processes(1)
-    try:
-        for case in cases:
-            try:
-                found = pool.submit(examine, case, known).result()
-            except BrokenProcessPool:
-                what = "reading a case must fit into memory, got a killed process"
-                found = Examined(case, (Fault(case.name, f"{what}; free some, or make the case smaller"),), None)
-                pool = _processes(1)
-            yield found
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _size(case: Case) -> int:
-    try:
-        return sum(path.stat().st_size for path in (*case.images, case.label))
-    except OSError:  # reading it gives the error
-        return 0
 
 
 def _channel_faults(dataset: Dataset, cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
