@@ -362,6 +362,10 @@ def test_values_that_may_be_no_labels_are_said(tmp_path):
     blurred = np.rint(ndimage.gaussian_filter(SQUARE * 255.0, 0.8)).astype(np.uint8)
     ((kind, _, what),) = rows(pictures(tmp_path / "blurred", [blurred] * 5 + [np.roll(blurred, 3)]))
     assert kind == "warning" and "and 255; were label maps interpolated" in what, what
+    smooth = np.rint(ndimage.gaussian_filter(SQUARE * 90.0, 12)).astype(np.uint8)
+    assert "were label maps interpolated" in rows(pictures(tmp_path / "smooth", [smooth] * 5 + [smooth.T.copy()]))[0][2]
+    parts = np.kron(np.arange(1, 17, dtype=np.uint8).reshape(4, 4), np.ones((13, 13), np.uint8))
+    assert rows(pictures(tmp_path / "parts", [parts] * 6)) == []
     ((kind, _, what),) = rows(pictures(tmp_path / "two", [SQUARE, SQUARE, SQUARE, *[SQUARE * 255] * 3]))
     assert kind == "warning" and "got 1 in 2, 255 in 5 and so on" in what, what
     assert rows(pictures(tmp_path / "one", [SQUARE * 255] * 6)) == []

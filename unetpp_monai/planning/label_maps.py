@@ -83,6 +83,12 @@ def label_shapes(
     return shapes, whole
 
 
+def roughness(labels: NDArray[Any]) -> float:
+    """Return the share of labelled neighbours along the first axis with different values: high in a blurred mask."""
+    both = (labels[1:] != 0) & (labels[:-1] != 0)
+    return float((both & (labels[1:] != labels[:-1])).sum() / max(both.sum(), 1))
+
+
 def _mark(plane: NDArray[np.int64], presence: list[NDArray[np.bool_]], z: int) -> None:
     """Record the labels in a slice `(Y, X)` of indices, with their rows and columns."""
     count = presence[0].shape[1] + 1
