@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
-from ..bundle.configs import literal
 from ..errors import InputError, TrainingError, UnetppError, cause_of
 from ..io import listed_folds
 from ..io.case_list import changed_files
@@ -230,6 +229,8 @@ def _places(run: Run, output: Path) -> dict[str, Any]:
 
 def _stated(run: Run, places: Mapping[str, Any]) -> dict[str, Any]:
     """The values that come before those of the task's file, with all paths as MONAI must read them."""
+    from ..bundle.configs import literal
+
     local = {key: run.task.values[key] for key in LOCAL if key in run.task.values}
     stated = {**local, **places, **run.values}
     return {key: literal(value) if key in LOCAL and value else value for key, value in stated.items()}
