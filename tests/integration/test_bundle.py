@@ -80,7 +80,8 @@ def test_network_gives_what_the_metadata_promises():
 def test_every_property_is_there(configs, kind, tmp_path, monkeypatch, msd_folder):
     monkeypatch.chdir(tmp_path)
     data = msd_folder / "imagesTr" if kind == "infer" else msd_folder
-    assert workflow(*configs, kind=kind, bundle_root=str(BUNDLE), dataset_dir=str(data)).check_properties() == []
+    places = {"bundle_root": str(BUNDLE), "dataset_dir": str(data), "output_dir": str(tmp_path)}
+    assert workflow(*configs, kind=kind, **places).check_properties() == []
     if kind == "infer":
         assert workflow(*configs, kind=kind).check_properties() == []  # with no data and no bundle_root
 
