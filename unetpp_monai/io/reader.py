@@ -118,7 +118,9 @@ def image_format(path: str | Path) -> ImageFormat:
 
 
 def files_of_image(path: str | Path) -> tuple[Path, ...]:
-    """List a file and those with its voxels: the `.img` of a `.hdr`, and what a `.mhd` or NRRD header names.
+    """List a file and those with its voxels.
+
+    They are apart in the `.img` of a `.hdr`, and in the files that the header of a `.mhd` or NRRD names.
 
     Args:
         path: file or folder; need not be readable.
