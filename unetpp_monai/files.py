@@ -102,6 +102,15 @@ def finish_interrupted(path: Path, *, ending: str) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_remains(path: Path, names: Callable[[str], bool]) -> None:
+    """Remove temporary folders of killed processes in `path` that hold only entries of these names."""
+    with _writable(path), locked(path, alone=True) as held:
+        for folder in sorted(path.glob(f"{TEMPORARY}*")) if held else []:
+            with suppress(BlockingIOError), locked(folder, alone=True, wait=False):  # else of a living process
+                if all(names(entry.name) for entry in folder.iterdir()):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _finish_change(path: Path) -> None:
     """Finish for killed processes: give a new folder its place if the old one was taken away; remove remains."""
     with locked(path.parent, alone=True) as held:

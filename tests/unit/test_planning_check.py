@@ -366,6 +366,10 @@ def test_values_that_may_be_no_labels_are_said(tmp_path):
     assert "were label maps interpolated" in rows(pictures(tmp_path / "smooth", [smooth] * 5 + [smooth.T.copy()]))[0][2]
     parts = np.kron(np.arange(1, 17, dtype=np.uint8).reshape(4, 4), np.ones((13, 13), np.uint8))
     assert rows(pictures(tmp_path / "parts", [parts] * 6)) == []
+    tissue = np.kron([[1, 1, 2, 2]] * 4, np.ones((13, 13), int)).astype(np.uint8)
+    for at in range(6):  # small nuclei in large tissues
+        tissue[8 * at + 1 : 8 * at + 7, 20:28] = 3 + at
+    assert rows(pictures(tmp_path / "tissue", [tissue] * 6)) == []
     ((kind, _, what),) = rows(pictures(tmp_path / "two", [SQUARE, SQUARE, SQUARE, *[SQUARE * 255] * 3]))
     assert kind == "warning" and "got 1 in 2, 255 in 5 and so on" in what, what
     assert rows(pictures(tmp_path / "one", [SQUARE * 255] * 6)) == []

@@ -147,6 +147,13 @@ def test_a_window_that_sees_too_little_gets_coarser_voxels_unless_detail_would_g
     assert values(made(organ), spacing=(1.0, 1.0, 1.0))["pixdim"] == [1.0] * 3
     reasons = {decision.key: decision.rule for decision in decide(made(lesion), Choices(SMALL)).decisions}
     assert "not coarsened" in reasons["pixdim"]
+    cord = made_facts(
+        (200, 200, 500), labels={1: LabelShape(40000, (12.0, 60.0, 400.0), (42.0,))}, extent=(12, 60, 400)
+    )
+    assert values(made(cord))["pixdim"][0] * 4 <= 12
+    slab = replace(organ, shape=(1000, 1000, 5), inner=(1000, 1000, 5), extent=(600.0, 600.0, 5.0))
+    flat = values(made(slab))
+    assert flat["pixdim"][2] == 1 and flat["patch_size"][2] >= 5 and flat["pixdim"][0] > 1.5
     for gpu, share in ((False, 1 / 2), (True, 1 / 4)):
         found = values(made(organ), Budget(2, "as stated", gpu=gpu))
         covered = np.prod(np.array(found["patch_size"]) * found["pixdim"]) / 400**3

@@ -111,6 +111,15 @@ def test_broken_links_are_cases_and_folders_are_said(tmp_path):
     ]
 
 
+def test_linked_folders_of_bids_are_read(tmp_path):
+    root = bids(tmp_path / "data", EMPTY)
+    shutil.move(root / "sub-01", tmp_path / "sub-01")
+    (root / "sub-01").symlink_to(tmp_path / "sub-01")
+    (root / "sub-02" / "back").symlink_to(root)
+    found = find_dataset(root, images=["T1w"], label="dseg")
+    assert names_of(found) == NAMES and found.faults == ()
+
+
 UNDECODED = os.fsdecode(b"sub-\xff1")
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers import ROOT
 
-from unetpp_monai.files import TEMPORARY, complete_folder, finish_interrupted, whole_folder
+from unetpp_monai.files import TEMPORARY, complete_folder, finish_interrupted, remove_remains, whole_folder
 
 KILLED = """
 import os, signal, sys
@@ -70,6 +70,13 @@ def test_a_folder(results, moves):
     assert contents(results) == (NEW if moves else OLD) and [path.name for path in results.parent.iterdir()] == [
         "results"
     ]
+
+
+def test_remains_of_a_killed_pack_are_removed_and_no_others(tmp_path):
+    for place, name in (("a", "bundle"), ("b", "case_seg.nii.gz")):
+        (tmp_path / f"{TEMPORARY}{place}" / name).mkdir(parents=True)
+    remove_remains(tmp_path, lambda name: name == "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{TEMPORARY}b"]
 
 
 def test_remains_of_a_killed_writer_are_removed(tmp_path):

@@ -138,7 +138,7 @@ def _warn_of_implausible(rows: "list[Row]") -> None:
     """Print which results are implausible for the bundle, and why; reports have all reasons."""
     doubtful = [(row.case, row.result.plausibility) for row in rows if row.result and row.result.plausibility]
     for case, reasons in doubtful[:SHOWN]:
-        console.print(f"review {case}: {'; '.join(reasons)}", highlight=False, soft_wrap=True)
+        console.print(f"review {case}: {'; '.join(reasons)}", markup=False, highlight=False, soft_wrap=True)
     if len(doubtful) > SHOWN:
         console.print(f"and {len(doubtful) - SHOWN} more: see plausibility in their reports", highlight=False)
 

@@ -83,10 +83,15 @@ def _files(root: Path) -> list[_File]:
     def stop(error: OSError) -> None:
         raise error
 
-    found = sorted(Path(folder) / name for folder, _, names in os.walk(root, onerror=stop) for name in names)
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for folder, folders, names in os.walk(root, onerror=stop, followlinks=True):
+        seen.add(Path(folder).resolve())
+        folders[:] = [name for name in folders if Path(folder, name).resolve() not in seen]  # links may lead back
+        found += (Path(folder) / name for name in names)
     return [
         _parse(path, root)
-        for path in found
+        for path in sorted(found)
         if path.name.startswith("sub-")
         and path.name.lower().endswith(SUFFIXES)
         and SOURCES not in path.relative_to(root).parts

@@ -14,9 +14,8 @@ from .reading import examine_all
 
 LEAST = 4  # cases, needed for calibration on held-out cases
 AIR = -900  # HU reached by images in Hounsfield units
-BLURRED = 8  # values of unnamed labels, from which interpolation is likely, if one of the next is reached
-MAIN = (0.5, 0.75)  # of the labelled voxels, in the most frequent value, or the two most frequent
-ROUGH = 0.3  # of labelled neighbours, with different values
+BLURRED = 8  # values of unnamed labels, from which they may come from interpolation
+THIN = 0.8  # of labels that are borders, see `thinness`
 OUTLIER = 3.0  # ratio to the median above which a spacing is likely wrong
 
 
@@ -149,9 +148,8 @@ def _doubtful_values(cases: Sequence[tuple[Case, Facts]]) -> Iterator[Fault]:
     for _, facts in cases:
         voxels.update({value: shape.voxels for value, shape in facts.labels.items()})
     main = voxels.most_common(2)
-    shares = [sum(count for _, count in main[:several]) / max(voxels.total(), 1) for several in (1, 2)]
-    rough = float(np.median([facts.rough for _, facts in cases])) if cases else 0.0
-    if len(voxels) >= BLURRED and (shares[0] >= MAIN[0] or shares[1] >= MAIN[1] or rough >= ROUGH):
+    thin = float(np.median([facts.thin for _, facts in cases])) if cases else 0.0
+    if len(voxels) >= BLURRED and thin >= THIN:
         shown = " and ".join(str(value) for value, _ in sorted(main))
         what = f"got {len(voxels)} values, mostly {shown}; were label maps interpolated, or saved with loss?"
         yield Fault("", f"every value of a label map is a label, {what}", WARNING)

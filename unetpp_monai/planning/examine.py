@@ -18,7 +18,7 @@ from ..io.picture import palette_of
 from ..plausibility import Measures, measure_both
 from ..volume import Volume, label_array
 from .dataset import WARNING, Case, Fault, unreadable
-from .label_maps import LARGEST, MOST, LabelShape, label_shapes, roughness, value_counts
+from .label_maps import LARGEST, MOST, LabelShape, label_shapes, thinness, value_counts
 
 GRID_TOLERANCE = 0.1  # most distance in voxels between corners of image and label
 SAMPLE = 1 << 16  # voxels to estimate the fraction of zeros, and whether numbers are whole
@@ -54,7 +54,7 @@ class Facts:
     sha256: Mapping[str, str]  # "image", or "image_0" ..., and "label" -> hash of the file, or of all its files
     measures: Mapping[bool, Measures]  # by whether intensities are absolute; without labels
     colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)  # of a palette picture, by value
-    rough: float = 0.0  # of the label map, see `roughness`
+    thin: float = 0.0  # of the label map, see `thinness`
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def _read_image(case: Case, faults: list[Fault]) -> Volume | None:
 def _read_label(case: Case, faults: list[Fault]) -> Volume | None:
     try:
         if not case.label.exists():
-            what = f"every image must have a label map, found no {case.label}; add it, or remove the image"
+            link = f", a link to {case.label.readlink()}" if case.label.is_symlink() else ""
+            what = f"every image must have a label map, found no {case.label}{link}; add it, or remove the image"
             faults.append(Fault(case.name, what))
             return None
         found = read_image(case.label, labels=True)
@@ -230,7 +231,7 @@ def _facts(case: Case, image: Volume, label: Volume, counts: Mapping[int, int]) 
         else False,
         voxels=_hash(image.array),
         sha256={name: facts_of(files_of_image(path))[1] for name, path in files.items()},
-        rough=roughness(values[box]) if shapes else 0.0,
+        thin=thinness(values[box], counts) if len(shapes) > 1 else 0.0,
         colours={value: palette[value] for value in shapes if value in palette},
         measures=measure_both(image, {}),
     )

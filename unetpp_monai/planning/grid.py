@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from .budget import SHARE, Shape, peak_bytes
@@ -58,9 +59,10 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: 
         grid = Grid(rounded, rule, shape, patch, topology)
         if choices.spacing or facts[0].picture or not _sees_too_little(grid, facts, gpu=gpu):
             break
-        finest = spacing < COARSER * spacing.min()
+        cut = np.array(grid.patch) < KEPT[gpu] * np.array(grid.shape)  # axes that a patch does not hold whole
+        finest = cut & (spacing < COARSER * spacing[cut].min())
         coarser = np.where(finest, spacing * COARSER, spacing)
-        if (across := _smallest(facts)) < DETAIL * coarser[finest].max():
+        if (across := _smallest(facts, finest)) < DETAIL * coarser[finest].max():
             rule += f"; not coarsened, as the smallest parts are {across:.3g} mm across"
             grid = replace(grid, spacing_rule=rule)
             break
@@ -81,10 +83,10 @@ def _sees_too_little(grid: Grid, facts: Sequence[Facts], *, gpu: bool) -> bool:
     return bool((patch * mm < wanted).any())
 
 
-def _smallest(facts: Sequence[Facts]) -> float:
-    """Return the 10th percentile of component diameters, of the label with the smallest components, mm."""
+def _smallest(facts: Sequence[Facts], axes: NDArray[np.bool_]) -> float:
+    """Return the 10th percentile of sizes, of the smallest label: a component's diameter, at most its box; mm."""
     found: dict[int, list[float]] = {}
     for each in facts:
         for value, shape in each.labels.items():
-            found.setdefault(value, []).extend(shape.components)
+            found.setdefault(value, []).extend(min(size, *np.array(shape.extent)[axes]) for size in shape.components)
     return min(float(np.percentile(sizes, 10)) for sizes in found.values())

@@ -83,10 +83,20 @@ def label_shapes(
     return shapes, whole
 
 
-def roughness(labels: NDArray[Any]) -> float:
-    """Return the share of labelled neighbours along the first axis with different values: high in a blurred mask."""
-    both = (labels[1:] != 0) & (labels[:-1] != 0)
-    return float((both & (labels[1:] != labels[:-1])).sum() / max(both.sum(), 1))
+def thinness(labels: NDArray[Any], counts: Mapping[int, int]) -> float:
+    """Return how thin all labels but the largest are: the share of their voxels that end along one of two axes.
+
+    Near 1 for the border of a blurred mask, where every voxel differs from its neighbour.
+
+    Args:
+        labels: `(X, Y, Z)` whole numbers.
+        counts: from `value_counts`.
+    """
+    main = max((value for value in counts if value), key=counts.__getitem__)
+    inner = labels[:-1, :-1]
+    minor = (inner != 0) & (inner != main)
+    ends = (inner != labels[1:, :-1]) | (inner != labels[:-1, 1:])
+    return float((minor & ends).sum() / max(minor.sum(), 1))
 
 
 def _mark(plane: NDArray[np.int64], presence: list[NDArray[np.bool_]], z: int) -> None:

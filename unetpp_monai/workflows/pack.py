@@ -11,7 +11,7 @@ from ..bundle.configs import CONFIG
 from ..bundle.writing import write_json
 from ..depth import DepthLike
 from ..errors import BundleError, OutputError
-from ..files import in_the_way, sha256, temporary_folder
+from ..files import in_the_way, remove_remains, sha256, temporary_folder
 from ..json_files import read_object
 from ..label_rules import has_locator
 from ..moved_names import rename_moved
@@ -20,6 +20,7 @@ from ..trust import SUMS
 from ..trust.stored_weights import check_readable
 
 BUNDLE_PARTS = ("LICENSE", "configs", "docs", "models/model.pt")
+UNFINISHED = "bundle"  # folder of a bundle until it is whole
 ZOO = "zoo"  # folder of what a pull request to MONAI's model zoo puts beside the bundle
 PACKAGE_PARTS = ("*.py", "py.typed", "base/*", "cohort/*.html")  # of this package, for the copy in a packed bundle
 HEAD_PARTS = ("sample/mni_head.nii.gz", "sample/LICENSE.txt")  # also, where heads are located: its tests segment one
@@ -79,8 +80,9 @@ def pack(
     output = Path(output_dir)
     try:
         output.mkdir(parents=True, exist_ok=True)
+        remove_remains(output, lambda name: name == UNFINISHED or name.endswith(".zip"))
         with temporary_folder(output) as temporary:
-            root = temporary / "bundle"
+            root = temporary / UNFINISHED
             if source is not None:
                 _copy(source, root)
             elif checked is not None:

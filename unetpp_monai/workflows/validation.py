@@ -15,7 +15,7 @@ import numpy as np
 from ..bundle import Bundle, read_bundle, write_bundle
 from ..errors import InputError
 from ..files import complete_file
-from ..label_rules import is_number
+from ..label_rules import is_number, is_whole
 from ..pieces import largest_component
 from ..segmenter import Segmenter
 from ..task import LOCAL, TRAINED, Task, check_task
@@ -100,6 +100,8 @@ def read_validation(path: Path) -> Validation:
             key: {int(depth): tuple(CaseMetrics(**row) for row in rows) for depth, rows in content[key].items()}
             for key in ("depths", "largest_component")
         }
+        if not is_whole(content["fold"]) or content["unit"] not in ("mm", "px"):
+            raise ValueError(f"fold {content['fold']!r} and unit {content['unit']!r}")
         _check_rows(kinds, list(content["labels"].values()), content["seconds"])
         return Validation(
             fold=content["fold"],
