@@ -165,7 +165,7 @@ def test_the_command_trains_what_monai_trains(trained, tmp_path, msd_folder):
 def test_the_command_names_what_is_missing(tmp_path):
     result = unetpp("train", "hippocampus", "--dataset", "lost", folder=tmp_path)
     assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("error: "), result.stderr
-    assert "must exist, got lost" in result.stderr and "Traceback" not in result.stderr
+    assert f"must exist, got {tmp_path / 'lost'}" in result.stderr and "Traceback" not in result.stderr
     result = unetpp("train", "hippocampus", "--set", "max_epochs", folder=tmp_path)
     assert result.returncode == 1 and "values to set must be KEY=VALUE, got 'max_epochs'" in result.stderr
 

@@ -17,6 +17,7 @@ WINDOW = {False: 1 / 2, True: 1 / 4}  # of the median image, in which a patch se
 AROUND = 1.2  # size of a patch relative to the labels' box in 90 % of the cases
 COARSER = 1.05  # factor of a step towards coarser voxels
 DETAIL = 4.0  # fewest voxels across the 10th percentile of the components of the smallest label
+THIN = 0.5  # of a component's diameter as a ball, below which its box is thin, as that of a cord
 MOST_VOXELS = 1 << 31  # of a median image, resampled; 8 GiB
 BATCH = 2  # fewest patches per step
 KEPT = {False: 7 / 8, True: 1.0}  # of the median image along an axis, to round a patch down, without and with a GPU
@@ -84,9 +85,10 @@ def _sees_too_little(grid: Grid, facts: Sequence[Facts], *, gpu: bool) -> bool:
 
 
 def _smallest(facts: Sequence[Facts], axes: NDArray[np.bool_]) -> float:
-    """Return the 10th percentile of sizes, of the smallest label: a component's diameter, at most its box; mm."""
+    """Return the 10th percentile of sizes, of the smallest label: component diameters, or the box if it is thin; mm."""
     found: dict[int, list[float]] = {}
     for each in facts:
         for value, shape in each.labels.items():
-            found.setdefault(value, []).extend(min(size, *np.array(shape.extent)[axes]) for size in shape.components)
+            box = float(np.array(shape.extent)[axes].min())
+            found.setdefault(value, []).extend(box if box < THIN * size else size for size in shape.components)
     return min(float(np.percentile(sizes, 10)) for sizes in found.values())
