@@ -91,36 +91,37 @@ def finish_interrupted(path: Path, *, ending: str) -> None:
     Raises:
         OutputError: files cannot be moved.
     """
-    with _writable(path), locked(path, alone=True) as held:
+    with _writable(path):
+        for folder in _unfinished(path):
+            for report in [file for file in folder.iterdir() if file.name.endswith(ending) and _is_json(file)]:
+                _move(folder, path, report.name)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Yield the temporary folders of killed processes in `path`, each locked meanwhile."""
+    with locked(path, alone=True) as held:
         for folder in sorted(entry for entry in path.glob(f"{TEMPORARY}*") if held and entry.is_dir()):
-            with (
-                suppress(BlockingIOError),
-                locked(folder, alone=True, wait=False),
-            ):  # locked by a running process
-                for report in [file for file in folder.iterdir() if file.name.endswith(ending) and _is_json(file)]:
-                    _move(folder, path, report.name)
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(BlockingIOError), locked(folder, alone=True, wait=False):  # else of a running process
+                yield folder
 
 
 def remove_remains(path: Path, names: Callable[[str], bool]) -> None:
     """Remove temporary folders of killed processes in `path` that hold only entries of these names."""
-    with _writable(path), locked(path, alone=True) as held:
-        for folder in sorted(path.glob(f"{TEMPORARY}*")) if held else []:
-            with suppress(BlockingIOError), locked(folder, alone=True, wait=False):  # else of a living process
-                if all(names(entry.name) for entry in folder.iterdir()):
-                    shutil.rmtree(folder, ignore_errors=True)
+    with _writable(path):
+        for folder in _unfinished(path):
+            if all(names(entry.name) for entry in folder.iterdir()):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _finish_change(path: Path) -> None:
     """Finish for killed processes: give a new folder its place if the old one was taken away; remove remains."""
-    with locked(path.parent, alone=True) as held:
-        for folder in sorted(path.parent.glob(f"{TEMPORARY}*")) if held else []:
-            with suppress(BlockingIOError), locked(folder, alone=True, wait=False):  # else of a living process
-                names = {entry.name for entry in folder.iterdir()}
-                if not path.exists() and names >= {REPLACED, path.name}:
-                    (folder / path.name).replace(path)
-                if names and names <= {REPLACED, path.name} and path.exists() >= (REPLACED in names):
-                    shutil.rmtree(folder, ignore_errors=True)
+    for folder in _unfinished(path.parent):
+        names = {entry.name for entry in folder.iterdir()}
+        if not path.exists() and names >= {REPLACED, path.name}:
+            (folder / path.name).replace(path)
+        if names and names <= {REPLACED, path.name} and (path.exists() or REPLACED not in names):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move(source: Path, target: Path, last: str) -> None:

@@ -11,7 +11,7 @@ from helpers import phantom, save_nifti
 from helpers.files import geometry_fields, save_forms
 
 from unetpp_monai.errors import CorruptFileError, GeometryError, InputError, OutputError
-from unetpp_monai.io import read_volume, write_nifti
+from unetpp_monai.io import read_image, read_volume, write_nifti
 from unetpp_monai.io.compressed import PADDING
 from unetpp_monai.volume import Volume
 
@@ -109,6 +109,11 @@ def test_a_pixdim_that_is_rounded_or_says_nothing_is_none_beside_a_sform(tmp_pat
     source = save(tmp_path / "a.nii", qform=0, pixdim=[1, *rounded, 1, 1, 1, 1])
     np.testing.assert_allclose(read_volume(source).spacing, (1, 2, 3), rtol=1e-6)
     assert (result_of(source, tmp_path / "seg.nii")["pixdim"][1:4] > 0).all()  # other programs need it
+
+
+def test_a_pixdim_that_says_nothing_is_none_beside_a_sform_with_a_qform_either(tmp_path):
+    source = save(tmp_path / "a.nii", pixdim=[1, 0, 0, 0, 1, 1, 1, 1])
+    assert read_image(source).remarks == ()
 
 
 @pytest.mark.parametrize("forms", [{"sform": 0}, {"sform": 0, "qform": 0}])

@@ -136,13 +136,11 @@ def orientation_remarks(header: Header, path: Path) -> Iterator[str]:
             "a NIfTI file should state its orientation, got sform_code and qform_code 0; read with the first axis to "
             "the left, as nibabel does: if that is wrong, left and right are swapped"
         )
-    elif sform and qform and _quaternion(header) is not None:
-        axes = [
-            affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-            for affine in (affine_of(header, path), _qform(header, path))
-        ]
-        if (np.sum(axes[0] * axes[1], axis=0) < np.cos(np.deg2rad(APART))).any():
-            names = ["".join(aff2axcodes(from_matvec(each))) for each in axes]
+    elif sform and qform and (quaternion := _quaternion(header)) is not None:
+        one = affine_of(header, path)[:3, :3]
+        other = quat2mat(quaternion) * (1, 1, _handedness(header))  # directions only: pixdim may say nothing
+        if (np.sum(one * other, axis=0) < np.cos(np.deg2rad(APART)) * np.linalg.norm(one, axis=0)).any():
+            names = ["".join(aff2axcodes(from_matvec(each))) for each in (one, other)]
             yield (
                 f"sform and qform should state one orientation, got {names[0]} and {names[1]}; read by the sform, "
                 "other programs may read the qform: correct the wrong one"

@@ -64,7 +64,8 @@ def find_grid(facts: Sequence[Facts], shapes: Sequence[Sequence[int]], choices: 
         finest = cut & (spacing < COARSER * spacing[cut].min())
         coarser = np.where(finest, spacing * COARSER, spacing)
         if (across := _smallest(facts, finest)) < DETAIL * coarser[finest].max():
-            rule += f"; not coarsened, as the smallest parts are {across:.3g} mm across"
+            further = "" if np.array_equal(first, spacing) else " further"
+            rule += f"; not coarsened{further}, as the smallest parts are {across:.3g} mm across"
             grid = replace(grid, spacing_rule=rule)
             break
         spacing = coarser

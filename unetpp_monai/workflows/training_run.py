@@ -265,7 +265,8 @@ def check_mlflow(address: str) -> None:
     Raises:
         InputError: no address of a server or database, or the package is missing.
     """
-    if address and ("://" not in address or address.startswith("file:")):
+    hosted = "://" in address or address == "databricks"  # a name that MLflow knows
+    if address and (not hosted or address.startswith("file:")):
         raise InputError(
             f"tracking by MLflow needs a server or a database such as sqlite:///runs.db, got {address!r}",
             option="mlflow",
